@@ -1,0 +1,5 @@
+"""The `mrirecon` command."""
+
+
+def main() -> None:
+    """Entry point."""

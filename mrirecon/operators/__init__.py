@@ -1,0 +1,1 @@
+"""The operator algebra, the SENSE operator, sparsity transforms, solvers and coil calibration."""

@@ -1,0 +1,219 @@
+"""What one acquisition is, and what one reconstructed volume is.
+
+A `Scan` is what every reader returns and every method takes. It holds no k-space: `Scan.kspace(slice)` reads one
+slice when it is asked for, so a 40-slice 32-coil scan costs the memory of one slice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Complex, Float
+from torch import Tensor
+
+from mrirecon.tensors import fft2c, ifft2c, pad_to
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """Where the image grid lies in the patient, in LPS millimetres (the MRD convention).
+
+    Axes are those of image arrays: (readout, phase, slice). What is not known is None and stays so.
+
+    Attributes:
+        voxel_mm: voxel size along (readout, phase, slice); along slice it is the distance between slice centres.
+        directions: three unit vectors, the patient direction in which each array index grows.
+        centers_mm: one position per slice, that of pixel (readout N // 2, phase N // 2).
+        note: what a reader had to assume, e.g. "slice spacing assumed equal to thickness".
+    """
+
+    voxel_mm: tuple[float, float, float] | None = None
+    directions: tuple[tuple[float, float, float], ...] | None = None
+    centers_mm: tuple[tuple[float, float, float], ...] | None = None
+    note: str = ""
+
+    @property
+    def known(self) -> bool:
+        """Whether position and orientation are known, so that an affine can be written."""
+        return None not in (self.voxel_mm, self.directions, self.centers_mm)
+
+    def select(self, slices: slice) -> Geometry:
+        """The geometry of a contiguous run of slices."""
+        centers = self.centers_mm[slices] if self.centers_mm is not None else None
+        return replace(self, centers_mm=centers)
+
+    def affine_lps(self, matrix: tuple[int, int]) -> np.ndarray:
+        """4 x 4 matrix from array index (readout, phase, slice) to LPS mm.
+
+        The slice column is the step between the first and the last slice centre, so gaps and reversed slice orders
+        come out right whatever the header calls the slice direction.
+
+        Raises:
+            ValueError: if the geometry is not known.
+        """
+        if self.voxel_mm is None or self.directions is None or self.centers_mm is None:
+            raise ValueError("geometry is unknown: this scan has no position or directions")
+        centers = np.asarray(self.centers_mm, dtype=float)
+        affine = np.eye(4)
+        for axis in range(3):
+            affine[:3, axis] = np.asarray(self.directions[axis]) * self.voxel_mm[axis]
+        if len(centers) > 1:
+            affine[:3, 2] = (centers[-1] - centers[0]) / (len(centers) - 1)
+        affine[:3, 3] = centers[0] - affine[:3, :2] @ np.asarray([n // 2 for n in matrix])
+        return affine
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Scan:
+    """One Cartesian acquisition, read lazily, as 2D problems of one common size.
+
+    Shapes are (slice, coil, readout, phase); the phase-encoding axis is last. A 3D acquisition arrives as 2D problems
+    too: its readout has become the slice axis, and (readout, phase) are its two phase-encoding directions.
+
+    Attributes:
+        source: path or description, for messages and provenance.
+        format: name of the reader.
+        shape: (slice, coil, readout, phase) of one volume's k-space.
+        read: (volume, slice) -> k-space (coil, readout, phase), zero where not sampled.
+        volumes: repetitions, contrasts, phases and sets, flattened; `volume_names` says which is which.
+        sampling: (volume, slice) -> mask; None means that samples exactly zero in all coils are unsampled.
+        acquired: grid points the protocol covers; zero padding, partial Fourier and partial echo are excluded.
+        calibration: (volume, slice) -> separately acquired calibration k-space on the same grid, zero elsewhere.
+        crop: image window (readout, phase) inside the reconstruction FOV, in pixels of the k-space grid.
+        matrix: output size; where it differs from the window the image is interpolated by zero-filling k-space.
+        oversampling: k-space FOV / reconstruction FOV along the readout.
+        is_3d: whether the slice axis came from an inverse FFT along the readout (the whole scan is in memory then).
+        noise_covariance: E[n n^H] per complex sample, from a noise scan.
+        reference: slice -> magnitude target (readout, phase) of `matrix` size, only ever used for metrics.
+        header: ISMRMRD XML, when the file has one.
+        attributes: whatever else the file says (fastMRI `acquisition`, `max`, `norm`, `patient_id`, ...).
+        notes: what the reader had to assume or ignore; `info` prints them.
+    """
+
+    source: str
+    format: str
+    shape: tuple[int, int, int, int]
+    read: Callable[[int, int], Complex[Tensor, "coil readout phase"]]
+    acquired: Bool[Tensor, "readout phase"]
+    crop: tuple[slice, slice]
+    matrix: tuple[int, int]
+    volumes: int = 1
+    volume_names: tuple[str, ...] = ()
+    sampling: Callable[[int, int], Bool[Tensor, "readout phase"]] | None = None
+    calibration: Callable[[int, int], Complex[Tensor, "coil readout phase"]] | None = None
+    geometry: Geometry = field(default_factory=Geometry)
+    oversampling: float = 1.0
+    is_3d: bool = False
+    noise_covariance: Complex[Tensor, "coil coil"] | None = None
+    reference: Callable[[int], Float[Tensor, "readout phase"]] | None = None
+    header: str | None = None
+    attributes: Mapping[str, Any] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+    def kspace(self, index: int, volume: int = 0) -> Complex[Tensor, "coil readout phase"]:
+        """Measured k-space of one slice, checked to be finite.
+
+        Raises:
+            ValueError: if it holds NaN or infinite samples.
+        """
+        kspace = self.read(volume, index)
+        if not bool(torch.isfinite(torch.view_as_real(kspace)).all()):
+            raise ValueError(
+                f"{self.source}: k-space of slice {index} holds NaN or infinite samples: "
+                "repair or re-export the file"
+            )
+        return kspace
+
+    def mask(self, index: int, volume: int = 0) -> Bool[Tensor, "readout phase"]:
+        """Which grid points of one slice were sampled."""
+        if self.sampling is not None:
+            return self.sampling(volume, index)
+        return (self.read(volume, index) != 0).any(dim=0)
+
+    def select(self, slices: slice) -> Scan:
+        """The scan restricted to a contiguous run of slices.
+
+        Raises:
+            ValueError: if the run is empty or reaches beyond the scan.
+        """
+        count = self.shape[0]
+        start, stop = slices.start or 0, count if slices.stop is None else slices.stop
+        if not 0 <= start < stop <= count:
+            raise ValueError(
+                f"slices {start}:{stop} lie beyond {self.source}, which has slices 0:{count}"
+            )
+        shift = _shift_slices(start)
+        return replace(
+            self,
+            shape=(stop - start, *self.shape[1:]),
+            read=shift(self.read),
+            sampling=shift(self.sampling),
+            calibration=shift(self.calibration),
+            reference=None if self.reference is None else _offset(self.reference, start),
+            geometry=self.geometry.select(slice(start, stop)),
+        )
+
+    def undersample(self, mask: Bool[Tensor, "readout phase"], note: str = "") -> Scan:
+        """The scan as if only the points of `mask` had been measured (intersection with what was).
+
+        Raises:
+            ValueError: if the mask has another size than the k-space.
+        """
+        if tuple(mask.shape) != self.shape[2:]:
+            raise ValueError(
+                f"mask is {mask.shape[0]} x {mask.shape[1]}, k-space of {self.source} is "
+                f"{self.shape[2]} x {self.shape[3]} (readout x phase): make the mask for this scan"
+            )
+
+        def read(volume: int, index: int) -> Tensor:
+            return self.read(volume, index) * mask
+
+        def sampling(volume: int, index: int) -> Tensor:
+            return self.mask(index, volume) & mask
+
+        notes = (*self.notes, note) if note else self.notes
+        return replace(self, read=read, sampling=sampling, calibration=None, notes=notes)
+
+    def to_output(self, image: Complex[Tensor, "*batch readout phase"]) -> Tensor:
+        """Crop an image on the k-space grid to the reconstruction FOV and matrix.
+
+        A matrix larger than the window is reached by zero-filling k-space, which keeps intensities.
+        """
+        image = image[..., self.crop[0], self.crop[1]]
+        size = (image.shape[-2], image.shape[-1])
+        if size == self.matrix:
+            return image
+        gain = (self.matrix[0] * self.matrix[1] / (size[0] * size[1])) ** 0.5
+        return gain * ifft2c(pad_to(fft2c(image), self.matrix))
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Volume:
+    """A reconstruction: complex image, where it lies, and how it was made.
+
+    Attributes:
+        image: (volume, slice, readout, phase), in the intensity units of the k-space.
+        geometry: of the image grid.
+        info: method, parameters, masks, seeds, accelerations, times; written as JSON beside the output.
+    """
+
+    image: Complex[Tensor, "volume slice readout phase"]
+    geometry: Geometry
+    info: Mapping[str, Any] = field(default_factory=dict)
+
+
+def _shift_slices(start: int) -> Callable[[Any], Any]:
+    def shift(function: Callable[[int, int], Tensor] | None) -> Callable[[int, int], Tensor] | None:
+        if function is None:
+            return None
+        return lambda volume, index: function(volume, index + start)
+
+    return shift
+
+
+def _offset(function: Callable[[int], Tensor], start: int) -> Callable[[int], Tensor]:
+    return lambda index: function(index + start)

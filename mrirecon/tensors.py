@@ -1,0 +1,118 @@
+"""The only Fourier transforms of the package, and the few tensor moves every layer shares.
+
+Conventions: k-space and images are complex; transforms are orthonormal; "centred" means that index N // 2 holds the
+k-space origin and the image centre, for odd sizes too (fastMRI, BART `fft -u`, sigpy).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from jaxtyping import Complex, Float, Num
+from torch import Tensor
+
+IMAGE_AXES = (-2, -1)
+
+
+def fft2(
+    image: Complex[Tensor, "*batch y x"], dim: Sequence[int] = IMAGE_AXES
+) -> Complex[Tensor, "*batch ky kx"]:
+    """Plain orthonormal FFT (origin at index 0), for code that folds the shifts away."""
+    return torch.fft.fftn(image, dim=tuple(dim), norm="ortho")
+
+
+def ifft2(
+    kspace: Complex[Tensor, "*batch ky kx"], dim: Sequence[int] = IMAGE_AXES
+) -> Complex[Tensor, "*batch y x"]:
+    """Inverse (= adjoint) of `fft2`."""
+    return torch.fft.ifftn(kspace, dim=tuple(dim), norm="ortho")
+
+
+def fft2c(
+    image: Complex[Tensor, "*batch y x"], dim: Sequence[int] = IMAGE_AXES
+) -> Complex[Tensor, "*batch ky kx"]:
+    """Centred orthonormal FFT over the last two axes, or over `dim` (one axis is allowed)."""
+    return fftshift(fft2(ifftshift(image, dim), dim), dim)
+
+
+def ifft2c(
+    kspace: Complex[Tensor, "*batch ky kx"], dim: Sequence[int] = IMAGE_AXES
+) -> Complex[Tensor, "*batch y x"]:
+    """Inverse (= adjoint) of `fft2c`."""
+    return fftshift(ifft2(ifftshift(kspace, dim), dim), dim)
+
+
+def fftshift(x: Tensor, dim: Sequence[int] = IMAGE_AXES) -> Tensor:
+    """Move index 0 to index N // 2 along `dim`."""
+    return torch.fft.fftshift(x, dim=tuple(dim))
+
+
+def ifftshift(x: Tensor, dim: Sequence[int] = IMAGE_AXES) -> Tensor:
+    """Move index N // 2 to index 0 along `dim`; the inverse of `fftshift`."""
+    return torch.fft.ifftshift(x, dim=tuple(dim))
+
+
+def as_channels(x: Complex[Tensor, "*batch y x"]) -> Float[Tensor, "*batch 2 y x"]:
+    """Real and imaginary part as a channel axis before the image axes."""
+    return torch.view_as_real(x).movedim(-1, -3).contiguous()
+
+
+def as_complex(x: Float[Tensor, "*batch 2 y x"]) -> Complex[Tensor, "*batch y x"]:
+    """Inverse of `as_channels`."""
+    return torch.view_as_complex(x.movedim(-3, -1).contiguous())
+
+
+def rss(x: Num[Tensor, "..."], dim: int = -3) -> Float[Tensor, "..."]:
+    """Root of the sum of squared magnitudes over the coil axis `dim`."""
+    return torch.linalg.vector_norm(x, dim=dim)
+
+
+def complex_noise_like(
+    x: Complex[Tensor, "..."], generator: torch.Generator | None = None
+) -> Complex[Tensor, "..."]:
+    """White noise with variance 1 in the real and 1 in the imaginary part.
+
+    Drawn on the generator's device (CPU when none is given) so that a seed means the same numbers on every device.
+    """
+    device = generator.device if generator is not None else torch.device("cpu")
+    real = torch.empty(0, dtype=x.dtype).real.dtype
+    parts = torch.randn(*x.shape, 2, dtype=real, device=device, generator=generator)
+    return torch.view_as_complex(parts).to(x.device)
+
+
+def center_crop(x: Num[Tensor, "*batch y x"], shape: tuple[int, int]) -> Num[Tensor, "*batch h w"]:
+    """Crop the last two axes so that index N // 2 stays the centre.
+
+    Raises:
+        ValueError: if `shape` is larger than the array (use `pad_to`).
+    """
+    for have, want in zip(x.shape[-2:], shape, strict=True):
+        if want > have:
+            raise ValueError(
+                f"cannot crop {tuple(x.shape[-2:])} to {tuple(shape)}: pad with pad_to first"
+            )
+    y, x0 = (have // 2 - want // 2 for have, want in zip(x.shape[-2:], shape, strict=True))
+    return x[..., y : y + shape[0], x0 : x0 + shape[1]]
+
+
+def pad_to(x: Num[Tensor, "*batch h w"], shape: tuple[int, int]) -> Num[Tensor, "*batch y x"]:
+    """Zero-pad the last two axes so that index N // 2 stays the centre; the inverse of `center_crop`.
+
+    Raises:
+        ValueError: if `shape` is smaller than the array.
+    """
+    for have, want in zip(x.shape[-2:], shape, strict=True):
+        if want < have:
+            raise ValueError(
+                f"cannot pad {tuple(x.shape[-2:])} to {tuple(shape)}: crop with center_crop first"
+            )
+    before = [want // 2 - have // 2 for have, want in zip(x.shape[-2:], shape, strict=True)]
+    after = [want - have - b for have, want, b in zip(x.shape[-2:], shape, before, strict=True)]
+    return torch.nn.functional.pad(x, (before[1], after[1], before[0], after[0]))
+
+
+def crop_or_pad(x: Num[Tensor, "*batch y x"], shape: tuple[int, int]) -> Num[Tensor, "*batch h w"]:
+    """Crop the axes that are too long and zero-pad those too short, centre kept at N // 2."""
+    smaller = (min(x.shape[-2], shape[0]), min(x.shape[-1], shape[1]))
+    return pad_to(center_crop(x, smaller), shape)
