@@ -128,6 +128,19 @@ class Scan:
             )
         return kspace
 
+    def measured(
+        self, index: int, volume: int = 0
+    ) -> tuple[Complex[Tensor, "coil readout phase"], Bool[Tensor, "readout phase"]]:
+        """k-space of one slice and which of its points were sampled, with one read of the file.
+
+        Raises:
+            ValueError: if the k-space holds NaN or infinite samples.
+        """
+        kspace = self.kspace(index, volume)
+        if self.sampling is not None:
+            return kspace, self.sampling(volume, index)
+        return kspace, (kspace != 0).any(dim=0)
+
     def mask(self, index: int, volume: int = 0) -> Bool[Tensor, "readout phase"]:
         """Which grid points of one slice were sampled."""
         if self.sampling is not None:
@@ -175,8 +188,9 @@ class Scan:
         def sampling(volume: int, index: int) -> Tensor:
             return self.mask(index, volume) & mask
 
+        known = None if self.sampling is None else sampling
         notes = (*self.notes, note) if note else self.notes
-        return replace(self, read=read, sampling=sampling, calibration=None, notes=notes)
+        return replace(self, read=read, sampling=known, calibration=None, notes=notes)
 
     def to_output(self, image: Complex[Tensor, "*batch readout phase"]) -> Tensor:
         """Crop an image on the k-space grid to the reconstruction FOV and matrix.

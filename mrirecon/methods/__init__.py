@@ -1,1 +1,20 @@
-"""Scan in, volume out."""
+"""Reconstruction methods: scan in, volume out."""
+
+from mrirecon.methods.base import Reconstructor as Reconstructor
+from mrirecon.methods.base import SliceMethod as SliceMethod
+from mrirecon.methods.calibrate import Calibrated as Calibrated
+from mrirecon.methods.calibrate import GivenMaps as GivenMaps
+from mrirecon.methods.classical import (
+    Adjoint,
+    CGSense,
+    L1Wavelet,
+    MinNorm,
+    TotalVariation,
+    ZeroFilled,
+)
+from mrirecon.methods.grappa import Grappa
+
+METHODS: dict[str, type[SliceMethod]] = {
+    method.name: method
+    for method in (ZeroFilled, Adjoint, MinNorm, CGSense, L1Wavelet, TotalVariation, Grappa)
+}

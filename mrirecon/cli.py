@@ -1,5 +1,0 @@
-"""The `mrirecon` command."""
-
-
-def main() -> None:
-    """Entry point."""

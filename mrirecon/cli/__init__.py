@@ -1,0 +1,61 @@
+"""The `mrirecon` command: parse, call, print. Exit status 0 success, 1 some scans failed, 2 bad usage or input."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+import textwrap
+from collections.abc import Sequence
+from difflib import get_close_matches
+
+from mrirecon import __version__
+
+# command -> what it does; the command NAME is the function NAME of the module mrirecon.cli.NAME
+COMMANDS = {
+    "demo": "reconstruct the embedded brain scan with every method that needs no download",
+    "recon": "reconstruct scans to NIfTI, HDF5, npy or cfl volumes",
+    "maps": "estimate coil maps of a scan and write them to a file",
+    "info": "print what a scan holds and what recon would do with it",
+    "mask": "make a sampling mask and print the acceleration it achieves",
+    "convert": "convert k-space between fastMRI HDF5, MRD, cfl, npy and (reading only) twix",
+    "simulate": "make multi-coil k-space of a NIfTI image",
+    "evaluate": "compare a reconstruction with its target under a named protocol",
+}
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run one command and exit with its status."""
+    args = list(sys.argv[1:] if argv is None else argv)
+    if not args or args[0] in ("-h", "--help"):
+        print(_usage())
+        sys.exit(0)
+    if args[0] == "--version":
+        print(f"mrirecon {__version__}")
+        sys.exit(0)
+    if args[0] not in COMMANDS:
+        near = get_close_matches(args[0], COMMANDS, n=1)
+        hint = f"did you mean {near[0]}?" if near else f"choose one of {', '.join(COMMANDS)}"
+        print(f"mrirecon: error: unknown command {args[0]!r}: {hint}", file=sys.stderr)
+        sys.exit(2)
+    from mrirecon.cli.run import run
+
+    module = importlib.import_module(f"mrirecon.cli.{args[0]}")
+    sys.exit(run(module.COMMAND, args[1:]))
+
+
+def _usage() -> str:
+    width = max(map(len, COMMANDS)) + 2
+    lines = [f"  {name:<{width}}{does}" for name, does in COMMANDS.items()]
+    return textwrap.dedent(
+        """\
+        usage: mrirecon COMMAND [OPTIONS]      (mrirecon COMMAND --help lists a command's options)
+
+        MRI reconstruction: every method on the same scan, through one operator, to a NIfTI volume.
+        Research software: not for diagnosis or treatment.
+
+        commands:
+        {commands}
+
+        Every option can also stand in a YAML file given with --config; --print_config shows the resolved one.
+        --debug shows the traceback of an error; --version prints the version."""
+    ).format(commands="\n".join(lines))

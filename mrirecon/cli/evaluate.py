@@ -1,0 +1,81 @@
+"""`mrirecon evaluate`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from mrirecon.cli.run import Command
+from mrirecon.io import read_volume, write_json
+from mrirecon.io.files import check_target, replacing
+from mrirecon.metrics import PROTOCOLS
+from mrirecon.metrics import evaluate as measure
+
+
+def evaluate(
+    *,
+    recon: str,
+    target: str,
+    protocol: Literal["fastmri", "slice", "dds-minmax"] = "fastmri",
+    output: str | None = None,
+    overwrite: bool = False,
+) -> None:
+    """Compare a reconstruction with its target.
+
+    Args:
+        recon: volume written by recon, or a folder of them.
+        target: volume, or fastMRI file with its target, or a folder with files of the same names.
+        protocol: fastmri (the leaderboard's), slice, or dds-minmax (forgives scale; for the DDS tables only).
+        output: also write the numbers as JSON.
+        overwrite: replace an existing output.
+    """
+    if output is not None:
+        check_target(output, overwrite)
+    pairs = _pairs(Path(recon), Path(target))
+    rows = {r.name: measure(read_volume(r), read_volume(t), protocol) for r, t in pairs}
+    width = max(len(name) for name in (*rows, "mean of volumes"))
+    print(f"protocol {protocol}: {PROTOCOLS[protocol]}")
+    print(f"{'':<{width}}  {'NMSE':>10}  {'NRMSE':>8}  {'PSNR dB':>8}  {'SSIM':>7}")
+    for name, m in rows.items():
+        print(f"{name:<{width}}  {m.nmse:10.6f}  {m.nrmse:8.4f}  {m.psnr:8.3f}  {m.ssim:7.4f}")
+    keys = ("nmse", "nrmse", "psnr", "ssim")
+    mean = {key: sum(getattr(m, key) for m in rows.values()) / len(rows) for key in keys}
+    if len(rows) > 1:
+        print(
+            f"{'mean of volumes':<{width}}  {mean['nmse']:10.6f}  {mean['nrmse']:8.4f}  "
+            f"{mean['psnr']:8.3f}  {mean['ssim']:7.4f}"
+        )
+    if output is not None:
+        volumes = {name: m._asdict() for name, m in rows.items()}
+        with replacing(Path(output)) as (part,):
+            write_json(part, {"protocol": protocol, "mean": mean, "volumes": volumes})
+
+
+def _pairs(recon: Path, target: Path) -> list[tuple[Path, Path]]:
+    """Files to compare; two folders are matched by file name.
+
+    Raises:
+        ValueError: if one is a folder and the other not, or no name is in both.
+    """
+    if not recon.is_dir() and not target.is_dir():
+        return [(recon, target)]
+    if not (recon.is_dir() and target.is_dir()):
+        raise ValueError(f"{recon} and {target}: give two files or two folders")
+    known = {path.name for path in target.iterdir()}
+    names = sorted(p.name for p in recon.iterdir() if p.suffix != ".json" and p.name in known)
+    if not names:
+        raise ValueError(f"no file name of {recon} is in {target}")
+    return [(recon / name, target / name) for name in names]
+
+
+COMMAND = Command(
+    "evaluate",
+    evaluate,
+    {
+        "recon": {"metavar": "RECON", "help": "volume written by recon, or a folder of them"},
+        "target": {
+            "metavar": "TARGET",
+            "help": "volume, fastMRI file with its target, or a folder with files of the same names",
+        },
+    },
+)

@@ -1,0 +1,137 @@
+"""`mrirecon info`."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from mrirecon.cli.run import Command
+from mrirecon.coverage import achieved_acceleration, calibration_region
+from mrirecon.io import read_scan
+from mrirecon.methods.calibrate import Calibrated, calibration_block
+from mrirecon.methods.partial_fourier import missing_side
+from mrirecon.scan import Geometry, Scan
+
+AXES = ("readout", "phase")
+
+
+def info(*, scan: str) -> None:
+    """Print what a scan holds and what recon would do with it.
+
+    Args:
+        scan: k-space file.
+    """
+    data = read_scan(scan)
+    lines = {**_contents(data), **_sampling(data), **_geometry(data.geometry), **_plan(data)}
+    width = max(map(len, lines)) + 2
+    print(f"{scan}")
+    for name, text in lines.items():
+        print(f"  {name:<{width}}{text}")
+    for note in data.notes:
+        print(f"  {'note':<{width}}{note}")
+
+
+def _contents(scan: Scan) -> dict[str, str]:
+    slices, coils, readout, phase = scan.shape
+    window = [part.stop - part.start for part in scan.crop]
+    gib = 8 * coils * readout * phase / 2**30
+    lines = {
+        "format": scan.format,
+        "k-space": f"{slices} slice(s) x {coils} coil(s) x {readout} readout x {phase} phase, complex64",
+        "volumes": f"{scan.volumes}"
+        + (f" ({', '.join(scan.volume_names)})" if scan.volume_names else ""),
+        "encoding": "3D: slices are readout positions after an inverse FFT; readout and phase are the two "
+        "phase-encoding directions"
+        if scan.is_3d
+        else "2D",
+        "readout oversampling": f"{scan.oversampling:g}",
+        "image window": f"{window[0]} x {window[1]} of the {readout} x {phase} grid",
+        "output matrix": f"{scan.matrix[0]} x {scan.matrix[1]}",
+        "reference image": "yes (used for metrics only)" if scan.reference is not None else "no",
+        "noise measurement": "no",
+        "memory": f"{slices * gib:.3f} GiB: a 3D scan is transformed as a whole"
+        if scan.is_3d
+        else f"{gib:.3f} GiB of k-space at a time (one slice)",
+    }
+    if scan.noise_covariance is not None:
+        std = np.sqrt(np.diagonal(scan.noise_covariance.numpy()).real / 2)
+        lines["noise measurement"] = (
+            f"yes: standard deviation per real component {std.min():.3g} to {std.max():.3g} over the coils"
+        )
+    return lines
+
+
+def _sampling(scan: Scan) -> dict[str, str]:
+    middle = scan.shape[0] // 2
+    mask, acquired = scan.mask(middle), scan.acquired
+    total, without = achieved_acceleration(mask, acquired)
+    region = calibration_region(mask)
+    lines = {
+        "acquired": f"{int(acquired.any(dim=1).sum())} readout x {int(acquired.any(dim=0).sum())} phase positions "
+        "(zero padding and partial Fourier excluded)",
+        "sampled": f"{int(mask.sum())} points, {int(mask.any(dim=0).sum())} of {mask.shape[1]} columns "
+        f"(slice {middle})",
+        "acceleration": f"{total:.3f} over acquired points, {without:.3f} outside the calibration region",
+        "calibration region": "none"
+        if region is None
+        else " x ".join(str(part.stop - part.start) for part in region)
+        + (", and separate calibration lines" if scan.calibration is not None else ""),
+        "partial Fourier": "no",
+    }
+    side = missing_side(acquired)
+    if side is not None:
+        axis, first, stop = side
+        lines["partial Fourier"] = (
+            f"along {AXES[axis]}: {first}:{stop} of {acquired.shape[axis]} acquired (see --partial_fourier)"
+        )
+    return lines
+
+
+def _geometry(geometry: Geometry) -> dict[str, str]:
+    voxel = geometry.voxel_mm
+    lines = {
+        "voxel size": "unknown"
+        if voxel is None
+        else " x ".join(f"{v:.4g}" for v in voxel) + " mm (readout, phase, slice)",
+        "orientation": "unknown: the NIfTI will say so",
+    }
+    if geometry.known and geometry.directions is not None and geometry.centers_mm is not None:
+        named = [_anatomical(direction) for direction in geometry.directions]
+        center = ", ".join(f"{x:.1f}" for x in np.mean(geometry.centers_mm, axis=0))
+        lines["orientation"] = (
+            f"readout to {named[0]}, phase to {named[1]}, slices to {named[2]}; centre {center} mm LPS"
+        )
+    if geometry.note:
+        lines["geometry note"] = geometry.note
+    return lines
+
+
+def _anatomical(direction: tuple[float, float, float]) -> str:
+    """The patient side a direction (LPS) points to, its strongest component first."""
+    sides = (("right", "left"), ("anterior", "posterior"), ("inferior", "superior"))
+    strength = np.abs(direction)
+    order = [axis for axis in np.argsort(-strength) if strength[axis] > 0.2]
+    return "-".join(sides[axis][int(direction[axis] > 0)] for axis in order)
+
+
+def _plan(scan: Scan) -> dict[str, str]:
+    try:
+        block = calibration_block(scan, scan.shape[0] // 2, Calibrated().size)
+        maps = f"ESPIRiT from a {block.shape[-2]} x {block.shape[-1]} block of every slice"
+    except ValueError:
+        maps = "none possible: give --maps FILE, or a method without maps (zero_filled)"
+    if scan.shape[1] == 1:
+        maps = "1 everywhere (single coil)"
+    whiten = "prewhitened, " if scan.noise_covariance is not None else ""
+    return {"recon would": f"take the data {whiten}with maps: {maps}"}
+
+
+COMMAND = Command(
+    "info",
+    info,
+    {
+        "scan": {
+            "metavar": "SCAN",
+            "help": "k-space file: fastMRI or MRD HDF5, BART cfl, npy, npz or Siemens twix",
+        }
+    },
+)

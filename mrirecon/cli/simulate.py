@@ -1,0 +1,73 @@
+"""`mrirecon simulate`."""
+
+from __future__ import annotations
+
+from mrirecon.cli.run import Command
+from mrirecon.io import read_image, write_scan
+from mrirecon.simulate import simulate_scan
+
+
+def simulate(
+    *,
+    image: str,
+    output: str,
+    coils: int = 8,
+    snr: float = 40.0,
+    correlation: float = 0.0,
+    phase_rad: float = 3.0,
+    readout_oversampling: float = 1.0,
+    partial_fourier: float = 1.0,
+    volume: int = 0,
+    slices: str | None = None,
+    seed: int = 0,
+    overwrite: bool = False,
+) -> None:
+    """Make multi-coil k-space of a NIfTI image.
+
+    Args:
+        image: NIfTI image; its axes become (readout, phase, slice).
+        output: .h5 (fastMRI layout, with the truth as reconstruction_rss), .mrd, .cfl, .npy or .npz.
+        coils: number of receive coils.
+        snr: bright image level over the noise standard deviation per real component.
+        correlation: noise correlation of neighbouring coils, from 0 to below 1.
+        phase_rad: bound of the object's smooth phase, in radians.
+        readout_oversampling: k-space FOV over image FOV along the readout.
+        partial_fourier: share of the phase-encoding columns acquired, above 0.5.
+        volume: which volume of a 4D image.
+        slices: A:B takes slices A to B - 1 only.
+        seed: of phase and noise.
+        overwrite: replace an existing output.
+    """
+    from mrirecon.cli.choices import choose_slices
+
+    data, affine = read_image(image)
+    if data.ndim == 4:
+        if not 0 <= volume < data.shape[3]:
+            raise ValueError(f"--volume {volume}: {image} has volumes 0 to {data.shape[3] - 1}")
+        data = data[..., volume]
+    elif volume != 0:
+        raise ValueError(f"--volume {volume}: {image} has one volume")
+    scan = simulate_scan(
+        data,
+        coils=coils,
+        snr=snr,
+        correlation=correlation,
+        phase_rad=phase_rad,
+        readout_oversampling=readout_oversampling,
+        partial_fourier=partial_fourier,
+        affine=affine,
+        seed=seed,
+        source=image,
+    ).scan
+    scan = choose_slices(scan, slices)
+    lost = write_scan(scan, output, overwrite=overwrite)
+    print(f"{output}: {' x '.join(map(str, scan.shape))} (slice x coil x readout x phase)")
+    for what in lost:
+        print(f"note: {what}")
+
+
+COMMAND = Command(
+    "simulate",
+    simulate,
+    {"image": {"metavar": "IMAGE", "help": "NIfTI image; its axes become (readout, phase, slice)"}},
+)

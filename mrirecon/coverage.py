@@ -1,0 +1,89 @@
+"""What can be read off a mask: its calibration region and the acceleration it really achieves."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Bool
+from torch import Tensor
+
+
+class Acceleration(NamedTuple):
+    """Points the protocol covers per point sampled, with and without the calibration region."""
+
+    total: float
+    without_calibration: float
+
+
+def calibration_region(mask: Bool[Tensor, "readout phase"]) -> tuple[slice, slice] | None:
+    """The largest fully sampled block around the k-space origin, as slices of the rows and columns.
+
+    Centred to within one sample, with either choice for even sizes; None if the origin is not sampled. Samples that
+    happen to lie beside the acquired calibration region count: when its size is known, use that.
+    """
+    sampled = mask.cpu().numpy()
+    y, x = (size // 2 for size in sampled.shape)
+    if not sampled[y, x]:
+        return None
+    row_start, row_stop = _centered_runs(sampled[:, x])
+    column_start, column_stop = _centered_runs(sampled[y])
+    total = np.pad(sampled.cumsum(0, dtype=np.int64).cumsum(1), ((1, 0), (1, 0)))
+    count = (total[row_stop] - total[row_start])[:, column_stop]
+    count -= (total[row_stop] - total[row_start])[:, column_start]
+    height, width = (row_stop - row_start)[:, None], column_stop - column_start
+    full = count == height * width
+    # Of equal areas the one nearer to a square.
+    score = np.where(full, height * width * sum(sampled.shape) + np.minimum(height, width), 0)
+    row, column = np.unravel_index(int(score.argmax()), score.shape)
+    return (
+        slice(int(row_start[row]), int(row_stop[row])),
+        slice(int(column_start[column]), int(column_stop[column])),
+    )
+
+
+def achieved_acceleration(
+    mask: Bool[Tensor, "readout phase"],
+    acquired: Bool[Tensor, "_ _"],
+    calibration: tuple[slice, slice] | None = None,
+) -> Acceleration:
+    """What a mask really accelerates, over the points the protocol covers (zero padding excluded).
+
+    Args:
+        mask: True where sampled.
+        acquired: True where the fully sampled protocol would sample.
+        calibration: rows and columns of the calibration region; found from the mask when not given.
+
+    Raises:
+        ValueError: if the sizes differ, or if the mask samples nothing of `acquired`.
+    """
+    if mask.shape != acquired.shape:
+        raise ValueError(
+            f"mask is {tuple(mask.shape)}, acquired is {tuple(acquired.shape)}: make the mask for this scan"
+        )
+    sampled = mask & acquired
+    if not sampled.any():
+        raise ValueError("mask samples none of the acquired points: make the mask for this scan")
+    outside = acquired.clone()
+    region = calibration or calibration_region(sampled | ~acquired)
+    if region is not None:
+        outside[region] = False
+    covered, measured = int(outside.sum()), int((sampled & outside).sum())
+    rest = covered / measured if measured else float("inf") if covered else 1.0
+    return Acceleration(int(acquired.sum()) / int(sampled.sum()), rest)
+
+
+def _centered_runs(line: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(starts, stops) of the runs of True around len // 2 that are centred to within one sample."""
+    center = len(line) // 2
+    gaps = np.flatnonzero(~line)
+    before = center - max(gaps[gaps < center], default=-1) - 1
+    after = min(gaps[gaps > center], default=len(line)) - center - 1
+    runs = [
+        (center - a, center + b + 1)
+        for a in range(before + 1)
+        for b in (a, a - 1, a + 1)
+        if 0 <= b <= after
+    ]
+    starts, stops = np.array(runs).T
+    return starts, stops

@@ -1,0 +1,191 @@
+"""BART's pair of files: `name.cfl` (complex64, first dimension fastest) and `name.hdr` (its dimensions).
+
+Dimensions used here, as in BART's `misc/mri.h`: 0 readout, 1 phase, 2 second phase, 3 coil, 4 sets of maps,
+10 time (our volumes), 13 slice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from functools import lru_cache
+from math import prod
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Complex
+from torch import Tensor
+
+from mrirecon.io.arrays import NO_HEADER, check_kspace, owned, plain_scan
+from mrirecon.io.files import existing_file
+from mrirecon.scan import Scan
+from mrirecon.tensors import fft2c, ifft2c
+
+READOUT, PHASE, PHASE2, COIL, SETS, TIME, SLICE = 0, 1, 2, 3, 4, 10, 13
+DIMENSIONS = 16
+
+
+def pair(path: Path) -> tuple[Path, Path]:
+    """`(name.cfl, name.hdr)` of either name or of the bare `name`, as BART calls it."""
+    base = path.with_suffix("") if path.suffix.lower() in (".cfl", ".hdr") else path
+    return base.with_name(base.name + ".cfl"), base.with_name(base.name + ".hdr")
+
+
+def open_cfl(path: Path) -> np.ndarray:
+    """The array with its 16 dimensions, mapped from the file and read only where it is touched.
+
+    Raises:
+        FileNotFoundError: if one of the two files is missing.
+        ValueError: if the header is not readable or does not fit the size of the data.
+    """
+    data, header = pair(path)
+    for here, other in ((data, header), (header, data)):
+        if not here.exists() and other.exists():
+            raise FileNotFoundError(f"{other} has no {here.name} beside it: a cfl needs both files")
+    dims = _dimensions(existing_file(header))
+    expected, size = 8 * prod(dims), existing_file(data).stat().st_size
+    if size != expected:
+        raise ValueError(
+            f"{data} has {size} bytes, but {header.name} says {_text(dims)} complex64 numbers, "
+            f"which is {expected} bytes: the header or the data is of another file, or truncated"
+        )
+    return np.memmap(data, dtype="<c8", mode="r", shape=dims, order="F")
+
+
+def kept(array: np.ndarray, *dims: int) -> np.ndarray:
+    """The array with only these of its 16 dimensions; the others must be of length one."""
+    return np.squeeze(array, axis=tuple(dim for dim in range(DIMENSIONS) if dim not in dims))
+
+
+def write_cfl(paths: tuple[Path, Path], dims: dict[int, int], blocks: Iterable[Tensor]) -> None:
+    """Write the pair; `blocks` hold the numbers in file order, the first dimension last in each block."""
+    data, header = paths
+    sizes = [dims.get(dim, 1) for dim in range(DIMENSIONS)]
+    header.write_text(f"# Dimensions\n{_text(sizes)} \n# Creator\nmrirecon\n")
+    with data.open("wb") as stream:
+        for block in blocks:
+            stream.write(np.ascontiguousarray(block.numpy(), dtype="<c8").data)
+
+
+def read_cfl(path: Path) -> Scan:
+    """A scan from BART k-space, read by slice; with a second phase dimension it is three-dimensional.
+
+    Raises:
+        FileNotFoundError, ValueError: as `open_cfl`, and where other dimensions than
+            0, 1, 2, 3, 10 and 13 are used.
+    """
+    array = open_cfl(path)
+    source, dims = str(pair(path)[0]), array.shape
+    known = (READOUT, PHASE, PHASE2, COIL, TIME, SLICE)
+    other = {dim: size for dim, size in enumerate(dims) if size > 1 and dim not in known}
+    if other or (dims[PHASE2] > 1 and dims[SLICE] > 1):
+        raise ValueError(
+            f"{source} has dimensions {_text(dims)}: k-space may use 0 (readout), 1 (phase), "
+            "2 (second phase), 3 (coil), 10 (time) and 13 (slice, 2D scans only), the others must be 1"
+        )
+    three_d = dims[PHASE2] > 1
+    shape = (
+        (dims[READOUT], dims[COIL], dims[PHASE], dims[PHASE2])
+        if three_d
+        else (dims[SLICE], dims[COIL], dims[READOUT], dims[PHASE])
+    )
+    check_kspace(source, shape, array.dtype, "readout, phase and coil")
+    volumes = dims[TIME]
+    names = tuple(f"time {n}" for n in range(volumes)) if volumes > 1 else ()
+    if three_d:
+        return _scan_3d(source, array, shape, volumes, names)
+    views = kept(array, READOUT, PHASE, COIL, TIME, SLICE)
+
+    def read(volume: int, index: int) -> Tensor:
+        return owned(views[:, :, :, volume, index].transpose(2, 0, 1))
+
+    return plain_scan(source, "cfl", shape, read, volumes=volumes, volume_names=names)
+
+
+def _scan_3d(
+    source: str,
+    array: np.ndarray,
+    shape: tuple[int, int, int, int],
+    volumes: int,
+    names: tuple[str, ...],
+) -> Scan:
+    """2D problems over the two phase encodings, after an inverse FFT along the readout."""
+    views = kept(array, READOUT, PHASE, PHASE2, COIL, TIME)
+
+    @lru_cache(maxsize=1)
+    def transformed(volume: int) -> tuple[Tensor, Tensor]:
+        kspace = owned(views[..., volume].transpose(0, 3, 1, 2))  # readout, coil, phase, phase2
+        if not bool(torch.isfinite(kspace.real).all() and torch.isfinite(kspace.imag).all()):
+            raise ValueError(
+                f"{source}: k-space holds NaN or infinite samples: repair or re-export the file"
+            )
+        sampled = (kspace != 0).any(dim=1)
+        lines = sampled[sampled.any(dim=(1, 2))]  # a partial echo leaves whole readout points empty
+        if bool((lines.any(dim=0) != lines.all(dim=0)).any()):
+            raise ValueError(
+                f"{source}: a 3D scan must be fully sampled along the readout (dimension 0): "
+                "bring the fully sampled direction there, for instance with bart transpose"
+            )
+        return ifft2c(kspace, dim=(0,)), sampled.any(dim=0)
+
+    def read(volume: int, index: int) -> Tensor:
+        return transformed(volume)[0][index].clone()
+
+    def sampling(volume: int, index: int) -> Tensor:
+        return transformed(volume)[1]
+
+    return plain_scan(
+        source,
+        "cfl",
+        shape,
+        read,
+        sampling=sampling,
+        volumes=volumes,
+        volume_names=names,
+        is_3d=True,
+        notes=(NO_HEADER, "3D scan: slices run along the readout, after its inverse FFT"),
+    )
+
+
+def write_scan_cfl(scan: Scan, paths: tuple[Path, Path]) -> None:
+    """K-space as BART has it: slices in dimension 13, or, of a 3D scan, the readout in dimension 0 again."""
+    slices, coils, readout, phase = scan.shape
+    if scan.is_3d:
+        dims = {READOUT: slices, PHASE: readout, PHASE2: phase, COIL: coils, TIME: scan.volumes}
+        write_cfl(paths, dims, _blocks_3d(scan))
+    else:
+        dims = {READOUT: readout, PHASE: phase, COIL: coils, TIME: scan.volumes, SLICE: slices}
+        write_cfl(paths, dims, slice_blocks(scan.kspace, slices, scan.volumes))
+
+
+def slice_blocks(
+    read: Callable[[int, int], Complex[Tensor, "*coil readout phase"]], slices: int, volumes: int
+) -> Iterable[Tensor]:
+    """`read(slice, volume)` in file order: slice (13) outside time (10), the readout fastest."""
+    for index in range(slices):
+        for volume in range(volumes):
+            yield read(index, volume).transpose(-2, -1)
+
+
+def _blocks_3d(scan: Scan) -> Iterable[Tensor]:
+    for volume in range(scan.volumes):
+        kspace = torch.stack([scan.kspace(index, volume) for index in range(scan.shape[0])])
+        kspace = fft2c(kspace, dim=(0,))  # slice, coil, phase, phase2
+        yield kspace.permute(1, 3, 2, 0)
+
+
+def _dimensions(header: Path) -> tuple[int, ...]:
+    lines = [line.strip() for line in header.read_text(errors="replace").splitlines()]
+    try:
+        dims = tuple(int(word) for word in lines[lines.index("# Dimensions") + 1].split())
+    except (ValueError, IndexError):
+        dims = ()
+    if not 1 <= len(dims) <= DIMENSIONS or min(dims) < 1:
+        raise ValueError(
+            f"{header} is no BART header: below '# Dimensions' it must hold 1 to 16 sizes"
+        )
+    return dims + (1,) * (DIMENSIONS - len(dims))
+
+
+def _text(dims: Iterable[int]) -> str:
+    return " ".join(map(str, dims))

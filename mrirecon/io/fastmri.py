@@ -1,0 +1,311 @@
+"""fastMRI HDF5, multicoil and singlecoil: `kspace`, `ismrmrd_header`, `mask`, targets and attributes.
+
+Layout: github.com/facebookresearch/fastMRI, `fastmri/data/README.md`. What the layout cannot hold (directions,
+positions, separate calibration, which points were acquired) is written in a group `mrirecon` that other readers ignore.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from mrirecon.io.arrays import NO_HEADER, check_kspace, plain_scan
+from mrirecon.io.hdf5 import read_complex, reading, writing
+from mrirecon.io.masks import as_mask, expand_mask
+from mrirecon.io.mrd_header import Encoding, build_header, parse_header
+from mrirecon.scan import Geometry, Scan
+
+AXES = "(slice, coil, readout, phase), or (slice, readout, phase) for one coil"
+REFERENCES = ("reconstruction_rss", "reconstruction_esc")
+ASSUMED_SPACING = "slice spacing assumed equal to slice thickness; position and orientation unknown"
+
+
+def read_fastmri(path: Path) -> Scan:
+    """A scan whose slices are read when asked for.
+
+    The image window is fastMRI's: of the target's size, or of the header's reconSpace, starting at (N - n) // 2, and
+    square of the width where k-space is narrower (`fastmri.data.transforms`, the case of series FLAIR 203).
+
+    Raises:
+        ValueError: if the file is damaged, has no complex `kspace`, or header, mask and data disagree.
+    """
+    source, path = str(path), path.absolute()
+    with reading(path) as file:
+        names = set(file)
+        shape = _kspace_shape(source, file)
+        single_coil = file["kspace"].ndim == 3
+        header = _text(file["ismrmrd_header"][()]) if "ismrmrd_header" in names else None
+        mask = np.squeeze(file["mask"][()]) if "mask" in names else None
+        target = next((name for name in REFERENCES if name in names), None)
+        target_shape = file[target].shape if target else None
+        known: dict[str, Any] = {"header": header}
+        known["attributes"] = {name: _native(value) for name, value in file.attrs.items()}
+        own = _read_own(source, file["mrirecon"], shape) if "mrirecon" in names else {}
+    known |= from_header(source, header, shape) if header else {"notes": (NO_HEADER,)}
+    if target is not None and target_shape is not None:
+        if len(target_shape) != 3 or target_shape[0] != shape[0]:
+            raise ValueError(
+                f"{source}: {target} is {_size(target_shape)}, kspace {_size(shape)}: "
+                "both must have the same number of slices"
+            )
+        known |= _window(shape, target_shape[1:])
+    known |= own
+    if target is not None:
+        known["reference"] = _reference(path, target, known["matrix"])
+    if "calibration" in known:
+        known["calibration"] = lambda volume, index: _read(path, "mrirecon/calibration", index)
+    sampled = None
+    if mask is not None:
+        sampled = expand_mask(as_mask(source, mask), shape[2:], source)
+        sampled = sampled & known["acquired"] if "acquired" in known else sampled
+        known["sampling"] = lambda volume, index: sampled
+
+    def read(volume: int, index: int) -> Tensor:
+        kspace = _read(path, "kspace", index)
+        kspace = kspace[None] if single_coil else kspace
+        return kspace if sampled is None else kspace * sampled
+
+    return plain_scan(source, "fastmri", shape, read, **known)
+
+
+def from_header(source: str, header: str, shape: tuple[int, int, int, int]) -> dict[str, Any]:
+    """The fields of `Scan` that an ISMRMRD header determines, read as the fastMRI package reads it.
+
+    The voxel size is that of the k-space grid, encoded FOV / encoded matrix: reconSpace may describe the vendor's
+    interpolated image (512 x 512 in FLAIR 203, where the target has 213 x 213 of twice the size).
+
+    Raises:
+        ValueError: if the header cannot be read, is not Cartesian, or has another number of columns than the data.
+    """
+    try:
+        encoding = parse_header(header).encoding
+    except ValueError as error:
+        raise ValueError(f"{source}: {error}") from error
+    if encoding.trajectory in ("radial", "goldenangle", "spiral"):
+        raise ValueError(
+            f"{source}: the trajectory is {encoding.trajectory}, only Cartesian is read"
+        )
+    readout, phase = shape[2:]
+    notes = []
+    if encoding.encoded_matrix is not None and encoding.encoded_matrix[1] != phase:
+        raise ValueError(
+            f"{source}: ismrmrd_header has {encoding.encoded_matrix[1]} phase-encoding columns, "
+            f"kspace {phase}: correct the header, or delete it to read with geometry unknown"
+        )
+    if encoding.encoded_matrix is not None and encoding.encoded_matrix[0] != readout:
+        notes.append(
+            f"the header has {encoding.encoded_matrix[0]} readout samples, k-space {readout}: "
+            "k-space is believed"
+        )
+    left, right = _padding(encoding, phase)
+    acquired = torch.zeros(readout, phase, dtype=torch.bool)
+    acquired[:, left:right] = True
+    if (voxel_mm := _voxel_mm(encoding)) is None:
+        notes.append("the header has no field of view: voxel size unknown")
+    fields = {
+        "acquired": acquired,
+        "geometry": Geometry(voxel_mm=voxel_mm, note=ASSUMED_SPACING),
+        "oversampling": _oversampling(encoding),
+        "notes": tuple(notes),
+    }
+    return fields | _window(shape, (encoding.recon_matrix or (readout, phase))[:2])
+
+
+def write_fastmri(scan: Scan, path: Path) -> None:
+    """Write one slice after the other; one coil in the singlecoil layout.
+
+    `mask` is written where it is one set of columns for all slices, as in the public test sets; any other pattern is
+    the zeros of `kspace`.
+
+    Raises:
+        ValueError: if the scan has several volumes.
+        OSError: if the disk is full.
+    """
+    if scan.volumes > 1:
+        raise ValueError(
+            f"fastMRI files hold one volume, {scan.source} has {scan.volumes}: write .mrd or .cfl"
+        )
+    slices, coils, readout, phase = scan.shape
+    shape = scan.shape if coils > 1 else (slices, readout, phase)
+    with writing(path) as file:
+        kspace = file.create_dataset("kspace", shape, np.complex64)
+        first = scan.mask(0)
+        same = True
+        for index in range(slices):
+            kspace[index] = scan.kspace(index).numpy().reshape(shape[1:])
+            same = same and torch.equal(scan.mask(index), first)
+        columns = first.any(dim=0)
+        if same and not columns.all() and torch.equal(first, columns & scan.acquired):
+            file["mask"] = columns.numpy()
+        file["ismrmrd_header"] = _header(scan)
+        for name, value in scan.attributes.items():
+            numbers = isinstance(value, tuple | list) and all(
+                isinstance(item, int | float) for item in value
+            )
+            plain = numbers or isinstance(value, str | int | float)
+            file.attrs[name] = value if plain else json.dumps(value, default=str)
+        if scan.reference is not None:
+            _write_reference(
+                scan, file, "reconstruction_rss" if coils > 1 else "reconstruction_esc"
+            )
+        _write_own(scan, file.create_group("mrirecon"))
+
+
+def _kspace_shape(source: str, file: Any) -> tuple[int, int, int, int]:
+    kspace = file["kspace"]
+    if not hasattr(kspace, "dtype"):
+        raise ValueError(f"{source}: 'kspace' is a group, expected a dataset {AXES}")
+    check_kspace(source, kspace.shape, kspace.dtype, AXES)
+    slices, *coils, readout, phase = kspace.shape
+    return slices, coils[0] if coils else 1, readout, phase
+
+
+def _read(path: Path, name: str, index: int) -> Tensor:
+    with reading(path) as file:
+        return read_complex(file[name], index)
+
+
+def _reference(path: Path, name: str, size: tuple[int, int]) -> Callable[[int], Tensor]:
+    def reference(index: int) -> Tensor:
+        with reading(path) as file:
+            target = torch.from_numpy(np.asarray(file[name][index], dtype=np.float32))
+        rows, columns = _centre(target.shape[0], size[0]), _centre(target.shape[1], size[1])
+        return target[rows, columns].contiguous()
+
+    return reference
+
+
+def _write_reference(scan: Scan, file: Any, name: str) -> None:
+    """The target, and the attributes `max` and `norm` that fastMRI's losses need, where they are missing."""
+    assert scan.reference is not None
+    target = file.create_dataset(name, (scan.shape[0], *scan.matrix), np.float32)
+    largest, squares = 0.0, 0.0
+    for index in range(scan.shape[0]):
+        image = scan.reference(index)
+        target[index] = image.numpy()
+        largest = max(largest, float(image.max()))
+        squares += float(image.double().square().sum())
+    for key, value in (("max", largest), ("norm", squares**0.5)):
+        if key not in file.attrs:
+            file.attrs[key] = value
+
+
+def _centre(have: int, want: int) -> slice:
+    start = (have - want) // 2
+    return slice(start, start + want)
+
+
+def _window(shape: tuple[int, int, int, int], size: tuple[int, int]) -> dict[str, Any]:
+    """The image crop of fastMRI; where k-space is narrower than asked, a square of its width."""
+    readout, phase = shape[2:]
+    rows, columns = (phase, phase) if phase < size[1] else size
+    matrix = (min(rows, readout), columns)
+    return {"matrix": matrix, "crop": (_centre(readout, matrix[0]), _centre(phase, matrix[1]))}
+
+
+def _padding(encoding: Encoding, phase: int) -> tuple[int, int]:
+    """First acquired column, and the one after the last: `padding_left` and `padding_right` of fastMRI."""
+    limit = encoding.limits.get("kspace_encoding_step_1")
+    if limit is None or limit.maximum == 0:
+        return 0, phase
+    left = phase // 2 - limit.center
+    return max(left, 0), min(left + limit.maximum + 1, phase)
+
+
+def _voxel_mm(encoding: Encoding) -> tuple[float, float, float] | None:
+    matrix, fov = encoding.encoded_matrix, encoding.encoded_fov_mm
+    if matrix is None or fov is None:
+        matrix, fov = encoding.recon_matrix, encoding.recon_fov_mm
+    if matrix is None or fov is None:
+        return None
+    thickness = (encoding.recon_fov_mm or fov)[2]
+    return fov[0] / matrix[0], fov[1] / matrix[1], thickness
+
+
+def _oversampling(encoding: Encoding) -> float:
+    if encoding.encoded_fov_mm is None or encoding.recon_fov_mm is None:
+        return 1.0
+    return max(1.0, round(encoding.encoded_fov_mm[0] / encoding.recon_fov_mm[0], 3))
+
+
+def _header(scan: Scan) -> str:
+    """The scan's own header where it says the same of this grid, otherwise one that does."""
+    if scan.header is not None and not scan.is_3d:
+        try:
+            said = from_header(scan.source, scan.header, scan.shape)
+        except ValueError:
+            said = {}
+        if said and said["crop"] == scan.crop and torch.equal(said["acquired"], scan.acquired):
+            return scan.header
+    # fastMRI counts lines from the first acquired one, so that the centre tells the padding before it.
+    phase = scan.shape[3]
+    columns = torch.nonzero(scan.acquired.any(dim=0))[:, 0].tolist()
+    limit = (
+        f"<kspace_encoding_step_1><minimum>0</minimum><maximum>{columns[-1] - columns[0]}</maximum>"
+        f"<center>{max(phase // 2 - columns[0], 0)}</center></kspace_encoding_step_1>"
+    )
+    pattern = r"<kspace_encoding_step_1>\s*<minimum>.*?</kspace_encoding_step_1>"
+    return re.sub(pattern, limit, build_header(scan), flags=re.DOTALL)
+
+
+def _write_own(scan: Scan, group: Any) -> None:
+    group["geometry"] = json.dumps(asdict(scan.geometry))
+    group["acquired"] = scan.acquired.numpy()
+    group["crop"] = [[part.start, part.stop] for part in scan.crop]
+    group["matrix"] = scan.matrix
+    group["oversampling"] = scan.oversampling
+    if scan.noise_covariance is not None:
+        group["noise_covariance"] = scan.noise_covariance.numpy()
+    if scan.calibration is not None:
+        calibration = group.create_dataset("calibration", scan.shape, np.complex64)
+        for index in range(scan.shape[0]):
+            calibration[index] = scan.calibration(0, index).numpy()
+
+
+def _read_own(source: str, group: Any, shape: tuple[int, int, int, int]) -> dict[str, Any]:
+    """What `_write_own` wrote."""
+    try:
+        geometry = json.loads(_text(group["geometry"][()]))
+        crop, matrix = group["crop"][()].tolist(), group["matrix"][()].tolist()
+        fields = {
+            "geometry": Geometry(**{name: _tuples(value) for name, value in geometry.items()}),
+            "acquired": expand_mask(as_mask(source, group["acquired"][()]), shape[2:], source),
+            "crop": (slice(*crop[0]), slice(*crop[1])),
+            "matrix": (matrix[0], matrix[1]),
+            "oversampling": float(group["oversampling"][()]),
+        }
+        if "noise_covariance" in group:
+            fields["noise_covariance"] = torch.from_numpy(group["noise_covariance"][()])
+        if "calibration" in group:
+            fields["calibration"] = True  # read by slice, as k-space is
+        return fields
+    except (KeyError, TypeError, IndexError, json.JSONDecodeError) as error:
+        raise ValueError(
+            f"{source}: the group 'mrirecon' is not readable ({error}): delete it from the file"
+        ) from error
+
+
+def _tuples(value: Any) -> Any:
+    return tuple(_tuples(item) for item in value) if isinstance(value, list) else value
+
+
+def _text(value: Any) -> str:
+    return value.decode("utf-8", errors="replace") if isinstance(value, bytes) else str(value)
+
+
+def _native(value: Any) -> Any:
+    """Attributes as plain Python values, as h5py gives numpy scalars."""
+    value = value.tolist() if isinstance(value, (np.generic, np.ndarray)) else value
+    return _text(value) if isinstance(value, bytes) else value
+
+
+def _size(shape: tuple[int, ...]) -> str:
+    return " x ".join(map(str, shape))

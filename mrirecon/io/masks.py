@@ -1,0 +1,132 @@
+"""Sampling masks as files: npy, npz, cfl, HDF5 `mask`, or a picture to look at (png)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Bool
+from torch import Tensor
+
+from mrirecon.io.files import PathLike, check_target, existing_file, replacing, suffix_of
+
+MASK_SUFFIXES = (".npy", ".png")
+
+
+def read_mask(path: PathLike) -> Bool[Tensor, "..."]:
+    """A mask (readout, phase), or of one axis: columns along the phase encoding; see `expand_mask`.
+
+    Raises:
+        FileNotFoundError, IsADirectoryError: if there is no such file.
+        ValueError: if it is damaged, of another kind, or holds anything but 0 and 1.
+    """
+    from mrirecon.io.cfl import open_cfl, pair
+    from mrirecon.io.hdf5 import is_hdf5
+    from mrirecon.io.numpy import open_npy, read_npz
+
+    path = Path(path)
+    if not path.exists() and any(part.exists() for part in pair(path)):
+        path = pair(path)[0]
+    suffix = path.suffix.lower()
+    if suffix in (".cfl", ".hdr"):
+        return as_mask(path, _image_plane(open_cfl(path)))
+    existing_file(path)
+    if suffix == ".npy":
+        return as_mask(path, open_npy(path))
+    if suffix == ".npz":
+        return as_mask(path, read_npz(path, "mask")["mask"])
+    if suffix == ".png":
+        return as_mask(path, _read_png(path))
+    if is_hdf5(path):
+        return as_mask(path, _read_hdf5(path))
+    raise ValueError(f"{path} is no mask file: give npy, npz, cfl, png, or HDF5 with a 'mask'")
+
+
+def write_mask(
+    path: PathLike, mask: Bool[Tensor, "readout phase"], overwrite: bool = False
+) -> None:
+    """Write a mask as .npy (bool) or .png (white is sampled; rows are the readout).
+
+    Raises:
+        ValueError: if the suffix is neither.
+        OSError: as `files.check_target`, or if the disk is full.
+    """
+    suffix = suffix_of(path, MASK_SUFFIXES)
+    with replacing(check_target(path, overwrite)) as (part,):
+        if suffix == ".npy":
+            np.save(part, mask.numpy(), allow_pickle=False)
+        else:
+            from PIL import Image
+
+            Image.fromarray(mask.numpy().astype(np.uint8) * 255).save(part)
+
+
+def as_mask(source: PathLike, array: np.ndarray) -> Bool[Tensor, "..."]:
+    """Check that an array is a mask of one or two axes.
+
+    Raises:
+        ValueError: if it has another number of axes, or holds anything but 0 and 1.
+    """
+    if array.ndim not in (1, 2) or array.size == 0:
+        size = " x ".join(map(str, array.shape)) or "one number"
+        raise ValueError(
+            f"{source}: the mask is {size}, expected (readout, phase), or columns along (phase,)"
+        )
+    if array.dtype.kind not in "biufc":
+        raise ValueError(f"{source}: the mask holds {array.dtype}, expected 0 and 1")
+    if not np.isin(array, (0, 1)).all():
+        raise ValueError(f"{source}: the mask must hold only 0 and 1")
+    return torch.from_numpy(np.array(array != 0, dtype=np.bool_, copy=True, subok=False))
+
+
+def expand_mask(
+    mask: Bool[Tensor, "..."], shape: tuple[int, int], source: PathLike = ""
+) -> Bool[Tensor, "readout phase"]:
+    """A mask of columns, or of one row or column, spread over the k-space grid (readout, phase).
+
+    Raises:
+        ValueError: if the sizes disagree.
+    """
+    where = f"{source}: " if source else ""
+    if mask.shape[-1] not in (1, shape[1]) or (mask.ndim == 1 and mask.shape[0] != shape[1]):
+        raise ValueError(
+            f"{where}the mask has {mask.shape[-1]} columns, k-space has {shape[1]}: "
+            "make the mask for this scan"
+        )
+    if mask.ndim == 2 and mask.shape[0] not in (1, shape[0]):
+        raise ValueError(
+            f"{where}the mask has {mask.shape[0]} rows, k-space has {shape[0]}: "
+            "make the mask for this scan"
+        )
+    return mask.expand(shape).clone()
+
+
+def _image_plane(array: np.ndarray) -> np.ndarray:
+    """The two image dimensions of a BART mask: 0 and 1, or 1 and 2 as `bart poisson` makes it."""
+    kept = (1, 2) if array.shape[0] == 1 and array.shape[2] > 1 else (0, 1)
+    plane = tuple(size if dim in kept else 1 for dim, size in enumerate(array.shape))
+    if plane != array.shape:
+        return np.squeeze(array)  # more than two axes: `as_mask` names them
+    return np.asarray(array).reshape(tuple(array.shape[dim] for dim in kept))
+
+
+def _read_png(path: Path) -> np.ndarray:
+    from PIL import Image, UnidentifiedImageError
+
+    try:
+        with Image.open(path) as picture:
+            levels = np.asarray(picture.convert("L"))
+    except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
+        raise ValueError(f"{path}: the picture is truncated or no png: {error}") from error
+    return levels // 255 if set(np.unique(levels)) <= {0, 255} else levels
+
+
+def _read_hdf5(path: Path) -> np.ndarray:
+    from mrirecon.io.hdf5 import names, reading
+
+    with reading(path) as file:
+        found = names(file)
+        if "mask" in found:
+            return np.squeeze(np.asarray(file["mask"]))
+    raise ValueError(f"{path} has no dataset 'mask': it has {', '.join(found) or 'nothing'}")

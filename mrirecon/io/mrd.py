@@ -1,0 +1,279 @@
+"""MRD (ISMRMRD HDF5) raw data: what real scanners write through the vendors' converters.
+
+Inati et al., MRM 77:411 (2017); https://ismrmrd.readthedocs.io. What is honoured, ignored and assumed is listed in
+docs/formats-mrd.md; `Scan.notes` says it of one file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Complex
+from torch import Tensor
+
+from mrirecon.io.cartesian import cartesian_scan, noise_covariance
+from mrirecon.io.files import PathLike, existing_file
+from mrirecon.io.grid import LINE, VOLUME_COUNTERS
+from mrirecon.io.hdf5 import reading
+from mrirecon.io.mrd_header import Encoding, HeaderInfo, parse_header
+from mrirecon.io.mrd_writer import write_mrd
+from mrirecon.scan import Scan
+
+__all__ = ["read_mrd", "write_mrd"]
+
+# Bits of the acquisition flags, ismrmrd.h; the header numbers them from 1.
+NOISE = 1 << 18
+CALIBRATION = 1 << 19
+CALIBRATION_AND_IMAGING = 1 << 20
+REVERSE = 1 << 21
+NOT_IMAGING = {
+    "navigator": 1 << 22,
+    "phase correction": 1 << 23,
+    "high-priority feedback": 1 << 25,
+    "dummy": 1 << 26,
+    "real-time feedback": 1 << 27,
+    "surface coil correction": 1 << 28,
+    "phase stabilization reference": 1 << 29,
+    "phase stabilization": 1 << 30,
+}
+COMPRESSED = sum(1 << bit for bit in range(52, 56))
+
+
+def read_mrd(path: PathLike) -> Scan:
+    """Describe an MRD file as a `Scan` whose slices are read when asked for.
+
+    The acquisition heads are read once, samples only of the slice (2D) or volume (3D) that is read. Slices are ordered
+    along the slice direction; repetitions, contrasts, phases and sets become volumes; k-space is on the encoded grid.
+
+    Raises:
+        FileNotFoundError, IsADirectoryError: if `path` is not a file.
+        ValueError: in one sentence, if the file is damaged, no MRD, empty, not Cartesian, compressed, multi-slab 3D,
+            or of several coil counts.
+    """
+    path = existing_file(path)
+    notes: list[str] = []
+    with _open(path) as file, _naming(path):
+        group = _group(file, notes)
+        xml = np.asarray(file[group]["xml"][()]).reshape(-1)
+        heads = _read_heads(file[group]["data"])
+    with _naming(path):
+        if not len(xml) or not len(heads):
+            raise ValueError("the file holds no header" if len(heads) else "no acquisitions")
+        header = (
+            xml[0].decode("utf-8", errors="replace") if isinstance(xml[0], bytes) else str(xml[0])
+        )
+        info = parse_header(header)
+        lines = _lines(heads)
+        imaging, calibrates, is_noise = _kinds(heads, info, notes)
+        encoding = _encoding(info, int(heads["encoding_space_ref"][imaging][0]))
+        _require_cartesian(encoding, heads[imaging], notes)
+    load = _Samples(path, group)
+    noise = _noise(load, lines[is_noise], lines[imaging], notes) if is_noise.any() else None
+    with _naming(path):
+        return cartesian_scan(
+            lines[imaging],
+            lines[calibrates],
+            encoding,
+            load,
+            source=str(path),
+            format="mrd",
+            noise_covariance=noise,
+            header=header,
+            attributes=info.attributes(),
+            notes=notes,
+        )
+
+
+@contextmanager
+def _naming(path: Path) -> Iterator[None]:
+    """Put the file's name before what a ValueError says."""
+    try:
+        yield
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
+
+
+@contextmanager
+def _open(path: Path) -> Iterator[Any]:
+    """`reading`, with the odder exceptions that mangled HDF5 draws from h5py."""
+    try:
+        with reading(path) as file:
+            yield file
+    except (TypeError, AttributeError, LookupError, MemoryError, OverflowError) as error:
+        raise ValueError(f"{path}: the HDF5 file is damaged: copy or export it again") from error
+
+
+def _group(file: Any, notes: list[str]) -> str:
+    """Name of the group that holds the measurement, `dataset` by convention."""
+    import h5py
+
+    groups = [
+        name for name, item in file.items() if isinstance(item, h5py.Group) and "data" in item
+    ]
+    if "dataset" in groups:
+        group = "dataset"
+    elif len(groups) == 1:
+        group = groups[0]
+        notes.append(f"measurement read from group {group!r}")
+    elif groups:
+        listed = ", ".join(groups)
+        raise ValueError(f"several measurements ({listed}): export one of them to its own file")
+    elif "dataset" in file:
+        raise ValueError("group 'dataset' holds no acquisitions: it has no 'data'")
+    else:
+        listed = ", ".join(file) or "nothing"
+        raise ValueError(f"no MRD group 'dataset' in the file, which holds {listed}")
+    if "xml" not in file[group]:
+        raise ValueError(f"group {group!r} has no 'xml': the MRD header is missing")
+    fields = file[group]["data"].dtype.names or ()
+    if not {"head", "traj", "data"} <= set(fields):
+        raise ValueError(f"group {group!r} holds something other than MRD acquisitions")
+    return group
+
+
+def _kinds(
+    heads: np.ndarray, info: HeaderInfo, notes: list[str]
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Which acquisitions are imaging, calibration (perhaps both) and noise readouts."""
+    flags = heads["flags"]
+    if _flagged(flags, COMPRESSED).any():
+        raise ValueError("readouts are compressed: decompress them with the tool that wrote them")
+    is_noise = _flagged(flags, NOISE)
+    used = ~is_noise
+    for name, bit in NOT_IMAGING.items():
+        chosen = used & _flagged(flags, bit)
+        used &= ~chosen
+        if chosen.any():
+            notes.append(f"{chosen.sum()} {name} readouts are ignored")
+    both = _flagged(flags, CALIBRATION_AND_IMAGING)
+    imaging = used & (both | ~_flagged(flags, CALIBRATION))
+    calibrates = used & (both | _flagged(flags, CALIBRATION))
+    if not imaging.any():
+        raise ValueError(f"none of its {len(heads)} acquisitions is an imaging readout")
+
+    space = heads["encoding_space_ref"]
+    here = space == space[imaging][0]
+    if not here[imaging].all():
+        notes.append(f"{(imaging & ~here).sum()} readouts of other encoding spaces are ignored")
+        imaging &= here
+    fov_mm = _encoding(info, int(space[imaging][0])).encoded_fov_mm
+    for other in np.unique(space[calibrates & ~here]):
+        if _encoding(info, int(other)).encoded_fov_mm != fov_mm:
+            notes.append("calibration readouts with another encoded FOV are ignored")
+            calibrates &= space != other
+    return imaging, calibrates, is_noise
+
+
+def _read_heads(data: Any) -> np.ndarray:
+    """The heads of all acquisitions, without their samples.
+
+    Asked for this field, HDF5 would load (and h5py leak) the samples too; the stored records hold the heads in full and
+    only a reference to the samples, so they are read as they are.
+    """
+    if data.ndim != 1:
+        raise ValueError(f"its acquisitions form a {data.ndim}-dimensional array, expected a list")
+    if data.chunks is None or data.compression is not None or data.shuffle:
+        blocks = [data[start : start + 256]["head"] for start in range(0, len(data), 256)]
+        return np.concatenate([np.zeros(0, data.dtype["head"]), *blocks])
+    stored = data.id.get_type()
+    member = stored.get_member_index(b"head")
+    record = np.dtype(
+        {
+            "names": ["head"],
+            "formats": [stored.get_member_type(member).dtype],
+            "offsets": [stored.get_member_offset(member)],
+            "itemsize": stored.get_size(),
+        }
+    )
+    heads = np.empty(len(data), record["head"])
+    for start in range(0, len(data), data.chunks[0]):
+        count = min(data.chunks[0], len(data) - start)
+        chunk = data.id.read_direct_chunk((start,))[1]
+        heads[start : start + count] = np.frombuffer(chunk, record, count)["head"]
+    return heads
+
+
+def _flagged(flags: np.ndarray, bits: int) -> np.ndarray:
+    return np.asarray((flags & np.uint64(bits)) != 0)
+
+
+def _lines(heads: np.ndarray) -> np.ndarray:
+    lines = np.zeros(len(heads), dtype=LINE)
+    lines["row"] = np.arange(len(heads))
+    lines["samples"] = heads["number_of_samples"]
+    lines["center"] = heads["center_sample"]
+    lines["coils"] = heads["active_channels"]
+    lines["dwell_us"] = heads["sample_time_us"]
+    lines["reverse"] = _flagged(heads["flags"], REVERSE)
+    lines["ky"] = heads["idx"]["kspace_encode_step_1"]
+    lines["kz"] = heads["idx"]["kspace_encode_step_2"]
+    for name in ("slice", *VOLUME_COUNTERS):
+        lines[name] = heads["idx"][name]
+    for name in ("discard_pre", "discard_post", "position", "read_dir", "phase_dir", "slice_dir"):
+        lines[name] = heads[name]
+    return lines
+
+
+def _encoding(info: HeaderInfo, reference: int) -> Encoding:
+    """The encoding space a readout refers to; files with a single one often refer to none that exists."""
+    return info.encodings[reference if reference < len(info.encodings) else 0]
+
+
+def _require_cartesian(encoding: Encoding, heads: np.ndarray, notes: list[str]) -> None:
+    has_trajectory = bool((heads["trajectory_dimensions"] > 0).any())
+    kind = encoding.trajectory
+    if kind not in (None, "cartesian", "epi") or (kind is None and has_trajectory):
+        raise ValueError(
+            f"the trajectory is {kind or 'stored with the readouts'}: only Cartesian scans can be read"
+        )
+    if kind == "epi":
+        notes.append("EPI: no ghost correction, no ramp-sampling correction")
+    if has_trajectory:
+        notes.append("stored k-space coordinates are ignored: the header says Cartesian")
+
+
+def _noise(
+    load: _Samples, noise: np.ndarray, imaging: np.ndarray, notes: list[str]
+) -> Complex[Tensor, "coil coil"] | None:
+    """Covariance of one imaging sample, from the noise readouts."""
+    if set(noise["coils"]) != set(imaging["coils"]):
+        notes.append(f"noise scan of {noise['coils'][0]} coils does not fit the imaging: ignored")
+        return None
+    samples = np.concatenate(load(noise), axis=1)
+    ratio = 1.0
+    dwell, imaging_dwell = float(noise["dwell_us"][0]), float(imaging["dwell_us"][0])
+    scaled = "dwell time not recorded, bandwidth assumed that of the imaging"
+    if dwell > 0 and imaging_dwell > 0:
+        ratio = dwell / imaging_dwell
+        scaled = f"scaled by the dwell times {dwell:g} / {imaging_dwell:g} us"
+    notes.append(f"noise covariance from {samples.shape[1]} noise samples, {scaled}")
+    return noise_covariance(samples, ratio)
+
+
+@dataclass(frozen=True)
+class _Samples:
+    """Loads the samples of readouts: opens the file for each call, so that it can be forked and pickled."""
+
+    path: Path
+    group: str
+
+    def __call__(self, lines: np.ndarray) -> list[np.ndarray]:
+        with _open(self.path) as file:
+            # Both vlen fields at once: h5py leaks those of a record that are not asked for.
+            values = file[self.group]["data"].fields(["traj", "data"])[lines["row"]]["data"]
+        samples = []
+        for line, value in zip(lines, values, strict=True):
+            coils, count = int(line["coils"]), int(line["samples"])
+            if value.size != 2 * coils * count:
+                raise ValueError(
+                    f"{self.path}: acquisition {line['row']} holds {value.size} numbers, its head says "
+                    f"{coils} coils of {count} complex samples: the file is damaged"
+                )
+            flat = np.ascontiguousarray(value, dtype=np.float32)
+            samples.append(flat.view(np.complex64).reshape(coils, count))
+        return samples

@@ -1,0 +1,119 @@
+"""npy and npz. An npy is mapped and read by slice; an npz is an archive and read whole. Nothing is ever unpickled."""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from mrirecon.io.arrays import NO_GEOMETRY, check_kspace, owned, plain_scan
+from mrirecon.io.files import existing_file
+from mrirecon.io.masks import as_mask, expand_mask
+from mrirecon.scan import Scan
+
+AXES = "(coil, readout, phase) or (slice, coil, readout, phase)"
+
+
+def open_npy(path: Path) -> np.ndarray:
+    """The array, mapped from the file.
+
+    Raises:
+        ValueError: if the file is truncated or damaged, or holds Python objects.
+    """
+    existing_file(path)
+    try:
+        return np.lib.format.open_memmap(path, mode="r")
+    except Exception as error:  # a damaged header can fail in any way a parser can
+        if "Python objects" in str(error):
+            raise ValueError(
+                f"{path}: the array holds Python objects, which are never unpickled: "
+                "save it as complex64"
+            ) from error
+        raise ValueError(
+            f"{path}: the npy file is truncated or damaged: export it again"
+        ) from error
+
+
+def read_npz(path: Path, key: str) -> dict[str, np.ndarray]:
+    """All arrays of the archive; the one called `key`, or the only one, is at `key`.
+
+    Raises:
+        ValueError: if the archive is damaged, holds Python objects, or has several arrays and none called `key`.
+    """
+    existing_file(path)
+    try:
+        # numpy leaks the file it opens when the archive is damaged
+        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as archive:
+            names = list(archive.files)
+            arrays = {name: archive[name] for name in names}
+    except Exception as error:  # zip, zlib and header errors of many kinds
+        if "allow_pickle" in str(error):
+            raise ValueError(
+                f"{path}: the archive holds Python objects, which are never unpickled: "
+                "save the arrays as numbers"
+            ) from error
+        raise ValueError(
+            f"{path}: the npz file is truncated or damaged: export it again"
+        ) from error
+    if key not in arrays and len(arrays) == 1:
+        arrays = {key: arrays.popitem()[1]}
+    if key not in arrays or not isinstance(arrays[key], np.ndarray):
+        raise ValueError(f"{path} has no array {key!r}: it has {', '.join(names) or 'nothing'}")
+    return arrays
+
+
+def read_numpy(path: Path) -> Scan:
+    """A scan from npy, or from npz with `kspace` and, optionally, `mask` and `acquired`.
+
+    Raises:
+        ValueError: as `open_npy` and `read_npz`, and if the array is no k-space.
+    """
+    source = str(path)
+    with path.open("rb") as stream:
+        format = "npz" if stream.read(2) == b"PK" else "npy"
+    arrays = read_npz(path, "kspace") if format == "npz" else {"kspace": open_npy(path)}
+    array = arrays["kspace"]
+    check_kspace(source, array.shape, array.dtype, AXES)
+    slices = array if array.ndim == 4 else array[None]
+    shape = (slices.shape[0], slices.shape[1], slices.shape[2], slices.shape[3])
+    known: dict[str, object] = {}
+    if "acquired" in arrays:
+        known["acquired"] = expand_mask(as_mask(source, arrays["acquired"]), shape[2:], source)
+        known["notes"] = (NO_GEOMETRY,)
+    mask = None
+    if "mask" in arrays:
+        mask = expand_mask(as_mask(source, arrays["mask"]), shape[2:], source)
+        known["sampling"] = lambda volume, index: mask
+
+    def read(volume: int, index: int) -> Tensor:
+        kspace = owned(slices[index])
+        return kspace if mask is None else kspace * mask
+
+    return plain_scan(source, format, shape, read, **known)
+
+
+def write_npy(path: Path, shape: tuple[int, ...], blocks: Iterable[Tensor]) -> None:
+    """Write a complex64 array block by block."""
+    with path.open("wb") as stream:
+        _write(stream, shape, blocks)
+
+
+def write_npz(path: Path, scan: Scan) -> None:
+    """Write `kspace`, slice by slice, and `acquired`."""
+    with zipfile.ZipFile(path, "w") as archive:
+        with archive.open("kspace.npy", "w", force_zip64=True) as stream:
+            _write(stream, scan.shape, (scan.kspace(index) for index in range(scan.shape[0])))
+        with archive.open("acquired.npy", "w") as stream:
+            np.lib.format.write_array(stream, scan.acquired.numpy(), allow_pickle=False)
+
+
+def _write(stream: Any, shape: tuple[int, ...], blocks: Iterable[Tensor]) -> None:
+    """Plain writes, not a memory map: on a full disk a map ends the process, a write raises OSError."""
+    header = {"descr": "<c8", "fortran_order": False, "shape": tuple(shape)}
+    np.lib.format.write_array_header_1_0(stream, header)
+    for block in blocks:
+        stream.write(np.ascontiguousarray(block.numpy(), dtype="<c8").data)

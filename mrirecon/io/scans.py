@@ -1,0 +1,170 @@
+"""Scans as files: the reader follows the content first and the suffix second, the writer the suffix."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from mrirecon.io.cfl import pair, read_cfl, write_scan_cfl
+from mrirecon.io.fastmri import read_fastmri, write_fastmri
+from mrirecon.io.files import PathLike, check_target, existing_file, replacing, suffix_of
+from mrirecon.io.hdf5 import is_hdf5, names, reading
+from mrirecon.io.numpy import read_numpy, write_npy, write_npz
+from mrirecon.scan import Scan
+
+SCAN_SUFFIXES = (".h5", ".mrd", ".cfl", ".npy", ".npz")
+READABLE = "fastMRI or MRD HDF5, BART cfl, npy, npz and Siemens twix"
+NO_PHASE = (
+    "is {kind}: an image has lost the coils and the phase that reconstruction needs; give the raw data "
+    "({readable}), or make k-space of an image with the command simulate"
+)
+
+
+def read_scan(path: PathLike) -> Scan:
+    """One acquisition, read lazily where the format allows.
+
+    HDF5 with `kspace` is fastMRI, with a group of `data` and `xml` MRD; npy and npz go by their first bytes; a cfl may
+    be named by its .cfl, its .hdr, or without suffix; Siemens twix by its first bytes or .dat.
+
+    Raises:
+        FileNotFoundError, IsADirectoryError, PermissionError: if there is no file to read.
+        ValueError: in one sentence, if it is damaged, no k-space, all zero, or of a kind that cannot be read.
+    """
+    path = Path(path)
+    reader = _reader(path)
+    scan = reader(path)
+    _refuse_all_zero(scan)
+    return scan
+
+
+def write_scan(scan: Scan, path: PathLike, overwrite: bool = False) -> tuple[str, ...]:
+    """Write k-space slice by slice as complex64; the format follows the suffix.
+
+    `.mrd` is MRD, `.h5` the fastMRI layout, `.cfl` BART's pair, `.npy` and `.npz` arrays
+    (slice, coil, readout, phase).
+
+    Returns:
+        What the format could not hold, one sentence each.
+
+    Raises:
+        ValueError: for an unknown suffix, or several volumes where the format has one.
+        OSError: as `files.check_target`, or if the disk is full.
+    """
+    path = Path(path)
+    suffix = suffix_of(path, SCAN_SUFFIXES)
+    if scan.volumes > 1 and suffix in (".h5", ".npy", ".npz"):
+        raise ValueError(
+            f"{path}: {suffix} holds one volume, {scan.source} has {scan.volumes}: "
+            "write .mrd or .cfl"
+        )
+    files = (pair(path)[1], path) if suffix == ".cfl" else (path,)
+    for file in files:
+        check_target(file, overwrite)
+    with replacing(*files) as (*companions, part):
+        if suffix == ".h5":
+            write_fastmri(scan, part)
+        elif suffix == ".mrd":
+            from mrirecon.io.mrd import write_mrd
+
+            write_mrd(scan, part)
+        elif suffix == ".cfl":
+            write_scan_cfl(scan, (part, companions[0]))
+        elif suffix == ".npz":
+            write_npz(part, scan)
+        else:
+            write_npy(part, scan.shape, (scan.kspace(index) for index in range(scan.shape[0])))
+    return _lost(scan, suffix)
+
+
+def _lost(scan: Scan, suffix: str) -> tuple[str, ...]:
+    """What the scan has and the format has not."""
+    window = tuple(part.stop - part.start for part in scan.crop)
+    array, all_arrays = suffix in (".npy", ".cfl"), suffix in (".npy", ".npz", ".cfl")
+    lost = {
+        "voxel size and position": all_arrays and scan.geometry.voxel_mm is not None,
+        "the image window": all_arrays and window != scan.shape[2:],
+        "which points are zero padding": array and not bool(scan.acquired.all()),
+        "the separate calibration scan": all_arrays and scan.calibration is not None,
+        "the noise covariance": suffix != ".h5" and scan.noise_covariance is not None,
+        "the reference image": suffix != ".h5" and scan.reference is not None,
+        "the readout encoding, now an image axis": scan.is_3d and suffix not in (".cfl", ".mrd"),
+    }
+    return tuple(f"{suffix} does not hold {what}" for what, is_lost in lost.items() if is_lost)
+
+
+def _refuse_all_zero(scan: Scan) -> None:
+    """Look at slices until one has a sample, the middle one first: usually one slice is read.
+
+    Raises:
+        ValueError: if there is none.
+    """
+    slices = scan.shape[0]
+    order = sorted(range(slices), key=lambda index: abs(index - slices // 2))
+    for volume in range(scan.volumes):
+        for index in order:
+            if bool((scan.read(volume, index) != 0).any()):
+                return
+    raise ValueError(f"{scan.source}: k-space is all zero: export the scan again")
+
+
+def _reader(path: Path) -> Callable[[Path], Scan]:
+    """The reader for what is at `path`."""
+    if path.suffix.lower() in (".cfl", ".hdr") or (
+        not path.is_file() and any(part.is_file() for part in pair(path))
+    ):
+        return read_cfl
+    with existing_file(path).open("rb") as stream:
+        head = stream.read(352)
+    if is_hdf5(path):
+        return _hdf5_reader(path)
+    if head.startswith((b"\x93NUMPY", b"PK\x03\x04")):
+        return read_numpy
+    if kind := _image_kind(path, head):
+        raise ValueError(f"{path} " + NO_PHASE.format(kind=kind, readable=READABLE))
+    if not head:
+        raise ValueError(f"{path} is empty: copy or export it again")
+    suffix = path.suffix.lower()
+    if suffix in (".h5", ".hdf5", ".mrd", ".npy", ".npz"):
+        kind = {".npy": "npy", ".npz": "npz"}.get(suffix, "HDF5")
+        raise ValueError(f"{path} is named {suffix} but is no {kind} file: copy or export it again")
+    if suffix == ".dat" or _is_twix(head):
+        from mrirecon.io.twix import read_twix
+
+        return read_twix
+    raise ValueError(f"{path} is of no kind that can be read: {READABLE}")
+
+
+def _hdf5_reader(path: Path) -> Callable[[Path], Scan]:
+    with reading(path) as file:
+        found = names(file)
+        groups = [name for name in found if not hasattr(file.get(name), "dtype")]
+        mrd = [name for name in groups if {"data", "xml"} <= set(file.get(name, ()))]
+    if "kspace" in found:
+        return read_fastmri
+    if mrd or "dataset" in found:
+        from mrirecon.io.mrd import read_mrd
+
+        return read_mrd
+    raise ValueError(
+        f"{path} has neither 'kspace' (fastMRI) nor 'dataset' (MRD): "
+        f"it has {', '.join(found) or 'nothing'}"
+    )
+
+
+def _image_kind(path: Path, head: bytes) -> str | None:
+    """What kind of picture a file is, by its first bytes."""
+    if head[128:132] == b"DICM":
+        return "a DICOM image"
+    if head[344:347] in (b"n+1", b"ni1") or head[4:7] in (b"n+2", b"ni2"):
+        return "a NIfTI image"
+    if head.startswith(b"\x1f\x8b") and path.name.lower().endswith(".nii.gz"):
+        return "a NIfTI image"
+    if head.startswith((b"\x89PNG", b"\xff\xd8\xff", b"GIF8", b"BM", b"II*\0", b"MM\0*")):
+        return "a picture"
+    return None
+
+
+def _is_twix(head: bytes) -> bool:
+    """Multi-RAID twix (software VD and later) begins with 0 or 1 and the number of measurements."""
+    first, count = (int.from_bytes(head[at : at + 4], "little") for at in (0, 4))
+    return len(head) >= 8 and first in (0, 1) and 1 <= count <= 64

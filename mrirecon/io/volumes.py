@@ -1,0 +1,168 @@
+"""Reconstructions as files: the type follows the suffix, and `<name>.json` beside it says how it was made."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from mrirecon.io.cfl import (
+    PHASE,
+    READOUT,
+    SLICE,
+    TIME,
+    kept,
+    open_cfl,
+    pair,
+    slice_blocks,
+    write_cfl,
+)
+from mrirecon.io.files import (
+    PathLike,
+    check_target,
+    existing_file,
+    replacing,
+    sidecar,
+    suffix_of,
+    write_json,
+)
+from mrirecon.io.hdf5 import is_hdf5, names, reading, writing
+from mrirecon.io.nifti import read_image, write_nifti
+from mrirecon.io.numpy import open_npy, write_npy
+from mrirecon.scan import Volume
+
+VOLUME_SUFFIXES = (".nii.gz", ".nii", ".h5", ".npy", ".cfl")
+TARGETS = ("reconstruction", "reconstruction_rss", "reconstruction_esc")
+
+
+def check_output(path: PathLike, overwrite: bool = False) -> Path:
+    """The path, when `write_volume` could write it; call it before hours of work.
+
+    Raises:
+        ValueError: if the suffix is none of `VOLUME_SUFFIXES`.
+        OSError: as `files.check_target`: no such folder, file exists, is a folder, read-only.
+    """
+    path = Path(path)
+    for file in _files(path):
+        check_target(file, overwrite)
+    return path
+
+
+def is_complete(path: PathLike) -> bool:
+    """Whether an output was written to its end: the image gets its name last, after its JSON."""
+    return all(file.is_file() for file in (sidecar(path), *_files(Path(path))))
+
+
+def write_volume(volume: Volume, path: PathLike, *, overwrite: bool = False) -> None:
+    """Write a reconstruction and its JSON; both appear whole or not at all.
+
+    `.nii.gz` and `.nii`: float32 magnitude (readout, phase, slice[, volume]). `.h5`: float32 magnitude
+    `reconstruction` (slice, readout, phase). `.npy`: complex64 (slice, readout, phase). `.cfl`: complex64 in BART's
+    dimensions, slices in 13 and volumes in 10. Intensities are those of the k-space, never rescaled.
+
+    Raises:
+        ValueError: for an unknown suffix, or several volumes in .h5 or .npy.
+        OSError: as `check_output`, or if the disk is full.
+    """
+    path = check_output(path, overwrite)
+    suffix = suffix_of(path, VOLUME_SUFFIXES)
+    volumes, slices, readout, phase = volume.image.shape
+    if volumes > 1 and suffix in (".h5", ".npy"):
+        raise ValueError(
+            f"{path}: {suffix} holds one volume, this reconstruction has {volumes}: "
+            "write .nii.gz, .nii or .cfl"
+        )
+    image = volume.image.detach().cpu().to(torch.complex64)
+    with replacing(sidecar(path), *_files(path)) as (info, *companions, part):
+        write_json(info, describe(volume))
+        if suffix == ".h5":
+            with writing(part) as file:
+                file["reconstruction"] = image[0].abs().numpy()
+        elif suffix == ".npy":
+            write_npy(part, (slices, readout, phase), [image[0]])
+        elif suffix == ".cfl":
+            dims = {READOUT: readout, PHASE: phase, TIME: volumes, SLICE: slices}
+            blocks = slice_blocks(lambda index, volume: image[volume, index], slices, volumes)
+            write_cfl((part, companions[0]), dims, blocks)
+        else:
+            write_nifti(Volume(image=image, geometry=volume.geometry, info=volume.info), part)
+
+
+def describe(volume: Volume) -> Mapping[str, Any]:
+    """What the JSON beside an output says."""
+    from mrirecon import __version__
+
+    return {
+        **volume.info,
+        "geometry": {
+            "known": volume.geometry.known,
+            "voxel_mm": volume.geometry.voxel_mm,
+            "note": volume.geometry.note,
+        },
+        "versions": {
+            "mrirecon": __version__,
+            "torch": str(torch.__version__),
+            "numpy": np.__version__,
+            "python": platform.python_version(),
+        },
+    }
+
+
+def read_volume(path: PathLike) -> Float[Tensor, "slice readout phase"]:
+    """Magnitude of one volume, for metrics: any output of `write_volume`, or a fastMRI file with its target.
+
+    Raises:
+        FileNotFoundError, IsADirectoryError: if there is no such file.
+        ValueError: if it is damaged, of another kind, or has several volumes.
+    """
+    path = Path(path)
+    suffix = path.suffix.lower()
+    array: np.ndarray
+    if suffix in (".cfl", ".hdr"):
+        array = _image_of_cfl(path)
+        array = array[0] if len(array) == 1 else array
+    elif suffix == ".npy":
+        array = open_npy(path)
+    elif is_hdf5(existing_file(path)):
+        with reading(path) as file:
+            found = names(file)
+            target = next((name for name in TARGETS if name in found), None)
+            array = np.asarray(file[target]) if target else np.empty(0)
+        if target is None:
+            raise ValueError(
+                f"{path} has no image ({', '.join(TARGETS)}): it has {', '.join(found) or 'nothing'}"
+            )
+    else:
+        data, _ = read_image(path)
+        array = np.moveaxis(data, (0, 1, 2), (-2, -1, -3))
+    if array.ndim != 3 or array.dtype.kind not in "fciu":
+        size = " x ".join(map(str, array.shape))
+        raise ValueError(
+            f"{path} is {size} of {array.dtype}: give one volume (slice, readout, phase)"
+        )
+    return torch.from_numpy(np.array(np.abs(array), dtype=np.float32, order="C", copy=True))
+
+
+def _image_of_cfl(path: Path) -> np.ndarray:
+    """(volume, slice, readout, phase) of BART's dimensions."""
+    array = open_cfl(path)
+    known = (READOUT, PHASE, TIME, SLICE)
+    if any(size > 1 and dim not in known for dim, size in enumerate(array.shape)):
+        raise ValueError(
+            f"{path} has dimensions {' '.join(map(str, array.shape))}: an image may use 0, 1, 10 and 13"
+        )
+    return kept(array, *known).transpose(2, 3, 0, 1)
+
+
+def _files(path: Path) -> tuple[Path, ...]:
+    """The files of an output, the one that makes it complete last."""
+    if suffix_of(path, VOLUME_SUFFIXES) == ".cfl":
+        data, header = pair(path)
+        return header, data
+    return (path,)

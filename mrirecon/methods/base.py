@@ -1,0 +1,201 @@
+"""What every method is, and the loop over slices that the slice-by-slice ones share."""
+
+from __future__ import annotations
+
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass, field, fields
+from functools import cached_property
+from typing import Any, ClassVar, Literal, Protocol
+
+import torch
+from jaxtyping import Bool, Complex
+from torch import Tensor
+
+from mrirecon.coverage import Acceleration, achieved_acceleration
+from mrirecon.methods.calibrate import Calibrated, MapSource
+from mrirecon.methods.partial_fourier import PARTIAL_FOURIER, missing_side
+from mrirecon.operators import sense
+from mrirecon.operators.sense import Sense
+from mrirecon.prepare import prewhiten, volume_scale, whitening_matrix
+from mrirecon.scan import Scan, Volume
+
+Progress = Callable[[int, int], object]
+
+
+class Reconstructor(Protocol):
+    """A reconstruction method with its parameters: scan in, volume out."""
+
+    def __call__(self, scan: Scan) -> Volume: ...
+
+
+@dataclass(frozen=True, eq=False)
+class Problem:
+    """One slice to solve: y = A x + noise.
+
+    Attributes:
+        kspace: (coil, y, x), zero where not sampled.
+        mask: sampled points.
+        maps: (set, coil, y, x); None for methods that use none.
+        scale: bright level of the volume's images (`prepare.volume_scale`), which relative weights refer to.
+    """
+
+    kspace: Complex[Tensor, "coil y x"]
+    mask: Bool[Tensor, "y x"]
+    maps: Complex[Tensor, "set coil y x"] | None
+    scale: float
+
+    @cached_property
+    def operator(self) -> Sense:
+        """A; images are (y, x) with one set of maps and (set, y, x) with several."""
+        assert self.maps is not None
+        if len(self.maps) == 1:
+            return sense(self.maps[0], self.mask)
+        return sense(self.maps, self.mask, sets=True)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SliceMethod(ABC):
+    """A method that solves one slice after another, holding no more than one slice's k-space.
+
+    Attributes:
+        maps: where coil maps come from.
+        partial_fourier: what to do about the side of k-space that partial Fourier left out; zero leaves it zero.
+        whiten: prewhiten when the scan has a noise measurement.
+        device: torch device of the computation.
+        progress: called with (slices done, slices in all).
+    """
+
+    maps: MapSource = field(default_factory=Calibrated)
+    partial_fourier: Literal["zero", "homodyne", "pocs"] = "zero"
+    whiten: bool = True
+    device: str = "cpu"
+    progress: Progress | None = None
+
+    name: ClassVar[str]
+    uses_maps: ClassVar[bool] = True
+    uses_scale: ClassVar[bool] = False
+
+    @abstractmethod
+    def solve(self, problem: Problem) -> Complex[Tensor, "*set y x"]:
+        """The image of one slice on the k-space grid."""
+
+    def __call__(self, scan: Scan) -> Volume:
+        """Reconstruct all slices of all volumes.
+
+        Intensities are those of the root sum of squares of the coils, prewhitened or not. Slices without samples stay
+        zero, which is noted.
+
+        Raises:
+            ValueError: if the scan does not suit the method (no calibration region, other maps, NaN, ...).
+        """
+        source, whitening = self.maps, None
+        if self.uses_maps and self.whiten and scan.noise_covariance is not None:
+            whitening = whitening_matrix(scan.noise_covariance).to(self.device, torch.complex64)
+            scan, source = prewhiten(scan), source.whitened(whitening)
+        slices, volumes = scan.shape[0], scan.volumes
+        scales = [volume_scale(scan, v) if self.uses_scale else 1.0 for v in range(volumes)]
+        output = torch.zeros(volumes, slices, *scan.matrix, dtype=torch.complex64)
+        report = _Report(scan)
+        for index in range(slices):
+            maps = None
+            for volume in range(volumes):
+                started = time.perf_counter()
+                kspace, mask = (x.to(self.device) for x in scan.measured(index, volume))
+                sampled = bool(kspace.any())
+                if sampled and self.uses_maps and maps is None:
+                    maps = source(scan, index, self.device)
+                if not sampled:
+                    report.skipped.append(
+                        f"volume {volume} slice {index} has no samples: left zero"
+                    )
+                elif maps is not None and not bool(maps.any()):
+                    report.skipped.append(
+                        f"slice {index} has no coil maps, no signal found: left zero"
+                    )
+                else:
+                    problem = Problem(kspace, mask, maps, scales[volume])
+                    image = self._image(problem, whitening, scan, report)
+                    output[volume, index] = scan.to_output(image).cpu()
+                    report.add_slice(mask, time.perf_counter() - started)
+                if self.progress is not None:
+                    self.progress(index * volumes + volume + 1, slices * volumes)
+        info = {"method": self.name, "parameters": self.parameters(), **report.summary()}
+        if self.uses_maps:
+            info["maps"] = source.describe()
+            info["prewhitened"] = whitening is not None
+        if self.uses_scale:
+            info["intensity_scale"] = scales
+        if missing_side(scan.acquired) is not None:
+            info["partial_fourier"] = self.partial_fourier
+        return Volume(image=output, geometry=scan.geometry, info=info)
+
+    def _image(
+        self, problem: Problem, whitening: Tensor | None, scan: Scan, report: _Report
+    ) -> Complex[Tensor, "y x"]:
+        """One slice solved, on the k-space grid, in the units of the coils before prewhitening."""
+        image = self.solve(problem)
+        maps = problem.maps
+        if maps is not None:
+            image = image * problem.operator.support()
+            report.add_residual(problem, image)
+            if whitening is not None:
+                coils = torch.linalg.solve(whitening, maps.movedim(-3, -1).unsqueeze(-1))
+                gain = torch.linalg.vector_norm(coils, dim=(-2, -1))
+                image = image * (gain if len(maps) > 1 else gain[0])
+            image = _combine_sets(image) if len(maps) > 1 else image
+        return PARTIAL_FOURIER[self.partial_fourier](image, scan.acquired.to(image.device))
+
+    def parameters(self) -> dict[str, Any]:
+        """The method's own parameters, without those of the loop."""
+        common = {f.name for f in fields(SliceMethod)}
+        return {f.name: getattr(self, f.name) for f in fields(self) if f.name not in common}
+
+
+class _Report:
+    """Collects, slice by slice, what stands beside the picture."""
+
+    def __init__(self, scan: Scan) -> None:
+        self.scan = scan
+        self.accelerations: list[Acceleration] = []
+        self.seconds: list[float] = []
+        self.residuals: list[float] = []
+        self.skipped: list[str] = []
+
+    def add_slice(self, mask: Tensor, seconds: float) -> None:
+        self.seconds.append(seconds)
+        self.accelerations.append(achieved_acceleration(mask.cpu(), self.scan.acquired))
+
+    def add_residual(self, problem: Problem, image: Tensor) -> None:
+        misfit = problem.operator(image) - problem.kspace
+        norm = torch.linalg.vector_norm(problem.kspace)
+        self.residuals.append(float(torch.linalg.vector_norm(misfit) / norm))
+
+    def summary(self) -> dict[str, Any]:
+        if not self.seconds:
+            raise ValueError(
+                f"{self.scan.source}: no slice could be reconstructed ({self.skipped[0]}): lower --calibration.crop, "
+                "use --maps lowres, or give maps with --maps FILE"
+            )
+        total, without = (
+            sum(column) / len(column) for column in zip(*self.accelerations, strict=True)
+        )
+        summary: dict[str, Any] = {
+            "source": self.scan.source,
+            "format": self.scan.format,
+            "kspace_shape": self.scan.shape,
+            "volumes": self.scan.volumes,
+            "acceleration": {"achieved": total, "without_calibration": without},
+            "seconds_per_slice": sum(self.seconds) / len(self.seconds),
+            "notes": [*self.scan.notes, *self.skipped],
+        }
+        if self.residuals:
+            # ||A x - y|| / ||y||: what of the measured data the image does not explain.
+            summary["data_residual"] = sum(self.residuals) / len(self.residuals)
+        return summary
+
+
+def _combine_sets(image: Complex[Tensor, "set y x"]) -> Complex[Tensor, "y x"]:
+    """Magnitude: root of the sum of squares over the sets; phase: that of the first set."""
+    return torch.linalg.vector_norm(image, dim=0) * image[0].sgn()

@@ -1,0 +1,129 @@
+"""From a scan to the coil maps of a slice."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Literal, Protocol
+
+import torch
+from jaxtyping import Complex
+from torch import Tensor
+
+from mrirecon.masks import calibration_region
+from mrirecon.operators import espirit, low_resolution_maps
+from mrirecon.scan import Scan
+from mrirecon.tensors import rss
+
+
+class MapSource(Protocol):
+    """Gives the maps (set, coil, readout, phase) of one slice, on the grid of the scan's k-space."""
+
+    def __call__(self, scan: Scan, index: int, device: str) -> Complex[Tensor, "set coil y x"]: ...
+
+    def whitened(self, matrix: Complex[Tensor, "coil coil"]) -> MapSource:
+        """The source for a scan whose coils were mixed by `matrix`."""
+        ...
+
+    def describe(self) -> dict[str, Any]:
+        """For the JSON beside the output."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Calibrated:
+    """Maps estimated from each slice's calibration region (first volume).
+
+    Attributes:
+        kind: espirit, or lowres (low-resolution images over their RSS; one set).
+        size: largest side of the calibration block used, in samples.
+        kernel: ESPIRiT kernel side, in samples.
+        threshold: ESPIRiT singular values below this share of the largest are noise.
+        crop: ESPIRiT maps are zero where the eigenvalue is below this.
+        sets: number of ESPIRiT map sets.
+    """
+
+    kind: Literal["espirit", "lowres"] = "espirit"
+    size: int = 24
+    kernel: int = 6
+    threshold: float = 0.02
+    crop: float = 0.8
+    sets: int = 1
+
+    def __call__(self, scan: Scan, index: int, device: str) -> Complex[Tensor, "set coil y x"]:
+        shape = scan.shape[2:]
+        if scan.shape[1] == 1:  # one coil has nothing to be compared with
+            return torch.ones(1, 1, *shape, dtype=torch.complex64, device=device)
+        block = calibration_block(scan, index, self.size).to(device)
+        if self.kind == "lowres":
+            return low_resolution_maps(block, shape).unsqueeze(0)
+        return espirit(
+            block,
+            shape,
+            kernel=self.kernel,
+            threshold=self.threshold,
+            crop=self.crop,
+            sets=self.sets,
+        ).maps
+
+    def whitened(self, matrix: Complex[Tensor, "coil coil"]) -> Calibrated:
+        return self
+
+    def describe(self) -> dict[str, Any]:
+        if self.kind == "espirit":
+            return asdict(self)
+        return {"kind": self.kind, "size": self.size}
+
+
+@dataclass(frozen=True, eq=False)
+class GivenMaps:
+    """Maps read from a file, (slice, coil, readout, phase) or (slice, set, coil, readout, phase)."""
+
+    maps: Complex[Tensor, "slice *set coil readout phase"]
+    source: str
+
+    def __call__(self, scan: Scan, index: int, device: str) -> Complex[Tensor, "set coil y x"]:
+        maps = self.maps if self.maps.ndim == 5 else self.maps.unsqueeze(1)
+        have, want = (maps.shape[0], *maps.shape[2:]), scan.shape
+        if have != want:
+            raise ValueError(
+                f"maps of {self.source} are {have} (slice, coil, readout, phase), {scan.source} is {want}: "
+                "estimate maps for this scan with `mrirecon maps`"
+            )
+        return maps[index].to(device)
+
+    def whitened(self, matrix: Complex[Tensor, "coil coil"]) -> GivenMaps:
+        mixed = torch.einsum("ij,...jyx->...iyx", matrix.to(self.maps), self.maps)
+        norm = rss(mixed).unsqueeze(-3)
+        return replace(self, maps=mixed / norm.clamp_min(torch.finfo(norm.dtype).tiny))
+
+    def describe(self) -> dict[str, Any]:
+        return {"kind": "file", "source": self.source}
+
+
+def calibration_block(scan: Scan, index: int, size: int) -> Complex[Tensor, "coil ky kx"]:
+    """The centred, fully sampled block of at most `size` x `size` samples, from separate calibration lines if any.
+
+    Raises:
+        ValueError: if the centre of k-space is not fully sampled.
+    """
+    if scan.calibration is not None:
+        kspace = scan.calibration(0, index)
+        mask = (kspace != 0).any(dim=0)
+    else:
+        kspace, mask = scan.measured(index)
+    region = calibration_region(mask)
+    if region is None:
+        raise ValueError(
+            f"{scan.source}: slice {index} has no fully sampled calibration region to estimate coil maps from: "
+            "give maps with --maps FILE"
+        )
+    rows, columns = (
+        _centered(part, n // 2, size) for part, n in zip(region, mask.shape, strict=True)
+    )
+    return kspace[:, rows, columns]
+
+
+def _centered(region: slice, center: int, size: int) -> slice:
+    """The longest part of `region`, at most `size` long, whose index n // 2 is `center`."""
+    n = min(size, 2 * (center - region.start) + 1, 2 * (region.stop - center))
+    return slice(center - n // 2, center - n // 2 + n)

@@ -1,0 +1,222 @@
+"""Image quality under named protocols; `fastmri` is the leaderboard's, number for number.
+
+Which maximum, which window and which average are meant moves PSNR by more than 10 dB on one and the same volume, so
+the protocol's name is part of every result.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Bool, Float, Num
+from torch import Tensor
+
+WINDOW = 7  # side of the uniform SSIM window, in pixels
+
+
+class Metrics(NamedTuple):
+    """What `evaluate` found; `_asdict()` is ready for JSON.
+
+    Attributes:
+        protocol: name in `PROTOCOLS`.
+        inside_support: whether only the pixels of a support were judged.
+        nmse: squared error over squared target.
+        nrmse: its square root (of the whole volume, or per slice and then averaged).
+        psnr: in dB.
+        ssim: at most 1.
+    """
+
+    protocol: str
+    inside_support: bool
+    nmse: float
+    nrmse: float
+    psnr: float
+    ssim: float
+
+
+PROTOCOLS = {
+    "fastmri": "NMSE and PSNR of the whole volume, SSIM averaged over slices, all with the volume's maximum",
+    "slice": "every slice by itself with its own maximum, then averaged",
+    "dds-minmax": "every slice of both volumes rescaled to [0, 1] by its own minimum and maximum, then averaged",
+}
+
+
+def evaluate(
+    reconstruction: Num[Tensor, "_ _ _"],  # not the target's shape: the error says so in words
+    target: Num[Tensor, "slice readout phase"],
+    protocol: str = "fastmri",
+    *,
+    max_value: float | None = None,
+    support: Bool[Tensor, "_ _ _"] | None = None,
+) -> Metrics:
+    """Compare a volume with its target under a named protocol, in double precision.
+
+    `fastmri` equals nmse, psnr and ssim of `fastmri.evaluate` (which crops volumes that are not square before it calls
+    them; this function never crops). `dds-minmax` is what the DDS and Score-MRI code report: it forgives any error of
+    scale and offset, so use it to compare with their tables only.
+
+    Args:
+        reconstruction: (slice, readout, phase); complex images are judged by their magnitude.
+        target: ground truth, in the same units.
+        protocol: a name in `PROTOCOLS`.
+        max_value: peak for PSNR and SSIM under `fastmri` (the file's `max` attribute, say); None takes the target's.
+        support: judge these pixels only. Peaks are those of the support; SSIM averages the windows centred in it;
+            slices without support are left out.
+
+    Raises:
+        ValueError: if shapes disagree, images are smaller than the SSIM window, a value is not finite, a target (slice)
+            is zero or constant, the support is empty, or the protocol is unknown.
+    """
+    if protocol not in PROTOCOLS:
+        raise ValueError(f"unknown protocol {protocol!r}: choose one of {', '.join(PROTOCOLS)}")
+    if max_value is not None and protocol != "fastmri":
+        raise ValueError(f"protocol {protocol!r} takes each slice's own peak: leave out max_value")
+    x, t = _magnitude(reconstruction, "reconstruction"), _magnitude(target, "target")
+    _check_shapes(x, t)
+    inside = None if support is None else support.cpu()
+    if inside is not None:
+        if inside.shape != t.shape:
+            raise ValueError(f"support is {tuple(inside.shape)}, target is {tuple(t.shape)}")
+        kept = inside.flatten(1).any(dim=1)
+        if not kept.any():
+            raise ValueError("support is empty: no pixel is left to judge")
+        x, t, inside = x[kept], t[kept], inside[kept]
+
+    if protocol == "fastmri":
+        groups = [(x, t, inside)]
+    else:
+        parts = zip(x.split(1), t.split(1), strict=True)
+        groups = [
+            (*pair, None if inside is None else inside[i : i + 1]) for i, pair in enumerate(parts)
+        ]
+    if protocol == "dds-minmax":
+        groups = [(_unit_range(a, m), _unit_range(b, m), m) for a, b, m in groups]
+        max_value = 1.0
+    scores = torch.tensor([_scores(*group, max_value) for group in groups], dtype=torch.float64)
+    nmse, nrmse, psnr, ssim = scores.mean(dim=0).tolist()
+    return Metrics(protocol, support is not None, nmse, nrmse, psnr, ssim)
+
+
+def ssim_map(
+    image: Float[Tensor, "*batch y x"],
+    target: Float[Tensor, "*batch y x"],
+    max_value: float | Float[Tensor, "*#batch"],
+    *,
+    window: int = WINDOW,
+    k1: float = 0.01,
+    k2: float = 0.03,
+) -> Float[Tensor, "*batch h w"]:
+    """Structural similarity (Wang et al., IEEE TIP 13:600, 2004) in every full window; differentiable.
+
+    Uniform window and sample covariance, as in scikit-image's default and fastMRI's `SSIMLoss`, which is
+    1 - ssim_map(...).mean() for `max_value` of shape (batch, 1) and images (batch, 1, y, x).
+
+    Args:
+        image: image under test.
+        target: image to compare with.
+        max_value: peak, one for all or one per image.
+        window: side of the window in pixels; h = y - window + 1.
+        k1: constant of the luminance term.
+        k2: constant of the contrast term.
+
+    Raises:
+        ValueError: if the images differ in shape or are smaller than the window, or a peak is not positive.
+    """
+    _check_shapes(image, target, window)
+    peak = torch.as_tensor(max_value, dtype=target.dtype, device=target.device)[..., None, None]
+    if not bool((peak > 0).all() & peak.isfinite().all()):
+        raise ValueError("SSIM needs a positive maximum: the target is zero or `max` is missing")
+    c1, c2 = (k1 * peak) ** 2, (k2 * peak) ** 2
+    sample = window**2 / (window**2 - 1)
+    mean_x, mean_t = _box_mean(image, window), _box_mean(target, window)
+    product, power = mean_x * mean_t, mean_x * mean_x + mean_t * mean_t
+    covariance = sample * (_box_mean(image * target, window) - product)
+    variances = sample * (_box_mean(image * image + target * target, window) - power)
+    return (2 * product + c1) / (power + c1) * ((2 * covariance + c2) / (variances + c2))
+
+
+def nrmse(reconstruction: Num[Tensor, "..."], target: Num[Tensor, "..."]) -> float:
+    """|reconstruction - target| / |target| in the 2-norm, over all elements; complex arrays are compared as such.
+
+    Raises:
+        ValueError: if the shapes differ or the target is zero.
+    """
+    if reconstruction.shape != target.shape:
+        raise ValueError(
+            f"reconstruction is {tuple(reconstruction.shape)}, target is {tuple(target.shape)}"
+        )
+    norm = float(torch.linalg.vector_norm(target))
+    if norm == 0:
+        raise ValueError("target is zero everywhere: a relative error has no meaning")
+    return float(torch.linalg.vector_norm(reconstruction - target)) / norm
+
+
+def _scores(
+    x: Tensor, target: Tensor, inside: Tensor | None, max_value: float | None
+) -> tuple[float, float, float, float]:
+    """NMSE, NRMSE, PSNR and SSIM of (slice, y, x) with one peak."""
+    a, b = _pixels(x, inside), _pixels(target, inside)
+    energy, squared_error = float(b.square().sum()), float((a - b).square().sum())
+    if energy == 0:
+        raise ValueError(
+            "target is zero in the whole volume or in a slice that is judged by itself: "
+            "leave such slices out, or choose another protocol"
+        )
+    peak = float(b.max()) if max_value is None else max_value
+    if not 0 < peak < math.inf:
+        raise ValueError(f"maximum of the target is {peak}: give a positive max_value")
+    nmse, mse = squared_error / energy, squared_error / b.numel()
+    psnr = 10 * math.log10(peak**2 / mse) if mse > 0 else math.inf
+    similarity = [
+        _pixels(ssim_map(x[i], target[i], peak), None if inside is None else _centers(inside[i]))
+        for i in range(len(target))
+    ]
+    means = [float(values.mean()) for values in similarity if values.numel()]
+    if not means:
+        raise ValueError("support touches only the edge of the images: no SSIM window fits")
+    return nmse, math.sqrt(nmse), psnr, sum(means) / len(means)
+
+
+def _pixels(x: Tensor, inside: Tensor | None) -> Tensor:
+    return x if inside is None else x[inside]
+
+
+def _centers(inside: Tensor) -> Tensor:
+    """Pixels on which an SSIM window can be centred."""
+    edge = WINDOW // 2
+    return inside[edge : inside.shape[0] - edge, edge : inside.shape[1] - edge]
+
+
+def _box_mean(x: Tensor, window: int) -> Tensor:
+    """Mean over every full window, one axis after the other; unlike running sums it does not cancel in float32."""
+    for axis in (-2, -1):
+        count = x.shape[axis] - window + 1
+        shifted = [x.narrow(axis, start, count) for start in range(window)]
+        x = sum(shifted[1:], shifted[0]) / window
+    return x
+
+
+def _unit_range(x: Tensor, inside: Tensor | None) -> Tensor:
+    low, high = _pixels(x, inside).aminmax()
+    if high == low:
+        raise ValueError("a slice is constant: protocol 'dds-minmax' cannot rescale it")
+    return (x - low) / (high - low)
+
+
+def _magnitude(x: Tensor, name: str) -> Tensor:
+    x = x.detach().cpu()
+    x = (x.abs() if x.is_complex() else x).to(torch.float64)
+    if not x.isfinite().all():
+        raise ValueError(f"{name} holds NaN or infinite values")
+    return x
+
+
+def _check_shapes(image: Tensor, target: Tensor, window: int = WINDOW) -> None:
+    if image.shape != target.shape:
+        raise ValueError(f"reconstruction is {tuple(image.shape)}, target is {tuple(target.shape)}")
+    if min(target.shape[-2:]) < window:
+        raise ValueError(
+            f"images are {target.shape[-2]} x {target.shape[-1]}: SSIM needs {window} x {window} pixels or more"
+        )

@@ -1,0 +1,342 @@
+"""What is done to a scan before reconstruction: prewhitening, coil compression, oversampling removal, intensity scale.
+
+Each step takes a `Scan` and returns one, still lazy by slice. Prewhiten first: compression then keeps the noise white.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from functools import cache
+
+import torch
+from jaxtyping import Bool, Complex
+from torch import Tensor
+
+from mrirecon.masks import calibration_region
+from mrirecon.scan import Scan
+from mrirecon.tensors import center_crop, fft2c, ifft2c, pad_to, rss
+
+Read = Callable[[int, int], Tensor]
+
+
+def noise_covariance(
+    samples: Complex[Tensor, "coil sample"],
+) -> Complex[Tensor, "coil coil"]:
+    """E[n n^H] per complex sample of a noise scan, in double precision.
+
+    Noise has mean zero, so no mean is subtracted; the sum is divided by the number of samples minus one, as in BART.
+    The samples must be in the units of the k-space: readers scale noise scans of another dwell time.
+
+    Raises:
+        ValueError: if there are fewer samples than coils, which makes the estimate singular.
+    """
+    coils, count = samples.shape
+    if count < max(coils, 2):
+        raise ValueError(
+            f"noise scan has {count} samples for {coils} coils: its covariance is singular"
+        )
+    samples = samples.to(torch.complex128)
+    return samples @ samples.mH / (count - 1)
+
+
+def whitening_matrix(
+    covariance: Complex[Tensor, "coil coil"],
+) -> Complex[Tensor, "coil coil"]:
+    """W = sqrt(2) L^-1 with covariance = L L^H: noise of W @ kspace has standard deviation 1 per real component.
+
+    The covariance of complex samples is 2 I then. BART and sigpy omit the sqrt(2) (1 per complex sample).
+
+    Raises:
+        ValueError: if the matrix is not Hermitian, or singular: a dead coil, or too few noise samples.
+    """
+    covariance = covariance.to(torch.complex128)
+    power = covariance.diagonal().real
+    if not torch.allclose(covariance, covariance.mH, atol=1e-5 * float(power.abs().max())):
+        raise ValueError("noise covariance is not Hermitian: it is no covariance")
+    if not bool((power > 0).all()):
+        dead = int(power.argmin())
+        raise ValueError(f"noise covariance is singular: coil {dead} has no noise, drop that coil")
+    deviation = power.sqrt()
+    correlation = covariance / (deviation[:, None] * deviation)
+    smallest = float(torch.linalg.eigvalsh(correlation)[0])
+    if smallest < 1e-9:
+        raise ValueError(
+            "noise covariance is singular: coils are copies of each other or the noise scan is too short; "
+            "compress the coils, or reconstruct without prewhitening"
+        )
+    factor = torch.linalg.cholesky(covariance)
+    identity = torch.eye(len(covariance), dtype=factor.dtype, device=factor.device)
+    return 2**0.5 * torch.linalg.solve_triangular(factor, identity, upper=False)
+
+
+def prewhiten(scan: Scan) -> Scan:
+    """The scan with white noise of standard deviation 1 per real component in every coil.
+
+    Intensities change with the coils' noise levels: the reference and the file's `max` and `norm` are dropped.
+
+    Raises:
+        ValueError: if the scan has no noise covariance, or a singular one.
+    """
+    if scan.noise_covariance is None:
+        raise ValueError(
+            f"{scan.source} has no noise scan to prewhiten with: reconstruct without prewhitening"
+        )
+    whiten = whitening_matrix(scan.noise_covariance)
+    return replace(
+        _mixed(scan, lambda index: whiten.mT, len(whiten), "prewhitened"),
+        noise_covariance=2 * torch.eye(len(whiten), dtype=torch.complex128),
+        reference=None,
+        attributes={k: v for k, v in scan.attributes.items() if k not in ("max", "norm")},
+    )
+
+
+def compress_coils(scan: Scan, coils: int, method: str = "svd") -> Scan:
+    """The scan seen by fewer, virtual coils: orthonormal combinations that keep most of the calibration data's energy.
+
+    `svd` (Buehrer et al., MRM 57:1131, 2007) uses one matrix for the scan, from the calibration data of all slices of
+    the first volume, which are read once here. `geometric` (Zhang et al., MRM 69:571, 2013) uses one matrix for every
+    position along the fully sampled readout, each rotated to fit its neighbour so that virtual coils stay smooth; it
+    loses less. For a 3D scan those positions are the slices; for a 2D one the matrices of a slice are made when it is
+    first read.
+
+    Args:
+        scan: its calibration data are `scan.calibration` or the fully sampled centre of the mask.
+        coils: how many virtual coils to keep.
+        method: "svd" or "geometric".
+
+    Raises:
+        ValueError: if the number or method does not exist, there are no calibration data, or (geometric only) the
+            readout of a 2D scan is not fully sampled.
+    """
+    if not 1 <= coils <= scan.shape[1]:
+        raise ValueError(
+            f"cannot compress the {scan.shape[1]} coils of {scan.source} to {coils}: give 1 to {scan.shape[1]}"
+        )
+    note = f"{scan.shape[1]} coils compressed to {coils} ({method})"
+    slices = range(scan.shape[0])
+    if method == "svd":
+        gram = sum(x @ x.mH for x in (_calibration(scan, i).flatten(1) for i in slices))
+        basis = _leading(torch.as_tensor(gram)[None], coils)[0]
+        compressed = _mixed(scan, lambda index: basis, coils, note)
+        noise = scan.noise_covariance
+        if noise is not None:
+            noise = basis.mT.to(noise.dtype) @ noise @ basis.conj().to(noise.dtype)
+        return replace(compressed, noise_covariance=noise)
+    if method != "geometric":
+        raise ValueError(f"unknown coil compression {method!r}: choose svd or geometric")
+
+    noise = _white_noise(scan, coils)
+    if scan.noise_covariance is not None and noise is None:
+        note += "; noise covariance dropped, it differs along the readout: prewhiten first"
+    if scan.is_3d:
+        grams = torch.stack([x @ x.mH for x in (_calibration(scan, i).flatten(1) for i in slices)])
+        bases = _aligned(_leading(grams, coils))
+        compressed = _mixed(scan, lambda index: bases[index], coils, note)
+    else:
+        _require_full_readout(scan, scan.mask(0), "geometric coil compression")
+
+        @cache
+        def along_readout(index: int) -> Tensor:
+            hybrid = ifft2c(_calibration(scan, index, full_readout=True), (-2,)).movedim(-2, 0)
+            return _aligned(_leading(hybrid @ hybrid.mH, coils))
+
+        compressed = _mixed(scan, along_readout, coils, note)
+    return replace(compressed, noise_covariance=noise)
+
+
+def remove_oversampling(scan: Scan) -> Scan:
+    """The scan with its readout cropped, in image space, to the reconstruction FOV; the output image is the same.
+
+    Noise stays as it was per sample, because the transforms are orthonormal.
+
+    Raises:
+        ValueError: if the readout is not fully sampled (partial echo, zero-filling, or a mask along it), since the crop
+            would spread the missing samples. The first slice is checked here, the others when they are read.
+    """
+    window, rows = scan.crop[0], scan.shape[2]
+    start, stop, _ = window.indices(rows)
+    kept = stop - start
+    if kept == rows:
+        return scan
+    if scan.is_3d:
+        raise ValueError(
+            f"{scan.source} is a 3D scan: its readout is the slice axis, so only phase encoding could be cropped"
+        )
+    action = "removing the readout oversampling"
+    _require_full_readout(scan, scan.acquired, action)
+    _require_full_readout(scan, scan.mask(0), action)
+
+    def cropped(read: Read) -> Read:
+        def crop(volume: int, index: int) -> Tensor:
+            kspace = read(volume, index)
+            if scan.sampling is None:
+                _require_full_readout(scan, (kspace != 0).any(dim=0), action)
+            return fft2c(ifft2c(kspace, (-2,))[..., start:stop, :], (-2,))
+
+        return crop
+
+    def sampling(volume: int, index: int) -> Tensor:
+        mask = scan.mask(index, volume)
+        _require_full_readout(scan, mask, action)
+        return mask[:kept]
+
+    return replace(
+        scan,
+        shape=(*scan.shape[:2], kept, scan.shape[3]),
+        read=cropped(scan.read),
+        sampling=None if scan.sampling is None else sampling,
+        calibration=None if scan.calibration is None else cropped(scan.calibration),
+        acquired=scan.acquired[:kept],
+        crop=(slice(0, kept), scan.crop[1]),
+        oversampling=scan.oversampling * kept / rows,
+        notes=(*scan.notes, f"readout oversampling removed: {rows} to {kept} samples"),
+    )
+
+
+def intensity_scale(
+    kspace: Complex[Tensor, "*slice coil readout phase"], mask: Bool[Tensor, "readout phase"]
+) -> float:
+    """The image's bright level: 0.99 quantile of the RSS image of a small central block of measured k-space.
+
+    The block is a square of about 4 % of the shorter axis (at least 7 x 7), which every usual calibration region
+    covers, so that the same scan has the same scale whatever its acceleration and mask; a smaller calibration region
+    lowers it by some percent. No window is applied: the cut's ringing makes up for its blur.
+
+    Args:
+        kspace: measured, undersampled; several slices give their common scale.
+        mask: what was sampled.
+
+    Raises:
+        ValueError: if the centre of k-space is not sampled, or all zero.
+    """
+    slices = kspace.reshape(-1, *kspace.shape[-3:])
+    return _scale_of([_central_block(x, mask) for x in slices], mask.shape)
+
+
+def volume_scale(scan: Scan, volume: int = 0) -> float:
+    """One `intensity_scale` for all slices of a volume, so that distributing slices cannot change it.
+
+    Takes separately acquired calibration data where the scan has them, and looks at the reconstruction FOV only where
+    the readout is fully sampled. Every slice is read once; only the central blocks stay in memory.
+
+    Raises:
+        ValueError: as `intensity_scale`.
+    """
+    if not scan.is_3d and _full_readout(scan.acquired) and _full_readout(scan.mask(0, volume)):
+        scan = remove_oversampling(scan)
+    blocks = [
+        _central_block(*_calibration_source(scan, index, volume)) for index in range(scan.shape[0])
+    ]
+    return _scale_of(blocks, scan.shape[2:])
+
+
+def _central_block(kspace: Tensor, mask: Tensor) -> Tensor:
+    """The largest fully sampled block inside the central square of the size stated above."""
+    side = 2 * max(3, round(0.02 * min(mask.shape)) - 1) + 1
+    square = (min(side, mask.shape[0]), min(side, mask.shape[1]))
+    region = calibration_region(center_crop(mask.int(), square).bool())
+    if region is None:
+        raise ValueError(
+            "the centre of k-space is not sampled: there is nothing to estimate the intensity scale from"
+        )
+    return center_crop(kspace, square)[(..., *region)]
+
+
+def _scale_of(blocks: list[Tensor], shape: tuple[int, ...]) -> float:
+    sides = [min(block.shape[axis] for block in blocks) for axis in (-2, -1)]
+    common = torch.stack([center_crop(block, (sides[0], sides[1])) for block in blocks])
+    grid = (max(64, 4 * sides[0]), max(64, 4 * sides[1]))
+    image = rss(ifft2c(pad_to(common, grid))) * (grid[0] * grid[1] / (shape[0] * shape[1])) ** 0.5
+    values = image.flatten()
+    scale = float(values.kthvalue(max(1, round(0.99 * len(values)))).values)
+    if scale == 0:
+        raise ValueError("the centre of k-space is zero: the scan holds no signal")
+    return scale
+
+
+def _mixed(scan: Scan, basis: Callable[[int], Tensor], coils: int, note: str) -> Scan:
+    """The scan with coils replaced by sums over them: new[v] = sum_c basis[c, v] old[c].
+
+    `basis(slice)` is (coil, virtual), or (readout, coil, virtual) to be applied in image space along the readout.
+    """
+
+    def mixed(read: Read) -> Read:
+        def mix(volume: int, index: int) -> Tensor:
+            kspace, weights = read(volume, index), basis(index)
+            weights = weights.to(kspace)
+            if weights.ndim == 2:
+                return torch.einsum("cv,cyx->vyx", weights, kspace)
+            return fft2c(torch.einsum("ycv,cyx->vyx", weights, ifft2c(kspace, (-2,))), (-2,))
+
+        return mix
+
+    return replace(
+        scan,
+        shape=(scan.shape[0], coils, *scan.shape[2:]),
+        read=mixed(scan.read),
+        calibration=None if scan.calibration is None else mixed(scan.calibration),
+        notes=(*scan.notes, note),
+    )
+
+
+def _leading(
+    gram: Complex[Tensor, "*position coil coil"], coils: int
+) -> Complex[Tensor, "*position coil virtual"]:
+    """Conjugated eigenvectors of the largest eigenvalues of X X^H: the combinations that keep most of X's energy."""
+    return torch.linalg.eigh(gram).eigenvectors[..., -coils:].flip(-1).conj()
+
+
+def _aligned(
+    bases: Complex[Tensor, "position coil virtual"],
+) -> Complex[Tensor, "position coil virtual"]:
+    """Each basis rotated within its span to lie closest to its predecessor."""
+    aligned = [bases[0]]
+    for basis in bases[1:]:
+        u, _, vh = torch.linalg.svd(basis.mH @ aligned[-1])
+        aligned.append(basis @ (u @ vh))
+    return torch.stack(aligned)
+
+
+def _calibration_source(scan: Scan, index: int, volume: int = 0) -> tuple[Tensor, Tensor]:
+    """k-space and mask to take calibration data from: the separate ones where the scan has them."""
+    if scan.calibration is None:
+        return scan.measured(index, volume)
+    kspace = scan.calibration(volume, index)
+    return kspace, (kspace != 0).any(dim=0)
+
+
+def _calibration(scan: Scan, index: int, full_readout: bool = False) -> Tensor:
+    """Calibration samples of one slice of the first volume, the readout axis whole if asked, in double precision."""
+    kspace, mask = _calibration_source(scan, index)
+    region = calibration_region(mask)
+    if region is None:
+        raise ValueError(
+            f"{scan.source} has no fully sampled centre to compute coil compression from: "
+            "keep all coils, or acquire calibration lines"
+        )
+    rows = slice(None) if full_readout else region[0]
+    return kspace[:, rows, region[1]].to(torch.complex128)
+
+
+def _white_noise(scan: Scan, coils: int) -> Tensor | None:
+    """Noise covariance of orthonormal virtual coils if it is the same for all of them, that is, if noise is white."""
+    noise = scan.noise_covariance
+    if noise is None:
+        return None
+    identity = torch.eye(len(noise), dtype=noise.dtype, device=noise.device)
+    white = torch.allclose(noise, noise[0, 0] * identity, atol=1e-5 * float(noise[0, 0].real))
+    return noise[0, 0] * identity[:coils, :coils] if white else None
+
+
+def _full_readout(mask: Tensor) -> bool:
+    """Whether every column is sampled from end to end or not at all."""
+    return torch.equal(mask, mask.any(dim=0).expand_as(mask))
+
+
+def _require_full_readout(scan: Scan, mask: Tensor, action: str) -> None:
+    if not _full_readout(mask):
+        raise ValueError(
+            f"{action} needs a fully sampled readout, which {scan.source} has not "
+            "(partial echo, zero-filled or masked along the readout): keep the readout as it is"
+        )

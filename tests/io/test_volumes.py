@@ -1,0 +1,142 @@
+import json
+import shutil
+import subprocess
+
+import h5py
+import numpy as np
+import pytest
+import torch
+
+from mrirecon.io import (
+    VOLUME_SUFFIXES,
+    check_output,
+    is_complete,
+    read_volume,
+    sidecar,
+    write_volume,
+)
+from mrirecon.scan import Geometry, Volume
+
+
+def volume(shape=(1, 3, 5, 4), seed=0, **info):
+    rng = np.random.default_rng(seed)
+    image = rng.normal(size=shape) + 1j * rng.normal(size=shape)
+    return Volume(
+        image=torch.from_numpy(image.astype(np.complex64)),
+        geometry=Geometry(voxel_mm=(1.0, 2.0, 3.0)),
+        info=info,
+    )
+
+
+@pytest.mark.parametrize("suffix", VOLUME_SUFFIXES)
+def test_every_output_reads_back_as_its_magnitude(tmp_path, suffix):
+    v = volume()
+    write_volume(v, tmp_path / f"v{suffix}")
+    got = read_volume(tmp_path / f"v{suffix}")
+    np.testing.assert_allclose(got.numpy(), v.image[0].abs().numpy(), rtol=1e-6)
+
+
+def test_h5_is_what_the_leaderboard_wants(tmp_path):
+    v = volume()
+    write_volume(v, tmp_path / "v.h5")
+    with h5py.File(tmp_path / "v.h5") as file:
+        assert list(file) == ["reconstruction"]
+        assert file["reconstruction"].dtype == np.float32
+        np.testing.assert_array_equal(file["reconstruction"][()], v.image[0].abs().numpy())
+
+
+@pytest.mark.parametrize("slices", [1, 3])
+def test_npy_is_complex_with_three_axes(tmp_path, slices):
+    v = volume((1, slices, 5, 4))
+    write_volume(v, tmp_path / "v.npy")
+    array = np.load(tmp_path / "v.npy")
+    assert array.dtype == np.complex64 and array.shape == (slices, 5, 4)
+    np.testing.assert_array_equal(array, v.image[0].numpy())
+
+
+@pytest.mark.skipif(shutil.which("bart") is None, reason="BART is not installed")
+def test_cfl_is_barts(tmp_path):
+    def bart(command):
+        return subprocess.run(
+            ["bart", *command.split()], cwd=tmp_path, capture_output=True, text=True, check=True
+        ).stdout
+
+    v = volume((2, 3, 5, 4))
+    write_volume(v, tmp_path / "v.cfl")
+    sizes = [int(bart(f"show -d {dim} v")) for dim in (0, 1, 2, 3, 10, 13)]
+    assert sizes == [5, 4, 1, 1, 2, 3]
+    bart("slice 10 1 13 2 v one")
+    one = np.fromfile(tmp_path / "one.cfl", np.complex64).reshape(5, 4, order="F")
+    np.testing.assert_array_equal(one, v.image[1, 2].numpy())
+
+
+@pytest.mark.parametrize("suffix", [".npy", ".h5"])
+def test_several_volumes_need_another_suffix(tmp_path, suffix):
+    with pytest.raises(ValueError, match=r"has 2: write \.nii\.gz, \.nii or \.cfl"):
+        write_volume(volume((2, 3, 5, 4)), tmp_path / f"v{suffix}")
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_json_beside_says_how_it_was_made(tmp_path):
+    v = volume(method="tv", achieved_acceleration=np.float64(3.9), seeds={"mask": 1})
+    write_volume(v, tmp_path / "brain.nii.gz")
+    assert sidecar(tmp_path / "brain.nii.gz") == tmp_path / "brain.nii.gz.json"
+    info = json.loads((tmp_path / "brain.nii.gz.json").read_text())
+    assert (info["method"], info["achieved_acceleration"], info["seeds"]) == (
+        "tv",
+        3.9,
+        {"mask": 1},
+    )
+    assert info["versions"]["torch"] == torch.__version__
+    assert info["geometry"] == {"known": False, "voxel_mm": [1.0, 2.0, 3.0], "note": ""}
+
+
+@pytest.mark.parametrize("suffix", VOLUME_SUFFIXES)
+def test_complete_means_every_file_stands(tmp_path, suffix):
+    path = tmp_path / f"v{suffix}"
+    assert not is_complete(path)
+    write_volume(volume(), path)
+    assert is_complete(path)
+    files = [p for p in tmp_path.iterdir()]
+    assert len(files) == (3 if suffix == ".cfl" else 2)
+    for file in files:
+        content = file.read_bytes()
+        file.unlink()
+        assert not is_complete(path)
+        file.write_bytes(content)
+
+
+@pytest.mark.parametrize("suffix", VOLUME_SUFFIXES)
+def test_nothing_is_overwritten_unless_asked(tmp_path, suffix):
+    path = tmp_path / f"v{suffix}"
+    write_volume(volume(seed=1), path)
+    for call in (lambda: check_output(path), lambda: write_volume(volume(seed=2), path)):
+        with pytest.raises(FileExistsError, match="exists already"):
+            call()
+    np.testing.assert_allclose(read_volume(path), volume(seed=1).image[0].abs(), rtol=1e-6)
+    write_volume(volume(seed=2), path, overwrite=True)
+    np.testing.assert_allclose(read_volume(path), volume(seed=2).image[0].abs(), rtol=1e-6)
+
+
+def test_unknown_suffixes_list_the_known_ones(tmp_path):
+    for name in ("v.png", "v", "v.gz"):
+        with pytest.raises(ValueError, match=r"\.nii\.gz, \.nii, \.h5, \.npy, \.cfl"):
+            check_output(tmp_path / name)
+
+
+def test_read_volume_takes_a_fastmri_target_and_refuses_the_rest(tmp_path):
+    with h5py.File(tmp_path / "t.h5", "w") as file:
+        file["reconstruction_rss"] = np.full((2, 4, 4), 3.0)
+    assert float(read_volume(tmp_path / "t.h5").mean()) == 3.0
+    with h5py.File(tmp_path / "k.h5", "w") as file:
+        file["kspace"] = np.ones((2, 4, 4))
+    with pytest.raises(ValueError, match=r"has no image .*it has kspace"):
+        read_volume(tmp_path / "k.h5")
+    np.save(tmp_path / "flat.npy", np.ones((4, 4)))
+    with pytest.raises(ValueError, match="4 x 4 of float64: give one volume"):
+        read_volume(tmp_path / "flat.npy")
+    (tmp_path / "t.txt").write_text("text")
+    with pytest.raises(ValueError, match="no NIfTI"):
+        read_volume(tmp_path / "t.txt")
+    with pytest.raises(FileNotFoundError):
+        read_volume(tmp_path / "none.h5")

@@ -1,0 +1,512 @@
+import hashlib
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from fastmri.data.subsample import create_mask_for_mask_type
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.spatial import cKDTree
+
+from mrirecon import masks
+from mrirecon.masks import (
+    MASKS,
+    achieved_acceleration,
+    calibration_region,
+    default_center_fraction,
+    fastmri_seed,
+    make_mask,
+)
+from mrirecon.poisson import inscribed_ellipse, poisson_disk
+
+SHARED = Path(__file__).parents[1].parent / "shared"
+EXACT_1D = ("uniform1d", "gaussian1d")
+EXACT_2D = ("gaussian2d", "poisson")
+FASTMRI = ("random", "equispaced", "equispaced_fraction", "magic", "magic_fraction")
+
+
+def golden(name: str) -> Path:
+    path = SHARED / "golden" / name
+    if not path.exists():
+        pytest.skip(f"{path} is not here")
+    return path
+
+
+def draw(kind, shape=(320, 320), acceleration=8, center_fraction=0.04, seed=0, **options):
+    mask = make_mask(
+        kind, shape, acceleration, center_fraction=center_fraction, seed=seed, **options
+    )
+    return mask.numpy()
+
+
+# --- exact counts and calibration ---
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    kind=st.sampled_from(EXACT_1D + EXACT_2D),
+    height=st.integers(1, 70),
+    width=st.integers(1, 70),
+    acceleration=st.floats(1, 25),
+    center_fraction=st.floats(0, 0.99),
+    seed=st.integers(0, 2**40),
+)
+def test_count_is_exact_and_calibration_sampled_or_one_clear_error(
+    kind, height, width, acceleration, center_fraction, seed
+):
+    one_d = kind in EXACT_1D
+    size = width if one_d else height * width
+    side = round(center_fraction * (width if one_d else min(height, width)))
+    calibration = side if one_d else side**2
+    if acceleration > size or round(size / acceleration) < calibration:
+        with pytest.raises(ValueError, match="acceleration"):
+            draw(kind, (height, width), acceleration, center_fraction, seed)
+        return
+    mask = draw(kind, (height, width), acceleration, center_fraction, seed)
+    assert mask.shape == (height, width) and mask.dtype == bool
+    if one_d:
+        assert (mask == mask[:1]).all()
+        assert mask[0].sum() == round(width / acceleration)
+        rows = slice(None)
+    else:
+        assert mask.sum() == round(height * width / acceleration)
+        rows = slice(height // 2 - side // 2, height // 2 - side // 2 + side)
+    start = width // 2 - side // 2
+    assert mask[rows, start : start + side].all()
+
+
+@pytest.mark.parametrize("kind", EXACT_1D + EXACT_2D)
+@pytest.mark.parametrize("acceleration", [1, 1.0001, 1.02, 2, 320])
+def test_extreme_accelerations_are_exact(kind, acceleration):
+    mask = draw(kind, (320, 320), acceleration, 0.0)
+    count = mask[0].sum() if kind in EXACT_1D else mask.sum()
+    assert count == round((320 if kind in EXACT_1D else 320**2) / acceleration)
+
+
+def test_uniform1d_is_uniform_outside_the_calibration():
+    draws, width, acceleration = 400, 64, 4
+    hits = sum(draw("uniform1d", (1, width), acceleration, 0.08, seed)[0] for seed in range(draws))
+    outside = np.delete(hits, range(30, 35))  # round(0.08 * 64) = 5 columns around 32
+    rate = (16 - 5) / (64 - 5)
+    # 5 standard deviations of a binomial
+    assert abs(outside / draws - rate).max() < 5 * (rate * (1 - rate) / draws) ** 0.5
+
+
+@pytest.mark.parametrize(
+    ("kind", "shape", "acceleration", "axis", "std"),
+    [
+        ("gaussian1d", (1, 5120), 512, 1, 15 / 128),
+        ("gaussian2d", (320, 320), 2000, 0, (1.5 / 128) ** 0.5),
+        ("gaussian2d", (256, 400), 2000, 1, (1.5 / 128) ** 0.5),
+    ],
+)
+def test_gaussian_width_is_that_of_score_mri(kind, shape, acceleration, axis, std):
+    # So few points that drawing without replacement does not widen the distribution.
+    position = np.concatenate(
+        [np.nonzero(draw(kind, shape, acceleration, 0.0, seed))[axis] for seed in range(100)]
+    )
+    offset = (position - shape[axis] // 2) / shape[axis]
+    bound = 5 / (2 * len(offset)) ** 0.5
+    assert abs(offset.std() / std - 1) < bound
+    assert abs(offset.mean()) < 2 * bound * std
+
+
+# --- determinism ---
+
+# Also obtained with numpy 1.26 and with its vector code switched off.
+HASHES = {
+    ("uniform1d", (64, 64), 2): "84041a9d283966df",
+    ("uniform1d", (101, 77), 4): "8814710a3cee97aa",
+    ("uniform1d", (640, 372), 15): "fcd715c5b4db6482",
+    ("gaussian1d", (64, 64), 2): "aa6b865ca709540e",
+    ("gaussian1d", (101, 77), 4): "1cd5de8eaf6145fa",
+    ("gaussian1d", (640, 372), 15): "36e34dc32f488c7a",
+    ("gaussian2d", (64, 64), 2): "422ee1d0fc6af777",
+    ("gaussian2d", (101, 77), 4): "7ad547e423b36f0b",
+    ("gaussian2d", (640, 372), 15): "0467ab2854782c9d",
+    ("poisson", (64, 64), 2): "11fda8f47ed71303",
+    ("poisson", (101, 77), 4): "e170126ba8585fdd",
+    ("poisson", (640, 372), 15): "d54ebfd6a87206a6",
+    ("equispaced", (64, 64), 2): "f8ade2e8aeb5f8d9",
+    ("equispaced", (101, 77), 4): "071f0d464941d538",
+    ("equispaced", (640, 372), 15): "31c27e7540bc5bf8",
+}
+
+
+@pytest.mark.parametrize(("kind", "shape", "acceleration"), HASHES)
+def test_a_seed_means_the_same_mask_everywhere(kind, shape, acceleration):
+    mask = draw(kind, shape, acceleration, 0.04, seed=7)
+    digest = hashlib.sha256(np.packbits(mask).tobytes()).hexdigest()[:16]
+    assert digest == HASHES[kind, shape, acceleration]
+
+
+@pytest.mark.parametrize("kind", MASKS)
+def test_seeds_differ_repeat_and_leave_the_global_state_alone(kind):
+    before_numpy = np.random.get_state()[1].copy()  # noqa: NPY002
+    before_torch = torch.get_rng_state()
+    several = [draw(kind, (64, 64), 4, 0.08, seed) for seed in range(8)]
+    assert (np.random.get_state()[1] == before_numpy).all()  # noqa: NPY002
+    assert (torch.get_rng_state() == before_torch).all()
+    assert (several[3] == draw(kind, (64, 64), 4, 0.08, 3)).all()
+    assert len({mask.tobytes() for mask in several}) > 1
+    assert draw(kind, (64, 64), 4, 0.08, (102, 105, 108)).any()
+
+
+# --- Poisson disk ---
+
+
+def square(shape, side):
+    calibration = np.zeros(shape, dtype=bool)
+    y, x = (size // 2 - side // 2 for size in shape)
+    calibration[y : y + side, x : x + side] = True
+    return calibration
+
+
+def pairs_too_near(mask, spacing, calibration):
+    points = np.argwhere(mask & ~calibration)
+    radius = spacing[tuple(points.T)]
+    first, second = cKDTree(points).query_pairs(radius.max(), output_type="ndarray").T
+    distance = np.linalg.norm((points[first] - points[second]).astype(float), axis=1)
+    return int((distance < np.minimum(radius[first], radius[second])).sum())
+
+
+POISSON_CASES = [
+    *(((64, 64), acceleration, range(12)) for acceleration in (2, 4, 8, 15, 20)),
+    *(((101, 77), acceleration, range(4)) for acceleration in (2, 4, 8, 15, 20)),
+    *(((320, 320), acceleration, range(1)) for acceleration in (2, 4, 8, 15, 20)),
+    *(((640, 372), acceleration, range(1)) for acceleration in (2, 4, 8, 15, 20)),
+]
+
+
+@pytest.mark.parametrize("elliptical", [False, True])
+@pytest.mark.parametrize(("shape", "acceleration", "seeds"), POISSON_CASES)
+def test_poisson_keeps_its_spacing_at_every_seed(shape, acceleration, seeds, elliptical):
+    center_fraction = default_center_fraction(acceleration)
+    calibration = square(shape, round(center_fraction * min(shape)))
+    allowed = inscribed_ellipse(shape) if elliptical else np.ones(shape, dtype=bool)
+    count = round(shape[0] * shape[1] / acceleration)
+    for seed in seeds:
+        rng = np.random.Generator(np.random.PCG64(seed))
+        mask, spacing = poisson_disk(calibration, allowed, count, rng)
+        assert mask.sum() == count
+        assert (mask[calibration]).all() and not mask[~allowed & ~calibration].any()
+        assert pairs_too_near(mask, spacing, calibration) == 0
+        # The guarantee is not an empty one: it grows outwards, and at the edge it forbids neighbours.
+        y, x = (size // 2 for size in shape)
+        assert spacing.min() == 1 and spacing[y, x] == 1
+        for line in (spacing[y, x:], spacing[y:, x], spacing[y, x::-1]):
+            assert (np.diff(line) >= 0).all()
+        assert spacing[y, 0] > 1
+        # Not far from what any packing could have: disks of that size, touching, cover less than the plane.
+        assert (mask * spacing**2).sum() * np.pi / 4 < 1.2 * mask.size
+        same = draw("poisson", shape, acceleration, center_fraction, seed, elliptical=elliptical)
+        assert (same == mask).all()
+
+
+@pytest.mark.parametrize("acceleration", [2, 4, 8, 15, 20])
+def test_poisson_nearest_neighbours_move_apart_outwards(acceleration):
+    mask = draw("poisson", (320, 320), acceleration, default_center_fraction(acceleration))
+    points = np.argwhere(mask)
+    nearest = cKDTree(points).query(points, k=2)[0][:, 1]
+    radius = np.linalg.norm((points - 160) / 160, axis=1)
+    bands = [nearest[(radius >= low) & (radius < low + 0.2)] for low in (0, 0.4, 0.8, 1.2)]
+    means = [band.mean() for band in bands]
+    assert means == sorted(means) and bands[0].min() == 1
+    assert bands[3].min() >= {2: 1.4, 4: 2, 8: 3, 15: 5, 20: 6}[acceleration]
+
+
+def test_poisson_has_a_fully_sampled_core_at_small_acceleration():
+    y, x = np.ogrid[-160:160, -160:160]
+    assert draw("poisson", (320, 320), 2, 0.0)[y**2 + x**2 < 60**2].all()
+    assert draw("poisson", (320, 320), 4, 0.0)[y**2 + x**2 < 8**2].all()
+
+
+def test_poisson_density_falls_smoothly_without_rings():
+    density = np.mean([draw("poisson", seed=seed) for seed in range(40)], axis=0)
+    y, x = np.ogrid[-160:160, -160:160]
+    ring = np.sqrt(y**2 + x**2).astype(int) // 4
+    profile = np.bincount(ring.ravel(), density.ravel()) / np.bincount(ring.ravel())
+    profile = profile[3:40]  # from the core to the edge
+    assert (np.diff(profile) < 0.01 * profile[:-1]).all()
+    assert (np.diff(profile) > -0.25 * profile[:-1]).all()
+    # The same in all directions: the two axes and the diagonals.
+    angle = np.abs(np.arctan2(y, x)) % (np.pi / 2)
+    far = (ring > 10) & (ring < 40)
+    axes = density[far & (np.abs(angle - np.pi / 4) > np.pi / 8)].mean()
+    diagonals = density[far & (np.abs(angle - np.pi / 4) < np.pi / 8)].mean()
+    assert abs(axes / diagonals - 1) < 0.03
+
+
+def test_poisson_is_blue_noise():
+    # The number of points in a fixed block varies far less than for independent points, where it would be
+    # binomial with a variance of about the mean.
+    blocks = np.array([draw("poisson", seed=seed)[20:50, 140:180].sum() for seed in range(60)])
+    assert blocks.var() < 0.25 * blocks.mean()
+    binomial = np.random.default_rng(0).binomial(1200, blocks.mean() / 1200, 60)
+    assert binomial.var() > 0.25 * blocks.mean()
+
+
+def test_poisson_density_is_like_sigpys():
+    # The recorded column densities of sigpy.mri.poisson, 320 x 320, corners cropped.
+    statistics = json.loads(golden("diffusion_get_mask_statistics.json").read_text())["statistics"]
+    recorded = statistics["score-MRI/poisson/size320/x8/center0.04"]["column_density_in_8_bands"]
+    mask = draw("poisson", (320, 320), 8, 0.0, elliptical=True)
+    assert abs(mask.mean(axis=0).reshape(8, -1).mean(axis=1) - recorded).max() < 0.04
+
+
+# --- equispaced and fastMRI ---
+
+
+@pytest.mark.parametrize("acceleration", [2, 5, 8.0])
+def test_equispaced_is_exactly_spaced_with_the_calibration_on_top(acceleration):
+    columns = draw("equispaced", (3, 101), acceleration, 0.08, offset=1)[0]
+    expected = np.zeros(101, dtype=bool)
+    expected[1 :: int(acceleration)] = True
+    expected[46:54] = True  # round(0.08 * 101) = 8 columns around 50
+    assert (columns == expected).all()
+    offsets = {
+        int(draw("equispaced", (1, 101), acceleration, 0.0, seed)[0].argmax()) for seed in range(80)
+    }
+    assert offsets == set(range(int(acceleration)))
+
+
+@pytest.mark.parametrize("kind", FASTMRI)
+def test_fastmri_kinds_are_line_for_line_the_recorded_ones(kind):
+    checked = 0
+    with np.load(golden("fastmri_masks.npz")) as recorded:
+        for key in recorded:
+            name, width, *rest = key.split("/")
+            if name != kind:
+                continue
+            acceleration, _, offset = rest[0].removeprefix("acc").partition("_offset")
+            options = {"offset": int(offset)} if offset else {}
+            fraction = {"4": 0.08, "8": 0.04}[acceleration]
+            for seed, lines in enumerate(recorded[key]):
+                shape = (2, int(width[1:]))
+                mask = draw(f"fastmri_{kind}", shape, int(acceleration), fraction, seed, **options)
+                assert (mask == (lines > 0)).all()
+                checked += 1
+    assert checked >= 60
+
+
+def test_fastmri_seed_gives_the_mask_of_a_validation_file():
+    files = json.loads(golden("fastmri_masks.json").read_text())["info"]["filename_seeds"]
+    with np.load(golden("fastmri_masks.npz")) as recorded:
+        for name, lines in zip(files, recorded["random_filename_seed/w320"], strict=True):
+            mask = draw("fastmri_random", (2, 320), 4, 0.08, fastmri_seed(f"/data/{name}"))
+            assert (mask == (lines > 0)).all()
+
+
+@pytest.mark.parametrize("kind", FASTMRI)
+@settings(deadline=None, max_examples=25)
+@given(
+    width=st.integers(2, 80),
+    acceleration=st.integers(1, 12),
+    center_fraction=st.floats(0, 0.6),
+    seed=st.integers(0, 2**32 - 1),
+)
+def test_fastmri_kinds_equal_the_package_or_say_why_not(
+    kind, width, acceleration, center_fraction, seed
+):
+    try:
+        mask = draw(f"fastmri_{kind}", (3, width), acceleration, center_fraction, seed)
+    except ValueError as error:
+        assert any(word in str(error) for word in ("acceleration", "center_fraction"))
+        return
+    package = create_mask_for_mask_type(kind, [center_fraction], [acceleration])
+    lines, _ = package((1, 3, width, 2), seed=seed)
+    assert (mask == (lines.numpy().ravel() > 0)).all()
+
+
+@pytest.mark.parametrize("kind", ["magic_fraction", "equispaced_fraction"])
+def test_the_fraction_crash_of_fastmri_becomes_a_clear_error(kind):
+    # fastMRI issue 344
+    with pytest.raises(ValueError, match="high <= 0"):
+        create_mask_for_mask_type(kind, [0.37], [4])((1, 1, 320, 2), seed=0)
+    with pytest.raises(ValueError, match=r"center_fraction 0\.37 takes 118 of 320 columns"):
+        draw(f"fastmri_{kind}", (320, 320), 4, 0.37)
+
+
+# --- the papers' draws ---
+
+
+@pytest.mark.parametrize("kind", ["uniform1d", "gaussian1d", "gaussian2d"])
+@pytest.mark.parametrize("case", ["size320/x4/center0.08", "size320/x8/center0.04"])
+def test_paper_kinds_reproduce_the_recorded_statistics(kind, case, monkeypatch):
+    statistics = json.loads(golden("diffusion_get_mask_statistics.json").read_text())["statistics"]
+    recorded = statistics[f"DDS/{kind}/{case}"]
+    # Recorded as consecutive draws after numpy.random.seed(0): let all calls share one stream.
+    stream = np.random.RandomState(0)
+    monkeypatch.setattr(masks, "_legacy_generator", lambda seed: stream)
+    acceleration, fraction = (4, 0.08) if "x4" in case else (8, 0.04)
+    drawn = [
+        draw(f"paper_{kind}", (320, 320), acceleration, fraction) for _ in range(recorded["draws"])
+    ]
+    achieved = [mask.size / mask.sum() for mask in drawn]
+    for name, value in recorded["achieved_acceleration"].items():
+        assert getattr(np, name)(achieved) == pytest.approx(value, abs=6e-4)
+    density = np.mean(drawn, axis=(0, 1)).reshape(8, -1).mean(axis=1)
+    assert abs(density - recorded["column_density_in_8_bands"]).max() < 1.1e-4
+
+
+# --- reading a mask ---
+
+
+def test_calibration_region_of_the_real_scan():
+    path = SHARED / "data" / "brain_8ch_poisson8" / "kspace.npy"
+    if not path.exists():
+        pytest.skip("the real scan is not here")
+    mask = torch.from_numpy((np.load(path) != 0).any(axis=0))
+    assert calibration_region(mask) == (slice(103, 127), slice(78, 102))
+    everywhere = torch.ones_like(mask)
+    total, rest = achieved_acceleration(mask, everywhere)
+    assert total == pytest.approx(230 * 180 / int(mask.sum()))
+    assert rest == pytest.approx((230 * 180 - 576) / (int(mask.sum()) - 576))
+
+
+@settings(deadline=None, max_examples=80)
+@given(
+    height=st.integers(1, 9),
+    width=st.integers(1, 9),
+    seed=st.integers(0, 10**6),
+    density=st.floats(0.3, 1),
+)
+def test_calibration_region_is_the_largest_centred_block(height, width, seed, density):
+    mask = np.random.default_rng(seed).random((height, width)) < density
+    y, x = height // 2, width // 2
+    areas = [
+        (bottom - top) * (right - left)
+        for top in range(y + 1)
+        for bottom in range(y + 1, height + 1)
+        for left in range(x + 1)
+        for right in range(x + 1, width + 1)
+        if abs((y - top) - (bottom - y - 1)) <= 1
+        and abs((x - left) - (right - x - 1)) <= 1
+        and mask[top:bottom, left:right].all()
+    ]
+    region = calibration_region(torch.from_numpy(mask))
+    if not areas:
+        assert region is None
+        return
+    assert mask[region].all() and mask[region].size == max(areas)
+
+
+@pytest.mark.parametrize("shape", [(64, 64), (65, 91), (640, 372)])
+@pytest.mark.parametrize("kind", ["uniform1d", "equispaced", "fastmri_equispaced", "gaussian2d"])
+def test_calibration_region_contains_the_one_asked_for(kind, shape):
+    mask = torch.from_numpy(draw(kind, shape, 4, 0.08))
+    rows, columns = calibration_region(mask)
+    if kind == "gaussian2d":
+        assert rows.stop - rows.start >= round(0.08 * min(shape))
+    else:
+        assert rows == slice(0, shape[0])
+    assert columns.stop - columns.start >= round(0.08 * shape[1])
+
+
+def test_achieved_acceleration_counts_acquired_lines_only():
+    # 18 + 18 zero-padded columns of 372; every fourth acquired column and 24 in the centre
+    acquired = torch.zeros(10, 372, dtype=torch.bool)
+    acquired[:, 18:354] = True
+    mask = torch.zeros_like(acquired)
+    mask[:, 18:354:4] = True
+    center = (slice(None), slice(174, 198))
+    mask[center] = True
+    lines = 336 // 4 + 24 - 24 // 4
+    found = achieved_acceleration(mask, acquired)
+    assert found == pytest.approx(
+        (336 / lines, (336 - 25) / (lines - 25))
+    )  # column 198 is next to the centre
+    given = achieved_acceleration(mask, acquired, calibration=center)
+    assert given == pytest.approx((336 / lines, (336 - 24) / (lines - 24)))
+    assert achieved_acceleration(acquired, acquired) == (1.0, 1.0)
+    partial_echo = acquired.clone()
+    partial_echo[:3] = False  # the calibration columns still end where the readout does
+    assert achieved_acceleration(mask & partial_echo, partial_echo) == pytest.approx(found)
+    only_center = torch.zeros_like(acquired)
+    only_center[center] = True
+    assert achieved_acceleration(only_center, acquired) == (336 / 24, float("inf"))
+    with pytest.raises(ValueError, match="samples none"):
+        achieved_acceleration(~acquired, acquired)
+    with pytest.raises(ValueError, match="make the mask for this scan"):
+        achieved_acceleration(acquired[:5], acquired)
+
+
+# --- bad requests ---
+
+
+@pytest.mark.parametrize("kind", MASKS)
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"acceleration": 0.5}, "acceleration is 0.5: it must be a number of at least 1"),
+        ({"acceleration": float("nan")}, "acceleration is nan"),
+        ({"acceleration": float("inf")}, "acceleration is inf"),
+        ({"acceleration": -4}, "acceleration is -4"),
+        ({"acceleration": 5000}, "leaves none of the"),
+        ({"center_fraction": 1.0}, "center_fraction is 1.0"),
+        ({"center_fraction": -0.1}, "center_fraction is -0.1"),
+        ({"center_fraction": float("nan")}, "center_fraction is nan"),
+        ({"shape": (0, 64)}, "is empty"),
+        ({"seed": -1}, "seed is -1"),
+        ({"seed": 2**130}, "seed is "),
+    ],
+)
+def test_bad_requests_are_one_clear_error(kind, change, message):
+    request = {"shape": (64, 64), "acceleration": 4, "center_fraction": 0.08, "seed": 0}
+    with pytest.raises(ValueError, match=message) as raised:
+        make_mask(kind, **{**request, **change})
+    assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize("kind", [*EXACT_1D, *EXACT_2D, "paper_uniform1d"])
+def test_calibration_beyond_the_budget_is_an_error(kind):
+    with pytest.raises(ValueError, match="the calibration region alone has"):
+        draw(kind, (64, 64), 8, 0.6)
+
+
+@pytest.mark.parametrize(
+    ("request_", "message"),
+    [
+        (("uniform",), "unknown mask kind 'uniform': did you mean uniform1d?"),
+        (("Poison",), "did you mean poisson"),
+        (("xyz",), "unknown mask kind 'xyz': choose from uniform1d"),
+        (
+            ("equispaced", (64, 64), 4.5),
+            "acceleration is 4.5: equispaced lines need a whole number",
+        ),
+        (("fastmri_magic", (64, 64), 4.5), "whole number"),
+        (("paper_gaussian2d", (64, 60), 4), "square grid"),
+    ],
+)
+def test_wrong_names_and_kinds(request_, message):
+    with pytest.raises(ValueError, match=message):
+        draw(*request_)
+
+
+def test_options_are_checked():
+    with pytest.raises(ValueError, match="no option 'eliptical': did you mean elliptical"):
+        draw("poisson", eliptical=True)
+    with pytest.raises(ValueError, match="no option 'offset': it has none"):
+        draw("uniform1d", offset=1)
+    with pytest.raises(ValueError, match="offset is 8: it must be at least 0 and below 8"):
+        draw("equispaced", offset=8)
+    with pytest.raises(ValueError, match="fastmri_random has no offset"):
+        draw("fastmri_random", offset=1)
+    with pytest.raises(ValueError, match=r"the ellipse holds \d+: use at least 1\.2"):
+        draw("poisson", acceleration=1.1, elliptical=True)
+    assert draw("poisson", acceleration=1.275, elliptical=True).sum() == round(320**2 / 1.275)
+
+
+def test_default_center_fraction():
+    assert [default_center_fraction(r) for r in (1, 4, 5, 5.1, 8, 20)] == [0.08] * 3 + [0.04] * 3
+
+
+def test_masks_import_no_fastmri():
+    code = (
+        "import sys, mrirecon.masks; sys.exit('fastmri' in sys.modules or 'sigpy' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
