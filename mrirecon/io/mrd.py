@@ -263,7 +263,7 @@ class _Samples:
     group: str
 
     def __call__(self, lines: np.ndarray) -> list[np.ndarray]:
-        with _open(self.path) as file:
+        with _open(self.path) as file, _naming(self.path):
             # Both vlen fields at once: h5py leaks those of a record that are not asked for.
             values = file[self.group]["data"].fields(["traj", "data"])[lines["row"]]["data"]
         samples = []

@@ -36,7 +36,8 @@ class Calibrated:
     Attributes:
         kind: espirit, or lowres (low-resolution images over their RSS; one set).
         size: largest side of the calibration block used, in samples.
-        kernel: ESPIRiT kernel side, in samples.
+        kernel: ESPIRiT kernel side, in samples; at most half the narrower side of the block is used, since a narrow
+            block with a large kernel leaves eigenvalues below the crop in the middle of anatomy.
         threshold: ESPIRiT singular values below this share of the largest are noise.
         crop: ESPIRiT maps are zero where the eigenvalue is below this.
         sets: number of ESPIRiT map sets.
@@ -59,7 +60,7 @@ class Calibrated:
         return espirit(
             block,
             shape,
-            kernel=self.kernel,
+            kernel=min(self.kernel, max(2, min(block.shape[-2:]) // 2)),
             threshold=self.threshold,
             crop=self.crop,
             sets=self.sets,
