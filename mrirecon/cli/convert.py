@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from mrirecon.cli.choices import choose_slices
+from mrirecon.cli.choices import SCAN_ARGUMENT, parse_slices
 from mrirecon.cli.run import Command
 from mrirecon.io import read_scan, write_scan
 
 
 def convert(*, src: str, dst: str, slices: str | None = None, overwrite: bool = False) -> None:
-    """Convert k-space between formats; the suffix of DST chooses .mrd, .h5 (fastMRI layout), .cfl, .npy or .npz.
+    """Convert k-space between formats.
+
+    The suffix of DST decides: .mrd, .h5 (fastMRI layout), .cfl (BART), .npy or .npz. What that format cannot hold is
+    said.
 
     Args:
         src: k-space file.
@@ -16,7 +19,8 @@ def convert(*, src: str, dst: str, slices: str | None = None, overwrite: bool = 
         slices: A:B takes slices A to B - 1 only.
         overwrite: replace an existing output.
     """
-    scan = choose_slices(read_scan(src), slices)
+    part = parse_slices(slices)
+    scan = read_scan(src).select(part)
     lost = write_scan(scan, dst, overwrite=overwrite)
     shape = " x ".join(map(str, scan.shape))
     print(
@@ -29,8 +33,10 @@ def convert(*, src: str, dst: str, slices: str | None = None, overwrite: bool = 
 COMMAND = Command(
     "convert",
     convert,
+    "SRC DST",
     {
-        "src": {"metavar": "SRC", "help": "k-space file to read"},
+        "src": {**SCAN_ARGUMENT, "metavar": "SRC"},
         "dst": {"metavar": "DST", "help": "k-space file to write"},
     },
+    ("meas.dat scan.mrd", "scan.h5 scan.cfl --slices 10:12"),
 )

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
 
-from mrirecon.cli.choices import Device, choose_device, choose_mask
+from mrirecon.cli.choices import Device, MaskChoice, choose_device, parse_slices
+from mrirecon.cli.outputs import completed, make_folder, summary
 from mrirecon.cli.progress import slices_progress
-from mrirecon.cli.recon import completed, summary
 from mrirecon.cli.run import Command
 from mrirecon.io import read_image, write_volume
 from mrirecon.io.files import replacing
@@ -20,27 +21,26 @@ SHOWN = ("zero_filled", "cg_sense", "l1_wavelet", "tv")
 MASK, ACCELERATION, CENTER_FRACTION = "poisson", 6.0, 0.25
 
 
-def demo(*, output: str = "demo", device: Device = "auto") -> None:
+def demo(*, output: str = "demo", slices: str | None = None, device: Device = "auto") -> None:
     """Reconstruct the embedded scan with every method that needs no download.
 
     Args:
         output: folder for the NIfTI volumes, the picture and the report; those of an earlier demo are replaced.
+        slices: A:B takes slices A to B - 1 of 24 only.
         device: where to compute; auto takes a GPU where there is one.
     """
-    folder = Path(output)
-    if folder.exists() and not folder.is_dir():
-        raise NotADirectoryError(f"{folder} is a file: give another --output folder")
-    folder.mkdir(parents=True, exist_ok=True)
+    chosen, where = parse_slices(slices), choose_device(device)
+    folder = make_folder(Path(output))
     # nibabel ships a real brain volume with an oblique affine: nothing is redistributed here.
     data, affine = read_image(str(files("nibabel") / "tests" / "data" / "example4d.nii.gz"))
     if affine is None:
         raise ValueError("nibabel's example volume has no affine: reinstall nibabel")
-    scan = demo_simulation(data[..., 0], affine).scan
-    mask, made = choose_mask(MASK, scan.shape[2:], ACCELERATION, CENTER_FRACTION, 0)
+    scan = demo_simulation(data[..., 0], affine).scan.select(chosen)
+    scan = replace(scan, source="brain volume of nibabel, simulated scan")
+    mask, made = MaskChoice(MASK, ACCELERATION, CENTER_FRACTION, 0).make(scan.shape[2:])
     scan = scan.undersample(
         mask, f"undersampled retrospectively ({MASK}, acceleration {ACCELERATION:g})"
     )
-    where = choose_device(device)
     results = []
     for name in SHOWN:
         with slices_progress(name) as progress:
@@ -58,4 +58,4 @@ def demo(*, output: str = "demo", device: Device = "auto") -> None:
     )
 
 
-COMMAND = Command("demo", demo)
+COMMAND = Command("demo", demo, "[--output DIR]")

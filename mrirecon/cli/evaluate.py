@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Literal
 
 from mrirecon.cli.run import Command
-from mrirecon.io import read_volume, write_json
+from mrirecon.io import VOLUME_SUFFIXES, read_volume, write_json
 from mrirecon.io.files import check_target, replacing
 from mrirecon.metrics import PROTOCOLS
 from mrirecon.metrics import evaluate as measure
@@ -52,7 +52,7 @@ def evaluate(
 
 
 def _pairs(recon: Path, target: Path) -> list[tuple[Path, Path]]:
-    """Files to compare; two folders are matched by file name.
+    """Files to compare; two folders are matched by file name without suffix.
 
     Raises:
         ValueError: if one is a folder and the other not, or no name is in both.
@@ -61,16 +61,31 @@ def _pairs(recon: Path, target: Path) -> list[tuple[Path, Path]]:
         return [(recon, target)]
     if not (recon.is_dir() and target.is_dir()):
         raise ValueError(f"{recon} and {target}: give two files or two folders")
-    known = {path.name for path in target.iterdir()}
-    names = sorted(p.name for p in recon.iterdir() if p.suffix != ".json" and p.name in known)
+    made, known = _volumes(recon), _volumes(target)
+    names = sorted(made.keys() & known.keys())
     if not names:
         raise ValueError(f"no file name of {recon} is in {target}")
-    return [(recon / name, target / name) for name in names]
+    return [(made[name], known[name]) for name in names]
+
+
+def _volumes(folder: Path) -> dict[str, Path]:
+    """Name without suffix -> file."""
+    found: dict[str, Path] = {}
+    for path in sorted(folder.iterdir()):
+        suffix = next((s for s in VOLUME_SUFFIXES if path.name.lower().endswith(s)), None)
+        if suffix is None or path.name.startswith("."):
+            continue
+        name = path.name[: -len(suffix)]
+        if name in found:
+            raise ValueError(f"{folder} holds both {found[name].name} and {path.name}: remove one")
+        found[name] = path
+    return found
 
 
 COMMAND = Command(
     "evaluate",
     evaluate,
+    "RECON TARGET",
     {
         "recon": {"metavar": "RECON", "help": "volume written by recon, or a folder of them"},
         "target": {
@@ -78,4 +93,5 @@ COMMAND = Command(
             "help": "volume, fastMRI file with its target, or a folder with files of the same names",
         },
     },
+    ("brain.nii.gz truth.nii.gz", "volumes multicoil_val --output metrics.json"),
 )

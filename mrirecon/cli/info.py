@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from mrirecon.cli.choices import SCAN_ARGUMENT
 from mrirecon.cli.run import Command
 from mrirecon.coverage import achieved_acceleration, calibration_region
 from mrirecon.io import read_scan
@@ -62,7 +63,7 @@ def _contents(scan: Scan) -> dict[str, str]:
 
 def _sampling(scan: Scan) -> dict[str, str]:
     middle = scan.shape[0] // 2
-    mask, acquired = scan.mask(middle), scan.acquired
+    (_, mask), acquired = scan.measured(middle), scan.acquired  # refuses NaN and infinite samples
     total, without = achieved_acceleration(mask, acquired)
     region = calibration_region(mask)
     lines = {
@@ -125,13 +126,4 @@ def _plan(scan: Scan) -> dict[str, str]:
     return {"recon would": f"take the data {whiten}with maps: {maps}"}
 
 
-COMMAND = Command(
-    "info",
-    info,
-    {
-        "scan": {
-            "metavar": "SCAN",
-            "help": "k-space file: fastMRI or MRD HDF5, BART cfl, npy, npz or Siemens twix",
-        }
-    },
-)
+COMMAND = Command("info", info, "SCAN", {"scan": SCAN_ARGUMENT})

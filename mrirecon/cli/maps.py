@@ -8,10 +8,18 @@ from typing import Literal
 
 import torch
 
-from mrirecon.cli.choices import Device, choose_device, choose_maps, choose_slices
+from mrirecon.cli.choices import (
+    CALIBRATION,
+    SCAN_ARGUMENT,
+    Device,
+    choose_device,
+    choose_maps,
+    parse_slices,
+)
 from mrirecon.cli.progress import slices_progress
 from mrirecon.cli.run import Command
-from mrirecon.io import read_scan, write_maps
+from mrirecon.io import MAPS_SUFFIXES, read_scan, write_maps
+from mrirecon.io.files import check_target, suffix_of
 from mrirecon.methods import Calibrated
 
 
@@ -36,9 +44,11 @@ def maps(
         device: where to compute; auto takes a GPU where there is one.
         overwrite: replace an existing output.
     """
-    where = choose_device(device)
-    data = choose_slices(read_scan(scan), slices)
-    source = choose_maps(kind, calibration, slices, data.shape[0])
+    where, part = choose_device(device), parse_slices(slices)
+    check_target(output, overwrite)
+    suffix_of(output, MAPS_SUFFIXES)
+    data = read_scan(scan).select(part)
+    source = choose_maps(kind, calibration)
     found = []
     with slices_progress(f"{kind} maps {Path(scan).name}") as progress:
         for index in range(data.shape[0]):
@@ -58,24 +68,22 @@ def maps(
 
 
 def _sha256(path: Path) -> str | None:
-    """Of the file's bytes; None for a scan named by its base, such as a cfl pair."""
+    """Of the file's bytes; of a cfl pair those of the data; None for what is no file."""
+    path = path if path.is_file() else path.with_name(path.name + ".cfl")
     if not path.is_file():
         return None
+    digest = hashlib.sha256()
     with path.open("rb") as stream:
-        return (
-            hashlib.file_digest(stream, "sha256").hexdigest()
-            if hasattr(hashlib, "file_digest")
-            else (hashlib.sha256(stream.read()).hexdigest())
-        )
+        while block := stream.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
 
 
 COMMAND = Command(
     "maps",
     maps,
-    {
-        "scan": {
-            "metavar": "SCAN",
-            "help": "k-space file: fastMRI or MRD HDF5, BART cfl, npy, npz or Siemens twix",
-        }
-    },
+    "SCAN --output OUTPUT",
+    {"scan": SCAN_ARGUMENT},
+    ("scan.h5 --output maps.npy --calibration.sets 2", "scan.h5 --output maps.cfl --kind lowres"),
+    CALIBRATION,
 )

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import torch
 
-from mrirecon.cli.choices import choose_mask
 from mrirecon.cli.run import Command
 from mrirecon.coverage import achieved_acceleration, calibration_region
 from mrirecon.io import write_mask
+from mrirecon.masks import MASKS, default_center_fraction, make_mask
 
 
 def mask(
@@ -20,7 +20,9 @@ def mask(
     seed: int = 0,
     overwrite: bool = False,
 ) -> None:
-    """Make a sampling mask.
+    """Make a sampling mask, and print the acceleration it achieves.
+
+    Kinds whose names end in 1d, equispaced and those of fastMRI sample whole columns; the others sample points.
 
     Args:
         kind: kind of mask, such as uniform1d or poisson.
@@ -32,7 +34,8 @@ def mask(
         overwrite: replace an existing output.
     """
     size = (shape[0], shape[1])
-    made, _ = choose_mask(kind, size, accel, center_fraction, seed)
+    fraction = default_center_fraction(accel) if center_fraction is None else center_fraction
+    made = make_mask(kind, size, accel, center_fraction=fraction, seed=seed)
     total, without = achieved_acceleration(made, torch.ones_like(made))
     write_mask(output, made, overwrite=overwrite)
     region = calibration_region(made)
@@ -53,8 +56,10 @@ SHAPE = {
 COMMAND = Command(
     "mask",
     mask,
-    {
-        "--shape": SHAPE,
-        "kind": {"metavar": "KIND", "help": "kind of mask, such as uniform1d or poisson"},
-    },
+    "KIND --shape H W --accel R --output OUTPUT",
+    {"kind": {"metavar": "KIND", "help": ", ".join(MASKS)}, "--shape": SHAPE},
+    (
+        "poisson --shape 320 320 --accel 8 --output mask.png",
+        "uniform1d --shape 640 372 --accel 4 --seed 3 --output mask.npy",
+    ),
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from mrirecon.cli.choices import parse_slices
 from mrirecon.cli.run import Command
 from mrirecon.io import read_image, write_scan
 from mrirecon.simulate import simulate_scan
@@ -38,8 +39,7 @@ def simulate(
         seed: of phase and noise.
         overwrite: replace an existing output.
     """
-    from mrirecon.cli.choices import choose_slices
-
+    part = parse_slices(slices)
     data, affine = read_image(image)
     if data.ndim == 4:
         if not 0 <= volume < data.shape[3]:
@@ -58,8 +58,7 @@ def simulate(
         affine=affine,
         seed=seed,
         source=image,
-    ).scan
-    scan = choose_slices(scan, slices)
+    ).scan.select(part)
     lost = write_scan(scan, output, overwrite=overwrite)
     print(f"{output}: {' x '.join(map(str, scan.shape))} (slice x coil x readout x phase)")
     for what in lost:
@@ -69,5 +68,10 @@ def simulate(
 COMMAND = Command(
     "simulate",
     simulate,
+    "IMAGE --output OUTPUT",
     {"image": {"metavar": "IMAGE", "help": "NIfTI image; its axes become (readout, phase, slice)"}},
+    (
+        "brain.nii.gz --output scan.h5 --coils 12 --snr 30",
+        "brain.nii.gz --output scan.mrd --slices 10:12",
+    ),
 )

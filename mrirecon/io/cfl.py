@@ -115,7 +115,7 @@ def _scan_3d(
     @lru_cache(maxsize=1)
     def transformed(volume: int) -> tuple[Tensor, Tensor]:
         kspace = owned(views[..., volume].transpose(0, 3, 1, 2))  # readout, coil, phase, phase2
-        if not bool(torch.isfinite(kspace.real).all() and torch.isfinite(kspace.imag).all()):
+        if not bool(torch.isfinite(kspace).all()):
             raise ValueError(
                 f"{source}: k-space holds NaN or infinite samples: repair or re-export the file"
             )

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from mrirecon.io.arrays import NO_HEADER, check_kspace, plain_scan
-from mrirecon.io.hdf5 import read_complex, reading, writing
+from mrirecon.io.hdf5 import read_complex, read_text, reading, writing
 from mrirecon.io.masks import as_mask, expand_mask
 from mrirecon.io.mrd_header import Encoding, build_header, parse_header
 from mrirecon.scan import Geometry, Scan
@@ -42,7 +42,7 @@ def read_fastmri(path: Path) -> Scan:
         names = set(file)
         shape = _kspace_shape(source, file)
         single_coil = file["kspace"].ndim == 3
-        header = _text(file["ismrmrd_header"][()]) if "ismrmrd_header" in names else None
+        header = read_text(file["ismrmrd_header"]) if "ismrmrd_header" in names else None
         mask = np.squeeze(file["mask"][()]) if "mask" in names else None
         target = next((name for name in REFERENCES if name in names), None)
         target_shape = file[target].shape if target else None
@@ -273,7 +273,7 @@ def _write_own(scan: Scan, group: Any) -> None:
 def _read_own(source: str, group: Any, shape: tuple[int, int, int, int]) -> dict[str, Any]:
     """What `_write_own` wrote."""
     try:
-        geometry = json.loads(_text(group["geometry"][()]))
+        geometry = json.loads(read_text(group["geometry"]))
         crop, matrix = group["crop"][()].tolist(), group["matrix"][()].tolist()
         fields = {
             "geometry": Geometry(**{name: _tuples(value) for name, value in geometry.items()}),
@@ -297,14 +297,10 @@ def _tuples(value: Any) -> Any:
     return tuple(_tuples(item) for item in value) if isinstance(value, list) else value
 
 
-def _text(value: Any) -> str:
-    return value.decode("utf-8", errors="replace") if isinstance(value, bytes) else str(value)
-
-
 def _native(value: Any) -> Any:
     """Attributes as plain Python values, as h5py gives numpy scalars."""
     value = value.tolist() if isinstance(value, (np.generic, np.ndarray)) else value
-    return _text(value) if isinstance(value, bytes) else value
+    return value.decode("utf-8", errors="replace") if isinstance(value, bytes) else value
 
 
 def _size(shape: tuple[int, ...]) -> str:

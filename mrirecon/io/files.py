@@ -42,6 +42,7 @@ def existing_file(path: PathLike) -> Path:
     Raises:
         FileNotFoundError: if there is nothing.
         IsADirectoryError: if it is a folder.
+        OSError: if it is a pipe or a device.
         PermissionError: if it may not be read.
     """
     path = Path(path)
@@ -49,6 +50,8 @@ def existing_file(path: PathLike) -> Path:
         raise IsADirectoryError(f"{path} is a folder: give a file")
     if not path.exists():
         raise FileNotFoundError(f"{path}: no such file")
+    if not path.is_file():
+        raise OSError(f"{path} is a pipe or a device: copy it to a file first")
     if not os.access(path, os.R_OK):
         raise PermissionError(f"{path} may not be read: check its permissions")
     return path
@@ -71,7 +74,7 @@ def check_target(path: PathLike, overwrite: bool = False) -> Path:
     if path.is_dir():
         raise IsADirectoryError(f"cannot write {path}: it is a folder, give a file name")
     if path.exists() and not overwrite:
-        raise FileExistsError(f"{path} exists already: choose another name or ask to overwrite")
+        raise FileExistsError(f"{path} exists already: choose another name or give --overwrite")
     if not os.access(folder, os.W_OK):
         raise PermissionError(f"cannot write {path}: the folder {folder} is read-only")
     return path

@@ -14,13 +14,14 @@ import numpy as np
 from mrirecon.io.mrd_header import Encoding
 
 VOLUME_COUNTERS = ("contrast", "phase", "repetition", "set")
+DIRECTIONS = ("read_dir", "phase_dir", "slice_dir")
 
 # One readout: `row` is its place in the file, counters are the file's own, positions and directions are LPS, in mm.
 LINE = np.dtype(
     [("row", "i8"), ("samples", "i4"), ("center", "i4"), ("discard_pre", "i4")]
     + [("discard_post", "i4"), ("reverse", "?"), ("coils", "i4"), ("dwell_us", "f8")]
     + [(counter, "i4") for counter in ("ky", "kz", "slice", *VOLUME_COUNTERS)]
-    + [(name, "f8", (3,)) for name in ("position", "read_dir", "phase_dir", "slice_dir")]
+    + [(name, "f8", (3,)) for name in ("position", *DIRECTIONS)]
 )
 
 

@@ -77,6 +77,22 @@ def read_complex(dataset: Any, index: int | None = None) -> Complex[Tensor, "...
     return torch.from_numpy(out)
 
 
+def read_text(dataset: Any) -> str:
+    """A dataset of one string.
+
+    Raises:
+        ValueError: if it is anything else; h5py may crash on reading strings of a mangled type.
+    """
+    import h5py
+
+    if not isinstance(dataset, h5py.Dataset) or not h5py.check_string_dtype(dataset.dtype):
+        raise ValueError(f"{dataset.file.filename}: {dataset.name} is no text")
+    if dataset.size != 1:
+        raise ValueError(f"{dataset.file.filename}: {dataset.name} is not one text")
+    text = np.asarray(dataset[()]).reshape(-1)[0]
+    return text.decode("utf-8", errors="replace") if isinstance(text, bytes) else str(text)
+
+
 def _raised_here(error: Exception) -> bool:
     """Whether a reader of this package raised the error, and not h5py or numpy below it."""
     traceback = error.__traceback__

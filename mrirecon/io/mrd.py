@@ -18,7 +18,7 @@ from torch import Tensor
 
 from mrirecon.io.cartesian import cartesian_scan, noise_covariance
 from mrirecon.io.files import PathLike, existing_file
-from mrirecon.io.grid import LINE, VOLUME_COUNTERS
+from mrirecon.io.grid import DIRECTIONS, LINE, VOLUME_COUNTERS
 from mrirecon.io.hdf5 import reading
 from mrirecon.io.mrd_header import Encoding, HeaderInfo, parse_header
 from mrirecon.io.mrd_writer import write_mrd
@@ -59,14 +59,12 @@ def read_mrd(path: PathLike) -> Scan:
     notes: list[str] = []
     with _open(path) as file, _naming(path):
         group = _group(file, notes)
-        xml = np.asarray(file[group]["xml"][()]).reshape(-1)
+        xml = np.asarray(file[group]["xml"][()]).item()
         heads = _read_heads(file[group]["data"])
     with _naming(path):
-        if not len(xml) or not len(heads):
-            raise ValueError("the file holds no header" if len(heads) else "no acquisitions")
-        header = (
-            xml[0].decode("utf-8", errors="replace") if isinstance(xml[0], bytes) else str(xml[0])
-        )
+        if not len(heads):
+            raise ValueError("it holds no acquisitions")
+        header = xml.decode("utf-8", errors="replace") if isinstance(xml, bytes) else str(xml)
         info = parse_header(header)
         lines = _lines(heads)
         imaging, calibrates, is_noise = _kinds(heads, info, notes)
@@ -130,6 +128,11 @@ def _group(file: Any, notes: list[str]) -> str:
         raise ValueError(f"no MRD group 'dataset' in the file, which holds {listed}")
     if "xml" not in file[group]:
         raise ValueError(f"group {group!r} has no 'xml': the MRD header is missing")
+    xml = file[group]["xml"]
+    if (
+        xml.size != 1 or h5py.check_string_dtype(xml.dtype) is None
+    ):  # before it is read: damaged, it may be huge
+        raise ValueError(f"'xml' in group {group!r} is not one string: the file is damaged")
     fields = file[group]["data"].dtype.names or ()
     if not {"head", "traj", "data"} <= set(fields):
         raise ValueError(f"group {group!r} holds something other than MRD acquisitions")
@@ -214,8 +217,9 @@ def _lines(heads: np.ndarray) -> np.ndarray:
     lines["kz"] = heads["idx"]["kspace_encode_step_2"]
     for name in ("slice", *VOLUME_COUNTERS):
         lines[name] = heads["idx"][name]
-    for name in ("discard_pre", "discard_post", "position", "read_dir", "phase_dir", "slice_dir"):
-        lines[name] = heads[name]
+    with np.errstate(invalid="ignore"):  # numbers of a damaged file
+        for name in ("discard_pre", "discard_post", "position", *DIRECTIONS):
+            lines[name] = heads[name]
     return lines
 
 

@@ -117,8 +117,9 @@ def _description(volume: Volume) -> bytes:
     words = ["mrirecon"]
     if "method" in volume.info:
         words.append(str(volume.info["method"]))
-    if "achieved_acceleration" in volume.info:
-        words.append(f"R={volume.info['achieved_acceleration']:.4g}")
+    acceleration = volume.info.get("acceleration")
+    if isinstance(acceleration, dict) and isinstance(acceleration.get("achieved"), float):
+        words.append(f"R={acceleration['achieved']:.4g}")
     if volume.geometry.voxel_mm is None:
         words.append("; voxel size unknown")
     elif not volume.geometry.known:

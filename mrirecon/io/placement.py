@@ -8,10 +8,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from mrirecon.io.grid import Axis
+from mrirecon.io.grid import DIRECTIONS, Axis
 from mrirecon.scan import Geometry
-
-_DIRECTIONS = ("read_dir", "phase_dir", "slice_dir")
 
 
 def slice_stack(
@@ -75,7 +73,7 @@ def volume_stack(lines: np.ndarray, readout: Axis, phase: Axis, partition: Axis)
 
 def _directions(lines: np.ndarray) -> np.ndarray | None:
     """Unit vectors (line, axis, 3), or None unless position and all three orthogonal directions are given."""
-    directions = np.stack([lines[name] for name in _DIRECTIONS], axis=1)
+    directions = np.stack([lines[name] for name in DIRECTIONS], axis=1)
     if not (np.isfinite(directions).all() and np.isfinite(lines["position"]).all()):
         return None
     length = np.linalg.norm(directions, axis=2, keepdims=True)

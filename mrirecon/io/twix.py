@@ -4,7 +4,7 @@ Conventions, from public code that was compared with scanners: Siemens' geometry
 samples, not the inverse FFT (mrpro, issue 828); conjugating the samples turns one into the other. The image index then
 grows along the columns of the rotation in each block's quaternion: phase, readout, slice (siemens_to_ismrmrd).
 
-Checked on five public scans of twixtools (2D GRE and EPI, two coils, partial echo, VE). Not checked on real data: 3D,
+Checked on six public scans of twixtools (2D GRE and EPI, two coils, partial echo, VE). Not checked on real data: 3D,
 noise and calibration blocks, several slices, VB, and the sign of left-right.
 """
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable
@@ -76,6 +77,18 @@ class SliceMethod(ABC):
     name: ClassVar[str]
     uses_maps: ClassVar[bool] = True
     uses_scale: ClassVar[bool] = False
+
+    def __post_init__(self) -> None:
+        """Refuse parameters that no method can use.
+
+        Raises:
+            ValueError: if a number is negative, infinite or NaN.
+        """
+        for name, value in self.parameters().items():
+            if isinstance(value, (int, float)) and not 0 <= value < math.inf:
+                raise ValueError(
+                    f"{self.name}: {name} is {value}, it must be finite and at least 0"
+                )
 
     @abstractmethod
     def solve(self, problem: Problem) -> Complex[Tensor, "*set y x"]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, replace
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Complex
@@ -15,6 +15,7 @@ from mrirecon.scan import Scan
 from mrirecon.tensors import rss
 
 
+@runtime_checkable
 class MapSource(Protocol):
     """Gives the maps (set, coil, readout, phase) of one slice, on the grid of the scan's k-space."""
 
@@ -49,6 +50,21 @@ class Calibrated:
     threshold: float = 0.02
     crop: float = 0.8
     sets: int = 1
+
+    def __post_init__(self) -> None:
+        """Check the numbers before any scan is read.
+
+        Raises:
+            ValueError: if one is out of its range.
+        """
+        for name, lowest in (("size", 2), ("kernel", 2), ("sets", 1)):
+            if getattr(self, name) < lowest:
+                value = getattr(self, name)
+                raise ValueError(f"calibration {name} is {value}, it must be at least {lowest}")
+        for name in ("threshold", "crop"):
+            if not 0 <= getattr(self, name) < 1:
+                value = getattr(self, name)
+                raise ValueError(f"calibration {name} is {value}, it must be from 0 to below 1")
 
     def __call__(self, scan: Scan, index: int, device: str) -> Complex[Tensor, "set coil y x"]:
         shape = scan.shape[2:]

@@ -41,7 +41,7 @@ class Grappa(SliceMethod):
     def fill(
         self, kspace: Complex[Tensor, "coil y x"], mask: Bool[Tensor, "y x"]
     ) -> Complex[Tensor, "coil y x"]:
-        """k-space with the missing columns filled in.
+        """k-space with the missing columns filled in, from the first to the last measured one.
 
         Raises:
             ValueError: if the mask is not of equally spaced columns, or its calibration region is too small.
@@ -59,11 +59,12 @@ class Grappa(SliceMethod):
             )
         calibration = kspace[:, region[0], region[1]]
         filled = kspace.clone()
-        size = kspace.shape[-1]
+        size, measured = kspace.shape[-1], columns.nonzero().flatten()
+        first, last = int(measured[0]), int(measured[-1])
         for shift in range(1, spacing):
             weights = self._fit(calibration, spacing, shift)
             missing = torch.arange((offset + shift) % spacing, size, spacing, device=kspace.device)
-            missing = missing[~columns[missing]]
+            missing = missing[~columns[missing] & (missing > first) & (missing < last)]
             filled[..., missing] = self._apply(kspace, weights, missing - shift, spacing)
         return filled
 

@@ -8,6 +8,7 @@ from jaxtyping import Complex, Float
 from torch import Tensor
 
 from mrirecon.operators.base import LinearOperator
+from mrirecon.tensors import rss
 
 
 class Gradient(LinearOperator):
@@ -47,5 +48,5 @@ def project_to_ball(
 
     This is the proximal map of the convex conjugate of radius * sum |x| (isotropic total variation's dual).
     """
-    length = torch.linalg.vector_norm(x, dim=-3, keepdim=True)
-    return x / (length / radius).clamp_min_(1)
+    length = rss(x).unsqueeze(-3)
+    return x * (radius / length.clamp_min(torch.finfo(length.dtype).tiny)).clamp_max(1)

@@ -12,7 +12,7 @@ from mrirecon.tensors import fft2, fftshift, ifft2, ifftshift
 
 def sense(
     maps: Complex[Tensor, "*batch coil y x"],
-    mask: Bool[Tensor, "*#batch y x"],
+    mask: Bool[Tensor, "*slices ky kx"],
     *,
     sets: bool = False,
 ) -> Sense:
@@ -23,7 +23,7 @@ def sense(
 
     Args:
         maps: coil maps; sum over coils of |s|^2 is 1 on the support, so that the norm of A is at most 1.
-        mask: sampled points, broadcast over leading axes.
+        mask: sampled points; leading axes are broadcast against those of the maps before sets and coils.
         sets: maps have an axis of map sets before the coils (ESPIRiT "soft SENSE"); images then have it before y.
 
     Raises:
@@ -80,12 +80,15 @@ class Sense(LinearOperator):
         return (self.maps != 0).any(dim=-3)
 
     def squared_norm_bound(self) -> float:
-        """Upper bound of ||A||^2, reached when all points are sampled: the largest of the pixels' own norms."""
+        """Upper bound of ||A||^2, reached when all points are sampled: the largest of the pixels' own norms.
+
+        Maps that are zero everywhere have 1, so that step sizes stay finite.
+        """
         maps = self.maps if self.sets else self.maps.unsqueeze(-4)
         pixels = maps.flatten(-2).movedim(-1, -3)  # pixel, set, coil
         if pixels.shape[-2] == 1:
-            return float(pixels.abs().square().sum(dim=-1).max())
-        return float(torch.linalg.eigvalsh(pixels @ pixels.mH).max())
+            return float(pixels.abs().square().sum(dim=-1).max()) or 1.0
+        return float(torch.linalg.eigvalsh(pixels @ pixels.mH).max()) or 1.0
 
     def _expand(self, x: Tensor) -> Tensor:
         coil_images = self._maps * x.unsqueeze(-3)

@@ -29,8 +29,8 @@ class Wavelet(LinearOperator):
     Coefficients fill an array of the image's size, coarse scales at the top left. Where a level has an odd length its
     last row or column stays as it is: that keeps the transform orthogonal, which padding would not.
 
-    In polyphase form (2 x 2 neighbourhoods as channels) a level is one 4 -> 4 channel convolution, and so is its
-    inverse.
+    A level is one convolution of stride 2 with four 8 x 8 filters. Its transpose is computed phase by phase, as a
+    convolution from the four bands to the four pixels of each 2 x 2 neighbourhood.
 
     Args:
         shape: image size (y, x).
@@ -51,25 +51,22 @@ class Wavelet(LinearOperator):
             y, x = y // 2, x // 2
 
     def forward(self, x: Complex[Tensor, "*batch y x"]) -> Complex[Tensor, "*batch y x"]:
-        planes = as_channels(x).reshape(-1, 1, *self.shape)
-        filters = _polyphase_filters(planes)
-        out = planes.clone()
+        out = as_channels(x).reshape(-1, 1, *self.shape)
+        filters = _filters(out)
         for height, width in self._even:
-            phases = F.pixel_unshuffle(planes[..., :height, :width], 2)
-            bands = F.conv2d(F.pad(phases, (0, 3, 0, 3), mode="circular"), filters)
-            out[..., :height, :width] = _tile(bands)
-            planes = bands[:, :1]
+            around = F.pad(out[..., :height, :width], (0, 6, 0, 6), mode="circular")
+            bands = F.conv2d(around, filters, stride=2)
+            for band, quadrant in enumerate(_quadrants(height, width)):
+                out[(..., *quadrant)] = bands[:, band : band + 1]
         return as_complex(out.reshape(*x.shape[:-2], 2, *self.shape))
 
     def adjoint(self, y: Complex[Tensor, "*batch y x"]) -> Complex[Tensor, "*batch y x"]:
-        planes = as_channels(y).reshape(-1, 1, *self.shape)
+        out = as_channels(y).reshape(-1, 1, *self.shape)
         # The transpose of a convolution: channels swapped, taps reversed.
-        filters = _polyphase_filters(planes).transpose(0, 1).flip(-2, -1)
-        out = planes.clone()
+        filters = F.pixel_unshuffle(_filters(out), 2).transpose(0, 1).flip(-2, -1)
         for height, width in reversed(self._even):
-            bands = _untile(out[..., :height, :width])
+            bands = torch.cat([out[(..., *q)] for q in _quadrants(height, width)], dim=1)
             phases = F.conv2d(F.pad(bands, (3, 0, 3, 0), mode="circular"), filters)
-            out = out.clone()
             out[..., :height, :width] = F.pixel_shuffle(phases, 2)
         return as_complex(out.reshape(*y.shape[:-2], 2, *self.shape))
 
@@ -77,21 +74,16 @@ class Wavelet(LinearOperator):
         return x
 
 
-def _polyphase_filters(like: Tensor) -> Tensor:
-    """(band, phase, 4, 4): bands low-low, low-high, high-low, high-high; phases as pixel_unshuffle orders them."""
+def _filters(like: Tensor) -> Tensor:
+    """(band, 1, 8, 8): bands low-low, low-high, high-low, high-high."""
     low = torch.tensor(DB4, dtype=torch.float64)
     high = low.flip(0) * torch.tensor([1.0, -1.0] * 4, dtype=torch.float64)
-    pairs = torch.stack([low, high]).reshape(2, 4, 2)  # (band, tap, phase)
-    filters = torch.einsum("akp,blq->abpqkl", pairs, pairs).reshape(4, 4, 4, 4)
-    return filters.to(like)
+    pair = torch.stack([low, high])
+    return torch.einsum("ak,bl->abkl", pair, pair).reshape(4, 1, 8, 8).to(like)
 
 
-def _tile(bands: Tensor) -> Tensor:
-    low_low, low_high, high_low, high_high = bands.split(1, dim=1)
-    top, bottom = torch.cat([low_low, low_high], -1), torch.cat([high_low, high_high], -1)
-    return torch.cat([top, bottom], -2)
-
-
-def _untile(x: Tensor) -> Tensor:
-    top, bottom = x.chunk(2, dim=-2)
-    return torch.cat([*top.chunk(2, dim=-1), *bottom.chunk(2, dim=-1)], dim=1)
+def _quadrants(height: int, width: int) -> list[tuple[slice, slice]]:
+    """Where the four bands of a level stand."""
+    rows = (slice(0, height // 2), slice(height // 2, height))
+    columns = (slice(0, width // 2), slice(width // 2, width))
+    return [(row, column) for row in rows for column in columns]

@@ -10,8 +10,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
+from torch import Tensor
+
 from mrirecon.io.files import check_target, replacing
-from mrirecon.report.pictures import comparison
+from mrirecon.report.pictures import ERROR_GAIN, comparison
 from mrirecon.scan import Scan, Volume
 
 STYLE = """
@@ -54,11 +57,25 @@ def picture(items: Sequence[tuple[Scan, Volume]]) -> bytes:
     """The middle slice of every reconstruction of one scan, as PNG."""
     scan = items[0][0]
     index = scan.shape[0] // 2
-    images = {str(volume.info["method"]): volume.image[0, index].abs() for _, volume in items}
-    reference = scan.reference(index) if scan.reference is not None else None
-    title = f"slice {index} of {scan.shape[0]}"
+    images: dict[str, Tensor] = {}
+    for _, volume in items:
+        method = str(volume.info["method"])
+        again = sum(name.partition(" (")[0] == method for name in images)
+        images[f"{method} ({again + 1})" if again else method] = volume.image[0, index].abs()
+    title = f"{Path(scan.source).name}, slice {index} of 0 to {scan.shape[0] - 1}"
+    if scan.volumes > 1:
+        title += f", volume 0 of 0 to {scan.volumes - 1}"
     # A 3D scan's mask lies on its two phase-encoding axes, like the images shown.
-    return comparison(images, reference=reference, mask=scan.mask(index), title=title)
+    return comparison(images, reference=_reference(scan, index), mask=scan.mask(index), title=title)
+
+
+def _reference(scan: Scan, index: int) -> Tensor | None:
+    """The target of a slice, where there is one that fits the image."""
+    if scan.reference is None:
+        return None
+    target = scan.reference(index)
+    fits = tuple(target.shape) == scan.matrix and bool(torch.isfinite(target).all())
+    return target if fits else None
 
 
 def _section(source: str, items: Sequence[tuple[Scan, Volume]]) -> str:
@@ -66,16 +83,20 @@ def _section(source: str, items: Sequence[tuple[Scan, Volume]]) -> str:
     infos = [volume.info for _, volume in items]
     notes = sorted({note for info in infos for note in info.get("notes", ())})
     listed = "".join(f"<li>{html.escape(note)}</li>" for note in notes)
+    scan = items[0][0]
+    size = "{} slice(s), {} coil(s), k-space {} x {} (readout x phase)".format(*scan.shape)
+    caption = "One window level for all."
+    if any("metrics" in info for info in infos):
+        caption += f" Errors are against the reference, {ERROR_GAIN} times brighter."
     details = "".join(
         f"<details><summary>{html.escape(str(info['method']))}: every parameter</summary>"
         f"<pre>{html.escape(json.dumps(info, indent=2, default=str))}</pre></details>"
         for info in infos
     )
     return (
-        f"<h2>{html.escape(Path(source).name)}</h2>"
+        f'<h2>{html.escape(Path(source).name)}</h2><p class="quiet">{html.escape(source)}: {size}</p>'
         f'<figure><img alt="reconstructions side by side" src="data:image/png;base64,{encoded}">'
-        "<figcaption>One window level for all. Errors are against the reference, four times brighter."
-        "</figcaption></figure>"
+        f"<figcaption>{caption}</figcaption></figure>"
         f'<div class="wide">{_table(infos)}</div><ul class="quiet">{listed}</ul>{details}'
     )
 

@@ -201,6 +201,7 @@ def test_without_header_geometry_is_unknown(tmp_path, dtype):
             "same number of slices",
         ),
         ({"kspace": np.ones((2, 3, 4, 5), "c8"), "ismrmrd_header": "no xml"}, "not valid XML"),
+        ({"kspace": np.ones((2, 3, 4, 5), "c8"), "ismrmrd_header": 5}, "ismrmrd_header is no text"),
         (
             {"kspace": np.ones((2, 3, 4, 5), "c8"), "ismrmrd_header": header(4, 6, 4, 4)},
             "header has 6 phase-encoding columns, kspace 5",

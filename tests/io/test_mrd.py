@@ -579,8 +579,11 @@ def test_hdf5_that_is_no_mrd(tmp_path):
         "no MRD group": lambda file: file.create_dataset("kspace", data=np.zeros(3)),
         "'xml'": lambda file: file.create_group("dataset").create_dataset("data", data=[1.0]),
         "no 'data'": lambda file: file.create_group("dataset"),
-        "other than MRD": lambda file: file.create_group("dataset").update(
+        "not one string": lambda file: file.create_group("dataset").update(
             {"data": np.zeros(3), "xml": np.zeros(1)}
+        ),
+        "other than MRD": lambda file: file.create_group("dataset").update(
+            {"data": np.zeros(3), "xml": [b"<ismrmrdHeader/>"]}
         ),
         "no acquisitions": lambda file: (
             file.create_dataset("dataset/data", (0,), dtype=ismrmrd.hdf5.acquisition_dtype),
@@ -635,7 +638,7 @@ def test_mangled_bytes_never_crash(tmp_path):
     content = np.frombuffer(whole.read_bytes(), np.uint8)
     path = tmp_path / "mangled.h5"
     failed = 0
-    for _ in range(2000):
+    for _ in range(150):
         mangled = content.copy()
         where = rng.integers(0, min(len(content), 8000), 6)
         mangled[where] = rng.integers(0, 256, 6)
@@ -645,7 +648,7 @@ def test_mangled_bytes_never_crash(tmp_path):
         except ValueError as error:
             failed += 1
             assert "\n" not in str(error) and str(error).startswith(str(path))
-    assert 0 < failed < 2000
+    assert 0 < failed < 150
 
 
 def test_only_the_slice_asked_for_is_read(tmp_path):

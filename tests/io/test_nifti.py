@@ -151,7 +151,7 @@ def test_one_slice_uses_the_thickness(tmp_path):
     ],
 )
 def test_unknown_geometry_is_written_as_unknown(tmp_path, geometry, zooms, words):
-    v = volume((1, 3, 4, 6), geometry, {"method": "cg_sense", "achieved_acceleration": 8.0412})
+    v = volume((1, 3, 4, 6), geometry, {"method": "cg_sense", "acceleration": {"achieved": 8.0412}})
     write_volume(v, tmp_path / "v.nii.gz")
     image = nibabel.load(tmp_path / "v.nii.gz")
     assert image.header["sform_code"] == image.header["qform_code"] == 0

@@ -215,7 +215,7 @@ def test_truncated_or_mangled_files_never_hang(tmp_path):
             read_twix(path)
     rng = np.random.default_rng(6)
     failed = 0
-    for _ in range(2000):
+    for _ in range(60):
         mangled = np.frombuffer(content, np.uint8).copy()
         mangled[rng.integers(10240, len(content), 20)] = rng.integers(0, 256, 20)
         path.write_bytes(mangled.tobytes())

@@ -78,11 +78,11 @@ def test_several_volumes_need_another_suffix(tmp_path, suffix):
 
 
 def test_the_json_beside_says_how_it_was_made(tmp_path):
-    v = volume(method="tv", achieved_acceleration=np.float64(3.9), seeds={"mask": 1})
+    v = volume(method="tv", seconds_per_slice=np.float64(3.9), seeds={"mask": 1})
     write_volume(v, tmp_path / "brain.nii.gz")
     assert sidecar(tmp_path / "brain.nii.gz") == tmp_path / "brain.nii.gz.json"
     info = json.loads((tmp_path / "brain.nii.gz.json").read_text())
-    assert (info["method"], info["achieved_acceleration"], info["seeds"]) == (
+    assert (info["method"], info["seconds_per_slice"], info["seeds"]) == (
         "tv",
         3.9,
         {"mask": 1},

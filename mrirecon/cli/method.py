@@ -1,0 +1,64 @@
+"""The option `--method NAME`, which decides what `--method.OPTION` there are."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from typing import Any
+
+from mrirecon.cli.nearest import suggest
+from mrirecon.cli.parser import Parser, Settings, UsageError
+from mrirecon.methods import METHODS, SliceMethod
+
+DEFAULT = "l1_wavelet"
+SHARED = {field.name for field in fields(SliceMethod)}  # options of the commands, not of a method
+
+
+def add_method(parser: Parser, args: list[str], settings: Settings) -> tuple[list[str], Settings]:
+    """Add the options of the method that is named by `--method NAME` or, in YAML, by `method: NAME`.
+
+    In YAML a method with options is `method: {name: NAME, OPTION: VALUE}`; naming another one on the command line
+    drops them.
+
+    Raises:
+        UsageError: if there is no such method.
+    """
+    args, typed = _take_name(args)
+    configured = settings.get("method", {})
+    if not isinstance(configured, dict):
+        configured = {"name": configured}
+    name = configured.get("name", DEFAULT) if typed is None else typed
+    if typed is not None and configured.get("name", typed) != typed:
+        configured = {}
+    if not isinstance(name, str) or name not in METHODS:
+        raise UsageError(f"unknown method {name!r}: {suggest(str(name), METHODS)}")
+    parser.add_argument("--method.name", default=name)
+    about = (METHODS[name].__doc__ or "").partition("\n")[0].removesuffix(".")
+    parser.add_options(
+        METHODS[name], "method", f"method {name}: {about}", SHARED, instantiate=False
+    )
+    parser.explain(
+        "--method",
+        f"{', '.join(METHODS)} (default: {DEFAULT}); `--method NAME --help` lists the options of NAME",
+        "NAME",
+    )
+    return args, {**settings, "method": {**configured, "name": name}}
+
+
+def build_method(method: dict[str, Any], **shared: Any) -> SliceMethod:
+    """The method with its options, and with those of the loop over slices."""
+    options = {key: value for key, value in method.items() if key != "name"}
+    return METHODS[method["name"]](**options, **shared)
+
+
+def _take_name(args: list[str]) -> tuple[list[str], str | None]:
+    """Arguments without `--method NAME`, and the name."""
+    name = None
+    out: list[str] = []
+    rest = iter(args)
+    for arg in rest:
+        flag, equals, value = arg.partition("=")
+        if flag in ("--method", "--method.name"):
+            name = value if equals else next(rest, "")
+        else:
+            out.append(arg)
+    return out, name

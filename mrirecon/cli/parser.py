@@ -1,0 +1,205 @@
+"""Options of a command: from the signature of its function, a YAML file and the command line, with readable help."""
+
+from __future__ import annotations
+
+import argparse
+import re
+from collections.abc import Callable, Iterable
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any, NoReturn
+
+import yaml
+from jsonargparse import ActionConfigFile, ArgumentParser, DefaultHelpFormatter
+
+Settings = dict[str, Any]
+
+
+class UsageError(ValueError):
+    """Bad usage: wrong options or values on the command line or in a YAML file."""
+
+
+class Help(DefaultHelpFormatter, argparse.RawDescriptionHelpFormatter):
+    """One line per option where possible: its sentence, then what must be known of its value."""
+
+    def __init__(self, prog: str, **options: Any) -> None:
+        super().__init__(prog, max_help_position=32, width=100)
+
+    def add_argument(self, action: argparse.Action) -> None:
+        """Leave out `--method.name`: it is typed as `--method`."""
+        if not action.dest.endswith(".name"):
+            super().add_argument(action)
+
+    def _get_help_string(self, action: argparse.Action) -> str:
+        words = ["required"] if action.required and action.option_strings else []
+        if not any(action.default is nothing for nothing in (None, False, argparse.SUPPRESS)):
+            words.append("default: true" if action.default is True else "default: %(default)s")
+        text = (action.help or "").removesuffix(".")
+        return f"{text} ({', '.join(words)})" if words else text
+
+
+class DebugFlag(argparse.Action):
+    """--debug is taken out of the arguments before they are parsed: here it only appears in the help."""
+
+    def __init__(self, option_strings: list[str], dest: str, help: str) -> None:
+        super().__init__(
+            option_strings, argparse.SUPPRESS, nargs=0, default=argparse.SUPPRESS, help=help
+        )
+
+    def __call__(self, *args: Any, **kwargs: Any) -> None: ...
+
+
+class Parser(ArgumentParser):
+    """A jsonargparse parser whose errors are exceptions of one line."""
+
+    def __init__(self, prog: str, usage: str, description: str) -> None:
+        super().__init__(
+            prog=prog,
+            usage=f"{prog} {usage} [OPTIONS]",
+            description=description,
+            formatter_class=Help,
+            allow_abbrev=False,
+        )
+        self._optionals.title = "general"
+        self.add_argument(
+            "--config",
+            action=ActionConfigFile,
+            metavar="FILE.yaml",
+            help="any of the options as YAML; what is typed wins",
+        )
+        self.add_argument(
+            "--debug", action=DebugFlag, help="show the traceback of an error, not only its line"
+        )
+        self.explain("--help", "show this and exit")
+        self.explain("--print_config", "print all options as YAML, with their values, and exit")
+
+    def explain(self, option: str, text: str, metavar: str | None = None) -> None:
+        """Replace what the help says about an option; `argparse.SUPPRESS` hides it."""
+        action = self._option_string_actions[option]
+        action.help, action.metavar = text, metavar or action.metavar
+
+    def add_options(
+        self,
+        source: Callable[..., Any],
+        group: str | None,
+        title: str,
+        skip: Iterable[str],
+        *,
+        instantiate: bool = True,
+    ) -> None:
+        """Add the parameters of a function, or those of a class, as `--group.parameter`, which becomes its instance."""
+        names: set[str | int] = set(skip)
+        if group is None:
+            self.add_function_arguments(source, skip=names)
+        else:
+            self.add_class_arguments(source, group, skip=names, instantiate=instantiate)
+            self.explain(f"--{group}", argparse.SUPPRESS)
+        self._action_groups[-1].title = title
+        for flag in self._flags():
+            flag.metavar = "[{true,false}]"
+
+    def _flags(self) -> list[argparse.Action]:
+        return [action for action in self._actions if getattr(action, "_typehint", None) is bool]
+
+    def parse(self, args: list[str], settings: Settings) -> dict[str, Any]:
+        """The value of every option; `settings` come from a YAML file."""
+        flags = {option for action in self._flags() for option in action.option_strings}
+        for name, value in settings.items():
+            if f"--{name}" in self._option_string_actions and not isinstance(value, dict):
+                inner = [a.dest for a in self._actions if a.dest.startswith(f"{name}.")]
+                if inner:
+                    raise UsageError(f"{name} is {value!r}: it holds options such as {inner[0]}")
+        # What the command is about comes before the general options in the help.
+        self._action_groups = sorted(
+            self._action_groups, key=lambda group: group is self._optionals
+        )
+        configured = [f"--config={yaml.safe_dump(settings)}"] if settings else []
+        return vars(self.instantiate(self.parse_args(configured + _spelt_out(args, flags))))
+
+    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
+        raise UsageError(self._readable(" ".join(message.split()).removesuffix(".")))
+
+    def _readable(self, message: str) -> str:
+        """The message of jsonargparse in the words of the command line, with the nearest option that exists."""
+        message = message.removeprefix('Parser key "config": ')
+        if wrong := re.search(r'[Kk]ey "([\w.]+)": Expected an? (.+?)\. Got value: (.*)', message):
+            name, kind, value = wrong.groups()
+            return f"--{name} is {value!r}: it takes {_in_words(kind)}"
+        if missing := re.search(r"arguments are required: ([\w., ]+)", message):
+            named = [self._as_typed(name) for name in missing[1].split(", ")]
+            return f"give {' and '.join(named)}"
+        group = re.search(r"Group '([\w.]+)' does not accept option '([\w.]+)'", message)
+        option = re.search(r"Option '([\w.]+)' is not accepted", message)
+        typed = re.search(r"unrecognized arguments:.*?--([\w.-]+)", message)
+        if group or option or typed:
+            name = ".".join(group.groups()) if group else (option or typed)[1]  # type: ignore[index]
+            return f"unknown option --{name}: {self._nearest(name)}"
+        return message
+
+    def _as_typed(self, name: str) -> str:
+        for action in self._actions:
+            if action.dest == name and not action.option_strings:
+                return str(action.metavar or name)
+        return f"--{name}"
+
+    def _nearest(self, name: str) -> str:
+        known = [a.dest for a in self._actions if a.dest not in ("help", argparse.SUPPRESS)]
+        # `--method.iteration` is nearest to another option of the method, not to `--partial_fourier`
+        inner = [other for other in known if other.startswith(name.rpartition(".")[0] + ".")]
+        near = get_close_matches(name, inner if "." in name else known, n=1)
+        if near:
+            return f"did you mean --{near[0]}?"
+        if inner and "." in name:
+            return (
+                f"there are {', '.join('--' + other for other in inner if other != 'method.name')}"
+            )
+        return f"{self.prog} --help lists them"
+
+
+def take_config(args: list[str]) -> tuple[list[str], Settings]:
+    """Arguments without `--config FILE`, and what the file holds; of several files the last one wins.
+
+    Raises:
+        UsageError: if a file is missing, no YAML, or holds no options.
+    """
+    kept: list[str] = []
+    settings: Settings = {}
+    rest = iter(args)
+    for arg in rest:
+        flag, equals, value = arg.partition("=")
+        if flag == "--config":
+            settings |= _read_settings(value if equals else next(rest, ""))
+        else:
+            kept.append(arg)
+    return kept, settings
+
+
+def _read_settings(path: str) -> Settings:
+    if not Path(path).is_file():
+        raise UsageError(f"--config {path or '(nothing)'}: no such file")
+    try:
+        settings = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        mark = getattr(error, "problem_mark", None)
+        reason = getattr(error, "problem", None) or error
+        where = "" if mark is None else f", line {mark.line + 1}"
+        raise UsageError(f"{path}{where}: this is no YAML: {reason}") from error
+    if not isinstance(settings, dict) or not all(isinstance(key, str) for key in settings):
+        raise UsageError(f"{path} holds no options: write lines such as `output: brain.nii.gz`")
+    return settings
+
+
+def _spelt_out(args: list[str], flags: set[str]) -> list[str]:
+    """`--overwrite` alone means `--overwrite=true`."""
+    following = [*args[1:], ""][: len(args)]
+    return [
+        f"{arg}=true" if arg in flags and after.lower() not in ("true", "false") else arg
+        for arg, after in zip(args, following, strict=True)
+    ]
+
+
+def _in_words(kind: str) -> str:
+    words = {"int": "a whole number", "float": "a number", "bool": "true or false", "str": "a text"}
+    if literal := re.search(r"Literal\[(.*?)\]", kind):
+        return "one of " + literal[1].replace("'", "")
+    return next((text for name, text in words.items() if re.search(rf"\b{name}\b", kind)), kind)

@@ -1,0 +1,257 @@
+"""Help, versions, YAML files and wrong options."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+import yaml
+
+from mrirecon import __version__
+from mrirecon.cli import COMMANDS
+from mrirecon.masks import MASKS
+from mrirecon.methods import METHODS
+
+QUICK = ("--method", "adjoint")
+
+
+def test_help_lists_the_commands(mrirecon):
+    for args in ((), ("--help",), ("-h",)):
+        result = mrirecon(*args)
+        assert result.status == 0 and not result.errors
+        assert all(f"  {name} " in result.out for name in COMMANDS)
+
+
+def test_version(mrirecon):
+    assert mrirecon("--version").out == f"mrirecon {__version__}\n"
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_of_a_command_reads_well(mrirecon, command):
+    result = mrirecon(command, "--help")
+    assert result.status == 0 and not result.errors
+    assert result.out.startswith(f"usage: mrirecon {command} ")
+    assert "--config FILE.yaml" in result.out and "--debug" in result.out
+    for noise in ("Literal", "CONFIG", "==SUPPRESS==", "type:", "null", "Path to a configuration"):
+        assert noise not in result.out
+    assert max(map(len, result.out.splitlines())) <= 110
+
+
+def test_help_of_recon_shows_the_methods_and_their_options(mrirecon):
+    text = mrirecon("recon", "--help").out
+    assert (
+        "--method NAME" in text and "--method.name" not in text and "--calibration.kind" not in text
+    )
+    assert all(name in text for name in METHODS)
+    for name, method in METHODS.items():
+        text = mrirecon("recon", "--method", name, "--help").out
+        own = set(method().parameters())
+        shown = {line.split()[0] for line in text.splitlines() if line.startswith("  --method.")}
+        assert shown == {f"--method.{option}" for option in own}
+
+
+def test_help_of_mask_lists_the_kinds(mrirecon):
+    text = " ".join(mrirecon("mask", "--help").out.split())
+    assert all(kind in text for kind in MASKS)
+
+
+def test_help_does_not_import_torch():
+    code = (
+        "import sys; from mrirecon.cli import main\n"
+        "try: main(['--help'])\n"
+        "except SystemExit: print(sorted({'torch', 'numpy', 'jsonargparse'} & set(sys.modules)))"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+    assert result.stdout.splitlines()[-1] == "[]"
+
+
+def test_module_runs_like_the_command():
+    result = subprocess.run(
+        [sys.executable, "-m", "mrirecon", "--version"], capture_output=True, text=True, check=True
+    )
+    assert result.stdout == f"mrirecon {__version__}\n"
+
+
+@pytest.mark.parametrize(
+    ("args", "words"),
+    [
+        (("recn",), ["recn", "did you mean recon?"]),
+        (("--overwrite",), ["--overwrite", "recon"]),
+        (("recon",), ["SCAN", "--output"]),
+        (("recon", "s.h5"), ["--output"]),
+        (("info",), ["SCAN"]),
+        (("info", "a", "b"), ["b"]),
+        (("info", "a", "--overwrite"), ["--overwrite"]),
+        (("recon", "s.h5", "--output", "o.npy", "--methd", "tv"), ["--methd", "--method"]),
+        (("recon", "s.h5", "--output", "o.npy", "--method", "tvv"), ["tvv", "did you mean tv?"]),
+        (("recon", "s.h5", "--output", "o.npy", "--method"), ["method", "tv", "grappa"]),
+        (
+            ("recon", "s.h5", "--output", "o.npy", "--method.iteration", "3"),
+            ["--method.iteration", "did you mean --method.iterations?"],
+        ),
+        (
+            ("recon", "s.h5", "--output", "o.npy", "--method", "tv", "--method.levels", "3"),
+            ["--method.levels", "did you mean", "--method."],
+        ),
+        (
+            ("recon", "s.h5", "--output", "o.npy", "--method.iterations", "x"),
+            ["'x'", "whole number"],
+        ),
+        (
+            ("recon", "s.h5", "--output", "o.npy", "--accel", "fast"),
+            ["--accel", "'fast'", "number"],
+        ),
+        (("recon", "s.h5", "--output", "o.npy", "--overwrite=7"), ["--overwrite", "true or false"]),
+        (
+            ("recon", "s.h5", "--output", "o.npy", "--partial_fourier", "some"),
+            ["--partial_fourier", "zero, homodyne, pocs"],
+        ),
+        (("recon", "s.h5", "--output", "o.npy", "--device", "tpu"), ["--device", "cpu"]),
+        (("mask", "poison", "--shape", 8, 8, "--accel", 2, "--output", "m.npy"), ["poisson?"]),
+        (("mask", "poisson", "--shape", 8, "--accel", 2, "--output", "m.npy"), ["--shape"]),
+        (("mask", "poisson", "--shape", 8, 8, "--accel", 2, "--output", "m.tif"), [".npy", ".png"]),
+        (("mask", "poisson", "--shape", -8, 8, "--accel", 2, "--output", "m.npy"), ["-8"]),
+        (("evaluate", "a", "b", "--protocol", "best"), ["--protocol", "dds-minmax"]),
+        (("demo", "extra"), ["extra"]),
+        (("demo", "--slices", "30:31"), ["30:31"]),
+    ],
+)
+def test_bad_usage_is_one_line(refused, args, words, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    line = refused(*args)
+    assert all(word in line for word in words), line
+    assert not [path for path in tmp_path.iterdir() if path.name != "demo"]
+
+
+def test_debug_shows_the_traceback(capsys, mrirecon, tmp_path):
+    result = mrirecon("info", tmp_path / "none.h5", "--debug")
+    assert result.status == 2
+    assert result.errors[0].startswith("Traceback") and "no such file" in result.errors[-1]
+
+
+@pytest.mark.parametrize(
+    "command", ["info", "mask", "convert", "evaluate", "simulate", "maps", "demo"]
+)
+def test_print_config_of_every_command_is_yaml(mrirecon, command):
+    given = {
+        "info": ("s.h5",),
+        "mask": ("poisson", "--shape", 8, 6, "--accel", 2, "--output", "m.npy"),
+        "convert": ("a.h5", "b.npy"),
+        "evaluate": ("a.npy", "b.npy"),
+        "simulate": ("a.nii", "--output", "b.h5"),
+        "maps": ("a.h5", "--output", "b.npy"),
+        "demo": (),
+    }
+    result = mrirecon(command, *given[command], "--print_config")
+    assert result.status == 0 and not result.errors
+    settings = yaml.safe_load(result.out)
+    assert isinstance(settings, dict) and "debug" not in settings and "config" not in settings
+
+
+def test_printed_config_does_the_same(mrirecon, scan_file, tmp_path):
+    output = tmp_path / "o.npy"
+    typed = (scan_file, "--output", output, "--method", "cg_sense", "--method.iterations", 3)
+    typed += ("--calibration.size", 12, "--slices", "1:2")
+    printed = mrirecon("recon", *typed, "--print_config").out
+    settings = yaml.safe_load(printed)
+    assert settings["method"] == {
+        "name": "cg_sense", "regularization": 0.01, "iterations": 3, "tolerance": 1e-4
+    }  # fmt: skip
+    assert settings["calibration"]["size"] == 12 and settings["scan"] == [str(scan_file)]
+    assert not output.exists()
+    config = tmp_path / "c.yaml"
+    config.write_text(printed)
+    assert mrirecon("recon", "--config", config).status == 0
+    again = mrirecon("recon", *typed)
+    assert again.status == 0 and "skipped" in again.out
+    assert mrirecon("recon", "--config", config, "--print_config").out == printed
+
+
+@pytest.mark.parametrize("scan_as", [str, lambda path: [str(path)]])
+def test_short_form_of_the_method_in_yaml(mrirecon, scan_file, tmp_path, scan_as):
+    config, output = tmp_path / "c.yaml", tmp_path / "o.npy"
+    settings = {"scan": scan_as(scan_file), "output": str(output), "method": "adjoint"}
+    config.write_text(yaml.safe_dump({**settings, "slices": "0:1"}))
+    assert mrirecon("recon", "--config", config).status == 0
+    assert json.loads((tmp_path / "o.npy.json").read_text())["method"] == "adjoint"
+
+
+def test_what_is_typed_wins_over_yaml(mrirecon, scan_file, tmp_path):
+    config = tmp_path / "c.yaml"
+    config.write_text(
+        "output: never.npy\nslices: '0:1'\nmethod: {name: cg_sense, iterations: 7, tolerance: 1e-3}\n"
+    )
+    for order in (0, 2):
+        args = [scan_file, "--output", "o.npy", "--print_config"]
+        args[order:order] = ["--config", config]
+        if order == 2:
+            args = [scan_file, "--config", config, "--output", "o.npy", "--print_config"]
+        settings = yaml.safe_load(mrirecon("recon", *args).out)
+        assert settings["output"] == "o.npy" and settings["slices"] == "0:1"
+        assert settings["method"]["iterations"] == 7 and settings["method"]["tolerance"] == 1e-3
+    args = (scan_file, "--output", "o.npy", "--config", config, "--print_config")
+    same = yaml.safe_load(mrirecon("recon", *args, "--method.iterations", 2).out)["method"]
+    assert same["iterations"] == 2 and same["tolerance"] == 1e-3
+    other = yaml.safe_load(mrirecon("recon", *args, "--method", "tv").out)["method"]
+    assert other["name"] == "tv" and "tolerance" not in other and other["iterations"] != 7
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("methodd: tv", ["methodd", "did you mean --method?"]),
+        ("slicess: '1:2'", ["slicess", "did you mean --slices?"]),
+        ("method: {name: cg_sense, iteration: 3}", ["--method.iteration", "--method.iterations?"]),
+        ("method: {name: cg_sense, iterations: many}", ["--method.iterations", "'many'", "number"]),
+        ("method: tvv", ["tvv", "did you mean tv?"]),
+        ("method: [1, 2]", ["[1, 2]", "grappa"]),
+        ("method: {name: 3}", ["3", "grappa"]),
+        ("calibration: {siz: 3}", ["calibration.siz", "did you mean --calibration.size?"]),
+        ("calibration: 3", ["calibration", "3", "calibration.size"]),
+        ("calibration: {size: big}", ["calibration.size", "'big'", "whole number"]),
+        ("calibration: {kernel: 0}", ["kernel", "0"]),
+        ("mask_seed: x", ["mask_seed", "'x'", "whole number"]),
+        ("overwrite: maybe", ["overwrite", "'maybe'", "true or false"]),
+        ("scan: [s.h5", ["c.yaml", "line 2"]),
+        ("just text", ["c.yaml", "no options"]),
+        ("- a\n- b", ["c.yaml", "no options"]),
+        ("", ["c.yaml", "no options"]),
+        ("a: b: c", ["c.yaml", "line 1"]),
+        ("!!python/object:os.system {}", ["c.yaml"]),
+    ],
+)
+def test_bad_yaml_is_one_line(refused, text, words, tmp_path):
+    config = tmp_path / "c.yaml"
+    config.write_text(text)
+    line = refused("recon", "s.h5", "--output", tmp_path / "o.npy", "--config", config)
+    assert all(word in line for word in words), line
+    assert [path.name for path in tmp_path.iterdir()] == ["c.yaml"]
+
+
+@pytest.mark.parametrize("name", ["none.yaml", "", ".", "binary.yaml"])
+def test_unreadable_yaml(refused, name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "binary.yaml").write_bytes(b"\x00\xff\xfe")
+    assert "yaml" in refused("info", "--config", name) or name in ("", ".")
+
+
+def test_an_error_of_ours_is_said_to_be_one(mrirecon, monkeypatch):
+    from mrirecon.cli import info
+
+    monkeypatch.setattr(info, "read_scan", lambda path: {}["nothing"])
+    result = mrirecon("info", "s.h5")
+    assert result.status == 2 and len(result.errors) == 1
+    assert "a mistake in mrirecon" in result.errors[0] and "KeyError" in result.errors[0]
+
+
+def test_interrupted(mrirecon, monkeypatch):
+    from mrirecon.cli import info
+
+    def interrupt(path):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(info, "read_scan", interrupt)
+    result = mrirecon("info", "s.h5")
+    assert result.status == 130 and result.errors == ["mrirecon info: interrupted"]

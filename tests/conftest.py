@@ -1,0 +1,82 @@
+"""What several test folders share: golden numbers, the real scan, BART."""
+
+import json
+import shutil
+import subprocess
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+
+from mrirecon.tensors import fft2c
+
+SHARED = Path(__file__).parents[1].parent / "shared"
+
+
+@pytest.fixture(scope="session")
+def brain8():
+    """The real 8-coil scan (case A), the 1D x4 scan derived from it (case B), and what sigpy and BART made of them."""
+    golden = SHARED / "golden" / "brain8_reference.npz"
+    scan = SHARED / "data" / "brain_8ch_poisson8" / "kspace.npy"
+    if not (golden.is_file() and scan.is_file()):
+        pytest.skip("the golden data are not beside this checkout")
+    recorded = {
+        name: torch.from_numpy(value)
+        for name, value in np.load(golden).items()
+        if value.dtype != np.float16
+    }
+    for name, value in np.load(golden).items():
+        if value.dtype == np.float16:
+            recorded[name] = torch.from_numpy(value.astype(np.float32))
+    info = json.loads(golden.with_suffix(".json").read_text())
+    a = torch.from_numpy(np.load(scan)).reshape(8, 230, 180)
+    random = np.random.RandomState(1)  # noqa: NPY002 - the recorded recipe of case B
+    noise = random.randn(8, 230, 180) + 1j * random.randn(8, 230, 180)
+    full = fft2c(recorded["A/sigpy_maps"] * recorded["A/sigpy_l1wavelet"])
+    full = (full + info["noise_sigma_B"] * torch.from_numpy(noise)).to(torch.complex64)
+    mask = recorded["mask_1d_x4"].expand(230, 180).clone()
+    return SimpleNamespace(
+        recorded=recorded,
+        results=info["results"],
+        a=a,
+        mask_a=(a != 0).any(dim=0),
+        b=full * mask,
+        mask_b=mask,
+        reference=recorded["B/reference"].abs(),
+    )
+
+
+@pytest.fixture
+def bart(tmp_path):
+    """Runs `bart`: bart("ecalib -m1", kspace) -> result; arrays are in sigpy's order (..., coil, y, x)."""
+    if shutil.which("bart") is None:
+        pytest.skip("BART is not installed")
+
+    def run(command, *inputs):
+        names = []
+        for number, array in enumerate(inputs):
+            names.append(str(tmp_path / f"in{number}"))
+            _write(names[-1], np.asarray(array))
+        target = str(tmp_path / "out")
+        subprocess.run(
+            ["bart", *command.split(), *names, target], check=True, capture_output=True, cwd=tmp_path
+        )
+        return torch.from_numpy(_read(target))
+
+    return run
+
+
+def _write(name, array):
+    """(y, x), (coil, y, x) or (set, coil, y, x) as BART's dimensions y, x, 1, coil, set."""
+    array = array.reshape((1,) * (4 - array.ndim) + array.shape).transpose(2, 3, 1, 0)
+    shape = (*array.shape[:2], 1, *array.shape[2:])
+    Path(name + ".hdr").write_text("# Dimensions\n" + " ".join(map(str, shape)) + "\n")
+    array.astype(np.complex64).ravel(order="F").tofile(name + ".cfl")
+
+
+def _read(name):
+    shape = [int(n) for n in Path(name + ".hdr").read_text().splitlines()[1].split()]
+    array = np.fromfile(name + ".cfl", np.complex64).reshape(shape[:5], order="F")
+    return np.ascontiguousarray(array.transpose(4, 3, 2, 0, 1).squeeze())

@@ -1,0 +1,86 @@
+"""The SENSE operator against sigpy and the recorded DDS physics."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import sigpy.mri
+import torch
+from properties import complex_normal
+
+from mrirecon.operators import conjugate_gradient, largest_eigenvalue, sense
+
+GOLDEN = Path(__file__).parents[2].parent / "shared" / "golden" / "dds_cg.npz"
+
+
+def random_mask(*shape, seed=0):
+    return torch.rand(*shape, generator=torch.Generator().manual_seed(seed)) < 0.4
+
+
+@pytest.mark.parametrize("shape", [(8, 10), (9, 7)])
+@pytest.mark.parametrize("coils", [1, 3])
+def test_sense_is_sigpys(coils, shape):
+    maps, mask = complex_normal(coils, *shape), random_mask(*shape)
+    x, y = complex_normal(*shape, seed=1), complex_normal(coils, *shape, seed=2)
+    A = sense(maps, mask)
+    theirs = sigpy.mri.linop.Sense(maps.numpy(), weights=mask.numpy().astype(float))
+    np.testing.assert_allclose(A(x).numpy(), theirs(x.numpy()), atol=1e-12)
+    np.testing.assert_allclose(A.H(y).numpy(), theirs.H(y.numpy()), atol=1e-12)
+    np.testing.assert_allclose(A.gram(x).numpy(), theirs.N(x.numpy()), atol=1e-12)
+
+
+@pytest.fixture(scope="module")
+def dds():
+    if not GOLDEN.is_file():
+        pytest.skip("the golden data are not beside this checkout")
+    return {name: torch.from_numpy(value) for name, value in np.load(GOLDEN).items()}
+
+
+def close(actual, expected, tolerance=1e-5):
+    error = torch.linalg.vector_norm(actual - expected) / torch.linalg.vector_norm(expected)
+    assert float(error) < tolerance
+
+
+def test_sense_is_the_operator_of_dds(dds):
+    A = sense(dds["in/sens"][0], dds["in/mask"][0, 0] > 0)
+    x, y = dds["in/x0"][0, 0], dds["in/y"][0]
+    close(A(x), dds["out/Ax0"][0])
+    close(A.H(y), dds["out/ATy"][0, 0])
+    close(A.gram(x), dds["out/ATAx0"][0, 0])
+
+
+@pytest.mark.parametrize("steps", [1, 3, 5])
+def test_conjugate_gradients_are_the_hermitian_ones(dds, steps):
+    A = sense(dds["in/sens"][0], dds["in/mask"][0, 0] > 0)
+    x, b = dds["in/x0"][0, 0], A.H(dds["in/y"][0])
+    normal = conjugate_gradient(A.gram, b, x, iterations=steps)
+    close(normal, dds[f"out/hermitian_cg_normal_n{steps}"][0, 0], 1e-4)
+    prox = conjugate_gradient(lambda z: z + 5 * A.gram(z), x + 5 * b, x, iterations=steps)
+    close(prox, dds[f"out/hermitian_cg_prox_gamma5_n{steps}"][0, 0], 1e-4)
+
+
+def test_maps_and_masks_of_another_size_are_refused():
+    with pytest.raises(ValueError, match="mask is 5 x 6, coil maps are 5 x 7: make both"):
+        sense(complex_normal(2, 5, 7), random_mask(5, 6))
+
+
+@pytest.mark.parametrize("sets", [False, True])
+def test_norm_bound_is_the_norm_when_everything_is_sampled(sets):
+    maps, full = complex_normal(*((2,) if sets else ()), 3, 6, 5), torch.ones(6, 5) > 0
+    A = sense(maps, full, sets=sets)
+    image = complex_normal(*((2,) if sets else ()), 6, 5, seed=5)
+    norm = largest_eigenvalue(A.gram, image, iterations=3000, item_axes=A.image_axes)
+    assert A.squared_norm_bound() == pytest.approx(float(norm), rel=1e-3)
+    masked = sense(maps, random_mask(6, 5), sets=sets)
+    norm = largest_eigenvalue(masked.gram, image, iterations=300, item_axes=A.image_axes)
+    assert float(norm) < A.squared_norm_bound()
+    assert sense(torch.zeros_like(maps), full, sets=sets).squared_norm_bound() == 1
+
+
+def test_support_is_where_any_coil_sees():
+    maps = complex_normal(3, 4, 4)
+    maps[:, 1, 2] = 0
+    maps[:2, 3, 3] = 0
+    support = sense(maps, torch.ones(4, 4) > 0).support()
+    assert not support[1, 2]
+    assert int(support.sum()) == 15
