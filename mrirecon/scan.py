@@ -140,13 +140,13 @@ class Scan:
         kspace = self.kspace(index, volume)
         if self.sampling is not None:
             return kspace, self.sampling(volume, index)
-        return kspace, (kspace != 0).any(dim=0)
+        return kspace, _sampled(kspace)
 
     def mask(self, index: int, volume: int = 0) -> Bool[Tensor, "readout phase"]:
         """Which grid points of one slice were sampled."""
         if self.sampling is not None:
             return self.sampling(volume, index)
-        return (self.read(volume, index) != 0).any(dim=0)
+        return _sampled(self.read(volume, index))
 
     def select(self, slices: slice) -> Scan:
         """The scan restricted to a contiguous run of slices.
@@ -219,6 +219,18 @@ class Volume:
     image: Complex[Tensor, "volume slice readout phase"]
     geometry: Geometry
     info: Mapping[str, Any] = field(default_factory=dict)
+
+
+def _sampled(
+    kspace: Complex[Tensor, "coil readout phase"],
+) -> Bool[Tensor, "readout phase"]:
+    """Points that are not exactly zero in all coils; of a fully sampled slice one coil is looked at."""
+    mask = kspace[0] != 0
+    for coil in kspace[1:]:
+        if bool(mask.all()):
+            break
+        mask = mask | (coil != 0)
+    return mask
 
 
 def _shift_slices(start: int) -> Callable[[Any], Any]:

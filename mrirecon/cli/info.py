@@ -34,7 +34,7 @@ def info(*, scan: str) -> None:
 def _contents(scan: Scan) -> dict[str, str]:
     slices, coils, readout, phase = scan.shape
     window = [part.stop - part.start for part in scan.crop]
-    gib = 8 * coils * readout * phase / 2**30
+    mib = 8 * coils * readout * phase / 2**20
     lines = {
         "format": scan.format,
         "k-space": f"{slices} slice(s) x {coils} coil(s) x {readout} readout x {phase} phase, complex64",
@@ -49,9 +49,9 @@ def _contents(scan: Scan) -> dict[str, str]:
         "output matrix": f"{scan.matrix[0]} x {scan.matrix[1]}",
         "reference image": "yes (used for metrics only)" if scan.reference is not None else "no",
         "noise measurement": "no",
-        "memory": f"{slices * gib:.3f} GiB: a 3D scan is transformed as a whole"
+        "memory": f"{slices * mib:.4g} MiB: a 3D scan is transformed as a whole"
         if scan.is_3d
-        else f"{gib:.3f} GiB of k-space at a time (one slice)",
+        else f"{mib:.4g} MiB of k-space at a time (one slice)",
     }
     if scan.noise_covariance is not None:
         std = np.sqrt(np.diagonal(scan.noise_covariance.numpy()).real / 2)

@@ -122,7 +122,10 @@ class Parser(ArgumentParser):
     def _readable(self, message: str) -> str:
         """The message of jsonargparse in the words of the command line, with the nearest option that exists."""
         message = message.removeprefix('Parser key "config": ')
-        if wrong := re.search(r'[Kk]ey "([\w.]+)": Expected an? (.+?)\. Got value: (.*)', message):
+        expected = r"(?:Expected an?|Does not validate .*? Subtypes:) (.+?)"
+        if wrong := re.search(
+            rf'key "([\w.]+)": {expected}\.? (?:Errors:.*)?(?:Got|Given) value: (.*)', message
+        ):
             name, kind, value = wrong.groups()
             return f"--{name} is {value!r}: it takes {_in_words(kind)}"
         if missing := re.search(r"arguments are required: ([\w., ]+)", message):

@@ -40,6 +40,8 @@ def simulate(
         overwrite: replace an existing output.
     """
     part = parse_slices(slices)
+    if seed < 0:
+        raise ValueError(f"--seed is {seed}: give 0 or a positive number")
     data, affine = read_image(image)
     if data.ndim == 4:
         if not 0 <= volume < data.shape[3]:

@@ -21,6 +21,7 @@ from mrirecon.operators import sense
 from mrirecon.operators.sense import Sense
 from mrirecon.prepare import prewhiten, volume_scale, whitening_matrix
 from mrirecon.scan import Scan, Volume
+from mrirecon.tensors import fftshift, ifft2, ifft2c, rss
 
 Progress = Callable[[int, int], object]
 
@@ -92,7 +93,7 @@ class SliceMethod(ABC):
 
     @abstractmethod
     def solve(self, problem: Problem) -> Complex[Tensor, "*set y x"]:
-        """The image of one slice on the k-space grid."""
+        """The image of one slice on the k-space grid; methods that use no maps give the coils' k-space."""
 
     def __call__(self, scan: Scan) -> Volume:
         """Reconstruct all slices of all volumes.
@@ -116,7 +117,7 @@ class SliceMethod(ABC):
             for volume in range(volumes):
                 started = time.perf_counter()
                 kspace, mask = (x.to(self.device) for x in scan.measured(index, volume))
-                sampled = bool(kspace.any())
+                sampled = any(bool(coil.any()) for coil in kspace)  # ends at the first that has
                 if sampled and self.uses_maps and maps is None:
                     maps = source(scan, index, self.device)
                 if not sampled:
@@ -148,17 +149,23 @@ class SliceMethod(ABC):
         self, problem: Problem, whitening: Tensor | None, scan: Scan, report: _Report
     ) -> Complex[Tensor, "y x"]:
         """One slice solved, on the k-space grid, in the units of the coils before prewhitening."""
-        image = self.solve(problem)
+        solution = self.solve(problem)
         maps = problem.maps
-        if maps is not None:
-            image = image * problem.operator.support()
-            report.add_residual(problem, image)
-            if whitening is not None:
-                coils = torch.linalg.solve(whitening, maps.movedim(-3, -1).unsqueeze(-1))
-                gain = torch.linalg.vector_norm(coils, dim=(-2, -1))
-                image = image * (gain if len(maps) > 1 else gain[0])
-            image = _combine_sets(image) if len(maps) > 1 else image
-        return PARTIAL_FOURIER[self.partial_fourier](image, scan.acquired.to(image.device))
+        acquired = scan.acquired.to(solution.device)
+        fill_in = PARTIAL_FOURIER[self.partial_fourier]
+        if maps is None:
+            if self.partial_fourier == "zero":
+                # Magnitudes do not see the phase ramp of an uncentred k-space: shift one image, not every coil.
+                return fftshift(rss(ifft2(solution))).to(solution.dtype)
+            return rss(fill_in(ifft2c(solution), acquired)).to(solution.dtype)
+        image = solution * problem.operator.support()
+        report.add_residual(problem, image)
+        if whitening is not None:
+            coils = torch.linalg.solve(whitening, maps.movedim(-3, -1).unsqueeze(-1))
+            gain = torch.linalg.vector_norm(coils, dim=(-2, -1))
+            image = image * (gain if len(maps) > 1 else gain[0])
+        image = fill_in(image, acquired)
+        return _combine_sets(image) if len(maps) > 1 else image
 
     def parameters(self) -> dict[str, Any]:
         """The method's own parameters, without those of the loop."""
@@ -171,6 +178,7 @@ class _Report:
 
     def __init__(self, scan: Scan) -> None:
         self.scan = scan
+        self.mask: Tensor | None = None  # of the last slice, whose acceleration is known
         self.accelerations: list[Acceleration] = []
         self.seconds: list[float] = []
         self.residuals: list[float] = []
@@ -178,7 +186,10 @@ class _Report:
 
     def add_slice(self, mask: Tensor, seconds: float) -> None:
         self.seconds.append(seconds)
-        self.accelerations.append(achieved_acceleration(mask.cpu(), self.scan.acquired))
+        if self.mask is None or not torch.equal(mask, self.mask):
+            self.mask = mask
+            self.acceleration = achieved_acceleration(mask.cpu(), self.scan.acquired)
+        self.accelerations.append(self.acceleration)
 
     def add_residual(self, problem: Problem, image: Tensor) -> None:
         misfit = problem.operator(image) - problem.kspace
@@ -211,4 +222,4 @@ class _Report:
 
 def _combine_sets(image: Complex[Tensor, "set y x"]) -> Complex[Tensor, "y x"]:
     """Magnitude: root of the sum of squares over the sets; phase: that of the first set."""
-    return torch.linalg.vector_norm(image, dim=0) * image[0].sgn()
+    return rss(image) * image[0].sgn()

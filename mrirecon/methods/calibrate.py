@@ -97,6 +97,7 @@ class GivenMaps:
 
     maps: Complex[Tensor, "slice *set coil readout phase"]
     source: str
+    whitening: Complex[Tensor, "channel channel"] | None = None
 
     def __call__(self, scan: Scan, index: int, device: str) -> Complex[Tensor, "set coil y x"]:
         maps = self.maps if self.maps.ndim == 5 else self.maps.unsqueeze(1)
@@ -106,12 +107,15 @@ class GivenMaps:
                 f"maps of {self.source} are {have} (slice, coil, readout, phase), {scan.source} is {want}: "
                 "estimate maps for this scan with `mrirecon maps`"
             )
-        return maps[index].to(device)
+        chosen = maps[index].to(device)
+        if self.whitening is None:
+            return chosen
+        mixed = torch.einsum("ij,sjyx->siyx", self.whitening.to(chosen), chosen)
+        norm = rss(mixed).unsqueeze(-3)
+        return mixed / norm.clamp_min(torch.finfo(norm.dtype).tiny)
 
     def whitened(self, matrix: Complex[Tensor, "coil coil"]) -> GivenMaps:
-        mixed = torch.einsum("ij,...jyx->...iyx", matrix.to(self.maps), self.maps)
-        norm = rss(mixed).unsqueeze(-3)
-        return replace(self, maps=mixed / norm.clamp_min(torch.finfo(norm.dtype).tiny))
+        return replace(self, whitening=matrix)
 
     def describe(self) -> dict[str, Any]:
         return {"kind": "file", "source": self.source}

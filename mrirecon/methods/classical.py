@@ -14,7 +14,6 @@ from torch import Tensor
 from mrirecon.methods.base import Problem, SliceMethod
 from mrirecon.operators import Gradient, Wavelet, conjugate_gradient, fista, pdhg
 from mrirecon.operators.gradient import project_to_ball, soft_threshold
-from mrirecon.tensors import ifft2c, rss
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,7 +24,7 @@ class ZeroFilled(SliceMethod):
     uses_maps: ClassVar[bool] = False
 
     def solve(self, problem: Problem) -> Complex[Tensor, "*set y x"]:
-        return rss(ifft2c(problem.kspace)).to(problem.kspace.dtype)
+        return problem.kspace
 
 
 @dataclass(frozen=True, kw_only=True)

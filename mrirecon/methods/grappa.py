@@ -11,7 +11,6 @@ from torch import Tensor
 
 from mrirecon.masks import calibration_region
 from mrirecon.methods.base import Problem, SliceMethod
-from mrirecon.tensors import ifft2c, rss
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,8 +34,7 @@ class Grappa(SliceMethod):
     uses_maps: ClassVar[bool] = False
 
     def solve(self, problem: Problem) -> Complex[Tensor, "*set y x"]:
-        full = self.fill(problem.kspace, problem.mask)
-        return rss(ifft2c(full)).to(full.dtype)
+        return self.fill(problem.kspace, problem.mask)
 
     def fill(
         self, kspace: Complex[Tensor, "coil y x"], mask: Bool[Tensor, "y x"]

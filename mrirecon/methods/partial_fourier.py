@@ -29,12 +29,12 @@ def missing_side(acquired: Bool[Tensor, "y x"]) -> tuple[int, int, int] | None:
     return None
 
 
-def zero_filled(image: Complex[Tensor, "y x"], acquired: Bool[Tensor, "y x"]) -> Tensor:
+def zero_filled(image: Complex[Tensor, "*batch y x"], acquired: Bool[Tensor, "y x"]) -> Tensor:
     """The image as it is."""
     return image
 
 
-def homodyne(image: Complex[Tensor, "y x"], acquired: Bool[Tensor, "y x"]) -> Tensor:
+def homodyne(image: Complex[Tensor, "*batch y x"], acquired: Bool[Tensor, "y x"]) -> Tensor:
     """Homodyne detection (Noll, Nishimura & Macovski 1991).
 
     k-space is weighted by 2 where only one of each conjugate pair was acquired, by a ramp over the symmetric centre
@@ -49,7 +49,7 @@ def homodyne(image: Complex[Tensor, "y x"], acquired: Bool[Tensor, "y x"]) -> Te
 
 
 def pocs(
-    image: Complex[Tensor, "y x"], acquired: Bool[Tensor, "y x"], iterations: int = 12
+    image: Complex[Tensor, "*batch y x"], acquired: Bool[Tensor, "y x"], iterations: int = 12
 ) -> Tensor:
     """Projection onto convex sets (Haacke, Lindskog & Lin 1991).
 
@@ -80,7 +80,7 @@ def _symmetric_half(side: tuple[int, int, int], size: int) -> int:
 
 
 def _smooth_phase(image: Tensor, side: tuple[int, int, int]) -> Tensor:
-    axis, size = side[0], image.shape[side[0]]
+    axis, size = side[0], image.shape[side[0] - 2]
     half = _symmetric_half(side, size)
     position = torch.arange(size, dtype=torch.float64) - size // 2
     window = torch.cos(position / (half + 1) * torch.pi / 2).square() * (position.abs() <= half)

@@ -150,7 +150,9 @@ def _leading_eigenvectors(matrices: Tensor, sets: int, squarings: int = 5) -> tu
         value = (v.mH @ matrices @ v).real
         vectors.append(v.squeeze(-1).movedim(-1, -3))
         values.append(value.squeeze(-1).squeeze(-1))
-        if sets > 1:  # projected on both sides, so that the next set is orthogonal however inexact v is
+        if (
+            sets > 1
+        ):  # projected on both sides, so that the next set is orthogonal however inexact v is
             matrices = matrices - v @ (v.mH @ matrices)
             matrices = matrices - (matrices @ v) @ v.mH
     return torch.stack(vectors, dim=-4), torch.stack(values, dim=-3)

@@ -23,7 +23,7 @@ def phantom_image():
 
 @pytest.fixture
 def mrirecon(capsys):
-    """mrirecon("recon", ...) -> status, what was printed, and the lines on stderr that are no progress."""
+    """Runs a command; gives its status, what it printed, and the lines on stderr that are no progress."""
 
     def run(*args):
         with pytest.raises(SystemExit) as end:

@@ -130,7 +130,7 @@ def test_one_pixel(name):
     scan = array_scan(torch.full((1, 1, 1, 1), 3 + 4j, dtype=torch.complex64))
     options = {"regularization": 0.0} if name in ("cg_sense", "l1_wavelet", "tv") else {}
     image = method(name, **options)(scan).image
-    torch.testing.assert_close(image.flatten(), torch.tensor([3 + 4j]).to(torch.complex64))
+    assert error(image.flatten(), torch.tensor([3 + 4j])) < 1e-4
 
 
 @pytest.mark.parametrize("name", WITH_MAPS)
@@ -147,7 +147,7 @@ def test_several_sets_of_maps(name):
 @pytest.mark.parametrize("name", ["cg_sense", "l1_wavelet", "tv"])
 def test_two_sets_undo_what_one_cannot(name):
     """A FOV half as wide as the object: two places share a pixel."""
-    simulation = phantom(shape=(64, 96), coils=8)
+    simulation = phantom(shape=(64, 96), coils=8, snr=None)
     kspace = simulation.scan.kspace(0)[..., ::2] * 2**0.5
     scan = array_scan(kspace[None])
     fits = {}
@@ -287,7 +287,8 @@ def test_separate_calibration_lines_give_the_maps():
     calibration = torch.zeros(6, 48, 40, dtype=torch.complex64)
     calibration[..., 10:30] = full.kspace(0)[..., 10:30]
     under = dataclasses.replace(full.undersample(mask), calibration=lambda v, i: calibration)
-    torch.testing.assert_close(Calibrated()(under, 0, "cpu"), Calibrated()(full, 0, "cpu"))
+    source = Calibrated(size=20)
+    torch.testing.assert_close(source(under, 0, "cpu"), source(full, 0, "cpu"))
 
 
 @pytest.mark.parametrize("name", METHODS)

@@ -1,0 +1,215 @@
+"""The rules of the house, checked on the source itself."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parents[1] / "mrirecon"
+MODULES = sorted(PACKAGE.rglob("*.py"))
+
+# The layers, lowest first: a module imports from a lower row or from its own folder.
+ROWS = {
+    "tensors": 0,
+    "scan": 0,
+    "io": 1,
+    "coverage": 2,
+    "poisson": 2,
+    "phantom": 2,
+    "masks": 2,
+    "simulate": 2,
+    "prepare": 2,
+    "operators": 3,
+    "networks": 4,
+    "diffusion": 4,
+    "weights": 5,
+    "metrics": 5,
+    "methods": 6,
+    "training": 7,
+    "report": 7,
+    "benchmark": 7,
+    "cli": 8,
+    "__init__": 9,
+    "__main__": 9,
+}
+# Modules of one row that import each other, always downwards in this order.
+WITHIN_ROW = [
+    ("scan", "tensors"),
+    ("masks", "coverage"),
+    ("masks", "poisson"),
+    ("simulate", "phantom"),
+    ("prepare", "coverage"),
+    ("prepare", "masks"),
+]
+FORMAT_LIBRARIES = {"h5py", "nibabel", "ismrmrd", "twixtools", "pydicom", "png", "PIL"}
+HEAVY_LIBRARIES = FORMAT_LIBRARIES | {
+    "fastmri",
+    "pytorch_lightning",
+    "lightning",
+    "matplotlib",
+    "sigpy",
+    "skimage",
+}
+LONG = {  # modules of more than about 400 lines, and why
+    "masks.py": "one function per mask kind, each with its docstring",
+}
+
+
+def place(path):
+    """(row name, module) of a source file: its folder, or itself at the top."""
+    parts = path.relative_to(PACKAGE).with_suffix("").parts
+    return parts[0]
+
+
+def tree(path):
+    return ast.parse(path.read_text())
+
+
+def imports(node):
+    """Dotted names that the import statements below a node bring in."""
+    for child in ast.walk(node):
+        if isinstance(child, ast.Import):
+            yield from (alias.name for alias in child.names)
+        elif isinstance(child, ast.ImportFrom):
+            assert child.level == 0, "relative import"
+            yield from (f"{child.module}.{alias.name}" for alias in child.names)
+
+
+def dotted(node):
+    """`a.b.c` as text, or nothing."""
+    if isinstance(node, ast.Name):
+        return node.id
+    if isinstance(node, ast.Attribute):
+        return f"{dotted(node.value)}.{node.attr}"
+    return ""
+
+
+def attributes(path):
+    return {dotted(node) for node in ast.walk(tree(path)) if isinstance(node, ast.Attribute)}
+
+
+def name(path):
+    return str(path.relative_to(PACKAGE))
+
+
+def every_module():
+    return pytest.mark.parametrize("path", MODULES, ids=name)
+
+
+@every_module()
+def test_imports_go_up_the_table(path):
+    here = place(path)
+    assert here in ROWS, f"{here} has no row in the table of layers: give it one"
+    for imported in imports(tree(path)):
+        parts = imported.split(".")
+        if parts[0] != "mrirecon" or len(parts) < 2 or parts[1] not in ROWS:
+            continue
+        there = parts[1]
+        lower = ROWS[there] < ROWS[here]
+        assert lower or there == here or (here, there) in WITHIN_ROW, f"{name(path)}: {imported}"
+
+
+@every_module()
+def test_fourier_transforms_and_real_views_live_in_tensors(path):
+    if name(path) == "tensors.py":
+        return
+    banned = ("torch.fft", "torch.view_as_real", "torch.view_as_complex", "np.fft", "numpy.fft")
+    used = attributes(path) | set(imports(tree(path)))
+    assert not [u for u in used if u.startswith((*banned, "scipy.fft"))]
+
+
+@every_module()
+def test_format_libraries_are_imported_in_io_and_inside_functions(path):
+    source = tree(path)
+    if place(path) != "io":
+        assert not {i.split(".")[0] for i in imports(source)} & FORMAT_LIBRARIES
+    for node in source.body:
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            assert not {i.split(".")[0] for i in imports(node)} & HEAVY_LIBRARIES
+
+
+@every_module()
+def test_only_the_command_line_prints(path):
+    if place(path) == "cli":
+        return
+    calls = [n.func for n in ast.walk(tree(path)) if isinstance(n, ast.Call)]
+    assert not [c for c in calls if isinstance(c, ast.Name) and c.id == "print"]
+    assert not {"sys.stdout.write", "sys.stderr.write"} & attributes(path)
+
+
+@every_module()
+def test_devices_are_chosen_on_the_command_line(path):
+    if place(path) != "cli":
+        assert "cuda" not in path.read_text().lower()
+
+
+@every_module()
+def test_no_module_is_a_drawer(path):
+    drawers = {"utils", "util", "helpers", "helper", "common", "misc", "tools"}
+    assert not drawers & set(path.relative_to(PACKAGE).with_suffix("").parts)
+
+
+@every_module()
+def test_operators_and_samplers_are_no_network_modules(path):
+    if place(path) == "operators" or path.stem == "samplers":
+        text = path.read_text()
+        assert "nn.Module" not in text.replace("not an nn.Module", "")
+        assert "torch.nn.Module" not in set(imports(tree(path)))
+
+
+@every_module()
+def test_modules_fit_a_reader(path):
+    lines = len(path.read_text().splitlines())
+    assert lines <= (600 if name(path) in LONG else 410)
+
+
+@every_module()
+def test_no_global_random_state(path):
+    allowed = {"default_rng", "Generator", "PCG64", "RandomState", "SeedSequence"}
+    for used in attributes(path):
+        for module in ("np.random.", "numpy.random."):
+            if used.startswith(module):
+                assert used.removeprefix(module).split(".")[0] in allowed
+    assert not {"torch.manual_seed", "torch.seed", "torch.random.manual_seed"} & attributes(path)
+    assert not [i for i in imports(tree(path)) if i == "random" or i.startswith("random.")]
+
+
+@every_module()
+def test_public_things_are_documented(path):
+    source = tree(path)
+    assert ast.get_docstring(source), "module without docstring"
+    for node in source.body:
+        if isinstance(node, ast.FunctionDef | ast.ClassDef) and not node.name.startswith("_"):
+            assert ast.get_docstring(node), f"{node.name} has no docstring"
+
+
+def test_importing_the_package_loads_nothing_heavy():
+    code = (
+        "import sys, mrirecon; "
+        f"print(sorted(set(sys.modules) & set({sorted(HEAVY_LIBRARIES)!r})), 'torch' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split()[0] == "[]", done.stdout
+
+
+def test_importing_every_layer_below_the_command_line_loads_nothing_heavy():
+    layers = ["tensors", "scan", "io", "masks", "simulate", "prepare", "operators", "methods"]
+    code = (
+        "import sys, importlib; "
+        f"[importlib.import_module('mrirecon.' + m) for m in {layers!r}]; "
+        f"print(sorted(set(sys.modules) & set({sorted(HEAVY_LIBRARIES)!r})))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_public_names_exist():
+    import mrirecon
+
+    for public in mrirecon.__all__:
+        assert getattr(mrirecon, public) is not None
+        assert public in dir(mrirecon)
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        _ = mrirecon.nothing
