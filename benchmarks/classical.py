@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import argparse
 import warnings
+from functools import partial
 
 import torch
-from peers import HAVE_BART, Bart, Calls, array_scan, compare, kspace_8x230x180, run_once
+from peers import HAVE_BART, Bart, Calls, array_scan, compare, kspace_8x230x180, print_peak
 
 from mrirecon.methods import METHODS, Calibrated, GivenMaps
 
@@ -45,7 +46,7 @@ def calls_of(name: str, iterations: int) -> Calls:
     calls: Calls = {"mrirecon": ours, "sigpy": sigpys}
     if HAVE_BART:
         bart = Bart(kspace, maps[0])
-        calls["bart"] = lambda: bart(f"pics -w1 {options} -i {iterations}")
+        calls["bart"] = partial(bart, f"pics -w1 {options} -i {iterations}")
     return calls
 
 
@@ -59,7 +60,7 @@ def main() -> None:
     warnings.simplefilter("ignore")
     torch.set_grad_enabled(False)
     if args.once:
-        run_once(calls_of(args.once[0], args.iterations)[args.once[1]], args.once[1] == "bart")
+        print_peak(calls_of(args.once[0], args.iterations)[args.once[1]])
         return
     for name in args.methods:
         compare(name, calls_of(name, args.iterations), args.repeats, __file__)

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import argparse
 import warnings
+from functools import partial
 
 import torch
-from peers import HAVE_BART, Bart, Calls, compare, kspace_8x230x180, run_once
+from peers import HAVE_BART, Bart, Calls, compare, kspace_8x230x180, print_peak
 
 from mrirecon.operators import espirit
 from mrirecon.tensors import center_crop, rss
@@ -30,7 +31,7 @@ def calls() -> Calls:
     tools: Calls = {"mrirecon": ours, "sigpy": sigpys}
     if HAVE_BART:
         bart = Bart(kspace)
-        tools["bart"] = lambda: bart("ecalib -m1")
+        tools["bart"] = partial(bart, "ecalib -m1")
     return tools
 
 
@@ -65,7 +66,7 @@ def main() -> None:
     warnings.simplefilter("ignore")
     torch.set_grad_enabled(False)
     if args.once:
-        run_once(calls()[args.once[1]], args.once[1] == "bart")
+        print_peak(calls()[args.once[1]])
         return
     compare("espirit", calls(), args.repeats, __file__)
     print_agreement()

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import resource
 import shutil
 import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from statistics import median
 from time import perf_counter
@@ -55,8 +55,20 @@ class Bart:
         self.names = [f"in{number}" for number in range(len(inputs))]
 
     def __call__(self, command: str) -> None:
-        words = ["bart", *command.split(), *self.names, "out"]
-        subprocess.run(words, cwd=self.path, check=True, capture_output=True)
+        subprocess.run(self._words(command), cwd=self.path, check=True, capture_output=True)
+
+    def _words(self, command: str) -> list[str]:
+        return ["bart", *command.split(), *self.names, "out"]
+
+    def peak_mb(self, command: str) -> float:
+        """Peak resident memory. The bare Python between is there because a child's peak counts its parent's memory."""
+        code = (
+            "import resource, subprocess, sys; subprocess.run(sys.argv[1:], capture_output=True); "
+            "print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024)"
+        )
+        words = [sys.executable, "-S", "-c", code, *self._words(command)]
+        done = subprocess.run(words, cwd=self.path, check=True, capture_output=True, text=True)
+        return float(done.stdout)
 
     def result(self) -> torch.Tensor:
         """(y, x) or (coil, y, x)."""
@@ -88,8 +100,11 @@ def compare(title: str, calls: Calls, repeats: int, script: str, ours: str = "mr
         )
 
 
-def run_once(call: Callable[[], object], is_program: bool) -> None:
-    """Make one call in this fresh process and print its peak resident memory in MB, imports included."""
+def print_peak(call: Callable[[], object]) -> None:
+    """Make one call in this fresh process and print its peak resident memory in MB, imports included (Linux only)."""
+    if isinstance(call, partial) and isinstance(call.func, Bart):
+        print(call.func.peak_mb(*call.args))
+        return
     call()
-    who = resource.RUSAGE_CHILDREN if is_program else resource.RUSAGE_SELF
-    print(resource.getrusage(who).ru_maxrss / 1024)
+    lines = Path("/proc/self/status").read_text().splitlines()
+    print(next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) / 1024)

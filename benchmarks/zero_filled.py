@@ -7,10 +7,10 @@ the page cache for both.
 from __future__ import annotations
 
 import argparse
-import resource
 import subprocess
 import sys
 import tempfile
+from functools import partial
 from pathlib import Path
 from statistics import median
 from time import perf_counter
@@ -18,6 +18,7 @@ from time import perf_counter
 import h5py
 import numpy as np
 import torch
+from peers import print_peak
 
 from mrirecon.io import read_scan
 from mrirecon.methods import METHODS
@@ -58,8 +59,7 @@ def main() -> None:
     args = parser.parse_args()
     torch.set_grad_enabled(False)
     if args.once:
-        TOOLS[args.once[0]](Path(args.once[1]))
-        print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+        print_peak(partial(TOOLS[args.once[0]], Path(args.once[1])))
         return
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "scan.h5"
@@ -72,7 +72,9 @@ def main() -> None:
                 if turn:  # the first warms up
                     seconds[name].append(perf_counter() - start)
         medians = {name: median(values) for name, values in seconds.items()}
-        print(f"{args.slices} slices of {COILS} x {ROWS} x {COLUMNS}, {torch.get_num_threads()} threads")
+        print(
+            f"{args.slices} slices of {COILS} x {ROWS} x {COLUMNS}, {torch.get_num_threads()} threads"
+        )
         for name in TOOLS:
             done = subprocess.run(
                 [sys.executable, __file__, "--once", name, str(path)],

@@ -61,7 +61,10 @@ def bart(tmp_path):
             _write(names[-1], np.asarray(array))
         target = str(tmp_path / "out")
         subprocess.run(
-            ["bart", *command.split(), *names, target], check=True, capture_output=True, cwd=tmp_path
+            ["bart", *command.split(), *names, target],
+            check=True,
+            capture_output=True,
+            cwd=tmp_path,
         )
         return torch.from_numpy(_read(target))
 

@@ -117,9 +117,7 @@ def test_noise_has_unit_variance_per_component_and_follows_its_seed():
 
 def test_crop_is_fastmris_where_the_parities_agree():
     x = torch.arange(640 * 372.0).reshape(640, 372)
-    torch.testing.assert_close(
-        center_crop(x, (320, 320)), transforms.center_crop(x, (320, 320))
-    )
+    torch.testing.assert_close(center_crop(x, (320, 320)), transforms.center_crop(x, (320, 320)))
 
 
 @given(*[st.integers(1, 12)] * 4)

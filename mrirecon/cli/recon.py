@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 from typing import Any, Literal
 
+from mrirecon import prepare
 from mrirecon.cli.choices import (
     CALIBRATION,
     SCAN_ARGUMENT,
@@ -40,6 +41,9 @@ def recon(
     calibration: Calibrated = Calibrated(),  # noqa: B008
     partial_fourier: Literal["zero", "homodyne", "pocs"] = "zero",
     whiten: bool = True,
+    compress_coils: int | None = None,
+    compression: Literal["svd", "geometric"] = "svd",
+    remove_oversampling: bool = False,
     slices: str | None = None,
     device: Device = "auto",
     report: str | None = None,
@@ -61,6 +65,9 @@ def recon(
         calibration: how maps are estimated.
         partial_fourier: what to do about the side that partial Fourier left out.
         whiten: prewhiten when the scan has a noise measurement.
+        compress_coils: combine the coils to this many virtual ones, for speed.
+        compression: one matrix for the scan (svd), or one per readout position (geometric).
+        remove_oversampling: crop the readout to the reconstruction FOV before reconstructing, for speed.
         slices: A:B reconstructs slices A to B - 1 only.
         device: where to compute; auto takes a GPU where there is one.
         report: also write an HTML report.
@@ -81,16 +88,22 @@ def recon(
         "maps": [maps, calibration.describe()],
         "partial_fourier": partial_fourier,
         "whiten": whiten,
+        "compress_coils": None if compress_coils is None else [compress_coils, compression],
+        "remove_oversampling": remove_oversampling,
         "slices": slices,
     }
 
     def reconstruct(source: str, target: Path, request: dict[str, Any]) -> tuple[Scan, Volume]:
         check_output(target, overwrite)
         data = read_scan(source).select(part)
+        if remove_oversampling:
+            data = prepare.remove_oversampling(data)
         made = None
         if choice is not None:
             pattern, made = choice.make(data.shape[2:])
             data = data.undersample(pattern, _intersection_note(data, choice.kind))
+        if compress_coils is not None:
+            data = prepare.compress_coils(data, compress_coils, compression)
         with slices_progress(f"{method['name']} {Path(source).name}") as progress:
             volume = build_method(
                 method,

@@ -382,3 +382,31 @@ def test_killed_between_the_renames(mrirecon, refused, scan_file, tmp_path, monk
         assert mrirecon(*args, "--overwrite", "--slices", "0:1").status == 130
     assert not output.exists()
     assert mrirecon(*args).status == 0
+
+
+@pytest.mark.parametrize("compression", ["svd", "geometric"])
+def test_fewer_coils_give_nearly_the_same_image(mrirecon, scan_file, tmp_path, compression):
+    images = {}
+    for name, options in {"all": (), "three": ("--compress_coils", 3)}.items():
+        output = tmp_path / f"{name}.npy"
+        options = (*options, "--compression", compression, "--method", "cg_sense")
+        assert mrirecon("recon", scan_file, "--output", output, *options).status == 0
+        images[name] = np.abs(np.load(output))
+    difference = np.linalg.norm(images["all"] - images["three"])
+    assert 0 < difference < 0.1 * np.linalg.norm(images["all"])
+    info = strict_json(tmp_path / "three.npy.json")
+    assert f"4 coils compressed to 3 ({compression})" in info["notes"]
+    assert info["kspace_shape"][1] == 3
+
+
+def test_removing_oversampling_keeps_the_image(mrirecon, nifti_file, tmp_path):
+    scan = tmp_path / "scan.h5"
+    oversampled = ("--readout_oversampling", 2, "--snr", 1e4)
+    assert mrirecon("simulate", nifti_file, "--output", scan, *oversampled).status == 0
+    images = []
+    for flags in ((), ("--remove_oversampling",)):
+        output = tmp_path / f"{len(flags)}.npy"
+        mrirecon("recon", scan, "--output", output, "--method", "zero_filled", *flags)
+        images.append(np.load(output))
+    assert images[0].shape == images[1].shape
+    assert np.linalg.norm(images[0] - images[1]) < 1e-4 * np.linalg.norm(images[0])

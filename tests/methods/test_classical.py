@@ -123,7 +123,9 @@ def test_cg_sense_solves_its_normal_equations(small):
 
 def test_min_norm_is_the_pseudo_inverse(small):
     A = dense(small.operator, (12, 10)).to(torch.complex128)
-    expected = (torch.linalg.pinv(A, rtol=1e-4) @ small.kspace.flatten().to(A.dtype)).reshape(12, 10)
+    expected = (torch.linalg.pinv(A, rtol=1e-4) @ small.kspace.flatten().to(A.dtype)).reshape(
+        12, 10
+    )
     image = METHODS["min_norm"](iterations=400, tolerance=1e-7).solve(small)
     assert error(image, expected.to(torch.complex64)) < 1e-2
 

@@ -212,7 +212,9 @@ def test_an_empty_slice_stays_zero_and_is_noted(name):
 
 @pytest.mark.parametrize("name", METHODS)
 def test_a_scan_without_signal_is_refused(name):
-    with pytest.raises(ValueError, match="no slice could be reconstructed|holds no signal|not sampled"):
+    with pytest.raises(
+        ValueError, match="no slice could be reconstructed|holds no signal|not sampled"
+    ):
         method(name)(array_scan(torch.zeros(1, 2, 24, 24, dtype=torch.complex64)))
 
 
@@ -223,7 +225,9 @@ def noisy_scan(correlation=0.6):
     gain = torch.tensor([8.0, 1, 1, 1, 1, 1], dtype=torch.float64).diag().to(torch.complex128)
     covariance = gain @ covariance @ gain
     clean = simulation.scan.kspace(0)
-    noise = torch.randn(6, 64 * 60, dtype=torch.complex128, generator=torch.Generator().manual_seed(0))
+    noise = torch.randn(
+        6, 64 * 60, dtype=torch.complex128, generator=torch.Generator().manual_seed(0)
+    )
     noise = (torch.linalg.cholesky(covariance) @ noise).reshape(clean.shape).to(clean.dtype)
     scan = dataclasses.replace(
         simulation.scan, read=lambda v, i: clean + noise, noise_covariance=covariance
@@ -253,7 +257,9 @@ def test_prewhitened_given_maps_solve_the_generalised_least_squares_problem():
     mask = torch.zeros(10, 8, dtype=torch.bool)
     mask[:, ::2] = True
     mask[:, 3:6] = True
-    noise = 0.1 * torch.randn(4, 10, 8, dtype=torch.complex64, generator=torch.Generator().manual_seed(2))
+    noise = 0.1 * torch.randn(
+        4, 10, 8, dtype=torch.complex64, generator=torch.Generator().manual_seed(2)
+    )
     y = (fft2c(maps * image) + noise) * mask
     scan = array_scan(y[None], mask, noise_covariance=covariance)
     found = METHODS["min_norm"](

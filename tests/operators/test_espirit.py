@@ -126,7 +126,9 @@ def test_double_precision_agrees_with_single():
     block = calibration(phantom()[0])
     double = espirit(block.to(torch.complex128), (64, 60))
     assert double.maps.dtype == torch.complex128
-    assert agreement(double.maps[0].to(torch.complex64), espirit(block, (64, 60)).maps[0]) > 1 - 1e-4
+    assert (
+        agreement(double.maps[0].to(torch.complex64), espirit(block, (64, 60)).maps[0]) > 1 - 1e-4
+    )
 
 
 def test_noise_alone_gives_finite_maps():

@@ -72,7 +72,9 @@ OPERATORS = {
         (3, 17, 20),
     ),
     "composed_twice": (
-        Gradient() @ sense(maps(2, 9, 6), random_mask(9, 6)).H @ sense(maps(2, 9, 6), columns(9, 6)),
+        Gradient()
+        @ sense(maps(2, 9, 6), random_mask(9, 6)).H
+        @ sense(maps(2, 9, 6), columns(9, 6)),
         (9, 6),
         (2, 9, 6),
     ),
@@ -110,7 +112,10 @@ def test_wavelet_of_any_size(height, width, levels):
 @pytest.mark.parametrize("sets", [False, True])
 def test_a_batch_of_slices_is_solved_as_each_alone(sets):
     shape = (4, 2, 3, 6, 7) if sets else (4, 3, 6, 7)
-    some, mask = maps(*shape), torch.stack([random_mask(6, 7), columns(6, 7), *random_mask(2, 6, 7)])
+    some, mask = (
+        maps(*shape),
+        torch.stack([random_mask(6, 7), columns(6, 7), *random_mask(2, 6, 7)]),
+    )
     A = sense(some, mask, sets=sets)
     x, y = complex_normal(4, *((2,) if sets else ()), 6, 7), complex_normal(4, 3, 6, 7)
     alone = [sense(some[i], mask[i], sets=sets) for i in range(4)]

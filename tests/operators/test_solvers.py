@@ -200,4 +200,6 @@ def test_largest_eigenvalue_is_per_item():
     A = complex_normal(3, 8, 8)
     G = A.mH @ A
     found = largest_eigenvalue(lambda x: G @ x, complex_normal(3, 8, 1, seed=2), iterations=500)
-    torch.testing.assert_close(found.flatten(), torch.linalg.matrix_norm(A, 2) ** 2, rtol=1e-6, atol=0)
+    torch.testing.assert_close(
+        found.flatten(), torch.linalg.matrix_norm(A, 2) ** 2, rtol=1e-6, atol=0
+    )
