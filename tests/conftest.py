@@ -32,7 +32,7 @@ def brain8():
             recorded[name] = torch.from_numpy(value.astype(np.float32))
     info = json.loads(golden.with_suffix(".json").read_text())
     a = torch.from_numpy(np.load(scan)).reshape(8, 230, 180)
-    random = np.random.RandomState(1)  # noqa: NPY002 - the recorded recipe of case B
+    random = np.random.RandomState(1)
     noise = random.randn(8, 230, 180) + 1j * random.randn(8, 230, 180)
     full = fft2c(recorded["A/sigpy_maps"] * recorded["A/sigpy_l1wavelet"])
     full = (full + info["noise_sigma_B"] * torch.from_numpy(noise)).to(torch.complex64)

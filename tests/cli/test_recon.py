@@ -385,18 +385,22 @@ def test_killed_between_the_renames(mrirecon, refused, scan_file, tmp_path, monk
 
 
 @pytest.mark.parametrize("compression", ["svd", "geometric"])
-def test_fewer_coils_give_nearly_the_same_image(mrirecon, scan_file, tmp_path, compression):
+def test_compressed_coils_hold_nearly_all_of_the_image(mrirecon, nifti_file, tmp_path, compression):
+    scan = tmp_path / "scan.h5"
+    assert (
+        mrirecon("simulate", nifti_file, "--output", scan, "--coils", 12, "--snr", 1e4).status == 0
+    )
     images = {}
-    for name, options in {"all": (), "three": ("--compress_coils", 3)}.items():
+    for name, options in {"all": (), "six": ("--compress_coils", 6)}.items():
         output = tmp_path / f"{name}.npy"
-        options = (*options, "--compression", compression, "--method", "cg_sense")
-        assert mrirecon("recon", scan_file, "--output", output, *options).status == 0
+        options = (*options, "--compression", compression, "--method", "zero_filled")
+        assert mrirecon("recon", scan, "--output", output, *options).status == 0
         images[name] = np.abs(np.load(output))
-    difference = np.linalg.norm(images["all"] - images["three"])
-    assert 0 < difference < 0.1 * np.linalg.norm(images["all"])
-    info = strict_json(tmp_path / "three.npy.json")
-    assert f"4 coils compressed to 3 ({compression})" in info["notes"]
-    assert info["kspace_shape"][1] == 3
+    difference = np.linalg.norm(images["all"] - images["six"])
+    assert 0 < difference < 0.05 * np.linalg.norm(images["all"])
+    info = strict_json(tmp_path / "six.npy.json")
+    assert f"12 coils compressed to 6 ({compression})" in info["notes"][0] + info["notes"][-1]
+    assert info["kspace_shape"][1] == 6
 
 
 def test_removing_oversampling_keeps_the_image(mrirecon, nifti_file, tmp_path):

@@ -186,7 +186,7 @@ def test_without_calibration_region_there_are_no_maps(name):
     mask = torch.zeros(48, 40, dtype=torch.bool)
     mask[:, 1::3] = True
     mask[:, 20] = False
-    with pytest.raises(ValueError, match="calibration region|centre of k-space is not sampled"):
+    with pytest.raises(ValueError, match=r"calibration region|centre of k-space is not sampled"):
         method(name)(scan.undersample(mask))
 
 
@@ -213,7 +213,7 @@ def test_an_empty_slice_stays_zero_and_is_noted(name):
 @pytest.mark.parametrize("name", METHODS)
 def test_a_scan_without_signal_is_refused(name):
     with pytest.raises(
-        ValueError, match="no slice could be reconstructed|holds no signal|not sampled"
+        ValueError, match=r"no slice could be reconstructed|holds no signal|not sampled"
     ):
         method(name)(array_scan(torch.zeros(1, 2, 24, 24, dtype=torch.complex64)))
 

@@ -1,5 +1,7 @@
 """Solvers against dense algebra and problems solved in closed form."""
 
+import itertools
+
 import pytest
 import torch
 from properties import complex_normal
@@ -49,7 +51,7 @@ def test_the_conjugate_gradient_error_falls_in_the_energy_norm_at_every_step():
         callback=lambda _, x: errors.append(float(torch.linalg.vector_norm(A @ (x - solution)))),
     )
     assert len(errors) == 15
-    assert all(later < earlier for earlier, later in zip(errors, errors[1:], strict=False))
+    assert all(later < earlier for earlier, later in itertools.pairwise(errors))
 
 
 def test_items_of_a_batch_stop_on_their_own():
