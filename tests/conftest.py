@@ -50,7 +50,7 @@ def brain8():
 
 @pytest.fixture
 def bart(tmp_path):
-    """Runs `bart`: bart("ecalib -m1", kspace) -> result; arrays are in sigpy's order (..., coil, y, x)."""
+    """A function that runs BART, as in bart("ecalib -m1", kspace), on arrays of shape (..., coil, y, x)."""
     if shutil.which("bart") is None:
         pytest.skip("BART is not installed")
 

@@ -47,6 +47,6 @@ def fitted(image, reference):
 
 
 def psnr(image, reference):
-    """fastMRI's definition, of magnitudes."""
+    """Of magnitudes, by fastMRI's definition."""
     mse = (image.abs() - reference.abs()).square().mean()
     return float(10 * torch.log10(reference.abs().max() ** 2 / mse))

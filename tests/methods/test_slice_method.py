@@ -250,7 +250,7 @@ def test_prewhitening_reduces_noise_and_keeps_intensities(name):
 
 
 def test_prewhitened_given_maps_solve_the_generalised_least_squares_problem():
-    """argmin (y - A x)^H C^-1 (y - A x), Pruessmann et al. 1999, equation 2, by dense algebra per aliased group."""
+    """Minimises (y - A x)^H C^-1 (y - A x), Pruessmann et al. 1999, equation 2, by dense algebra per aliased group."""
     covariance = coupled_covariance(4, 0.1, 0.5)
     maps = birdcage_maps((10, 8), 4)[0]
     image = torch.randn(10, 8, dtype=torch.complex64, generator=torch.Generator().manual_seed(1))

@@ -49,7 +49,7 @@ def _gram(A, x, tolerance):
 
 
 def _autograd(A, x, y, tolerance):
-    """torch's vector-Jacobian product of a complex linear map is its adjoint."""
+    """The vector-Jacobian product of a complex linear map is, in torch, its adjoint."""
     _, gradient = torch.autograd.functional.vjp(A, x, y)
     _close(gradient, A.adjoint(y), tolerance)
     _, gradient = torch.autograd.functional.vjp(A.gram, x, x)

@@ -182,7 +182,7 @@ def test_pdhg_with_wavelets_meets_fista():
 
 
 def test_pdhg_gives_the_dual_proximal_map_its_step():
-    """g = 1/2 |x - c|^2 has the proximal map (u - step c) / (1 + step) of its conjugate."""
+    """For g = 1/2 |x - c|^2 it is (u - step c) / (1 + step)."""
     v, c = complex_normal(6, 5), complex_normal(6, 5, seed=1)
     x = pdhg(
         lambda x: x - v,
