@@ -6,7 +6,7 @@ k-space origin and the image centre, for odd sizes too (fastMRI, BART `fft -u`, 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 import torch
 from jaxtyping import Complex, Float, Num
@@ -65,25 +65,12 @@ def as_complex(x: Float[Tensor, "*batch 2 y x"]) -> Complex[Tensor, "*batch y x"
 
 def rss(x: Num[Tensor, "..."], dim: int = -3) -> Float[Tensor, "..."]:
     """Root of the sum of squared magnitudes over the coil axis `dim`."""
-    return _root_of_power(x.movedim(dim, 0))
-
-
-def rss_image(kspace: Complex[Tensor, "coil ky kx"]) -> Float[Tensor, "y x"]:
-    """RSS of the coils' inverse FFTs, with one coil's image in memory at a time.
-
-    Magnitudes do not see the phase ramp of an uncentred k-space, so only the combined image is shifted.
-    """
-    return fftshift(_root_of_power(ifft2(coil) for coil in kspace))
-
-
-def _root_of_power(images: Iterable[Tensor]) -> Tensor:
-    """Fused accumulation image by image: ten times faster than a norm over a strided axis."""
-    power: Tensor | None = None
-    for image in images:
-        parts = torch.view_as_real(image) if image.is_complex() else image.unsqueeze(-1)
-        power = parts.square() if power is None else torch.addcmul(power, parts, parts)
-    assert power is not None
-    power = power.sum(dim=-1)
+    parts = torch.view_as_real(x.movedim(dim, 0)) if x.is_complex() else x.movedim(dim, 0)
+    # One fused accumulation per coil is ten times faster than a norm over a strided axis.
+    power = torch.square(parts[0])
+    for coil in parts[1:]:
+        power = torch.addcmul(power, coil, coil)
+    power = power.sum(dim=-1) if x.is_complex() else power
     # Clamped, the root has gradient 0 at 0.
     return torch.where(power > 0, power.clamp_min(torch.finfo(power.dtype).tiny).sqrt(), 0)
 

@@ -21,7 +21,7 @@ from mrirecon.operators import sense
 from mrirecon.operators.sense import Sense
 from mrirecon.prepare import prewhiten, volume_scale, whitening_matrix
 from mrirecon.scan import Scan, Volume
-from mrirecon.tensors import ifft2c, rss, rss_image
+from mrirecon.tensors import fftshift, ifft2, ifft2c, rss
 
 Progress = Callable[[int, int], object]
 
@@ -155,7 +155,8 @@ class SliceMethod(ABC):
         fill_in = PARTIAL_FOURIER[self.partial_fourier]
         if maps is None:
             if self.partial_fourier == "zero":
-                return rss_image(solution).to(solution.dtype)
+                # Magnitudes do not see the phase ramp of an uncentred k-space: shift one image, not every coil.
+                return fftshift(rss(ifft2(solution))).to(solution.dtype)
             return rss(fill_in(ifft2c(solution), acquired)).to(solution.dtype)
         image = solution * problem.operator.support()
         report.add_residual(problem, image)
