@@ -21,7 +21,7 @@ from mrirecon.operators import sense
 from mrirecon.operators.sense import Sense
 from mrirecon.prepare import prewhiten, volume_scale, whitening_matrix
 from mrirecon.scan import Scan, Volume
-from mrirecon.tensors import fftshift, ifft2, ifft2c, rss
+from mrirecon.tensors import fftshift, ifft2, ifft2c, rss, rss_of_each
 
 Progress = Callable[[int, int], object]
 
@@ -129,10 +129,12 @@ class SliceMethod(ABC):
                         f"slice {index} has no coil maps, no signal found: left zero"
                     )
                 else:
-                    problem = Problem(kspace, mask, maps, scales[volume])
-                    image = self._image(problem, whitening, scan, report)
+                    image = self._image(
+                        Problem(kspace, mask, maps, scales[volume]), whitening, scan, report
+                    )
                     output[volume, index] = scan.to_output(image).cpu()
                     report.add_slice(mask, time.perf_counter() - started)
+                del kspace  # before the next slice is read, whose memory it can then be
                 if self.progress is not None:
                     self.progress(index * volumes + volume + 1, slices * volumes)
         info = {"method": self.name, "parameters": self.parameters(), **report.summary()}
@@ -156,7 +158,7 @@ class SliceMethod(ABC):
         if maps is None:
             if self.partial_fourier == "zero":
                 # Magnitudes do not see the phase ramp of an uncentred k-space: shift one image, not every coil.
-                return fftshift(rss(ifft2(solution))).to(solution.dtype)
+                return fftshift(rss_of_each(map(ifft2, solution))).to(solution.dtype)
             return rss(fill_in(ifft2c(solution), acquired)).to(solution.dtype)
         image = solution * problem.operator.support()
         report.add_residual(problem, image)
