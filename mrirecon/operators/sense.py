@@ -64,8 +64,7 @@ class Sense(LinearOperator):
     def gram(self, x: Tensor) -> Tensor:
         coil_images = self._expand(ifftshift(x))
         if self._gram_axes:
-            kspace = fft2(coil_images, self._gram_axes) * self._mask
-            coil_images = ifft2(kspace, self._gram_axes)
+            coil_images = ifft2(fft2(coil_images, self._gram_axes).mul_(self._mask), self._gram_axes)
         else:
             coil_images = coil_images * self._mask
         return fftshift(self._combine(coil_images))
@@ -100,7 +99,5 @@ class Sense(LinearOperator):
             coil_images = coil_images.unsqueeze(-4)
         image = self._conjugate[..., 0, :, :] * coil_images[..., 0, :, :]
         for coil in range(1, self._maps.shape[-3]):
-            image = torch.addcmul(
-                image, self._conjugate[..., coil, :, :], coil_images[..., coil, :, :]
-            )
+            image.addcmul_(self._conjugate[..., coil, :, :], coil_images[..., coil, :, :])
         return image
