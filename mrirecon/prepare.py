@@ -5,7 +5,7 @@ Each step takes a `Scan` and returns one, still lazy by slice. Prewhiten first: 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import cache
 
@@ -194,6 +194,30 @@ def remove_oversampling(scan: Scan) -> Scan:
     )
 
 
+def calibration_data(
+    scan: Scan, index: int, size: int = 1, volume: int = 0
+) -> tuple[Complex[Tensor, "coil readout phase"], Bool[Tensor, "readout phase"]]:
+    """k-space and mask of one slice to calibrate from: separate calibration lines where the scan has them, or its own.
+
+    Where the calibration region of the volume is narrower than `size` samples, the average of all volumes is taken,
+    which is fully sampled in dynamic series with interleaved masks (TSENSE; Kellman, Epstein & McVeigh 2001).
+    """
+    if scan.calibration is not None:
+        kspace = scan.calibration(volume, index)
+        return kspace, (kspace != 0).any(dim=0)
+    kspace, mask = scan.measured(index, volume)
+    if scan.volumes == 1:
+        return kspace, mask
+    region = calibration_region(mask)
+    if region is not None and min(part.stop - part.start for part in region) >= size:
+        return kspace, mask
+    total, count = torch.zeros_like(kspace), torch.zeros_like(mask, dtype=torch.int)
+    for other in range(scan.volumes):
+        kspace, mask = scan.measured(index, other)
+        total, count = total + kspace, count + mask
+    return total / count.clamp_min(1), count > 0
+
+
 def intensity_scale(
     kspace: Complex[Tensor, "*slice coil readout phase"], mask: Bool[Tensor, "readout phase"]
 ) -> float:
@@ -225,16 +249,22 @@ def volume_scale(scan: Scan, volume: int = 0) -> float:
     """
     if not scan.is_3d and _full_readout(scan.acquired) and _full_readout(scan.mask(0, volume)):
         scan = remove_oversampling(scan)
+    side = min(_scale_square(scan.shape[2:]))
     blocks = [
-        _central_block(*_calibration_source(scan, index, volume)) for index in range(scan.shape[0])
+        _central_block(*calibration_data(scan, index, side, volume))
+        for index in range(scan.shape[0])
     ]
     return _scale_of(blocks, scan.shape[2:])
 
 
+def _scale_square(shape: Sequence[int]) -> tuple[int, int]:
+    side = 2 * max(3, round(0.02 * min(shape)) - 1) + 1
+    return min(side, shape[0]), min(side, shape[1])
+
+
 def _central_block(kspace: Tensor, mask: Tensor) -> Tensor:
     """The largest fully sampled block inside the central square of the size stated above."""
-    side = 2 * max(3, round(0.02 * min(mask.shape)) - 1) + 1
-    square = (min(side, mask.shape[0]), min(side, mask.shape[1]))
+    square = _scale_square(mask.shape)
     region = calibration_region(center_crop(mask.int(), square).bool())
     if region is None:
         raise ValueError(
@@ -298,17 +328,9 @@ def _aligned(
     return torch.stack(aligned)
 
 
-def _calibration_source(scan: Scan, index: int, volume: int = 0) -> tuple[Tensor, Tensor]:
-    """k-space and mask to take calibration data from: the separate ones where the scan has them."""
-    if scan.calibration is None:
-        return scan.measured(index, volume)
-    kspace = scan.calibration(volume, index)
-    return kspace, (kspace != 0).any(dim=0)
-
-
 def _calibration(scan: Scan, index: int, full_readout: bool = False) -> Tensor:
     """Calibration samples of one slice of the first volume, the readout axis whole if asked, in double precision."""
-    kspace, mask = _calibration_source(scan, index)
+    kspace, mask = calibration_data(scan, index)
     region = calibration_region(mask)
     if region is None:
         raise ValueError(

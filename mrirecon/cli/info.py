@@ -116,7 +116,8 @@ def _anatomical(direction: tuple[float, float, float]) -> str:
 
 def _plan(scan: Scan) -> dict[str, str]:
     try:
-        block = calibration_block(scan, scan.shape[0] // 2, Calibrated().size)
+        default = Calibrated()
+        block = calibration_block(scan, scan.shape[0] // 2, default.size, 2 * default.kernel)
         maps = f"ESPIRiT from a {block.shape[-2]} x {block.shape[-1]} block of every slice"
     except ValueError:
         maps = "none possible: give --maps FILE, or a method without maps (zero_filled)"

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from mrirecon.masks import calibration_region
 from mrirecon.operators import espirit, low_resolution_maps
+from mrirecon.prepare import calibration_data
 from mrirecon.scan import Scan
 from mrirecon.tensors import rss
 
@@ -32,7 +33,7 @@ class MapSource(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class Calibrated:
-    """Maps estimated from each slice's calibration region (first volume).
+    """Maps estimated from each slice's calibration region (`prepare.calibration_data`).
 
     Attributes:
         kind: espirit, or lowres (low-resolution images over their RSS; one set).
@@ -70,7 +71,7 @@ class Calibrated:
         shape = scan.shape[2:]
         if scan.shape[1] == 1:  # one coil has nothing to be compared with
             return torch.ones(1, 1, *shape, dtype=torch.complex64, device=device)
-        block = calibration_block(scan, index, self.size).to(device)
+        block = calibration_block(scan, index, self.size, 2 * self.kernel).to(device)
         if self.kind == "lowres":
             return low_resolution_maps(block, shape).unsqueeze(0)
         return espirit(
@@ -121,17 +122,17 @@ class GivenMaps:
         return {"kind": "file", "source": self.source}
 
 
-def calibration_block(scan: Scan, index: int, size: int) -> Complex[Tensor, "coil ky kx"]:
-    """The centred, fully sampled block of at most `size` x `size` samples, from separate calibration lines if any.
+def calibration_block(
+    scan: Scan, index: int, size: int, smallest: int = 1
+) -> Complex[Tensor, "coil ky kx"]:
+    """The centred, fully sampled block of at most `size` x `size` samples of `prepare.calibration_data`.
+
+    Where the first volume's is narrower than `smallest`, all volumes are averaged.
 
     Raises:
         ValueError: if the centre of k-space is not fully sampled.
     """
-    if scan.calibration is not None:
-        kspace = scan.calibration(0, index)
-        mask = (kspace != 0).any(dim=0)
-    else:
-        kspace, mask = scan.measured(index)
+    kspace, mask = calibration_data(scan, index, smallest)
     region = calibration_region(mask)
     if region is None:
         raise ValueError(

@@ -103,6 +103,19 @@ def test_volumes_are_reconstructed_one_by_one(name):
     assert error(image[1].abs(), image[0].abs()) > 1e-4
 
 
+@pytest.mark.parametrize("name", ["adjoint", "cg_sense", "l1_wavelet", "tv"])
+def test_interleaved_volumes_are_calibrated_from_their_average(name):
+    simulation = phantom(shape=(48, 48))
+    kspace = simulation.scan.kspace(0)
+    masks = [columns(simulation.scan, step=2, calibration=0, offset=start) for start in (0, 1)]
+    volumes = torch.stack([kspace * mask for mask in masks]).unsqueeze(1)
+    scan = dataclasses.replace(array_scan(volumes), sampling=lambda volume, index: masks[volume])
+    image = method(name)(scan).image
+    truth = simulation.truth(0).abs()
+    limit = {"adjoint": 0.8}.get(name, 0.15)
+    assert all(error(image[volume, 0].abs(), truth) < limit for volume in (0, 1))
+
+
 @pytest.mark.parametrize("name", METHODS)
 @pytest.mark.parametrize("shape", [(33, 35), (17, 48)])
 def test_odd_sizes(name, shape):
