@@ -5,12 +5,13 @@ from __future__ import annotations
 import importlib
 import sys
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from mrirecon import __version__
 from mrirecon.cli.nearest import suggest
 
-# command -> what it does; the command NAME is the function NAME of the module mrirecon.cli.NAME
+# command -> what it does; the command NAME is COMMAND of the module mrirecon.cli.NAME, or of two words the second of
+# its COMMANDS
 COMMANDS = {
     "demo": "reconstruct the embedded brain scan with every method that needs no download",
     "recon": "reconstruct scans to NIfTI, HDF5, npy or cfl volumes",
@@ -19,7 +20,10 @@ COMMANDS = {
     "mask": "make a sampling mask and print the acceleration it achieves",
     "convert": "convert k-space between fastMRI HDF5, MRD, cfl, npy and (reading only) twix",
     "simulate": "make multi-coil k-space of a NIfTI image",
+    "train": "train a network, or go on training it",
     "evaluate": "compare a reconstruction with its target under a named protocol",
+    "weights info": "print what a file of network weights is",
+    "weights import": "convert published weights, matched to the last key",
 }
 
 
@@ -32,20 +36,27 @@ def main(argv: Sequence[str] | None = None) -> None:
     if args[0] == "--version":
         print(f"mrirecon {__version__}")
         sys.exit(0)
-    if args[0] not in COMMANDS:
-        kind = "option" if args[0].startswith("-") else "command"
-        hint = suggest(args[0], COMMANDS)
-        print(f"mrirecon: error: unknown {kind} {args[0]!r}: {hint}", file=sys.stderr)
+    family = {name: does for name, does in COMMANDS.items() if name.startswith(f"{args[0]} ")}
+    if family and args[1:] in ([], ["-h"], ["--help"]):
+        print(_usage(family))
+        sys.exit(0)
+    name = " ".join(args[: 2 if family else 1])
+    if name not in COMMANDS:
+        kind = "option" if name.startswith("-") else "command"
+        hint = suggest(name, family or COMMANDS)
+        print(f"mrirecon: error: unknown {kind} {name!r}: {hint}", file=sys.stderr)
         sys.exit(2)
     from mrirecon.cli.run import run
 
-    module = importlib.import_module(f"mrirecon.cli.{args[0]}")
-    sys.exit(run(module.COMMAND, args[1:]))
+    home, _, second = name.partition(" ")
+    module = importlib.import_module(f"mrirecon.cli.{home}")
+    command = module.COMMANDS[second] if second else module.COMMAND
+    sys.exit(run(command, args[len(name.split()) :]))
 
 
-def _usage() -> str:
-    width = max(map(len, COMMANDS)) + 2
-    lines = [f"  {name:<{width}}{does}" for name, does in COMMANDS.items()]
+def _usage(commands: Mapping[str, str] = COMMANDS) -> str:
+    width = max(map(len, commands)) + 2
+    lines = [f"  {name:<{width}}{does}" for name, does in commands.items()]
     return textwrap.dedent(
         """\
         usage: mrirecon COMMAND [OPTIONS]      (mrirecon COMMAND --help lists a command's options)

@@ -15,10 +15,11 @@ from typing import Any
 
 import numpy as np
 import torch
+from jaxtyping import Bool, Complex, Float
 from torch import Tensor
 
 from mrirecon.io.arrays import NO_HEADER, check_kspace, plain_scan
-from mrirecon.io.hdf5 import read_complex, read_text, reading, writing
+from mrirecon.io.hdf5 import OpenFiles, read_complex, read_text, reading, writing
 from mrirecon.io.masks import as_mask, expand_mask
 from mrirecon.io.mrd_header import Encoding, build_header, parse_header
 from mrirecon.scan import Geometry, Scan
@@ -74,6 +75,45 @@ def read_fastmri(path: Path) -> Scan:
         return kspace if sampled is None else kspace * sampled
 
     return plain_scan(source, "fastmri", shape, read, **known)
+
+
+class SliceReader:
+    """Single slices of many fastMRI files, as training asks for them: files stay open, memory is the caller's.
+
+    Each method raises FileNotFoundError or ValueError, in one sentence, where the file is gone or damaged.
+    """
+
+    def __init__(self) -> None:
+        self._files = OpenFiles()
+
+    def kspace(self, path: Path, index: int, out: Complex[Tensor, "coil readout phase"]) -> None:
+        """Read the stored k-space of one slice into `out` (complex64, contiguous)."""
+        with self._files.reading(path) as file:
+            dataset = file["kspace"]
+            shape = dataset.shape[1:]
+            if (shape if len(shape) == 3 else (1, *shape)) != tuple(out.shape):
+                raise ValueError(
+                    f"{path}: a slice of kspace is {_size(shape)}, expected {_size(tuple(out.shape))}: "
+                    "the file has changed since it was indexed, start again"
+                )
+            dataset.read_direct(out.numpy().reshape(shape), np.s_[index])
+
+    def target(
+        self, path: Path, index: int, size: tuple[int, int]
+    ) -> Float[Tensor, "readout phase"]:
+        """The stored target of one slice, cropped to `size` about its centre."""
+        with self._files.reading(path) as file:
+            name = next(name for name in REFERENCES if name in file)
+            return _target(file[name], index, size)
+
+    def centre_lines(self, path: Path) -> tuple[Bool[Tensor, " readout"], Bool[Tensor, " phase"]]:
+        """Where the centre column and the centre row of k-space are not exactly 0 in all coils of the middle slice."""
+        with self._files.reading(path) as file:
+            kspace = file["kspace"]
+            middle, readout, phase = (n // 2 for n in (len(kspace), *kspace.shape[-2:]))
+            lines = kspace[middle, ..., phase], kspace[middle, ..., readout, :]
+        rows, columns = (torch.from_numpy(np.atleast_2d(line) != 0).any(dim=0) for line in lines)
+        return rows, columns
 
 
 def from_header(source: str, header: str, shape: tuple[int, int, int, int]) -> dict[str, Any]:
@@ -176,11 +216,15 @@ def _read(path: Path, name: str, index: int) -> Tensor:
 def _reference(path: Path, name: str, size: tuple[int, int]) -> Callable[[int], Tensor]:
     def reference(index: int) -> Tensor:
         with reading(path) as file:
-            target = torch.from_numpy(np.asarray(file[name][index], dtype=np.float32))
-        rows, columns = _centre(target.shape[0], size[0]), _centre(target.shape[1], size[1])
-        return target[rows, columns].contiguous()
+            return _target(file[name], index, size)
 
     return reference
+
+
+def _target(dataset: Any, index: int, size: tuple[int, int]) -> Tensor:
+    target = torch.from_numpy(np.asarray(dataset[index], dtype=np.float32))
+    rows, columns = _centre(target.shape[0], size[0]), _centre(target.shape[1], size[1])
+    return target[rows, columns].contiguous()
 
 
 def _write_reference(scan: Scan, file: Any, name: str) -> None:

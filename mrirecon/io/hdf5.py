@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import re
+import threading
+from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -40,13 +42,37 @@ def reading(path: Path) -> Iterator[Any]:
     try:
         with h5py.File(path, "r") as file:
             yield file
-    except FileNotFoundError as error:
-        raise FileNotFoundError(f"{path}: no such file") from error
     except Exception as error:  # of a mangled file h5py raises half a dozen kinds
         if isinstance(error, ValueError) and _raised_here(error):
             raise
-        what = "truncated" if "truncated" in str(error) else "damaged"
-        raise ValueError(f"{path}: the HDF5 file is {what}: copy or export it again") from error
+        raise _one_sentence(path, error) from error
+
+
+class OpenFiles(threading.local):
+    """HDF5 files kept open between reads, the least recently used closed first; each thread opens its own."""
+
+    def __init__(self, limit: int = 8) -> None:
+        self._limit = limit
+        self._files: OrderedDict[tuple[Path, int, int], Any] = OrderedDict()
+
+    @contextmanager
+    def reading(self, path: Path) -> Iterator[Any]:
+        """An open `h5py.File` that stays open; a file that was replaced since is opened anew. Errors as `reading`."""
+        import h5py
+
+        try:
+            stat = path.stat()
+            key = (path, stat.st_mtime_ns, stat.st_size)
+            if key not in self._files:
+                self._files[key] = h5py.File(path, "r")
+            self._files.move_to_end(key)
+            while len(self._files) > self._limit:
+                self._files.popitem(last=False)[1].close()
+            yield self._files[key]
+        except Exception as error:
+            if isinstance(error, ValueError) and _raised_here(error):
+                raise
+            raise _one_sentence(path, error) from error
 
 
 @contextmanager
@@ -91,6 +117,14 @@ def read_text(dataset: Any) -> str:
         raise ValueError(f"{dataset.file.filename}: {dataset.name} is not one text")
     text = np.asarray(dataset[()]).reshape(-1)[0]
     return text.decode("utf-8", errors="replace") if isinstance(text, bytes) else str(text)
+
+
+def _one_sentence(path: Path, error: Exception) -> Exception:
+    """What to say of a file that cannot be read."""
+    if isinstance(error, FileNotFoundError):
+        return FileNotFoundError(f"{path}: no such file")
+    what = "truncated" if "truncated" in str(error) else "damaged"
+    return ValueError(f"{path}: the HDF5 file is {what}: copy or export it again")
 
 
 def _raised_here(error: Exception) -> bool:

@@ -27,7 +27,7 @@ def test_version(mrirecon):
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_help_of_a_command_reads_well(mrirecon, command):
-    result = mrirecon(command, "--help")
+    result = mrirecon(*command.split(), "--help")
     assert result.status == 0 and not result.errors
     assert result.out.startswith(f"usage: mrirecon {command} ")
     assert "--config FILE.yaml" in result.out and "--debug" in result.out

@@ -1,0 +1,116 @@
+"""`mrirecon weights info` and `mrirecon weights import`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from mrirecon.cli.run import Command
+from mrirecon.io.files import check_target, suffix_of
+from mrirecon.weights import (
+    Card,
+    Report,
+    import_weights,
+    load_weights,
+    locate,
+    save_weights,
+    shipped_weights,
+)
+
+
+def info(*, file: str) -> None:
+    """Print what a file of weights is: one of this project, or a published one that can be imported.
+
+    Args:
+        file: name of shipped weights, or a file.
+    """
+    path = locate(file)
+    print(path)
+    if path.suffix.lower() == ".safetensors" and path.with_suffix(".json").exists():
+        network, card = load_weights(path)
+        count = sum(p.numel() for p in network.parameters())
+        _print({**_described(card), "parameters": f"{count:,}"})
+    else:
+        _print(_found(import_weights(path)[1]))
+
+
+def convert(*, file: str, output: str, overwrite: bool = False) -> None:
+    """Convert a published file of weights, and report what it was found to be.
+
+    Every name and shape must match one of the networks; nothing in the file is executed. Beside OUTPUT stands its
+    card, the same name ending in .json, where what the weights were trained on can be written down.
+
+    Args:
+        file: bare state dict, Lightning checkpoint, or dict with the weights under 'model' or 'state_dict'.
+        output: .safetensors.
+        overwrite: replace an existing output.
+    """
+    suffix_of(output, (".safetensors",))
+    check_target(output, overwrite)
+    network, report = import_weights(file)
+    card = save_weights(network, output, report.card(), overwrite=overwrite)
+    print(file)
+    _print(_found(report))
+    print(f"{output}: written, SHA-256 {card.sha256}")
+    beside = Path(output).with_suffix(".json")
+    known = "" if card.training.masks else ": write there what the weights were trained on"
+    print(f"{beside}: its card{known}")
+
+
+def _found(report: Report) -> dict[str, Any]:
+    assumed = [f"{name} = {report.config[name]}" for name in report.assumed]
+    return {
+        "layout": report.layout,
+        "network": report.network,
+        "configuration": _listed(report.config),
+        "assumed": ", ".join(assumed) + " (nothing in the file tells)" if assumed else "nothing",
+        "tensors": f"{report.tensors}, each under its own name and of its own shape",
+        "parameters": f"{report.parameters:,}",
+        "ignored": ", ".join(report.ignored) or "nothing",
+        "SHA-256": report.sha256,
+    }
+
+
+def _described(card: Card) -> dict[str, Any]:
+    entries = card.as_json()
+    training = entries.pop("training")
+    named = {**entries, **{f"trained on {name}": value for name, value in training.items()}}
+    return {
+        name: _listed(value) for name, value in named.items() if value not in (None, "", (), {})
+    }
+
+
+def _listed(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return ", ".join(f"{name} {inner}" for name, inner in value.items())
+    return ", ".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)
+
+
+def _print(lines: dict[str, Any]) -> None:
+    width = max(map(len, lines)) + 2
+    for name, text in lines.items():
+        print(f"  {name:<{width}}{text}")
+
+
+FILE = {"metavar": "FILE"}
+COMMANDS = {
+    "info": Command(
+        "weights info",
+        info,
+        "FILE",
+        {
+            "file": {
+                **FILE,
+                "help": f"weights, or the name of shipped ones ({', '.join(shipped_weights()) or 'none'})",
+            }
+        },
+    ),
+    "import": Command(
+        "weights import",
+        convert,
+        "FILE --output OUT.safetensors",
+        {"file": {**FILE, "help": "published weights (.pt, .pth, .ckpt, .safetensors)"}},
+        ("knee_leaderboard_state_dict.pt --output knee_varnet.safetensors",),
+    ),
+}

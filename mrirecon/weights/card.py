@@ -1,0 +1,198 @@
+"""What is known about a file of weights, as JSON beside it, and where a scan lies outside of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, is_dataclass
+from difflib import get_close_matches
+from types import UnionType
+from typing import Any, TypeVar, get_args, get_origin, get_type_hints
+
+from mrirecon.coverage import achieved_acceleration
+from mrirecon.masks import MASKS
+from mrirecon.scan import Scan
+
+SCHEMA = 1
+# Achieved accelerations scatter around the nominal one, those of fastMRI's random masks by 10 % and more.
+TOLERANCE = 1.2
+INTENSITY_TOLERANCE = (
+    2.0  # a maximum and a quantile are both called bright level, and networks normalise
+)
+
+Described = TypeVar("Described")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingRange:
+    """The scans a network was trained on; what is empty or None is not stated and never warned about.
+
+    Attributes:
+        masks: kinds of `mrirecon.masks.MASKS`.
+        accelerations: nominal ones.
+        center_fractions: calibration shares that went with them.
+        coils: fewest and most receive coils.
+        matrix: smallest and largest k-space grid, each (readout, phase).
+        intensity: lowest and highest bright level of the images (`prepare.volume_scale`), in the units of the k-space.
+    """
+
+    masks: tuple[str, ...] = ()
+    accelerations: tuple[float, ...] = ()
+    center_fractions: tuple[float, ...] = ()
+    coils: tuple[int, int] | None = None
+    matrix: tuple[tuple[int, int], tuple[int, int]] | None = None
+    intensity: tuple[float, float] | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Card:
+    """The description that travels with weights.
+
+    Attributes:
+        network: key of `mrirecon.networks.NETWORKS`.
+        config: constructor arguments of the network.
+        data: what it was trained on.
+        licence: of the weights.
+        attribution: whom to cite.
+        training: the range of scans it was trained on.
+        settings: of the training: loss, optimizer, steps, ...
+        seeds: of the training, by what they seed.
+        metrics: measured, and on what.
+        commit: git commit of the code that trained it.
+        source: of imported weights, the file's name and SHA-256.
+        sha256: of the weights file beside the card; filled in when that is written.
+        notes: anything else a user must know.
+    """
+
+    network: str
+    config: Mapping[str, Any]
+    data: str = ""
+    licence: str = ""
+    attribution: str = ""
+    training: TrainingRange = field(default_factory=TrainingRange)
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    seeds: Mapping[str, Any] = field(default_factory=dict)
+    metrics: Mapping[str, Any] = field(default_factory=dict)
+    commit: str = ""
+    source: str = ""
+    sha256: str = ""
+    notes: tuple[str, ...] = ()
+
+    def warnings(
+        self,
+        scan: Scan,
+        mask: str | None = None,
+        acceleration: float | None = None,
+        intensity: float | None = None,
+    ) -> list[str]:
+        """One sentence for each way in which a scan lies outside what the weights were trained for.
+
+        Args:
+            scan: as it will be reconstructed, undersampled.
+            mask: kind of its mask; of one that is not in MASKS only whether it samples columns or points is compared.
+            acceleration: over acquired points; that of the middle slice when not given.
+            intensity: bright level of its images (`prepare.volume_scale`); not compared when not given.
+        """
+        trained = self.training
+        coils, y, x = scan.shape[1:]
+        pattern = scan.mask(scan.shape[0] // 2)
+        if acceleration is None:
+            acceleration = achieved_acceleration(pattern, scan.acquired).total
+        kinds = set(trained.masks)
+        if mask not in MASKS:
+            kinds = {_samples(kind) for kind in kinds}
+            rows = pattern[pattern.any(dim=1)]
+            mask = "of whole columns" if bool((rows == rows[:1]).all()) else "of points"
+        found = []
+
+        def warn(here: str, there: str) -> None:
+            found.append(
+                f"{scan.source} is not what the {self.network} weights were trained for: {here}, theirs {there}"
+            )
+
+        if kinds and mask not in kinds:
+            warn(f"its mask is {mask}", " or ".join(sorted(kinds)))
+        if rates := trained.accelerations:
+            low, high = min(rates), max(rates)
+            if not low / TOLERANCE <= acceleration <= high * TOLERANCE:
+                warn(f"its acceleration is {acceleration:.3g}", _span(low, high))
+        if trained.coils and not trained.coils[0] <= coils <= trained.coils[1]:
+            warn(f"it has {coils} coil(s)", _span(*trained.coils))
+        if trained.matrix:
+            (y0, x0), (y1, x1) = trained.matrix
+            if not (y0 <= y <= y1 and x0 <= x <= x1):
+                warn(f"its k-space is {y} x {x}", _span(f"{y0} x {x0}", f"{y1} x {x1}"))
+        if trained.intensity and intensity is not None:
+            low, high = trained.intensity
+            if not low / INTENSITY_TOLERANCE <= intensity <= high * INTENSITY_TOLERANCE:
+                warn(f"its bright level is {intensity:.3g}", _span(low, high))
+        return found
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain values, with the version of this schema."""
+        return {"schema": SCHEMA, **asdict(self)}
+
+    @classmethod
+    def from_json(cls, values: object) -> Card:
+        """The card of parsed JSON.
+
+        Raises:
+            ValueError: if it has another schema, lacks an entry, or has an unknown one or one of the wrong kind.
+        """
+        if not isinstance(values, Mapping) or "schema" not in values:
+            raise ValueError("it is no card of weights: it has no 'schema'")
+        if values["schema"] != SCHEMA:
+            raise ValueError(f"it has schema {values['schema']!r}, this version knows {SCHEMA}")
+        for name in ("network", "config"):
+            if name not in values:
+                raise ValueError(f"it lacks {name!r}")
+        return _described(cls, {key: value for key, value in values.items() if key != "schema"})
+
+
+def _samples(kind: str) -> str:
+    return "of points" if kind.endswith("2d") or kind == "poisson" else "of whole columns"
+
+
+def _span(low: object, high: object) -> str:
+    low, high = (f"{x:.3g}" if isinstance(x, float) else str(x) for x in (low, high))
+    return low if low == high else f"{low} to {high}"
+
+
+def _described(kind: type[Described], values: object, where: str = "") -> Described:
+    """A dataclass from parsed JSON, every entry checked against its type."""
+    hints = get_type_hints(kind)
+    if not isinstance(values, Mapping):
+        raise ValueError(f"{where.rstrip('.')} is {values!r}: it must hold {', '.join(hints)}")
+    given = {}
+    for name, value in values.items():
+        if name not in hints:
+            near = get_close_matches(name, hints, n=1)
+            hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(hints)}"
+            raise ValueError(f"it has an unknown entry {where + name!r}: {hint}")
+        wanted = hints[name]
+        if is_dataclass(wanted):
+            value = _described(wanted, value, f"{where}{name}.")  # type: ignore[arg-type]
+        elif get_origin(wanted) is not Mapping:
+            value = _as_tuples(value)
+        if not _fits(value, wanted):
+            shown = getattr(wanted, "__name__", wanted) if get_origin(wanted) is None else wanted
+            raise ValueError(f"{where}{name} is {values[name]!r}: it must be {shown}")
+        given[name] = value
+    return kind(**given)
+
+
+def _as_tuples(value: object) -> object:
+    return tuple(map(_as_tuples, value)) if isinstance(value, list) else value
+
+
+def _fits(value: object, wanted: Any) -> bool:
+    origin, inner = get_origin(wanted), get_args(wanted)
+    if origin is UnionType:
+        return any(_fits(value, kind) for kind in inner)
+    if origin is tuple:
+        if not isinstance(value, tuple):
+            return False
+        kinds = inner[:1] * len(value) if inner[-1] is ... else inner
+        return len(kinds) == len(value) and all(map(_fits, value, kinds))
+    if wanted in (int, float):
+        return isinstance(value, (int, wanted)) and not isinstance(value, bool)
+    return isinstance(value, origin or wanted)

@@ -1,0 +1,211 @@
+"""Reading a file of weights that somebody else wrote, in any layout, without running anything it holds."""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import re
+import zipfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from mrirecon.io.files import PathLike, existing_file
+
+State = dict[str, Tensor]
+
+# Wrappers whose names stand before every key: DataParallel, Lightning modules, torch.compile.
+PREFIXES = ("module.", "model.", "varnet.", "unet.", "network.", "_orig_mod.")
+# Buffers of fastMRI's Lightning modules that are no part of the network: the window of the SSIM loss, and the metrics.
+IGNORED = (
+    "loss.w",
+    *(f"{name}.quantity" for name in ("NMSE", "SSIM", "PSNR", "ValLoss")),
+    *(f"{name}.quantity" for name in ("TotExamples", "TotSliceExamples")),
+)
+
+
+class Checkpoint(NamedTuple):
+    """What a file of weights holds.
+
+    Attributes:
+        layout: how it is arranged, in words.
+        state: name -> tensor, without prefixes.
+        hyper_parameters: plain values that travel with it; empty when none do.
+        ignored: names left out because they belong to a loss or a metric.
+    """
+
+    layout: str
+    state: State
+    hyper_parameters: dict[str, Any]
+    ignored: tuple[str, ...]
+
+
+def read_checkpoint(path: PathLike) -> Checkpoint:
+    """The weights in a `torch.save` file (bare, Lightning, `{"model": ...}`, list) or a safetensors file.
+
+    Raises:
+        FileNotFoundError, IsADirectoryError, PermissionError: if it cannot be opened.
+        ValueError: if it is damaged, holds no weights, or holds anything but plain data.
+    """
+    path = existing_file(path)
+    if path.suffix.lower() == ".safetensors":
+        content: object = read_tensors(path)
+    else:
+        content = _unpickled(path)
+    layout, state, hyper_parameters = _arranged(path, content)
+    prefix, state, ignored = _stripped(state)
+    layout += f", prefix {prefix!r}" if prefix else ""
+    return Checkpoint(layout, state, hyper_parameters, ignored)
+
+
+def read_tensors(path: Path) -> State:
+    """The tensors of a safetensors file, mapped into memory.
+
+    Raises:
+        ValueError: if it is damaged or none.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        return load_file(path)
+    except SafetensorError as error:
+        raise ValueError(f"{path} is damaged or no safetensors file: {error}") from error
+
+
+def sha256_of(path: PathLike) -> str:
+    """Of a file's bytes, in hexadecimal."""
+    digest = hashlib.sha256()
+    with Path(path).open("rb") as stream:
+        while block := stream.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+class _Inert:
+    """Stands for a class that a checkpoint mentions: takes any arguments and state, does and keeps nothing."""
+
+    def __new__(cls, *args: object, **options: object) -> _Inert:
+        return super().__new__(cls)
+
+    def __init__(self, *args: object, **options: object) -> None: ...
+
+    def __setstate__(self, state: object) -> None: ...
+
+
+def _inert(full_name: str) -> type[_Inert]:
+    module, _, name = full_name.rpartition(".")
+    return type(name, (_Inert,), {"__module__": module, "__qualname__": name})
+
+
+# Lightning checkpoints name their callbacks by class and may hold paths and numpy numbers among the hyper-parameters.
+# None of it is needed, so stand-ins are made and the real classes are neither imported nor called.
+_CALLBACKS = (
+    "model_checkpoint.ModelCheckpoint",
+    "early_stopping.EarlyStopping",
+    "lr_monitor.LearningRateMonitor",
+    "gpu_stats_monitor.GPUStatsMonitor",
+    "progress.ProgressBar",
+)
+_NOT_NEEDED = (
+    *(f"pytorch_lightning.callbacks.{name}" for name in _CALLBACKS),
+    *(f"pathlib{home}.{kind}Path" for home in ("", "._local") for kind in ("Posix", "Windows")),
+    *(f"pathlib{home}.Pure{kind}Path" for home in ("", "._local") for kind in ("Posix", "Windows")),
+    "numpy.core.multiarray.scalar",
+    "numpy._core.multiarray.scalar",
+    "numpy.dtype",
+)
+_HARMLESS: list[Any] = [argparse.Namespace, *map(_inert, _NOT_NEEDED)]
+
+
+def _unpickled(path: Path) -> object:
+    try:
+        with torch.serialization.safe_globals(_HARMLESS):
+            # Only the zip layout can be mapped, so that 2 GB need not be in memory twice.
+            mapped = zipfile.is_zipfile(path)
+            return torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
+    except MemoryError:
+        raise
+    except Exception as error:  # a damaged pickle can raise anything
+        if code := re.search(r"GLOBAL ([\w.]+)|reduce for unrecognized function (.+)", str(error)):
+            name = code[1] or code[2]
+            raise ValueError(
+                f"{path} holds {name}, which is code and no plain data: refused, nothing of it was run"
+            ) from error
+        raise ValueError(
+            f"{path} is damaged or no file of weights: it must be written by torch.save or safetensors"
+        ) from error
+
+
+def _arranged(path: Path, content: object) -> tuple[str, State, dict[str, Any]]:
+    """Layout in words, state dict and hyper-parameters."""
+    if isinstance(content, Sequence) and content and _is_state(content[-1]):
+        return "list, of which the last entry", dict(content[-1]), {}
+    if _is_state(content):
+        return "bare state dict", dict(content), {}  # type: ignore[call-overload]
+    if isinstance(content, Mapping):
+        if _is_state(averaged := _averaged(content)):
+            return (
+                "checkpoint of `mrirecon train`, averaged weights",
+                averaged,
+                _hyper_parameters(content),
+            )
+        for key in ("state_dict", "model"):
+            if _is_state(content.get(key)):
+                lightning = key == "state_dict" and "pytorch-lightning_version" in content
+                layout = "Lightning checkpoint" if lightning else f"dict with {key!r}"
+                return layout, dict(content[key]), _hyper_parameters(content)
+        found = ", ".join(map(repr, list(content)[:6])) or "nothing"
+        raise ValueError(
+            f"{path} holds {found}: neither it nor its 'state_dict' or 'model' maps names to tensors"
+        )
+    raise ValueError(f"{path} holds a {type(content).__name__}, not names and tensors")
+
+
+def _is_state(value: object) -> bool:
+    return (
+        isinstance(value, Mapping)
+        and bool(value)
+        and all(isinstance(k, str) and isinstance(v, Tensor) for k, v in value.items())
+    )
+
+
+def _averaged(content: Mapping[Any, Any]) -> State:
+    """The exponential moving average that `mrirecon train` keeps beside the weights."""
+    state, before = content.get("state_dict"), "ema.module."
+    if not isinstance(state, Mapping):
+        return {}
+    named = {str(name): x for name, x in state.items()}
+    return {name.removeprefix(before): x for name, x in named.items() if name.startswith(before)}
+
+
+def _hyper_parameters(content: Mapping[Any, Any]) -> dict[str, Any]:
+    network = content.get("network")  # of `mrirecon train`
+    own = network.get("config") if isinstance(network, Mapping) else None
+    for values in (content.get("hyper_parameters"), content.get("hparams"), own):
+        values = vars(values) if isinstance(values, argparse.Namespace) else values
+        if isinstance(values, Mapping):
+            return {str(key): value for key, value in values.items() if _is_plain(value)}
+    return {}
+
+
+def _is_plain(value: object) -> bool:
+    if isinstance(value, (list, tuple)):
+        return all(map(_is_plain, value))
+    return value is None or isinstance(value, (bool, int, float, str))
+
+
+def _stripped(state: State) -> tuple[str, State, tuple[str, ...]]:
+    """The prefix all names share, the state without it, and the names that are ignored."""
+    stripped, ignored = "", []
+    while True:
+        ignored += [stripped + name for name in state if name in IGNORED]
+        state = {name: tensor for name, tensor in state.items() if name not in IGNORED}
+        prefix = next((p for p in PREFIXES if state and all(n.startswith(p) for n in state)), None)
+        if prefix is None:
+            return stripped, state, tuple(ignored)
+        state = {name.removeprefix(prefix): tensor for name, tensor in state.items()}
+        stripped += prefix

@@ -1,0 +1,81 @@
+"""Published weights into the networks of this project, to the last key."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mrirecon.io.files import PathLike
+from mrirecon.networks import Network
+from mrirecon.weights.build import build
+from mrirecon.weights.card import Card
+from mrirecon.weights.checkpoint import read_checkpoint, sha256_of
+from mrirecon.weights.recognise import PUBLISHED, configuration, recognise
+
+
+@dataclass(frozen=True, kw_only=True)
+class Report:
+    """What an imported file was found to be.
+
+    Attributes:
+        path: the file.
+        sha256: of its bytes.
+        layout: how it is arranged, in words.
+        network: key of `mrirecon.networks.NETWORKS`.
+        config: constructor arguments.
+        assumed: those of them that nothing in the file tells.
+        tensors: loaded, every one of them under its own name.
+        parameters: values that training changes.
+        ignored: names left out because they belong to a loss or a metric.
+    """
+
+    path: str
+    sha256: str
+    layout: str
+    network: str
+    config: Mapping[str, Any]
+    assumed: tuple[str, ...]
+    tensors: int
+    parameters: int
+    ignored: tuple[str, ...]
+
+    def card(self) -> Card:
+        """The card to save the weights with; what is known of a published file comes with its name."""
+        name = Path(self.path).name
+        known = PUBLISHED.get((self.network, name), {})
+        source = f"{name} (SHA-256 {self.sha256})"
+        return Card(
+            network=self.network, config=self.config, source=source, sha256=self.sha256, **known
+        )
+
+
+def import_weights(path: PathLike) -> tuple[Network, Report]:
+    """The network of a file that somebody else published, in evaluation mode, and what was found.
+
+    Nothing in the file is executed.
+
+    Raises:
+        FileNotFoundError, IsADirectoryError, PermissionError: if it cannot be opened.
+        ValueError: if it is damaged, holds code, or does not match a known network to the last key and shape.
+    """
+    checkpoint = read_checkpoint(path)
+    try:
+        recogniser = recognise(checkpoint.state)
+        config, assumed = configuration(recogniser, checkpoint.state, checkpoint.hyper_parameters)
+        state = {recogniser.inside + name: tensor for name, tensor in checkpoint.state.items()}
+        network = build(recogniser.network, config, state, recogniser.inside)
+    except ValueError as error:
+        raise ValueError(f"{path} ({checkpoint.layout}): {error}") from error
+    return network, Report(
+        path=str(path),
+        sha256=sha256_of(path),
+        layout=checkpoint.layout,
+        network=network.name,
+        config=network.config,
+        assumed=assumed,
+        tensors=len(state),
+        parameters=sum(p.numel() for p in network.parameters()),
+        ignored=checkpoint.ignored,
+    )

@@ -1,0 +1,213 @@
+"""Which network a published state dict belongs to, and its configuration, read off the names and shapes alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from math import isqrt
+from typing import Any
+
+from mrirecon.weights.card import TrainingRange
+from mrirecon.weights.checkpoint import State
+
+Config = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Recogniser:
+    """How one architecture is told from others and configured; a new one is an entry of RECOGNISERS.
+
+    Attributes:
+        network: key of `mrirecon.networks.NETWORKS`.
+        mark: how a name begins that all its state dicts have, and those of no other network.
+        configure: constructor arguments from names and shapes.
+        unseen: constructor arguments that leave no trace there but change the output, as published.
+        inside: what stands before the published names in our network.
+    """
+
+    network: str
+    mark: str
+    configure: Callable[[State], Config]
+    unseen: Mapping[str, Any] = field(default_factory=dict)
+    inside: str = ""
+
+
+def recognise(state: State) -> Recogniser:
+    """The network whose names a state dict has.
+
+    Raises:
+        ValueError: if it is none that is known.
+    """
+    for recogniser in RECOGNISERS:
+        if any(name.startswith(recogniser.mark) for name in state):
+            return recogniser
+    known = ", ".join(r.network for r in RECOGNISERS)
+    first = next(iter(state), None)
+    raise ValueError(
+        f"its {len(state)} tensors (the first is {first!r}) belong to no known network ({known})"
+    )
+
+
+def configuration(
+    recogniser: Recogniser, state: State, hyper_parameters: Mapping[str, Any]
+) -> tuple[Config, tuple[str, ...]]:
+    """Constructor arguments, and the names of those that nothing in the file tells.
+
+    Raises:
+        ValueError: if the shapes contradict each other's names or the hyper-parameters.
+    """
+    stated = {name: _listed(value) for name, value in hyper_parameters.items() if value is not None}
+    config = recogniser.configure(state)
+    for name, value in config.items():
+        said = stated.get(name, value)
+        said = [said, said] if isinstance(value, list) and isinstance(said, int) else said
+        if value is None and name not in stated:
+            raise ValueError(
+                f"its shapes do not tell {name}, and no hyper-parameters travel with it"
+            )
+        if value is not None and not _agree(value, said):
+            raise ValueError(f"its hyper-parameters say {name} = {said}, its shapes {value}")
+        config[name] = said
+    config |= {name: stated.get(name, value) for name, value in recogniser.unseen.items()}
+    return config, tuple(name for name in recogniser.unseen if name not in stated)
+
+
+def _listed(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple) else value
+
+
+def _agree(found: Any, said: Any) -> bool:
+    if isinstance(found, float) and isinstance(said, (int, float)):
+        return abs(found - said) < 0.02 * found  # a ratio of sizes that were rounded down
+    return found == said
+
+
+def _size(state: State, name: str, axis: int) -> int:
+    if name not in state:
+        raise ValueError(f"it has no {name!r}")
+    if state[name].ndim <= axis:
+        raise ValueError(f"{name!r} has only {state[name].ndim} axes")
+    return state[name].shape[axis]
+
+
+def _count(state: State, before: str) -> int:
+    """How many different names follow `before`, up to the next dot."""
+    return len({name[len(before) :].partition(".")[0] for name in state if name.startswith(before)})
+
+
+def _unet(state: State, prefix: str = "") -> tuple[int, int, int, int]:
+    """Channels in and out, channels at full resolution, pooling levels."""
+    first = f"{prefix}down_sample_layers.0.layers.0.weight"
+    pools = _count(state, f"{prefix}down_sample_layers.")
+    outputs = _size(state, f"{prefix}up_conv.{pools - 1}.1.weight", 0)
+    return _size(state, first, 1), outputs, _size(state, first, 0), pools
+
+
+def _unet_baseline(state: State) -> Config:
+    inputs, outputs, chans, pools = _unet(state)
+    if (inputs, outputs) != (1, 1):
+        raise ValueError(
+            f"its U-Net takes {inputs} channel(s) and gives {outputs}, the baseline takes and gives 1"
+        )
+    return {"chans": chans, "num_pool_layers": pools}
+
+
+def _unrolled(state: State) -> Config:
+    """What VarNet and HUMUS-Net share: cascades and the network for the coil maps."""
+    _, _, chans, pools = _unet(state, "sens_net.norm_unet.unet.")
+    cascades = _count(state, "cascades.")
+    return {"num_cascades": cascades, "sens_chans": chans, "sens_pools": pools}
+
+
+def _varnet(state: State) -> Config:
+    _, _, chans, pools = _unet(state, "cascades.0.model.unet.")
+    return {**_unrolled(state), "chans": chans, "pools": pools}
+
+
+def _humus(state: State) -> Config:
+    def size(name: str, axis: int = 0) -> int:
+        return _size(state, model + name, axis)
+
+    def has(name: str) -> bool:
+        return model + name in state
+
+    model = "cascades.0.model."
+    attention = "residual_group.blocks.0.attn.relative_position_bias_table"
+    embed, levels = size("patch_embed.norm.weight"), _count(state, f"{model}layers_down.")
+    down = [f"layers_down.{level}." for level in range(levels)]
+    downsample_first = has("conv_down_block.layers.0.weight")
+    # The projection of a patch has patch^2 times as many inputs as outputs.
+    patch = (
+        isqrt(size("patch_embed.proj.weight", 1) // embed) if has("patch_embed.proj.weight") else 1
+    )
+    window = isqrt(size(f"{down[0]}residual_group.blocks.0.attn.relative_position_index"))
+    blocks = [_count(state, f"{model}{level}residual_group.blocks.") for level in down]
+    return {
+        **_unrolled(state),
+        "num_adj_slices": size("conv_first.weight", 1) // 2,
+        "img_size": _image_size(state, window, patch * (1 + downsample_first)),
+        "patch_size": patch,
+        "window_size": window,
+        "embed_dim": embed,
+        "depths": blocks,
+        "num_heads": [size(level + attention, 1) for level in down],
+        "mlp_ratio": size(f"{down[0]}residual_group.blocks.0.mlp.fc1.weight") / embed,
+        "bottleneck_depth": _count(state, f"{model}layer_bottleneck.residual_group.blocks."),
+        "bottleneck_heads": size("layer_bottleneck." + attention, 1),
+        "resi_connection": "3conv" if has("layer_bottleneck.conv.0.weight") else "1conv",
+        "conv_downsample_first": downsample_first,
+    }
+
+
+def _image_size(state: State, window: int, pixels_per_token: int) -> list[int] | None:
+    """[y, x] from the attention mask of the first shifted block; None if there is no such block.
+
+    It has one entry per window, row by row, and differs from zero in the last row and column of windows only.
+    """
+    mask = state.get("cascades.0.model.layers_down.0.residual_group.blocks.1.attn_mask")
+    if mask is None:
+        return None
+    edge = mask.flatten(1).any(dim=1).nonzero()
+    columns = int(edge[0]) + 1 if len(edge) else 0
+    if not columns or len(mask) % columns:
+        return None
+    return [n * window * pixels_per_token for n in (len(mask) // columns, columns)]
+
+
+RECOGNISERS = (
+    Recogniser("unet", "down_sample_layers.", _unet_baseline, inside="unet."),
+    Recogniser("varnet", "cascades.0.model.unet.", _varnet),
+    Recogniser("humus", "cascades.0.model.conv_first.", _humus, {"no_residual_learning": False}),
+)
+
+_FASTMRI = "fastMRI (Zbontar et al. 2018, arXiv:1811.08839; Knoll et al. 2020)"
+_VARNET = "E2E-VarNet (Sriram et al. 2020, arXiv:2004.06688)"
+_R4_R8: dict[str, Any] = {"accelerations": (4.0, 8.0), "center_fractions": (0.08, 0.04)}
+
+# What is known of published files beyond their tensors, by network and file name (two files share one name).
+PUBLISHED: dict[tuple[str, str], dict[str, Any]] = {
+    ("varnet", "knee_leaderboard_state_dict.pt"): {
+        "data": "fastMRI multi-coil knee",
+        "attribution": f"{_VARNET}; {_FASTMRI}",
+        "training": TrainingRange(masks=("fastmri_random",), coils=(15, 15), **_R4_R8),
+    },
+    ("varnet", "brain_leaderboard_state_dict.pt"): {
+        "data": "fastMRI multi-coil brain",
+        "attribution": f"{_VARNET}; {_FASTMRI}",
+        "training": TrainingRange(masks=("fastmri_equispaced_fraction",), **_R4_R8),
+    },
+    ("unet", "knee_sc_leaderboard_state_dict.pt"): {
+        "data": "fastMRI single-coil knee",
+        "attribution": _FASTMRI,
+        "training": TrainingRange(coils=(1, 1)),
+    },
+    ("unet", "knee_mc_leaderboard_state_dict.pt"): {
+        "data": "fastMRI multi-coil knee",
+        "attribution": _FASTMRI,
+        "training": TrainingRange(coils=(15, 15)),
+    },
+    ("unet", "brain_leaderboard_state_dict.pt"): {
+        "data": "fastMRI multi-coil brain",
+        "attribution": _FASTMRI,
+    },
+}
