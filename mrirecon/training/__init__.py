@@ -1,0 +1,1 @@
+"""Training end-to-end networks with pytorch-lightning: data, losses, schedules, checkpoints, progress."""

@@ -1,0 +1,131 @@
+"""fastMRI folders as a Lightning data module."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from pytorch_lightning import LightningDataModule
+
+from mrirecon.training.batches import BucketSampler, SliceLoader
+from mrirecon.training.dataset import Batch as Batch
+from mrirecon.training.dataset import Request as Request
+from mrirecon.training.dataset import Sample as Sample
+from mrirecon.training.dataset import SliceDataset as SliceDataset
+from mrirecon.training.index import Entry, index_folder
+from mrirecon.training.sampling import MaskSpec as MaskSpec
+
+
+class FastMRIDataModule(LightningDataModule):
+    """Training, validation and test slices of a fastMRI download, or of files laid out like it.
+
+    Args:
+        root: folder that holds `multicoil_train`, `multicoil_val`, `multicoil_test`, or singlecoil likewise.
+        masks: kinds of undersampling; one is drawn for each slice and epoch, in validation one for each volume.
+        challenge: multicoil or singlecoil.
+        val_masks: kinds for validation and test, where other ones are wanted.
+        adjacent_slices: that the network sees: 1, 3, 5, ...
+        batch_size: slices per step and process, of one size and coil count.
+        workers: threads that read ahead; 0 reads when a batch is asked for.
+        volume_fraction: share of the training volumes to use, drawn by `seed`.
+        val_volume_fraction: share of the validation volumes to use.
+        seed: of order, masks and choice of volumes.
+        index: JSON file to keep the index of all folders in; by default one in each folder that is writable.
+        train_folder: name below `root`, where it is not CHALLENGE_train.
+        val_folder: likewise.
+        test_folder: likewise.
+    """
+
+    def __init__(
+        self,
+        root: str | os.PathLike[str],
+        masks: list[MaskSpec],
+        challenge: Literal["multicoil", "singlecoil"] = "multicoil",
+        val_masks: list[MaskSpec] | None = None,
+        adjacent_slices: int = 1,
+        batch_size: int = 1,
+        workers: int = 2,
+        volume_fraction: float = 1.0,
+        val_volume_fraction: float = 1.0,
+        seed: int = 0,
+        index: str | os.PathLike[str] | None = None,
+        train_folder: str | None = None,
+        val_folder: str | None = None,
+        test_folder: str | None = None,
+    ) -> None:
+        super().__init__()
+        for name, share in (
+            ("volume_fraction", volume_fraction),
+            ("val_volume_fraction", val_volume_fraction),
+        ):
+            if not 0 < share <= 1:
+                raise ValueError(f"{name} is {share}: give more than 0 and at most 1")
+        self.root = Path(root)
+        self.masks, self.val_masks = masks, masks if val_masks is None else val_masks
+        self.challenge = challenge
+        self.adjacent_slices, self.batch_size, self.workers = adjacent_slices, batch_size, workers
+        self.volume_fraction, self.val_volume_fraction = volume_fraction, val_volume_fraction
+        self.seed = seed
+        self.index = None if index is None else Path(index)
+        self.train_folder = self.root / (train_folder or f"{challenge}_train")
+        self.val_folder = self.root / (val_folder or f"{challenge}_val")
+        self.test_folder = self.root / (test_folder or f"{challenge}_test")
+
+    def prepare_data(self) -> None:
+        """Bring the index up to date, in one process of each node."""
+        for folder in (self.train_folder, self.val_folder):
+            if folder.exists():
+                self._entries(folder)
+
+    def train_dataloader(self) -> SliceLoader:
+        """Shuffled slices with random masks.
+
+        Raises:
+            ValueError, OSError: if the folder is missing or empty, or a file cannot be used.
+        """
+        entries = _choose(self._entries(self.train_folder), self.volume_fraction, self.seed)
+        return self._loader(entries, self.masks, self.seed)
+
+    def val_dataloader(self) -> SliceLoader:
+        """Whole volumes, slice by slice, with masks fixed by file name. Errors as `train_dataloader`."""
+        entries = _choose(self._entries(self.val_folder), self.val_volume_fraction, self.seed)
+        return self._loader(entries, self.val_masks, None)
+
+    def test_dataloader(self) -> SliceLoader:
+        """As `val_dataloader`, of the test folder; files with a mask of their own keep it."""
+        return self._loader(self._entries(self.test_folder), self.val_masks, None)
+
+    def predict_dataloader(self) -> SliceLoader:
+        """The test folder."""
+        return self.test_dataloader()
+
+    def _loader(
+        self, entries: list[Entry], masks: Sequence[MaskSpec], seed: int | None
+    ) -> SliceLoader:
+        rank, processes, pin = 0, 1, False
+        if self.trainer is not None:
+            rank, processes = self.trainer.global_rank, self.trainer.world_size
+            pin = self.trainer.strategy.root_device.type != "cpu"
+        dataset = SliceDataset(entries, masks, self.adjacent_slices, seed)
+        batches = BucketSampler(entries, self.batch_size, seed, rank, processes)
+        return SliceLoader(dataset, batches, self.workers, pin)
+
+    def _entries(self, folder: Path) -> list[Entry]:
+        entries = index_folder(folder, self.index)
+        for entry in entries:
+            coils = entry.shape[1]
+            if self.challenge == "singlecoil" and coils > 1:
+                raise ValueError(
+                    f"challenge is singlecoil, {entry.path} has {coils} coils: set it to multicoil"
+                )
+        return entries
+
+
+def _choose(entries: list[Entry], fraction: float, seed: int) -> list[Entry]:
+    """A random share of the volumes, at least one, in the order they had."""
+    count = max(1, round(fraction * len(entries)))
+    chosen = np.random.default_rng(seed).permutation(len(entries))[:count]
+    return [entries[i] for i in sorted(chosen)]

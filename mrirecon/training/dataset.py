@@ -1,0 +1,185 @@
+"""Slices of fastMRI-layout files as a network sees them: undersampled k-space, mask, calibration region, target."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Bool, Complex, Float, Int64
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from mrirecon.io.fastmri import SliceReader, read_fastmri
+from mrirecon.networks.base import calibration_of
+from mrirecon.scan import Scan
+from mrirecon.tensors import ifft2c, rss
+from mrirecon.training.index import Entry
+from mrirecon.training.sampling import MaskSpec, fixed_mask, random_mask
+
+
+class Sample(NamedTuple):
+    """One slice with its neighbours.
+
+    Attributes:
+        kspace: zero where not sampled; volumes end with copies of their first and last slice.
+        mask: sampled points; columns that the protocol does not cover are False.
+        calibration: the fully sampled centre that the mask was made with.
+        target: magnitude image of the window; None where the file has none and is undersampled.
+        maximum: of the target volume, in units of the k-space; NaN where there is none.
+        volume: file name.
+        index: of the slice in the volume.
+        slices: in the volume.
+        crop: rows and columns of the window.
+    """
+
+    kspace: Complex[Tensor, "adjacent coil y x"]
+    mask: Bool[Tensor, "y x"]
+    calibration: Bool[Tensor, "y x"]
+    target: Float[Tensor, "h w"] | None
+    maximum: float
+    volume: str
+    index: int  # type: ignore[assignment]  # hides tuple.index, which nobody needs
+    slices: int
+    crop: tuple[slice, slice]
+
+
+class Batch(NamedTuple):
+    """Slices of one size and coil count; fields as in `Sample`, `crop` common to all."""
+
+    kspace: Complex[Tensor, "batch adjacent coil y x"]
+    mask: Bool[Tensor, "batch y x"]
+    calibration: Bool[Tensor, "batch y x"]
+    target: Float[Tensor, "batch h w"] | None
+    maximum: Float[Tensor, " batch"]
+    volume: tuple[str, ...]
+    index: Int64[Tensor, " batch"]  # type: ignore[assignment]
+    slices: Int64[Tensor, " batch"]
+    crop: tuple[slice, slice]
+
+
+class Request(NamedTuple):
+    """Which slice of which entry, in which epoch (that decides the random mask)."""
+
+    epoch: int
+    entry: int
+    index: int  # type: ignore[assignment]
+
+
+class SliceDataset(Dataset[Sample]):
+    """Reads single slices when they are asked for; holds no data.
+
+    Args:
+        entries: the files.
+        masks: kinds to draw from; files undersampled by themselves keep their own mask.
+        adjacent_slices: odd; neighbours beyond the ends of a volume are its end slices again (HUMUS-Net).
+        seed: of the masks of training, drawn anew in each epoch; None fixes them by file name as fastMRI does.
+    """
+
+    def __init__(
+        self,
+        entries: Sequence[Entry],
+        masks: Sequence[MaskSpec],
+        adjacent_slices: int = 1,
+        seed: int | None = None,
+    ) -> None:
+        if adjacent_slices < 1 or adjacent_slices % 2 == 0:
+            raise ValueError(f"adjacent_slices is {adjacent_slices}: give an odd number, as 1 or 3")
+        self.entries = tuple(entries)
+        self.masks = tuple(masks)
+        self.adjacent_slices = adjacent_slices
+        self.seed = seed
+        self._reader = SliceReader()
+
+    def __getitem__(self, request: Request) -> Sample:
+        return self._sample(request, self._room([request])[0])
+
+    def __getitems__(self, requests: list[Request]) -> Batch:
+        """A batch, its k-space read straight to where it will lie."""
+        kspace = self._room(requests)
+        samples = [self._sample(*pair) for pair in zip(requests, kspace, strict=True)]
+        targets = [sample.target for sample in samples if sample.target is not None]
+        return Batch(
+            kspace=kspace,
+            mask=torch.stack([sample.mask for sample in samples]),
+            calibration=torch.stack([sample.calibration for sample in samples]),
+            target=torch.stack(targets) if targets else None,
+            maximum=torch.tensor([sample.maximum for sample in samples]),
+            volume=tuple(sample.volume for sample in samples),
+            index=torch.tensor([sample.index for sample in samples]),
+            slices=torch.tensor([sample.slices for sample in samples]),
+            crop=samples[0].crop,
+        )
+
+    def _room(self, requests: list[Request]) -> Tensor:
+        """Memory for the k-space of a batch."""
+        shape = self.entries[requests[0].entry].shape[1:]
+        return torch.empty(len(requests), self.adjacent_slices, *shape, dtype=torch.complex64)
+
+    def _sample(self, request: Request, kspace: Tensor) -> Sample:
+        entry = self.entries[request.entry]
+        path, index = Path(entry.path), request.index
+        first = index - self.adjacent_slices // 2
+        for offset, out in enumerate(kspace):
+            near = min(max(first + offset, 0), entry.shape[0] - 1)
+            self._reader.kspace(path, near, out)
+        target = self._target(entry, index, kspace[self.adjacent_slices // 2])
+        mask, calibration = self._mask(request)
+        kspace *= mask
+        # The sum shows NaN and infinity at a fraction of the cost of looking at each sample.
+        if not bool(torch.isfinite(kspace.sum())) and not bool(torch.isfinite(kspace).all()):
+            raise ValueError(
+                f"{path}: k-space at slice {index} holds NaN or infinite samples: "
+                "repair or remove the file"
+            )
+        return Sample(
+            kspace=kspace,
+            mask=mask,
+            calibration=calibration,
+            target=target,
+            maximum=float("nan") if entry.maximum is None else entry.maximum,
+            volume=entry.name,
+            index=index,
+            slices=entry.shape[0],
+            crop=entry.window,
+        )
+
+    def _target(self, entry: Entry, index: int, kspace: Tensor) -> Tensor | None:
+        rows, columns = entry.window
+        if entry.has_target:
+            size = rows.stop - rows.start, columns.stop - columns.start
+            return self._reader.target(Path(entry.path), index, size)
+        return None if entry.sampled else rss(ifft2c(kspace))[rows, columns].contiguous()
+
+    def _mask(self, request: Request) -> tuple[Tensor, Tensor]:
+        entry = self.entries[request.entry]
+        if entry.sampled:
+            mask = _scan(entry.path).mask(request.index)
+            return mask, calibration_of(mask[None])[0]
+        shape = entry.shape[2:]
+        if not self.masks:
+            raise ValueError(
+                f"{entry.path} is fully sampled: say with `masks` how to undersample it"
+            )
+        if self.seed is None:
+            mask, calibration = fixed_mask(self.masks, shape, entry.name)
+        else:
+            key = self.seed, request.epoch, request.index
+            mask, calibration = random_mask(self.masks, shape, key, entry.name)
+        return mask & _acquired(entry), calibration
+
+
+def _acquired(entry: Entry) -> Tensor:
+    if entry.acquired is None:
+        return _scan(entry.path).acquired
+    acquired = torch.zeros(entry.shape[2:], dtype=torch.bool)
+    top, bottom, left, right = entry.acquired
+    acquired[top:bottom, left:right] = True
+    return acquired
+
+
+@lru_cache(maxsize=16)
+def _scan(path: str) -> Scan:
+    return read_fastmri(Path(path))
