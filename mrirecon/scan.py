@@ -90,6 +90,7 @@ class Scan:
         noise_covariance: E[n n^H] per complex sample, from a noise scan.
         reference: slice -> magnitude target (readout, phase) of `matrix` size, only ever used for metrics.
         header: ISMRMRD XML, when the file has one.
+        mask_kind: name of the retrospective mask in `masks.MASKS`, where one was applied.
         attributes: whatever else the file says (fastMRI `acquisition`, `max`, `norm`, `patient_id`, ...).
         notes: what the reader had to assume or ignore; `info` prints them.
     """
@@ -111,6 +112,7 @@ class Scan:
     noise_covariance: Complex[Tensor, "coil coil"] | None = None
     reference: Callable[[int], Float[Tensor, "readout phase"]] | None = None
     header: str | None = None
+    mask_kind: str | None = None
     attributes: Mapping[str, Any] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
@@ -171,7 +173,9 @@ class Scan:
             geometry=self.geometry.select(slice(start, stop)),
         )
 
-    def undersample(self, mask: Bool[Tensor, "readout phase"], note: str = "") -> Scan:
+    def undersample(
+        self, mask: Bool[Tensor, "readout phase"], note: str = "", kind: str | None = None
+    ) -> Scan:
         """The scan as if only the points of `mask` had been measured (intersection with what was).
 
         Raises:
@@ -191,14 +195,19 @@ class Scan:
 
         known = None if self.sampling is None else sampling
         notes = (*self.notes, note) if note else self.notes
-        return replace(self, read=read, sampling=known, calibration=None, notes=notes)
+        return replace(
+            self, read=read, sampling=known, calibration=None, notes=notes, mask_kind=kind
+        )
 
     def to_output(self, image: Complex[Tensor, "*batch readout phase"]) -> Tensor:
-        """Crop an image on the k-space grid to the reconstruction FOV and matrix.
+        """Crop an image on the k-space grid to the reconstruction FOV and matrix."""
+        return self.to_matrix(image[..., self.crop[0], self.crop[1]])
+
+    def to_matrix(self, image: Complex[Tensor, "*batch readout phase"]) -> Tensor:
+        """Bring an image of the reconstruction FOV to the matrix.
 
         A matrix larger than the window is reached by zero-filling k-space, which keeps intensities.
         """
-        image = image[..., self.crop[0], self.crop[1]]
         size = (image.shape[-2], image.shape[-1])
         if size == self.matrix:
             return image

@@ -7,7 +7,7 @@ from typing import Any
 
 from mrirecon.cli.nearest import suggest
 from mrirecon.cli.parser import Parser, Settings, UsageError
-from mrirecon.methods import METHODS, SliceMethod
+from mrirecon.methods import METHODS, EndToEnd, SliceMethod
 
 DEFAULT = "l1_wavelet"
 SHARED = {field.name for field in fields(SliceMethod)}  # options of the commands, not of a method
@@ -48,6 +48,20 @@ def build_method(method: dict[str, Any], **shared: Any) -> SliceMethod:
     """The method with its options, and with those of the loop over slices."""
     options = {key: value for key, value in method.items() if key != "name"}
     return METHODS[method["name"]](**options, **shared)
+
+
+def with_weights(method: dict[str, Any], weights: str | None) -> dict[str, Any]:
+    """The method with its weights chosen by `--weights`.
+
+    Raises:
+        UsageError: if the method has none.
+    """
+    if weights is None:
+        return method
+    if "weights" not in method:
+        learned = ", ".join(name for name in METHODS if issubclass(METHODS[name], EndToEnd))
+        raise UsageError(f"--weights {weights}: {method['name']} learns nothing; {learned} do")
+    return {**method, "weights": weights}
 
 
 def _take_name(args: list[str]) -> tuple[list[str], str | None]:

@@ -149,7 +149,7 @@ class Parser(ArgumentParser):
         known = [a.dest for a in self._actions if a.dest not in ("help", argparse.SUPPRESS)]
         # `--method.iteration` is nearest to another option of the method, not to `--partial_fourier`
         inner = [other for other in known if other.startswith(name.rpartition(".")[0] + ".")]
-        near = get_close_matches(name, inner if "." in name else known, n=1)
+        near = get_close_matches(name, inner if inner and "." in name else known, n=1)
         if near:
             return f"did you mean --{near[0]}?"
         if inner and "." in name:

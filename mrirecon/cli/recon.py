@@ -17,7 +17,7 @@ from mrirecon.cli.choices import (
     maps_of_slices,
     parse_slices,
 )
-from mrirecon.cli.method import add_method, build_method
+from mrirecon.cli.method import add_method, build_method, with_weights
 from mrirecon.cli.outputs import already_done, choose_outputs, completed, summary
 from mrirecon.cli.parser import Parser, Settings
 from mrirecon.cli.progress import slices_progress
@@ -37,6 +37,7 @@ def recon(
     accel: float | None = None,
     center_fraction: float | None = None,
     mask_seed: int = 0,
+    weights: str | None = None,
     maps: str = "espirit",
     calibration: Calibrated = Calibrated(),  # noqa: B008
     partial_fourier: Literal["zero", "homodyne", "pocs"] = "zero",
@@ -61,6 +62,7 @@ def recon(
         accel: acceleration of the mask.
         center_fraction: calibration share of the mask; 0.08 up to acceleration 5, else 0.04.
         mask_seed: seed of the mask.
+        weights: of a learned method, a shipped name or a .safetensors file (the same as --method.weights).
         maps: espirit, lowres, or a file of coil maps.
         calibration: how maps are estimated.
         partial_fourier: what to do about the side that partial Fourier left out.
@@ -75,6 +77,7 @@ def recon(
     """
     part, where = parse_slices(slices), choose_device(device)
     source_of_maps = choose_maps(maps, calibration)
+    method = with_weights(method, weights)
     build_method(method)  # wrong options are found before any work
     choice = None if mask is None else MaskChoice(mask, accel, center_fraction, mask_seed)
     if choice is None and (accel is not None or center_fraction is not None):
@@ -101,7 +104,7 @@ def recon(
         made = None
         if choice is not None:
             pattern, made = choice.make(data.shape[2:])
-            data = data.undersample(pattern, _intersection_note(data, choice.kind))
+            data = data.undersample(pattern, _intersection_note(data, choice.kind), choice.kind)
         if compress_coils is not None:
             data = prepare.compress_coils(data, compress_coils, compression)
         with slices_progress(f"{method['name']} {Path(source).name}") as progress:

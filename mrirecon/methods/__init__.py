@@ -13,8 +13,9 @@ from mrirecon.methods.classical import (
     ZeroFilled,
 )
 from mrirecon.methods.grappa import Grappa
+from mrirecon.methods.unrolled import HUMUS, UNet, VarNet
+from mrirecon.methods.unrolled import EndToEnd as EndToEnd
 
-METHODS: dict[str, type[SliceMethod]] = {
-    method.name: method
-    for method in (ZeroFilled, Adjoint, MinNorm, CGSense, L1Wavelet, TotalVariation, Grappa)
-}
+CLASSICAL = (ZeroFilled, Adjoint, MinNorm, CGSense, L1Wavelet, TotalVariation, Grappa)
+LEARNED = (UNet, VarNet, HUMUS)
+METHODS: dict[str, type[SliceMethod]] = {method.name: method for method in CLASSICAL + LEARNED}

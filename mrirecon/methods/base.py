@@ -7,7 +7,7 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any, ClassVar, Literal, Protocol
 
 import torch
@@ -41,12 +41,14 @@ class Problem:
         mask: sampled points.
         maps: (set, coil, y, x); None for methods that use none.
         scale: bright level of the volume's images (`prepare.volume_scale`), which relative weights refer to.
+        neighbour: measured k-space of the slice so many slices away; beyond the ends that of the last one.
     """
 
     kspace: Complex[Tensor, "coil y x"]
     mask: Bool[Tensor, "y x"]
     maps: Complex[Tensor, "set coil y x"] | None
     scale: float
+    neighbour: Callable[[int], Complex[Tensor, "coil y x"]]
 
     @cached_property
     def operator(self) -> Sense:
@@ -111,7 +113,7 @@ class SliceMethod(ABC):
         slices, volumes = scan.shape[0], scan.volumes
         scales = [volume_scale(scan, v) if self.uses_scale else 1.0 for v in range(volumes)]
         output = torch.zeros(volumes, slices, *scan.matrix, dtype=torch.complex64)
-        report = _Report(scan)
+        report = Report(scan)
         for index in range(slices):
             maps = None
             for volume in range(volumes):
@@ -129,10 +131,11 @@ class SliceMethod(ABC):
                         f"slice {index} has no coil maps, no signal found: left zero"
                     )
                 else:
+                    near = partial(_neighbour, scan, index, volume, self.device)
                     image = self._image(
-                        Problem(kspace, mask, maps, scales[volume]), whitening, scan, report
+                        Problem(kspace, mask, maps, scales[volume], near), whitening, scan, report
                     )
-                    output[volume, index] = scan.to_output(image).cpu()
+                    output[volume, index] = image.cpu()
                     report.add_slice(mask, time.perf_counter() - started)
                 del kspace  # before the next slice is read, whose memory it can then be
                 if self.progress is not None:
@@ -148,9 +151,14 @@ class SliceMethod(ABC):
         return Volume(image=output, geometry=scan.geometry, info=info)
 
     def _image(
-        self, problem: Problem, whitening: Tensor | None, scan: Scan, report: _Report
+        self, problem: Problem, whitening: Tensor | None, scan: Scan, report: Report
+    ) -> Complex[Tensor, "readout phase"]:
+        """One slice solved, cropped to the output, in the units of the coils before prewhitening."""
+        return scan.to_output(self._solved(problem, whitening, scan, report))
+
+    def _solved(
+        self, problem: Problem, whitening: Tensor | None, scan: Scan, report: Report
     ) -> Complex[Tensor, "y x"]:
-        """One slice solved, on the k-space grid, in the units of the coils before prewhitening."""
         solution = self.solve(problem)
         maps = problem.maps
         acquired = scan.acquired.to(solution.device)
@@ -161,7 +169,7 @@ class SliceMethod(ABC):
                 return fftshift(rss_of_each(map(ifft2, solution))).to(solution.dtype)
             return rss(fill_in(ifft2c(solution), acquired)).to(solution.dtype)
         image = solution * problem.operator.support()
-        report.add_residual(problem, image)
+        report.add_residual(problem.operator(image), problem)
         if whitening is not None:
             coils = torch.linalg.solve(whitening, maps.movedim(-3, -1).unsqueeze(-1))
             gain = torch.linalg.vector_norm(coils, dim=(-2, -1))
@@ -175,7 +183,7 @@ class SliceMethod(ABC):
         return {f.name: getattr(self, f.name) for f in fields(self) if f.name not in common}
 
 
-class _Report:
+class Report:
     """Collects, slice by slice, what stands beside the picture."""
 
     def __init__(self, scan: Scan) -> None:
@@ -193,8 +201,8 @@ class _Report:
             self.acceleration = achieved_acceleration(mask.cpu(), self.scan.acquired)
         self.accelerations.append(self.acceleration)
 
-    def add_residual(self, problem: Problem, image: Tensor) -> None:
-        misfit = problem.operator(image) - problem.kspace
+    def add_residual(self, predicted: Complex[Tensor, "coil y x"], problem: Problem) -> None:
+        misfit = predicted - problem.kspace
         norm = torch.linalg.vector_norm(problem.kspace)
         self.residuals.append(float(torch.linalg.vector_norm(misfit) / norm))
 
@@ -220,6 +228,11 @@ class _Report:
             # ||A x - y|| / ||y||: what of the measured data the image does not explain.
             summary["data_residual"] = sum(self.residuals) / len(self.residuals)
         return summary
+
+
+def _neighbour(scan: Scan, index: int, volume: int, device: str, offset: int) -> Tensor:
+    """The edge rule of HUMUS-Net: the first and last slice stand for what lies beyond them."""
+    return scan.kspace(min(max(index + offset, 0), scan.shape[0] - 1), volume).to(device)
 
 
 def _combine_sets(image: Complex[Tensor, "set y x"]) -> Complex[Tensor, "y x"]:

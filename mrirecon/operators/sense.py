@@ -64,7 +64,9 @@ class Sense(LinearOperator):
     def gram(self, x: Tensor) -> Tensor:
         coil_images = self._expand(ifftshift(x))
         if self._gram_axes:
-            coil_images = ifft2(fft2(coil_images, self._gram_axes).mul_(self._mask), self._gram_axes)
+            coil_images = ifft2(
+                fft2(coil_images, self._gram_axes).mul_(self._mask), self._gram_axes
+            )
         else:
             coil_images = coil_images * self._mask
         return fftshift(self._combine(coil_images))
@@ -97,7 +99,9 @@ class Sense(LinearOperator):
         # One accumulation per coil: no multi-coil temporary, and faster than a product and a sum.
         if self.sets:
             coil_images = coil_images.unsqueeze(-4)
-        image = self._conjugate[..., 0, :, :] * coil_images[..., 0, :, :]
-        for coil in range(1, self._maps.shape[-3]):
-            image.addcmul_(self._conjugate[..., coil, :, :], coil_images[..., coil, :, :])
+        coils = zip(self._conjugate.unbind(-3), coil_images.unbind(-3), strict=True)
+        first, image_of_first = next(coils)
+        image = first * image_of_first
+        for conjugate, coil_image in coils:
+            image.addcmul_(conjugate, coil_image)
         return image

@@ -110,7 +110,7 @@ def small():
     simulation = phantom(shape=(12, 10), coils=4, snr=30.0)
     mask = torch.rand(12, 10, generator=torch.Generator().manual_seed(0)) < 0.6
     y = simulation.scan.kspace(0) * mask
-    return Problem(y, mask, simulation.maps(0)[None], 1.0)
+    return Problem(y, mask, simulation.maps(0)[None], 1.0, lambda offset: y)
 
 
 def test_cg_sense_solves_its_normal_equations(small):
@@ -163,7 +163,8 @@ def test_cycle_spinning_makes_the_result_follow_shifts_of_the_object():
     kspace = fft2c(truth) * mask
 
     def solve(kspace, spin):
-        problem = Problem(kspace[None], mask, torch.ones(1, 1, 64, 64).to(torch.complex64), 1.0)
+        ones = torch.ones(1, 1, 64, 64).to(torch.complex64)
+        problem = Problem(kspace[None], mask, ones, 1.0, lambda offset: kspace[None])
         return METHODS["l1_wavelet"](
             regularization=0.02, relative=False, cycle_spinning=spin
         ).solve(problem)

@@ -6,6 +6,7 @@ import pytest
 import torch
 from cases import array_scan, columns, error, phantom
 
+from mrirecon import methods
 from mrirecon.methods import METHODS, Calibrated, GivenMaps
 from mrirecon.methods.base import SliceMethod
 from mrirecon.operators import espirit, sense
@@ -20,7 +21,8 @@ QUICK = {
     "l1_wavelet": {"iterations": 10},
     "tv": {"iterations": 10},
 }
-WITH_MAPS = [name for name in METHODS if METHODS[name].uses_maps]
+CLASSICAL = [method.name for method in methods.CLASSICAL]
+WITH_MAPS = [name for name in CLASSICAL if METHODS[name].uses_maps]
 
 
 def method(name, **options):
@@ -41,7 +43,7 @@ def scaled(scan, factor):
     )
 
 
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("name", CLASSICAL)
 @pytest.mark.parametrize("factor", [1e-6, 1e6])
 def test_results_scale_with_kspace(name, factor):
     for noise in ({"snr": 60.0}, {"snr": None}):
@@ -50,7 +52,7 @@ def test_results_scale_with_kspace(name, factor):
         assert error(method(name)(scaled(scan, factor)).image / factor, once) < 1e-4
 
 
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("name", CLASSICAL)
 def test_a_reference_changes_nothing(name):
     scan = undersampled()
     assert scan.reference is not None
@@ -61,7 +63,7 @@ def test_a_reference_changes_nothing(name):
     assert torch.equal(method(name)(other).image, image)
 
 
-@pytest.mark.parametrize("name", [n for n in METHODS if not METHODS[n].uses_scale])
+@pytest.mark.parametrize("name", [n for n in CLASSICAL if not METHODS[n].uses_scale])
 def test_a_slice_alone_is_the_slice_among_others(name):
     scan = undersampled(3)
     together = method(name)(scan).image
@@ -89,7 +91,7 @@ def test_relative_weights_are_in_units_of_the_reported_scale(name):
     assert relative.info["parameters"]["regularization"] == 0.01
 
 
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("name", CLASSICAL)
 def test_volumes_are_reconstructed_one_by_one(name):
     single = [undersampled(2, seed=seed) for seed in (0, 1)]
     kspace = torch.stack([torch.stack([s.kspace(i) for i in range(2)]) for s in single])
@@ -116,7 +118,7 @@ def test_interleaved_volumes_are_calibrated_from_their_average(name):
     assert all(error(image[volume, 0].abs(), truth) < limit for volume in (0, 1))
 
 
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("name", CLASSICAL)
 @pytest.mark.parametrize("shape", [(33, 35), (17, 48)])
 def test_odd_sizes(name, shape):
     simulation = phantom(shape=shape)
@@ -128,7 +130,7 @@ def test_odd_sizes(name, shape):
     assert bool(torch.isfinite(image).all())
 
 
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("name", CLASSICAL)
 def test_one_coil(name):
     simulation = phantom(coils=1)
     scan = simulation.scan
@@ -203,7 +205,7 @@ def test_without_calibration_region_there_are_no_maps(name):
         method(name)(scan.undersample(mask))
 
 
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("name", CLASSICAL)
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 def test_samples_that_are_no_numbers_are_refused(name, value):
     kspace = torch.ones(2, 3, 24, 24, dtype=torch.complex64)
@@ -212,7 +214,7 @@ def test_samples_that_are_no_numbers_are_refused(name, value):
         method(name)(array_scan(kspace))
 
 
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("name", CLASSICAL)
 def test_an_empty_slice_stays_zero_and_is_noted(name):
     full = phantom(2).scan
     kspace = torch.stack([full.kspace(0), torch.zeros(6, 48, 40), full.kspace(1)])
@@ -223,7 +225,7 @@ def test_an_empty_slice_stays_zero_and_is_noted(name):
     assert any("slice 1 has no samples: left zero" in note for note in volume.info["notes"])
 
 
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("name", CLASSICAL)
 def test_a_scan_without_signal_is_refused(name):
     with pytest.raises(
         ValueError, match=r"no slice could be reconstructed|holds no signal|not sampled"
@@ -310,7 +312,7 @@ def test_separate_calibration_lines_give_the_maps():
     torch.testing.assert_close(source(under, 0, "cpu"), source(full, 0, "cpu"))
 
 
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("name", CLASSICAL)
 def test_the_report_beside_the_volume(name):
     calls = []
     scan = undersampled(2)
@@ -328,7 +330,7 @@ def test_the_report_beside_the_volume(name):
 def test_readout_oversampling_is_cropped_from_the_output():
     scan = phantom(readout_oversampling=2.0).scan
     assert scan.shape[2:] == (96, 40)
-    for name in METHODS:
+    for name in CLASSICAL:
         assert method(name)(scan).image.shape == (1, 1, 48, 40)
 
 
@@ -336,7 +338,7 @@ def test_readout_oversampling_is_cropped_from_the_output():
 def test_partial_fourier_follows_any_method(how):
     simulation = phantom(shape=(64, 60), partial_fourier=0.65, phase_rad=1.0, snr=None)
     truth = simulation.truth(0).abs()
-    for name in METHODS:
+    for name in CLASSICAL:
         zero = method(name)(simulation.scan)
         filled = method(name, partial_fourier=how)(simulation.scan)
         assert zero.info["partial_fourier"] == "zero"

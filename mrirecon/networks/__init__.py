@@ -1,0 +1,83 @@
+"""End-to-end networks, one file per architecture, and their named configurations.
+
+A network's module is loaded when it is looked up.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from importlib import import_module
+from typing import Any, ClassVar
+
+from mrirecon.networks.base import Network as Network
+from mrirecon.networks.base import UnrolledNetwork as UnrolledNetwork
+from mrirecon.networks.base import calibration_of as calibration_of
+
+
+class _Networks(Mapping[str, type[Network]]):
+    homes: ClassVar[dict[str, str]] = {
+        "unet": "unet.UNetBaseline",
+        "varnet": "varnet.VarNet",
+        "humus": "humus.HUMUSNet",
+    }
+
+    def __getitem__(self, name: str) -> type[Network]:
+        module, _, attribute = self.homes[name].partition(".")
+        return getattr(import_module(f"mrirecon.networks.{module}"), attribute)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.homes)
+
+    def __len__(self) -> int:
+        return len(self.homes)
+
+
+NETWORKS: Mapping[str, type[Network]] = _Networks()
+
+# Constructor arguments; "published" is what the leaderboard weights of each network were trained with.
+PRESETS: dict[str, dict[str, dict[str, Any]]] = {
+    "unet": {
+        "tiny": {"chans": 12, "num_pool_layers": 4},
+        "small": {"chans": 32, "num_pool_layers": 4},
+        "published": {"chans": 256, "num_pool_layers": 4},
+    },
+    "varnet": {
+        "tiny": {"num_cascades": 4, "chans": 6, "pools": 4, "sens_chans": 4, "sens_pools": 3},
+        "small": {"num_cascades": 5, "chans": 8, "pools": 4, "sens_chans": 4, "sens_pools": 3},
+        "published": {
+            "num_cascades": 12,
+            "chans": 18,
+            "pools": 4,
+            "sens_chans": 8,
+            "sens_pools": 4,
+        },
+    },
+    "humus": {
+        "tiny": {
+            "num_cascades": 4,
+            "sens_chans": 4,
+            "sens_pools": 3,
+            # Any size works; a small one keeps the attention masks in the file small.
+            "img_size": [40, 40],
+            "window_size": 5,
+            "embed_dim": 16,
+            "depths": [2, 2],
+            "num_heads": [1, 2],
+            "bottleneck_heads": 4,
+            "drop_path_rate": 0.0,
+        },
+        "small": {
+            "num_cascades": 2,
+            "sens_chans": 4,
+            "img_size": [256, 256],
+            "embed_dim": 24,
+        },
+        "published": {
+            "num_cascades": 8,
+            "sens_chans": 16,
+            "num_adj_slices": 3,
+            "img_size": [384, 384],
+            "embed_dim": 66,
+        },
+    },
+}

@@ -1,0 +1,290 @@
+"""Swin transformer layers (Liu et al. 2021) as HUMUS-Net uses them, for maps of any size that the windows divide.
+
+Features are (batch, y, x, channel) throughout, which the convolutions see as channels-last images without a copy.
+Names and shapes of parameters and buffers are those of the published files.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+from torch.nn import functional
+
+MASKED = -100.0  # what the published networks add to the logits of a pair that must not attend
+
+
+class WindowAttention(nn.Module):
+    """Multi-head attention among the tokens of each window, with a learned bias per relative position."""
+
+    relative_position_index: Tensor
+
+    def __init__(self, channels: int, window: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        table = torch.empty((2 * window - 1) ** 2, heads)
+        self.relative_position_bias_table = nn.Parameter(nn.init.trunc_normal_(table, std=0.02))
+        self.register_buffer("relative_position_index", _relative_positions(window))
+        self.qkv = nn.Linear(channels, 3 * channels)
+        self.proj = nn.Linear(channels, channels)
+
+    def forward(
+        self,
+        x: Float[Tensor, "window token channel"],
+        mask: Float[Tensor, "token token"] | None = None,
+    ) -> Float[Tensor, "window token channel"]:
+        """Attend within each window; `mask` is added to the logits of all of them."""
+        q, k, v = self.qkv(x).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
+        bias = self.relative_position_bias_table[self.relative_position_index].permute(2, 0, 1)
+        if mask is not None:
+            bias = bias + mask
+        # The fast kernels take a contiguous bias only.
+        bias = bias.to(q.dtype).contiguous().unsqueeze(0)
+        out = functional.scaled_dot_product_attention(q, k, v, attn_mask=bias)
+        return self.proj(out.transpose(1, 2).reshape(x.shape))
+
+
+class SwinStage(nn.Module):
+    """Swin blocks, every second one on a shifted grid, and a convolution; residual (SwinIR, Liang et al. 2021).
+
+    Where one window covers the shorter side of `size`, the windows shrink to it and no grid is shifted, as published.
+
+    Args:
+        channels: of the features.
+        size: (y, x) that the published files of this stage are for.
+        heads: attention heads.
+        window: side of the windows.
+        mlp_ratio: hidden units per channel.
+        drop_path: one probability per block.
+        convolution: see `residual_convolution`.
+        reshape: how the features come from, or go to, the next scale; called by the owner of the stage.
+
+    Raises:
+        ValueError: if the heads do not divide the channels.
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        size: tuple[int, int],
+        heads: int,
+        window: int,
+        mlp_ratio: float,
+        drop_path: Sequence[float],
+        convolution: str,
+        reshape: nn.Module,
+    ) -> None:
+        super().__init__()
+        if channels % heads:
+            raise ValueError(
+                f"{heads} attention heads do not divide {channels} channels: change embed_dim or the heads"
+            )
+        self.window = min(window, *size)
+        shifts = (0, window // 2 if self.window < min(size) else 0)
+        blocks = [
+            SwinBlock(channels, size, heads, self.window, shifts[i % 2], mlp_ratio, p)
+            for i, p in enumerate(drop_path)
+        ]
+        self.residual_group = nn.ModuleDict({"blocks": nn.ModuleList(blocks)})
+        self.conv = residual_convolution(convolution, channels)
+        self.reshape = reshape
+
+    def forward(self, x: Float[Tensor, "batch y x channel"]) -> Float[Tensor, "batch y x channel"]:
+        features = x
+        for block in self.residual_group["blocks"].children():
+            features = block(features)
+        return x + self.conv(features.movedim(-1, 1)).movedim(1, -1)
+
+
+def residual_convolution(kind: str, channels: int) -> nn.Module:
+    """One 3 x 3 convolution ("1conv"), or 3 x 3, 1 x 1, 3 x 3 through a quarter of the channels ("3conv").
+
+    Raises:
+        ValueError: for another kind.
+    """
+    if kind == "1conv":
+        return nn.Conv2d(channels, channels, 3, padding=1)
+    if kind != "3conv":
+        raise ValueError(f"resi_connection is {kind!r}: give '1conv' or '3conv'")
+    quarter = channels // 4
+    return nn.Sequential(
+        nn.Conv2d(channels, quarter, 3, padding=1),
+        nn.LeakyReLU(0.2),
+        nn.Conv2d(quarter, quarter, 1),
+        nn.LeakyReLU(0.2),
+        nn.Conv2d(quarter, channels, 3, padding=1),
+    )
+
+
+class SwinBlock(nn.Module):
+    """Window attention, on a grid shifted by `shift`, then a two-layer perceptron; both residual.
+
+    Args:
+        channels: of the features.
+        size: (y, x) that the published files of this block are for; it shapes the buffer `attn_mask`, nothing else.
+        heads: attention heads.
+        window: side of the windows.
+        shift: of the window grid, 0 for none.
+        mlp_ratio: hidden units per channel.
+        drop_path: probability that a sample skips the block in training (stochastic depth, Huang et al. 2016).
+    """
+
+    corners: Tensor
+
+    def __init__(
+        self,
+        channels: int,
+        size: tuple[int, int],
+        heads: int,
+        window: int,
+        shift: int,
+        mlp_ratio: float,
+        drop_path: float = 0.0,
+    ) -> None:
+        super().__init__()
+        self.window, self.shift, self.drop_path = window, shift, drop_path
+        self.norm1 = nn.LayerNorm(channels)
+        self.attn = WindowAttention(channels, window, heads)
+        self.norm2 = nn.LayerNorm(channels)
+        self.mlp = Perceptron(channels, int(mlp_ratio * channels))
+        if shift:
+            self.register_buffer("corners", _corner_masks(window, shift), persistent=False)
+            # Files hold the mask of every window at their size; at any size `corners` are the only four.
+            kinds = torch.zeros(size[0] // window, size[1] // window, dtype=torch.long)
+            kinds[:, -1] += 1
+            kinds[-1] += 2
+            self.register_buffer("attn_mask", self.corners[kinds.flatten()])
+
+    def forward(self, x: Float[Tensor, "batch y x channel"]) -> Float[Tensor, "batch y x channel"]:
+        x = x + self._skip(self.attend(self.norm1(x)))
+        return x + self._skip(self.mlp(self.norm2(x)))
+
+    def attend(self, x: Float[Tensor, "batch y x channel"]) -> Float[Tensor, "batch y x channel"]:
+        """Shift, cut into windows, attend, put together and shift back."""
+        if not self.shift:
+            windows = self._windows(x)
+            return self._attend_alike(windows).transpose(2, 3).reshape(x.shape)
+        windows = self._windows(x.roll((-self.shift, -self.shift), (1, 2)))
+        out = torch.empty_like(windows)
+        # Windows of one mask together: no mask is ever repeated.
+        inside, last = slice(-1), slice(-1, None)
+        places = ((inside, inside), (inside, last), (last, inside), (last, last))
+        for (rows, columns), mask in zip(places, self.corners, strict=True):
+            out[:, rows, columns] = self._attend_alike(windows[:, rows, columns], mask)
+        return out.transpose(2, 3).reshape(x.shape).roll((self.shift, self.shift), (1, 2))
+
+    def _windows(
+        self, x: Float[Tensor, "batch y x channel"]
+    ) -> Float[Tensor, "batch rows columns window window channel"]:
+        grid = x.unflatten(2, (-1, self.window)).unflatten(1, (-1, self.window))
+        return grid.transpose(2, 3)
+
+    def _attend_alike(self, windows: Tensor, mask: Tensor | None = None) -> Tensor:
+        tokens = windows.flatten(3, 4).flatten(0, 2)
+        return self.attn(tokens, mask).view(windows.shape)
+
+    def _skip(self, update: Tensor) -> Tensor:
+        if not (self.training and self.drop_path):
+            return update
+        kept = update.new_ones(len(update), 1, 1, 1)
+        return update * functional.dropout(kept, self.drop_path)
+
+
+class Perceptron(nn.Module):
+    """Two linear layers with a GELU between, per token."""
+
+    def __init__(self, channels: int, hidden: int) -> None:
+        super().__init__()
+        self.fc1 = nn.Linear(channels, hidden)
+        self.fc2 = nn.Linear(hidden, channels)
+
+    def forward(self, x: Float[Tensor, "*batch channel"]) -> Float[Tensor, "*batch channel"]:
+        return self.fc2(functional.gelu(self.fc1(x)))
+
+
+class PatchMerging(nn.Module):
+    """Half the size, twice the channels: each 2 x 2 tokens become one."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.reduction = nn.Linear(4 * channels, 2 * channels, bias=False)
+        self.norm = nn.LayerNorm(4 * channels)
+
+    def forward(
+        self, x: Float[Tensor, "batch y x channel"]
+    ) -> Float[Tensor, "batch y//2 x//2 2*channel"]:
+        pairs = x.unflatten(2, (-1, 2)).unflatten(1, (-1, 2))  # batch, y, row, x, column, channel
+        return self.reduction(self.norm(pairs.permute(0, 1, 3, 4, 2, 5).flatten(3)))
+
+
+class PatchExpand(nn.Module):
+    """Twice the size, half the channels, mixed with the skip connection of that size."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.expand = nn.Linear(channels, 2 * channels, bias=False)
+        self.channel_mix = nn.Linear(channels, channels // 2, bias=False)
+        self.norm = nn.LayerNorm(channels // 2)
+
+    def forward(
+        self, x: Float[Tensor, "batch y x channel"], skip: Float[Tensor, "batch 2*y 2*x channel//2"]
+    ) -> Float[Tensor, "batch 2*y 2*x channel//2"]:
+        quads = self.expand(x).unflatten(3, (2, 2, -1))  # batch, y, x, row, column, channel
+        fine = quads.permute(0, 1, 3, 2, 4, 5).reshape(skip.shape)
+        return self.norm(self.channel_mix(torch.cat([fine, skip], dim=-1)))
+
+
+class PatchEmbed(nn.Module):
+    """Image features to normalised tokens; of patches larger than 1, a learned projection of their pixels."""
+
+    def __init__(self, channels: int, patch: int) -> None:
+        super().__init__()
+        self.patch = patch
+        self.proj = nn.Linear(patch**2 * channels, channels) if patch > 1 else nn.Identity()
+        self.norm = nn.LayerNorm(channels)
+
+    def forward(self, x: Float[Tensor, "batch channel y x"]) -> Float[Tensor, "batch _ _ channel"]:
+        pixels = x.movedim(1, -1).unflatten(2, (-1, self.patch)).unflatten(1, (-1, self.patch))
+        return self.norm(self.proj(pixels.transpose(2, 3).flatten(3)))
+
+
+class PatchUnembed(nn.Module):
+    """Tokens to image features; for patches larger than 1 after a learned projection.
+
+    The published code lays the projections of a row of patches out one after the other over the rows of pixels
+    without putting them in order. Weights with such patches have learned this for one width.
+    """
+
+    def __init__(self, channels: int, patch: int) -> None:
+        super().__init__()
+        self.patch = patch
+        self.proj_up = nn.Linear(channels, patch**2 * channels) if patch > 1 else nn.Identity()
+
+    def forward(self, x: Float[Tensor, "batch y x channel"]) -> Float[Tensor, "batch channel _ _"]:
+        batch, height, width, channels = x.shape
+        shape = batch, height * self.patch, width * self.patch, channels
+        return self.proj_up(x).reshape(shape).movedim(-1, 1)
+
+
+def _relative_positions(window: int) -> Int[Tensor, "token token"]:
+    """Row of the bias table for each pair of tokens of a window."""
+    y, x = torch.arange(window**2) // window, torch.arange(window**2) % window
+    dy, dx = y[:, None] - y + window - 1, x[:, None] - x + window - 1
+    return dy * (2 * window - 1) + dx
+
+
+def _corner_masks(window: int, shift: int) -> Float[Tensor, "4 token token"]:
+    """Masks of the windows of a shifted grid: inside, in the last column, in the last row, in both.
+
+    In the last ones the trailing `shift` rows or columns wrapped around from the other edge of the image: they must
+    not see the others.
+    """
+    wrapped = torch.arange(window) >= window - shift
+    never = torch.zeros(window, dtype=torch.bool)
+    masks = []
+    for rows, columns in ((never, never), (never, wrapped), (wrapped, never), (wrapped, wrapped)):
+        part = (2 * rows[:, None] + 1 * columns).flatten()
+        masks.append(torch.where(part[:, None] == part, 0.0, MASKED))
+    return torch.stack(masks)

@@ -1,0 +1,128 @@
+"""The end-to-end variational network (Sriram et al. 2020, arXiv:2004.06688) with the names of fastMRI's parameters."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from functools import partial
+
+import torch
+from jaxtyping import Bool, Complex
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from mrirecon.networks.base import UnrolledNetwork
+from mrirecon.networks.unet import NormUNet
+from mrirecon.operators import LinearOperator, sense
+from mrirecon.tensors import fft2c, ifft2c, rss
+
+
+class VarNet(UnrolledNetwork):
+    """E2E-VarNet: unrolled gradient descent on k-space with a U-Net as regulariser and learned coil maps.
+
+    The paper's cascade is k <- k - eta M (k - y) - F S u with u = U-Net(S^H F^-1 k). M is a projection, so k stays
+    y - F S p on the mask and y - F S q off it, with two images p <- (1 - eta) p + u and q <- q + u. As S^H S = 1,
+        S^H F^-1 k = A^H y - q + A^H A (q - p),   A = M F S,
+    and the loop needs no k-space: one Gram operator and one image through the U-Net per cascade.
+
+    Args:
+        num_cascades: unrolled iterations.
+        chans: features of the U-Nets at full resolution.
+        pools: how often they halve the resolution.
+        sens_chans: the same for the sensitivity network.
+        sens_pools: the same for the sensitivity network.
+        checkpoint_cascades: recompute each cascade in the backward pass, keeping one cascade's features in memory.
+    """
+
+    name = "varnet"
+
+    def __init__(
+        self,
+        num_cascades: int = 12,
+        chans: int = 18,
+        pools: int = 4,
+        sens_chans: int = 8,
+        sens_pools: int = 4,
+        *,
+        checkpoint_cascades: bool = False,
+    ) -> None:
+        super().__init__()
+        self.config = {
+            "num_cascades": num_cascades,
+            "chans": chans,
+            "pools": pools,
+            "sens_chans": sens_chans,
+            "sens_pools": sens_pools,
+        }
+        self.checkpoint_cascades = checkpoint_cascades
+        self.sens_net = SensitivityNet(sens_chans, sens_pools)
+        self.cascades = nn.ModuleList(
+            [Cascade(NormUNet(chans, pools)) for _ in range(num_cascades)]
+        )
+
+    def coil_images(self, kspace: Tensor, mask: Tensor, calibration: Tensor) -> Iterator[Tensor]:
+        """F^-1 k after the last cascade, one coil at a time."""
+        y = kspace[:, kspace.shape[1] // 2]
+        maps = self.sens_net(y, calibration, self.checkpoint_cascades)
+        A = sense(maps, mask)
+        zero_filled = A.H(y)
+        p = q = torch.zeros_like(zero_filled)
+        for cascade in self.cascades:
+            if self.checkpoint_cascades and torch.is_grad_enabled():
+                p, q = checkpoint(cascade, A, zero_filled, p, q, use_reentrant=False)
+            else:
+                p, q = cascade(A, zero_filled, p, q)
+        for coil_map, coil_kspace in zip(maps.unbind(1), y.unbind(1), strict=True):
+            unfit = mask * fft2c(coil_map * (q - p))
+            yield ifft2c(coil_kspace + unfit) - coil_map * q
+
+
+class Cascade(nn.Module):
+    """One iteration of `VarNet`, which see."""
+
+    def __init__(self, model: NormUNet) -> None:
+        super().__init__()
+        self.model = model
+        self.dc_weight = nn.Parameter(torch.ones(1))
+
+    def forward(
+        self,
+        A: LinearOperator,
+        zero_filled: Complex[Tensor, "batch y x"],
+        p: Complex[Tensor, "batch y x"],
+        q: Complex[Tensor, "batch y x"],
+    ) -> tuple[Complex[Tensor, "batch y x"], Complex[Tensor, "batch y x"]]:
+        u = self.model(zero_filled - q + A.gram(q - p))
+        return (1 - self.dc_weight) * p + u, q + u
+
+
+class SensitivityNet(nn.Module):
+    """Coil maps from the calibration part of k-space: a U-Net on each coil image, then sum over coils |s|^2 = 1."""
+
+    # Coils share no computation: few at a time need little memory, where nothing is kept for the backward pass.
+    pixels_at_once = 2**18
+
+    def __init__(self, chans: int, num_pools: int) -> None:
+        super().__init__()
+        self.norm_unet = NormUNet(chans, num_pools)
+
+    def forward(
+        self,
+        kspace: Complex[Tensor, "batch coil y x"],
+        calibration: Bool[Tensor, "batch y x"],
+        checkpointed: bool = False,
+    ) -> Complex[Tensor, "batch coil y x"]:
+        """Maps of each slice; 0 for coils, and slices, without signal."""
+        estimate: Callable[..., Tensor] = self._unnormalized
+        coils = max(1, self.pixels_at_once // kspace[:, 0].numel())
+        if torch.is_grad_enabled() and checkpointed:
+            estimate = partial(checkpoint, estimate, use_reentrant=False)
+        elif torch.is_grad_enabled():
+            coils = kspace.shape[1]
+        maps = torch.cat([estimate(part, calibration) for part in kspace.split(coils, 1)], dim=1)
+        norm = rss(maps).unsqueeze(1)
+        reciprocal = torch.where(norm > 0, norm, 1).reciprocal()
+        return maps * reciprocal if torch.is_grad_enabled() else maps.mul_(reciprocal)
+
+    def _unnormalized(self, kspace: Tensor, calibration: Tensor) -> Tensor:
+        images = ifft2c(kspace * calibration.unsqueeze(1))
+        return self.norm_unet(images.flatten(0, 1)).unflatten(0, images.shape[:2])

@@ -1,0 +1,114 @@
+"""Networks as reconstruction methods: scans of any kind in, the official output out."""
+
+import pytest
+import torch
+from cases import array_scan, columns, error, phantom
+
+from mrirecon.methods import METHODS
+from mrirecon.networks import NETWORKS
+from mrirecon.tensors import ifft2c, rss
+from mrirecon.weights import Card, TrainingRange, save_weights
+
+SMALL = {
+    "unet": {"chans": 4, "num_pool_layers": 2},
+    "varnet": {"num_cascades": 2, "chans": 4, "pools": 2, "sens_chans": 3, "sens_pools": 2},
+}
+
+
+@pytest.fixture
+def weights(tmp_path):
+    def make(name, **card):
+        torch.manual_seed(0)
+        path = tmp_path / f"{name}.safetensors"
+        network = NETWORKS[name](**SMALL[name])
+        save_weights(network, path, Card(network=name, config=network.config, **card))
+        return str(path)
+
+    return make
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_volumes_slices_and_scale(name, weights):
+    scan = phantom(slices=3).scan
+    scan = scan.undersample(columns(scan))
+    reconstruct = METHODS[name](weights=weights(name))
+    volume = reconstruct(scan)
+    assert volume.image.shape == (1, 3, *scan.matrix)
+    assert bool(torch.isfinite(volume.image.abs()).all())
+    louder = array_scan(
+        torch.stack([1000 * scan.kspace(index) for index in range(3)]), scan.mask(0)
+    )
+    torch.testing.assert_close(reconstruct(louder).image, 1000 * volume.image, rtol=1e-3, atol=1.0)
+    assert volume.info["weights"]["network"] == name
+    assert len(volume.info["weights"]["sha256"]) == 64
+
+
+@pytest.mark.parametrize("shape", [(33, 35), (48, 40)])
+def test_varnet_equals_fastmri(shape, weights, tmp_path):
+    from fastmri.models import VarNet
+
+    from mrirecon.weights import load_weights
+
+    scan = phantom(shape=shape).scan
+    scan = scan.undersample(columns(scan))
+    path = weights("varnet")
+    image = METHODS["varnet"](weights=path)(scan).image[0, 0]
+    official = VarNet(**SMALL["varnet"]).eval()
+    official.load_state_dict(load_weights(path)[0].state_dict())
+    kspace = torch.view_as_real(scan.kspace(0))[None]
+    with torch.no_grad():
+        expected = official(kspace, scan.mask(0)[0].view(1, 1, 1, -1, 1))[0]
+    assert error(image.real, expected) < 1e-4
+    assert not image.imag.any()
+
+
+def test_residual_is_of_the_measured_samples(weights):
+    scan = phantom().scan
+    scan = scan.undersample(columns(scan))
+    assert 0 < METHODS["varnet"](weights=weights("varnet"))(scan).info["data_residual"] < 10
+
+
+def test_bfloat16_is_close(weights):
+    scan = phantom().scan
+    scan = scan.undersample(columns(scan))
+    path = weights("varnet")
+    full = METHODS["varnet"](weights=path)(scan).image
+    half = METHODS["varnet"](weights=path, precision="bfloat16")(scan).image
+    assert 0 < error(half, full) < 0.03
+
+
+def test_scan_outside_training_is_said(weights):
+    scan = phantom().scan
+    scan = scan.undersample(columns(scan))
+    trained = TrainingRange(masks=("poisson",), accelerations=(8.0,), coils=(15, 15))
+    notes = METHODS["varnet"](weights=weights("varnet", training=trained))(scan).info["notes"]
+    assert sum("trained for" in note for note in notes) == 3
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "message"),
+    [
+        ("varnet", {"weights": "nothing.safetensors"}, "nothing.safetensors"),
+        ("varnet", {"partial_fourier": "pocs"}, "partial"),
+    ],
+)
+def test_errors(name, options, message):
+    scan = phantom().scan
+    with pytest.raises((ValueError, OSError), match=message):
+        METHODS[name](**options)(scan)
+
+
+def test_weights_of_another_network(weights):
+    with pytest.raises(ValueError, match="--method unet"):
+        METHODS["varnet"](weights=weights("unet"))(phantom().scan)
+
+
+def test_unet_of_a_fully_sampled_scan_sees_its_rss(weights):
+    scan = phantom().scan
+    image = METHODS["unet"](weights=weights("unet"))(scan).image[0, 0]
+    zero_filled = rss(ifft2c(scan.kspace(0)))
+    # The network is random; its output has the mean and the size of its input.
+    assert image.shape == zero_filled.shape
+    assert 0.1 < float(image.abs().mean() / zero_filled.mean()) < 10
+
+
