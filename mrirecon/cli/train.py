@@ -1,0 +1,238 @@
+"""`mrirecon train`."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import yaml
+from rich.console import Console
+from rich.live import Live
+from rich.text import Text
+
+from mrirecon.cli.nearest import suggest
+from mrirecon.cli.outputs import make_folder
+from mrirecon.cli.parser import Parser, Settings, UsageError
+from mrirecon.cli.run import Command
+from mrirecon.networks import NETWORKS, PRESETS
+from mrirecon.training.checkpoints import CheckpointSettings
+from mrirecon.training.data import FastMRIDataModule
+from mrirecon.training.export import About
+from mrirecon.training.losses import Loss
+from mrirecon.training.memory import step_memory, synthetic
+from mrirecon.training.optimizer import OptimizerSettings
+from mrirecon.training.progress import Progress
+from mrirecon.training.run import Run
+from mrirecon.training.trainer import TrainerSettings, accelerator_of, quiet
+
+Options = dict[str, Any]
+DEFAULT = "varnet"
+# group of options -> (class, title in the help, what the run itself decides)
+GROUPS = {
+    "data": (
+        FastMRIDataModule,
+        "data: slices to train on",
+        ("seed", "adjacent_slices", "masks", "val_masks"),
+    ),
+    "loss": (Loss, "loss: weights of its terms", ()),
+    "optimizer": (OptimizerSettings, "optimizer and learning rate", ()),
+    "checkpoints": (CheckpointSettings, "checkpoints and early stopping", ()),
+    "trainer": (TrainerSettings, "trainer: how long, where, at what precision", ()),
+    "about": (About, "about: for the card of the weights", ()),
+}
+MASK_OPTIONS = {
+    "data.masks": "kinds of undersampling such as {kind: uniform1d, acceleration: 4, center_fraction: 0.08}; one is "
+    "drawn for each slice and epoch, in validation one for each volume (required)",
+    "data.val_masks": "kinds for validation, where other ones are wanted",
+}
+
+
+def train(
+    *,
+    output: str,
+    network: Options,
+    data: Options,
+    loss: Options,
+    optimizer: Options,
+    checkpoints: Options,
+    trainer: Options,
+    about: Options,
+    ckpt_path: str | None = None,
+    seed: int = 0,
+    images: int = 4,
+    dry_run: bool = False,
+) -> None:
+    """Train a network on files in the fastMRI layout.
+
+    OUTPUT gets the checkpoints, the logs (CSV, and TensorBoard where it is installed), the resolved configuration, and
+    at the end weights.safetensors with weights.json, ready for `mrirecon recon --weights`.
+
+    Args:
+        output: folder of this run.
+        network: name and options of the network.
+        data: slices to train on.
+        loss: weights of its terms.
+        optimizer: optimizer and learning rate.
+        checkpoints: what is kept.
+        trainer: how long, where, at what precision.
+        about: for the card of the weights.
+        ckpt_path: checkpoint to go on from; last is this run's latest, and starts from the beginning if there is none.
+        seed: of the initial weights, the order of the slices and their masks.
+        images: number of validation volumes whose middle slice TensorBoard shows.
+        dry_run: print the resolved configuration and the memory that a step takes, and exit.
+    """
+    if seed < 0:
+        raise ValueError(f"--seed is {seed}: give 0 or a positive number")
+    if not data["masks"]:
+        raise ValueError("give data.masks, such as [{kind: uniform1d, acceleration: 4}]")
+    for masks in ("masks", "val_masks"):
+        for mask in data[masks] or []:
+            _check_mask(f"data.{masks}", mask)
+    config = {
+        "output": output,
+        "seed": seed,
+        "network": network,
+        "data": data,
+        "loss": loss,
+        "optimizer": optimizer,
+        "checkpoints": checkpoints,
+        "trainer": trainer,
+        "about": about,
+        "images": images,
+    }
+    with quiet():
+        run = Run.of(config)
+        if dry_run:
+            _dry_run(run)
+            return
+        start = run.start(ckpt_path)
+        make_folder(run.folder)
+        if ckpt_path == "last" and start is None:
+            print(f"note: {run.folder} holds no last checkpoint yet: training starts anew")
+        with Display() as display:
+            process = run.fit(start, Progress(display.show, print, 0.5 if display.live else 60.0))
+        if process.is_global_zero and (weights := run.export()) is not None:
+            print(f"{weights}: the weights, with {weights.with_suffix('.json').name}")
+
+
+def _dry_run(run: Run) -> None:
+    print(yaml.safe_dump(run.config, sort_keys=False), end="")
+    batch = synthetic(next(iter(run.data.train_dataloader())))
+    shape = " x ".join(map(str, batch.kspace.shape))
+    device = accelerator_of(run.trainer)
+    memory = step_memory(run.module, batch, device, run.trainer.precision)
+    print(f"memory of a training step on {device}, in MB:")
+    for part, size in memory.items():
+        print(f"  {part:<22}{size / 1e6:10.1f}")
+    print(
+        f"measured: one step on noise of the size of the first batch, {shape} "
+        "(batch x adjacent x coil x readout x phase); 'pass' is the highest allocation of forward and backward pass "
+        "that the profiler saw; the program itself, its libraries and the workers of the data come on top"
+    )
+
+
+class Display:
+    """The progress line: one that changes in a terminal, and now and then a new line elsewhere."""
+
+    def __init__(self) -> None:
+        self._console = Console(stderr=True)
+        self.live = self._console.is_terminal
+        self._line = Live(console=self._console, auto_refresh=False, transient=True)
+
+    def __enter__(self) -> Display:
+        if self.live:
+            self._line.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._line.stop()
+
+    def show(self, text: str) -> None:
+        """Replace the line."""
+        if self.live:
+            self._line.update(Text(text), refresh=True)
+        else:
+            print(text, file=sys.stderr, flush=True)
+
+
+def _check_mask(name: str, mask: Options) -> None:
+    """Raise UsageError unless the keys are those of `MaskSpec` and their values of the right type."""
+    kinds: dict[str, Any] = {
+        "kind": str,
+        "acceleration": (int, float),
+        "center_fraction": (int, float, type(None)),
+    }
+    for key, value in mask.items():
+        if key not in kinds:
+            raise UsageError(f"{name} has an unknown key {key}: {suggest(key, kinds)}")
+        if isinstance(value, bool) or not isinstance(value, kinds[key]):
+            wanted = "a name" if key == "kind" else "a number"
+            raise UsageError(f"{name}: {key} is {value!r}: it takes {wanted}")
+    if missing := [key for key in ("kind", "acceleration") if key not in mask]:
+        raise UsageError(f"{name}: {mask} has no {missing[0]}")
+
+
+def _prepare(parser: Parser, args: list[str], settings: Settings) -> tuple[list[str], Settings]:
+    """Add the options of the network that `--network NAME` or, in YAML, `network: {name: NAME}` names."""
+    args, name = _take(args, "network", "network.name")
+    args, preset = _take(args, "network.preset")
+    configured = settings.get("network", {})
+    if not isinstance(configured, dict):
+        configured = {"name": configured}
+    if name is not None and configured.get("name", DEFAULT) != name:
+        configured = {}  # the options of another network
+    configured = dict(configured)
+    name = name or configured.pop("name", DEFAULT)
+    preset = preset or configured.pop("preset", None)
+    configured.pop("preset", None)
+    if name not in NETWORKS:
+        raise UsageError(f"unknown network {name!r}: {suggest(str(name), NETWORKS)}")
+    if preset is not None and preset not in PRESETS[name]:
+        hint = suggest(str(preset), PRESETS[name])
+        raise UsageError(f"network {name} has no preset {preset!r}: {hint}")
+    parser.add_argument("--network.name", default=name)
+    about = (NETWORKS[name].__doc__ or "").partition("\n")[0].removesuffix(".")
+    parser.add_options(NETWORKS[name], "network", f"network {name}: {about}", (), instantiate=False)
+    presets = ", ".join(PRESETS[name])
+    parser.explain(
+        "--network",
+        f"{', '.join(NETWORKS)} (default: {DEFAULT}); `--network NAME --help` lists the options of NAME; "
+        f"--network.preset {presets} sets them together",
+        "NAME",
+    )
+    for group, (kind, title, hidden) in GROUPS.items():
+        parser.add_options(kind, group, title, hidden, instantiate=False)
+    for masks, text in MASK_OPTIONS.items():
+        (parser.groups or {})["data"].add_argument(
+            f"--{masks}", type=list[dict[str, Any]], default=None, metavar="[MASK,...]", help=text
+        )
+    options = {**(PRESETS[name][preset] if preset else {}), **configured}
+    return args, {**settings, "network": {**options, "name": name}}
+
+
+def _take(args: list[str], *names: str) -> tuple[list[str], str | None]:
+    """Arguments without `--NAME VALUE`, and the value."""
+    value = None
+    kept: list[str] = []
+    rest = iter(args)
+    for arg in rest:
+        flag, equals, given = arg.partition("=")
+        if flag.removeprefix("--") in names and flag.startswith("--"):
+            value = given if equals else next(rest, "")
+        else:
+            kept.append(arg)
+    return kept, value
+
+
+COMMAND = Command(
+    "train",
+    train,
+    "--config FILE.yaml",
+    examples=(
+        "--config configs/tiny_varnet.yaml --data.root /data/fastmri --output runs/tiny",
+        "--config configs/tiny_varnet.yaml --data.root /data/fastmri --output runs/tiny --ckpt_path last",
+        "--config configs/fastmri_knee_varnet.yaml --data.root /data/fastmri --dry_run",
+    ),
+    prepare=_prepare,
+    prepared=("network", *GROUPS),
+)

@@ -1,0 +1,186 @@
+"""Checkpoints that are whole at any moment: the last one to resume from, and the best ones.
+
+A folder of checkpoints holds `last.ckpt` and `best-SCORE-stepN.ckpt`; the names say all, so a run that was killed
+between two files is understood by the next one.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import re
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from pickle import UnpicklingError
+from typing import Any, Literal, NamedTuple
+
+import torch
+from pytorch_lightning import LightningModule, Trainer
+from pytorch_lightning.callbacks import Checkpoint
+from pytorch_lightning.plugins.io import TorchCheckpointIO
+
+from mrirecon.io.files import existing_file, replacing
+
+LAST = "last.ckpt"
+BEST = re.compile(r"best-(?P<score>[-+.\de]+)-step(?P<step>\d+)\.ckpt")
+
+
+@dataclass(frozen=True)
+class CheckpointSettings:
+    """When checkpoints are written, and which are kept.
+
+    Attributes:
+        every_steps: gradient steps between writings of the last checkpoint; 0 is never (but after every epoch).
+        every_minutes: minutes between them.
+        keep_best: number of best checkpoints kept.
+        monitor: what best means.
+        patience: validations without a better value after which training stops early; 0 never stops.
+
+    Raises:
+        ValueError: if a number is negative.
+    """
+
+    every_steps: int = 0
+    every_minutes: float = 10.0
+    keep_best: int = 1
+    monitor: Literal["val_ssim", "val_psnr", "val_nmse", "val_loss"] = "val_ssim"
+    patience: int = 0
+
+    def __post_init__(self) -> None:
+        for name, value in vars(self).items():
+            if not isinstance(value, str) and not 0 <= value < math.inf:
+                raise ValueError(f"checkpoints.{name} is {value}: give 0 or a positive number")
+
+    @property
+    def mode(self) -> Literal["max", "min"]:
+        """Whether more is better, or less."""
+        return "max" if self.monitor in ("val_ssim", "val_psnr") else "min"
+
+
+class Best(NamedTuple):
+    """A best checkpoint, as its name tells."""
+
+    path: Path
+    score: float
+    step: int
+
+
+def best_checkpoints(folder: Path, mode: Literal["max", "min"]) -> list[Best]:
+    """The best checkpoints in a folder, best first; of equals the newer one first."""
+    found = [(path, BEST.fullmatch(path.name)) for path in folder.glob("best-*.ckpt")]
+    best = [Best(path, float(name["score"]), int(name["step"])) for path, name in found if name]
+    sign = -1 if mode == "max" else 1
+    return sorted(best, key=lambda b: (sign * b.score, -b.step))
+
+
+def read_checkpoint(path: str | Path, map_location: Any = "cpu") -> dict[str, Any]:
+    """What a checkpoint holds; executes no code from it.
+
+    Raises:
+        OSError: if it cannot be opened.
+        ValueError: if it is damaged or no checkpoint.
+    """
+    try:
+        return torch.load(existing_file(path), map_location=map_location, weights_only=True)
+    except (RuntimeError, UnpicklingError, EOFError, KeyError) as error:
+        reason = str(error).partition("\n")[0].partition(". ")[0]
+        raise ValueError(
+            f"{path} is damaged or no checkpoint: remove it, or go on from another ({reason})"
+        ) from error
+
+
+class WholeFiles(TorchCheckpointIO):
+    """Writes to a temporary name, onto the disk, and renames: a killed process leaves the old file or the new one."""
+
+    def load_checkpoint(
+        self, path: str | Path, map_location: Any = "cpu", weights_only: bool | None = True
+    ) -> dict[str, Any]:
+        return read_checkpoint(path, map_location)
+
+    def save_checkpoint(
+        self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None
+    ) -> None:
+        with replacing(Path(path)) as (part,), part.open("wb") as file:
+            try:
+                torch.save(checkpoint, file)
+            except RuntimeError as error:  # torch hides why it could not write
+                causes = (error, error.__context__, getattr(error.__context__, "__context__", None))
+                raise next((c for c in causes if isinstance(c, OSError)), error) from error
+            file.flush()
+            os.fsync(file.fileno())
+
+
+class Checkpoints(Checkpoint):
+    """Writes the last checkpoint every so often and after each epoch, and the best ones after validation.
+
+    Only ever between two gradient steps, so that a resumed run goes on exactly where the killed one was.
+    """
+
+    def __init__(self, folder: Path, settings: CheckpointSettings) -> None:
+        super().__init__()
+        self.folder, self.settings = folder, settings
+        self._saved_step, self._saved_time = 0, time.monotonic()
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if trainer.is_global_zero:
+            for left_over in self.folder.glob(".partial-*.ckpt"):
+                left_over.unlink(missing_ok=True)
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._saved_step, self._saved_time = trainer.global_step, time.monotonic()
+
+    def on_train_batch_end(self, trainer: Trainer, *args: Any) -> None:
+        # After the last batch of an epoch come validation and on_train_epoch_end, which saves.
+        stepped = (
+            trainer.global_step > self._saved_step and not trainer.fit_loop._should_accumulate()
+        )
+        if stepped and not trainer.is_last_batch and self._is_due(trainer):
+            self.save(trainer, self.folder / LAST)
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        settings = self.settings
+        score = trainer.callback_metrics.get(settings.monitor)
+        if trainer.sanity_checking or settings.keep_best == 0 or score is None:
+            return
+        if not math.isfinite(score):
+            return
+        path = self.folder / f"best-{float(score):.6g}-step{trainer.global_step}.ckpt"
+        kept = best_checkpoints(self.folder, settings.mode)[: settings.keep_best]
+        sign = 1 if settings.mode == "max" else -1
+        if len(kept) < settings.keep_best or sign * float(score) >= sign * kept[-1].score:
+            trainer.save_checkpoint(path)
+        if trainer.is_global_zero:
+            for best in best_checkpoints(self.folder, settings.mode)[settings.keep_best :]:
+                best.path.unlink(missing_ok=True)
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        # A run that stops in the middle of an epoch has saved before; what is saved here counts as a complete epoch.
+        if trainer.is_last_batch:
+            self.save(trainer, self.folder / LAST)
+
+    def save(self, trainer: Trainer, path: Path) -> None:
+        """Write a checkpoint, on all processes together.
+
+        Raises:
+            ValueError: if the weights are not finite: the older checkpoint stays.
+            OSError: if the disk is full, say.
+        """
+        module = trainer.lightning_module
+        if not all(bool(p.isfinite().all()) for p in module.parameters()):
+            raise ValueError(
+                f"training diverged before step {trainer.global_step}, {path} stays as it was: lower optimizer.lr, "
+                "add optimizer.warmup_steps or trainer.gradient_clip_val, and resume with --ckpt_path last"
+            )
+        trainer.save_checkpoint(path)
+        self._saved_step, self._saved_time = trainer.global_step, time.monotonic()
+
+    def _is_due(self, trainer: Trainer) -> bool:
+        settings = self.settings
+        stopping = trainer.should_stop or trainer.global_step == trainer.max_steps
+        steps = trainer.global_step - self._saved_step
+        if stopping or (settings.every_steps and steps >= settings.every_steps):
+            return True
+        late = time.monotonic() - self._saved_time >= 60 * settings.every_minutes
+        # Clocks differ between processes, but all must save together.
+        return bool(settings.every_minutes) and bool(trainer.strategy.broadcast(late))

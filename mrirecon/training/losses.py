@@ -1,0 +1,78 @@
+"""Losses between magnitude images, relative to the volume's maximum, so that their weights mean the same anywhere."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from mrirecon.metrics import ssim_map
+
+
+@dataclass(frozen=True)
+class Loss:
+    """Weighted sum of SSIM and L1 loss.
+
+    Attributes:
+        ssim: weight of 1 - SSIM (the fastMRI baselines' loss).
+        l1: weight of the mean absolute error over the maximum.
+
+    Raises:
+        ValueError: if a weight is negative, or all are zero.
+    """
+
+    ssim: float = 1.0
+    l1: float = 0.0
+
+    def __post_init__(self) -> None:
+        for name, weight in vars(self).items():
+            if not 0 <= weight < float("inf"):
+                raise ValueError(f"loss.{name} is {weight}: give 0 or a positive weight")
+        if not any(vars(self).values()):
+            raise ValueError("all weights of the loss are 0: give loss.ssim or loss.l1 a weight")
+
+    def __call__(
+        self,
+        image: Float[Tensor, "batch h w"],
+        target: Float[Tensor, "batch h w"],
+        maximum: Float[Tensor, "batch"],
+    ) -> Float[Tensor, ""]:
+        """The loss of a batch; images that are black according to `maximum` and `target` cost nothing."""
+        total = image.new_zeros(())
+        if self.ssim:
+            total = total + self.ssim * ssim_loss(image, target, maximum)
+        if self.l1:
+            total = total + self.l1 * l1_loss(image, target, maximum)
+        return total
+
+
+def ssim_loss(
+    image: Float[Tensor, "batch h w"],
+    target: Float[Tensor, "batch h w"],
+    maximum: Float[Tensor, "batch"],
+) -> Float[Tensor, ""]:
+    """1 - SSIM averaged over the batch: fastMRI's `SSIMLoss`, with the volume's maximum as its data range."""
+    image, target = _relative(image, target, maximum)
+    return 1 - ssim_map(image, target, 1.0).mean()
+
+
+def l1_loss(
+    image: Float[Tensor, "batch h w"],
+    target: Float[Tensor, "batch h w"],
+    maximum: Float[Tensor, "batch"],
+) -> Float[Tensor, ""]:
+    """Mean absolute error, relative to the volume's maximum."""
+    image, target = _relative(image, target, maximum)
+    return (image - target).abs().mean()
+
+
+def _relative(image: Tensor, target: Tensor, maximum: Tensor) -> tuple[Tensor, Tensor]:
+    """Both images over the maximum, in float32: raw k-space units (1e-6, say) would underflow in SSIM's products.
+
+    A file without its `max` attribute has the maximum 0: the target's own takes its place.
+    """
+    peak = torch.where(maximum > 0, maximum, target.amax(dim=(-2, -1))).float()
+    gain = torch.where(peak > 0, 1 / peak.clamp_min(torch.finfo(peak.dtype).tiny), 0)
+    return image.float() * gain[:, None, None], target.float() * gain[:, None, None]

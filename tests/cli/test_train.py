@@ -1,0 +1,250 @@
+"""`mrirecon train` from the command line, and the recipes in configs/."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+
+from mrirecon.io import write_scan
+from mrirecon.phantom import shepp_logan
+from mrirecon.simulate import simulate_scan
+from mrirecon.weights import load_weights
+
+CONFIGS = sorted((Path(__file__).parents[2] / "configs").glob("*.yaml"))
+TINY = {
+    "network": {
+        "name": "varnet",
+        "num_cascades": 2,
+        "chans": 4,
+        "pools": 2,
+        "sens_chans": 2,
+        "sens_pools": 2,
+    },
+    "data": {
+        "masks": [{"kind": "uniform1d", "acceleration": 4, "center_fraction": 0.1}],
+        "batch_size": 2,
+        "workers": 0,
+    },
+    "optimizer": {"lr": 0.003, "ema_decay": 0.5},
+    "trainer": {"max_epochs": 2, "accelerator": "cpu", "log_every_n_steps": 1},
+}
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory):
+    root = tmp_path_factory.mktemp("data")
+    for split, count in (("train", 4), ("val", 2)):
+        (root / f"multicoil_{split}").mkdir()
+        for volume in range(count):
+            image = shepp_logan((36, 32)).numpy()[:, :, None] * np.array([1.0, 0.7])
+            image = (image * (0.5 + volume / 4)).astype(np.float32)
+            scan = simulate_scan(image, coils=3, snr=40.0, seed=volume).scan
+            write_scan(scan, root / f"multicoil_{split}" / f"file{volume}.h5")
+    return root
+
+
+@pytest.fixture
+def config(tmp_path):
+    """The path of a small recipe; called with changes it writes them first."""
+    path = tmp_path / "recipe.yaml"
+
+    def write(**groups):
+        path.write_text(yaml.safe_dump({**TINY, **groups}))
+        return path
+
+    write()
+    return write
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+def test_recipes_parse_and_stay_what_they_are(mrirecon, path, tmp_path):
+    shown = mrirecon(
+        "train", "--config", path, "--data.root", "D", "--output", "O", "--print_config"
+    )
+    assert shown.status == 0 and not shown.errors
+    resolved = yaml.safe_load(shown.out)
+    written = yaml.safe_load(path.read_text())
+    for group, values in written.items():
+        for key, value in values.items() if isinstance(values, dict) else ():
+            assert key == "preset" or resolved[group][key] == value, (group, key)
+    again = tmp_path / "again.yaml"
+    again.write_text(shown.out)
+    assert mrirecon("train", "--config", again, "--print_config").out == shown.out
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+def test_recipes_are_commented(path):
+    text = path.read_text()
+    assert text.startswith("# ") and f"configs/{path.name}" in text and text.count("#") > 5
+
+
+def test_there_are_the_promised_recipes():
+    names = {path.stem for path in CONFIGS}
+    assert names >= {"fastmri_knee_varnet", "fastmri_brain_varnet", "fastmri_knee_humus"}
+    assert names >= {"fastmri_knee_unet", "tiny_varnet", "tiny_unet", "tiny_humus"}
+
+
+def test_train_resume_and_export(mrirecon, refused, root, config, tmp_path):
+    """Two epochs of a small VarNet; the loss falls; a second call goes on; a third without asking is refused."""
+    out = tmp_path / "run"
+    args = ("train", "--config", config(), "--data.root", root, "--output", out)
+    first = mrirecon(*args, "--ckpt_path", "last")
+    assert first.status == 0, first.errors
+    assert first.errors == []
+    lines = first.out.splitlines()
+    assert lines[0].startswith("note: ") and "starts anew" in lines[0]
+    assert len(lines) == 4 and "epoch 2" in lines[2] and "weights.safetensors" in lines[3]
+    network, card = load_weights(out / "weights.safetensors")
+    assert card.network == "varnet" and card.metrics["volumes"] == 2
+    assert network.config["num_cascades"] == 2
+    assert yaml.safe_load((out / "config.yaml").read_text())["data"]["root"] == str(root)
+
+    second = mrirecon(*args, "--ckpt_path", "last", "--trainer.max_epochs", 6)
+    assert second.status == 0 and "epoch 3" in second.out and "epoch 2" not in second.out
+    losses = [float(line.split("validation loss ")[1].split()[0]) for line in lines[1:3]]
+    losses += [
+        float(line.split("validation loss ")[1].split()[0])
+        for line in second.out.splitlines()
+        if "validation" in line
+    ]
+    assert len(losses) == 6 and losses[-1] < losses[0]
+
+    line = refused(*args)
+    assert "--ckpt_path last" in line and str(out) in line
+
+
+def test_dry_run(mrirecon, root, config, tmp_path):
+    out = tmp_path / "run"
+    shown = mrirecon(
+        "train", "--config", config(), "--data.root", root, "--output", out, "--dry_run"
+    )
+    assert shown.status == 0 and not shown.errors
+    assert not out.exists()
+    resolved, _, memory = shown.out.partition("memory of a training step")
+    assert yaml.safe_load(resolved)["network"]["chans"] == 4
+    sizes = {
+        line[2:24].strip(): float(line[24:])
+        for line in memory.splitlines()[1:]
+        if line.startswith("  ")
+    }
+    from mrirecon.networks import NETWORKS
+
+    count = sum(p.numel() for p in NETWORKS["varnet"](**_options(TINY)).parameters())
+    assert sizes["parameters"] == pytest.approx(4e-6 * count, abs=0.06)
+    assert sizes["optimizer state"] == pytest.approx(8e-6 * count, abs=0.06)
+    assert sizes["pass"] > sizes["batch"]
+    parts = sum(size for name, size in sizes.items() if name != "total")
+    assert sizes["total"] == pytest.approx(parts, abs=0.3)
+    assert "profiler" in memory
+
+
+def _options(config):
+    return {key: value for key, value in config["network"].items() if key != "name"}
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (("--trainer.max_epoch", 3), ["--trainer.max_epoch", "did you mean --trainer.max_epochs?"]),
+        (("--optimiser.lr", 3), ["--optimiser.lr"]),
+        (("--optimizer.lr", "fast"), ["--optimizer.lr", "'fast'", "a number"]),
+        (("--optimizer.lr", -1), ["optimizer.lr", "-1"]),
+        (("--optimizer.schedule", "cosin"), ["--optimizer.schedule", "cosine"]),
+        (("--data.batch_size", "two"), ["--data.batch_size", "a whole number"]),
+        (("--data.batch_size", 0), ["batch_size", "0"]),
+        (("--data.root", "nowhere"), ["nowhere"]),
+        (("--data.challenge", "twocoil"), ["--data.challenge", "multicoil"]),
+        (("--network", "varnett"), ["varnett", "did you mean varnet?"]),
+        (("--network.preset", "tinny"), ["tinny", "did you mean tiny?"]),
+        (("--network.cascades", 3), ["--network.cascades", "num_cascades"]),
+        (("--loss.ssim", 0), ["loss"]),
+        (("--seed", -1), ["--seed", "-1"]),
+        (("--trainer.max_time", "1h"), ["max_time", "DD:HH:MM:SS"]),
+        (("--trainer.precision", "bf17"), ["bf17"]),
+        (("--trainer.strategy", "dpp"), ["dpp"]),
+        (("--trainer.accelerator", "gpux"), ["gpux"]),
+        (("--checkpoints.monitor", "val_sim"), ["--checkpoints.monitor", "val_ssim"]),
+        (("--checkpoints.keep_best", -2), ["checkpoints.keep_best", "-2"]),
+        (("--ckpt_path", "none.ckpt"), ["none.ckpt", "no such file"]),
+        (("--data.masks", "[]"), ["data.masks"]),
+        (("--data.masks", "[{kind: uniform}]"), ["data.masks", "acceleration"]),
+        (("--data.masks", "[{kind: uniform, acceleration: 4}]"), ["uniform", "uniform1d"]),
+        (("--data.masks", "[{kind: poisson, accel: 4}]"), ["accel", "acceleration"]),
+        (("--data.masks", "[{kind: poisson, acceleration: x}]"), ["data.masks", "'x'", "number"]),
+        (("--data.masks", "[{kind: poisson, acceleration: 0.5}]"), ["0.5"]),
+        (("--output", "a.file/run"), ["a.file"]),
+    ],
+)
+def test_bad_usage_is_one_line(refused, root, config, options, words, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a.file").write_text("precious")
+    given = ("--data.root", root, "--output", "run", *options)
+    line = refused("train", "--config", config(), *given)
+    assert all(word in line for word in words), line
+
+
+@pytest.mark.parametrize(
+    ("groups", "words"),
+    [
+        (
+            {"trainer": {"max_epoch": 3}},
+            ["trainer.max_epoch", "did you mean --trainer.max_epochs?"],
+        ),
+        ({"optimizer": {"lr": "fast"}}, ["--optimizer.lr", "'fast'"]),
+        ({"optimizer": 3}, ["optimizer"]),
+        ({"traner": {"max_epochs": 3}}, ["traner", "trainer"]),
+        ({"network": "humuss"}, ["humuss", "humus"]),
+        ({"network": {"name": "unet", "num_cascades": 2}}, ["num_cascades"]),
+        ({"data": {"masks": 3}}, ["masks"]),
+        ({"data": {"masks": [3]}}, ["masks"]),
+    ],
+)
+def test_bad_recipe_is_one_line(refused, root, config, groups, words, tmp_path):
+    path = config(**groups)
+    line = refused("train", "--config", path, "--data.root", root, "--output", tmp_path / "run")
+    assert all(word in line for word in words), line
+
+
+def test_empty_data_set(refused, config, tmp_path):
+    (tmp_path / "empty" / "multicoil_train").mkdir(parents=True)
+    line = refused(
+        "train", "--config", config(), "--data.root", tmp_path / "empty", "--output", tmp_path / "r"
+    )
+    assert "multicoil_train" in line
+
+
+def test_missing_options(refused, config, root, tmp_path):
+    assert "--data.root" in refused("train", "--config", config(), "--output", tmp_path)
+    assert "--output" in refused("train", "--config", config(), "--data.root", root)
+    assert "masks" in refused("train", "--data.root", root, "--output", tmp_path / "run")
+
+
+def test_a_damaged_checkpoint(refused, config, root, tmp_path):
+    folder = tmp_path / "run" / "checkpoints"
+    folder.mkdir(parents=True)
+    (folder / "last.ckpt").write_bytes(b"PK\x03\x04 nothing else")
+    given = ("--data.root", root, "--output", tmp_path / "run", "--ckpt_path", "last")
+    assert "last.ckpt" in refused("train", "--config", config(), *given)
+
+
+def test_presets_and_typed_options(mrirecon, config, tmp_path):
+    args = ("train", "--data.root", "D", "--output", "O", "--print_config")
+    shown = yaml.safe_load(mrirecon(*args, "--network", "unet", "--network.preset=small").out)
+    assert shown["network"]["name"] == "unet" and shown["network"]["chans"] == 32
+    options = ("--network.preset", "tiny", "--network.chans", 5)
+    shown = yaml.safe_load(mrirecon(*args, "--config", config(), *options).out)
+    assert shown["network"]["chans"] == 5 and shown["network"]["num_cascades"] == 2
+    shown = yaml.safe_load(mrirecon(*args, "--config", config(), "--network=unet").out)
+    assert shown["network"]["name"] == "unet" and "num_cascades" not in shown["network"]
+
+
+def test_the_card_is_plain_json(mrirecon, root, config, tmp_path):
+    out = tmp_path / "run"
+    given = ("--data.root", root, "--output", out, "--trainer.max_epochs", 1)
+    about = ("--about.licence", "MIT", "--about.attribution", "Shepp and Logan")
+    assert mrirecon("train", "--config", config(), *given, *about).status == 0
+    card = json.loads((out / "weights.json").read_text())
+    assert card["licence"] == "MIT" and card["attribution"] == "Shepp and Logan"
+    assert card["data"] == str(root) and card["training"]["accelerations"] == [4.0]
