@@ -1,8 +1,8 @@
 """Held-out quality of the shipped networks beside converged, tuned L1-wavelet and total variation.
 
-FOLDER is a training set of `data_scripts/simulate_training_set.py`. Weights of the classical methods are tuned on some of
-its training volumes, everything is measured on its validation volumes, whose patients no network has seen: fastMRI's
-volume PSNR and SSIM against the noise-free truth, mean over the volumes.
+FOLDER is a training set of `data_scripts/simulate_training_set.py`. Weights of the classical methods are tuned on some
+of its training volumes, everything is measured on its validation volumes, whose patients no network has seen:
+fastMRI's volume PSNR and SSIM against the noise-free truth, mean over the volumes.
 """
 
 from __future__ import annotations

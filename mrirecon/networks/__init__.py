@@ -42,7 +42,7 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
         "published": {"chans": 256, "num_pool_layers": 4},
     },
     "varnet": {
-        "tiny": {"num_cascades": 4, "chans": 6, "pools": 4, "sens_chans": 4, "sens_pools": 3},
+        "tiny": {"num_cascades": 6, "chans": 8, "pools": 3, "sens_chans": 4, "sens_pools": 3},
         "small": {"num_cascades": 5, "chans": 8, "pools": 4, "sens_chans": 4, "sens_pools": 3},
         "published": {
             "num_cascades": 12,

@@ -110,5 +110,3 @@ def test_unet_of_a_fully_sampled_scan_sees_its_rss(weights):
     # The network is random; its output has the mean and the size of its input.
     assert image.shape == zero_filled.shape
     assert 0.1 < float(image.abs().mean() / zero_filled.mean()) < 10
-
-
