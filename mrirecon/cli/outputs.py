@@ -15,8 +15,8 @@ from mrirecon.scan import Scan, Volume
 INPUT_SUFFIXES = (*SCAN_SUFFIXES, ".hdf5", ".hdr", ".dat")
 
 
-def choose_outputs(scans: list[str], output: str) -> list[Path]:
-    """One output per scan: OUTPUT itself, or for several scans NIfTI files in the folder OUTPUT, which is made.
+def choose_outputs(scans: list[str], output: str, kind: str = "nii.gz") -> list[Path]:
+    """One output per scan: OUTPUT itself, or for several scans files of a kind in the folder OUTPUT, which is made.
 
     Raises:
         ValueError: if two scans would have the same output name, or the folder is named like a volume.
@@ -31,7 +31,7 @@ def choose_outputs(scans: list[str], output: str) -> list[Path]:
     for scan in scans:
         path = Path(scan)
         stem = path.stem if path.suffix.lower() in INPUT_SUFFIXES else path.name
-        target = folder / f"{stem}.nii.gz"
+        target = folder / f"{stem}.{kind}"
         if target in targets:
             raise ValueError(
                 f"{targets[target]} and {scan} would both become {target}: "

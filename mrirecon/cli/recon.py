@@ -37,6 +37,7 @@ def recon(
     accel: float | None = None,
     center_fraction: float | None = None,
     mask_seed: int = 0,
+    format: Literal["nii.gz", "nii", "h5", "npy", "cfl"] = "nii.gz",
     weights: str | None = None,
     maps: str = "espirit",
     calibration: Calibrated = Calibrated(),  # noqa: B008
@@ -56,12 +57,13 @@ def recon(
 
     Args:
         scan: k-space files.
-        output: .nii.gz, .nii, .h5, .npy or .cfl; with several scans a folder for NIfTI files.
+        output: .nii.gz, .nii, .h5, .npy or .cfl; with several scans a folder.
         method: name and options of the method.
         mask: undersample retrospectively with this kind of mask (see mrirecon mask --help) or mask file.
         accel: acceleration of the mask.
         center_fraction: calibration share of the mask; 0.08 up to acceleration 5, else 0.04.
         mask_seed: seed of the mask.
+        format: of the files in that folder; h5 is what the fastMRI leaderboard takes.
         weights: of a learned method, a shipped name or a .safetensors file (the same as --method.weights).
         maps: espirit, lowres, or a file of coil maps.
         calibration: how maps are estimated.
@@ -82,7 +84,7 @@ def recon(
     choice = None if mask is None else MaskChoice(mask, accel, center_fraction, mask_seed)
     if choice is None and (accel is not None or center_fraction is not None):
         raise ValueError("--accel and --center_fraction belong to a mask: add --mask KIND")
-    outputs = choose_outputs(scan, output)
+    outputs = choose_outputs(scan, output, format)
     if report is not None:
         check_target(report, overwrite or all(map(is_complete, outputs)))
     settings = {
@@ -174,6 +176,7 @@ COMMAND = Command(
         "scan.h5 --output brain.nii.gz",
         "scan.h5 --mask poisson --accel 6 --method tv --method.iterations 50 --output tv.nii.gz",
         "session/*.h5 --output volumes --report volumes/report.html",
+        "multicoil_test/*.h5 --method varnet --weights best.safetensors --format h5 --output leaderboard",
     ),
     CALIBRATION,
     _prepare,
