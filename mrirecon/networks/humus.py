@@ -24,7 +24,7 @@ from mrirecon.networks.swin import (
     SwinStage,
     residual_convolution,
 )
-from mrirecon.networks.unet import ConvBlock, TransposeConvBlock
+from mrirecon.networks.unet import ConvBlock, NormLeakyReLU, TransposeConvBlock
 from mrirecon.networks.varnet import SensitivityNet
 from mrirecon.operators import LinearOperator, sense
 from mrirecon.tensors import as_channels, as_complex, fft2c, ifft2c, rss
@@ -303,8 +303,7 @@ class HUMUSBlock(nn.Module):
 def _half(chans: int) -> nn.Module:
     """2 x 2 convolution to half the size, instance normalisation, LeakyReLU."""
     convolution = nn.Conv2d(chans, chans, kernel_size=2, stride=2, bias=False)
-    normalized = nn.GroupNorm(chans, chans, affine=False)
-    return nn.Sequential(convolution, normalized, nn.LeakyReLU(0.2, inplace=True))
+    return nn.Sequential(convolution, NormLeakyReLU())
 
 
 def _initialize(module: nn.Module) -> None:
