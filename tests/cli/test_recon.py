@@ -15,6 +15,7 @@ import pytest
 from mrirecon.io import read_scan, write_scan
 from mrirecon.io.arrays import plain_scan
 from mrirecon.methods import CLASSICAL
+from mrirecon.methods.classical import L1Wavelet
 
 GRAPPA_MASK = ("--mask", "equispaced", "--accel", 2, "--center_fraction", 0.4)
 
@@ -51,7 +52,7 @@ def test_json_says_everything(mrirecon, scan_file, tmp_path):
     assert mrirecon("recon", scan_file, "--output", output, *options, *mask).status == 0
     info = strict_json(tmp_path / "o.nii.gz.json")
     assert info["method"] == "l1_wavelet"
-    assert info["parameters"] == METHODS["l1_wavelet"](iterations=5).parameters()
+    assert info["parameters"] == L1Wavelet(iterations=5).parameters()
     assert info["mask"] == {
         "kind": "uniform1d", "acceleration": 2.0, "center_fraction": 0.4, "seed": 7
     }  # fmt: skip

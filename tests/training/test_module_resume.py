@@ -22,6 +22,16 @@ HERE = Path(__file__).parent
 CHECKOUT = HERE.parents[1]
 
 
+@pytest.fixture(autouse=True)
+def one_thread(monkeypatch):
+    """Rounding depends on how many threads share a sum; the processes started here get as many as this one."""
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
 @pytest.fixture(scope="module")
 def root(tmp_path_factory):
     return runs.make_data(tmp_path_factory.mktemp("data"))
