@@ -85,8 +85,11 @@ class SliceMethod(ABC):
         """Refuse parameters that no method can use.
 
         Raises:
-            ValueError: if a number is negative, infinite or NaN.
+            ValueError: if a number is negative, infinite or NaN, or there are no iterations.
         """
+        iterations = self.parameters().get("iterations", 1)
+        if iterations < 1:
+            raise ValueError(f"{self.name}: iterations is {iterations}, it must be at least 1")
         for name, value in self.parameters().items():
             if isinstance(value, (int, float)) and not 0 <= value < math.inf:
                 raise ValueError(

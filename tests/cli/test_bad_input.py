@@ -190,6 +190,7 @@ def test_bad_scan(refused, command, what, tmp_path, scan_file, kspace):
         (("--calibration.sets", 9), ["9", "4 coils"]),
         (("--calibration.crop", ".nan"), ["crop", "nan"]),
         (("--method.iterations", -1), ["iterations", "-1"]),
+        (("--method.iterations", 0), ["iterations", "0", "at least 1"]),
         (("--method.regularization", ".nan"), ["regularization", "nan"]),
         (("--method.regularization", "-1"), ["regularization", "-1"]),
         (("--report", "none/report.html"), ["none", "folder"]),
