@@ -14,7 +14,6 @@ from mrirecon.methods.base import Problem, Report, SliceMethod
 from mrirecon.networks import Network, UnrolledNetwork, calibration_of
 from mrirecon.prepare import volume_scale
 from mrirecon.scan import Scan, Volume
-from mrirecon.tensors import ifft2c, rss
 from mrirecon.weights import Card, load_weights
 
 
@@ -90,9 +89,9 @@ class EndToEnd(SliceMethod):
             torch.autocast(kind, torch.bfloat16, enabled=self.precision == "bfloat16"),
         ):
             if isinstance(network, UnrolledNetwork):
-                predicted = network.refine(kspace, mask, calibration)[0]
-                report.add_residual(predicted * problem.mask, problem)
-                image = rss(ifft2c(predicted)[(..., *scan.crop)])
+                end = network.unroll(kspace, mask, calibration)
+                report.add_residual(end.kspace()[0] * problem.mask, problem)
+                image = network.image(end, scan.crop)[0]
             else:
                 image = network(kspace, mask, calibration, scan.crop)[0]
         return scan.to_matrix(image.float().to(torch.complex64))

@@ -42,7 +42,14 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
         "published": {"chans": 256, "num_pool_layers": 4},
     },
     "varnet": {
-        "tiny": {"num_cascades": 6, "chans": 8, "pools": 3, "sens_chans": 4, "sens_pools": 3},
+        "tiny": {
+            "num_cascades": 6,
+            "chans": 8,
+            "pools": 3,
+            "sens_chans": 4,
+            "sens_pools": 3,
+            "combine": "maps",
+        },
         "small": {"num_cascades": 5, "chans": 8, "pools": 4, "sens_chans": 4, "sens_pools": 3},
         "published": {
             "num_cascades": 12,
@@ -61,6 +68,7 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
             "img_size": [40, 40],
             "window_size": 5,
             "embed_dim": 16,
+            "combine": "maps",
             "depths": [2, 2],
             "num_heads": [1, 2],
             "bottleneck_heads": 4,

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from typing import Any, ClassVar
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
 
 import torch
 from jaxtyping import Bool, Complex, Float
 from torch import Tensor, nn
 
 from mrirecon.coverage import calibration_region
-from mrirecon.tensors import fft2c, rss_of_each
+from mrirecon.tensors import fft2c, ifft2c, rss_of_each
+
+Combine = Literal["rss", "maps"]
 
 
 class Network(nn.Module, ABC):
@@ -45,17 +48,65 @@ class Network(nn.Module, ABC):
         """
 
 
+@dataclass(frozen=True)
+class Unrolled:
+    """Where the cascades end: k-space k = y - F S p where it was sampled and y - F S q elsewhere.
+
+    Attributes:
+        y: measured k-space.
+        mask: sampled points.
+        maps: coil maps S of the slice.
+        p: what was taken from the measured samples.
+        q: what was taken from the missing ones.
+    """
+
+    y: Complex[Tensor, "batch coil y x"]
+    mask: Bool[Tensor, "batch y x"]
+    maps: Complex[Tensor, "batch coil y x"]
+    p: Complex[Tensor, "batch y x"]
+    q: Complex[Tensor, "batch y x"]
+
+    def coil_images(self) -> Iterator[Tensor]:
+        """F^-1 k, one coil (batch, y, x) at a time."""
+        for coil_map, coil_kspace in zip(self.maps.unbind(1), self.y.unbind(1), strict=True):
+            unfit = self.mask * fft2c(coil_map * (self.q - self.p))
+            yield ifft2c(coil_kspace + unfit) - coil_map * self.q
+
+    def kspace(self) -> Complex[Tensor, "batch coil y x"]:
+        """The k-space k."""
+        return fft2c(torch.stack(list(self.coil_images()), dim=1))
+
+    def rss(self, crop: tuple[slice, slice]) -> Float[Tensor, "batch h w"]:
+        """Root of the sum of squares of the cropped coil images."""
+        return rss_of_each(image[(..., *crop)] for image in self.coil_images())
+
+    def matched(self, crop: tuple[slice, slice]) -> Float[Tensor, "batch h w"]:
+        """|S^H F^-1 k| / ||S||: what of the coil images agrees with the maps, in the units of the RSS."""
+        parts = zip(self.maps.unbind(1), self.coil_images(), strict=True)
+        combined = sum(coil_map.conj() * image for coil_map, image in parts)
+        assert isinstance(combined, Tensor)
+        norm = rss_of_each(self.maps.unbind(1))
+        return (combined / torch.where(norm > 0, norm, 1))[(..., *crop)].abs()
+
+
 class UnrolledNetwork(Network):
-    """A network that refines k-space: its image is the root sum of squares (RSS) of the coil images it ends with."""
+    """A network that refines k-space and combines its coil images.
+
+    Attributes:
+        combine: rss is the published networks' root sum of squares, which adds up the noise of all coils; maps takes
+            only what agrees with the coil maps. Weights belong to the one they were trained with.
+    """
+
+    combine: Combine = "rss"
 
     @abstractmethod
-    def coil_images(
+    def unroll(
         self,
         kspace: Complex[Tensor, "batch adjacent coil y x"],
         mask: Bool[Tensor, "batch y x"],
         calibration: Bool[Tensor, "batch y x"],
-    ) -> Iterator[Tensor]:
-        """Images of the middle slice's coils after the last cascade, one at a time."""
+    ) -> Unrolled:
+        """The middle slice after the last cascade."""
 
     def forward(
         self,
@@ -64,8 +115,11 @@ class UnrolledNetwork(Network):
         calibration: Bool[Tensor, "batch y x"],
         crop: tuple[slice, slice],
     ) -> Float[Tensor, "batch h w"]:
-        coil_images = self.coil_images(kspace, mask, calibration)
-        return rss_of_each(image[(..., *crop)] for image in coil_images)
+        return self.image(self.unroll(kspace, mask, calibration), crop)
+
+    def image(self, end: Unrolled, crop: tuple[slice, slice]) -> Float[Tensor, "batch h w"]:
+        """The magnitude image of where the cascades end."""
+        return end.rss(crop) if self.combine == "rss" else end.matched(crop)
 
     def refine(
         self,
@@ -73,8 +127,16 @@ class UnrolledNetwork(Network):
         mask: Bool[Tensor, "batch y x"],
         calibration: Bool[Tensor, "batch y x"],
     ) -> Complex[Tensor, "batch coil y x"]:
-        """The k-space after the last cascade; `forward` is the RSS of its coil images, cropped."""
-        return fft2c(torch.stack(list(self.coil_images(kspace, mask, calibration)), dim=1))
+        """The k-space after the last cascade."""
+        return self.unroll(kspace, mask, calibration).kspace()
+
+    def _combine_by(self, combine: Combine) -> None:
+        """Take over the constructor's choice; a published configuration does not know of it."""
+        if combine not in ("rss", "maps"):
+            raise ValueError(f"combine is {combine!r}: choose rss or maps")
+        self.combine = combine
+        if combine != "rss":
+            self.config["combine"] = combine
 
 
 def calibration_of(

@@ -5,17 +5,17 @@ Names and shapes of parameters and buffers are those of the published files.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from itertools import islice
 from math import lcm
 from typing import Any
 
 import torch
-from jaxtyping import Complex, Float
+from jaxtyping import Bool, Complex, Float
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from mrirecon.networks.base import UnrolledNetwork
+from mrirecon.networks.base import Combine, Unrolled, UnrolledNetwork
 from mrirecon.networks.swin import (
     PatchEmbed,
     PatchExpand,
@@ -27,7 +27,7 @@ from mrirecon.networks.swin import (
 from mrirecon.networks.unet import ConvBlock, NormLeakyReLU, TransposeConvBlock
 from mrirecon.networks.varnet import SensitivityNet
 from mrirecon.operators import LinearOperator, sense
-from mrirecon.tensors import as_channels, as_complex, fft2c, ifft2c, rss
+from mrirecon.tensors import as_channels, as_complex, rss
 
 
 class HUMUSNet(UnrolledNetwork):
@@ -43,6 +43,7 @@ class HUMUSNet(UnrolledNetwork):
         sens_chans: features of the sensitivity network's U-Net at full resolution.
         sens_pools: how often it halves the resolution.
         num_adj_slices: slices it looks at, odd; it reconstructs the one in the middle.
+        combine: how coil images become one image (`UnrolledNetwork`).
         checkpoint_cascades: recompute each cascade in the backward pass, keeping one cascade's features in memory.
 
     Raises:
@@ -71,6 +72,7 @@ class HUMUSNet(UnrolledNetwork):
         conv_downsample_first: bool = True,
         no_residual_learning: bool = False,
         *,
+        combine: Combine = "rss",
         checkpoint_cascades: bool = False,
     ) -> None:
         super().__init__()
@@ -100,6 +102,7 @@ class HUMUSNet(UnrolledNetwork):
             "num_adj_slices": num_adj_slices,
             **block,
         }
+        self._combine_by(combine)
         self.adjacent_slices = num_adj_slices
         self.checkpoint_cascades = checkpoint_cascades
         self.sens_net = SensitivityNet(sens_chans, sens_pools)
@@ -107,8 +110,12 @@ class HUMUSNet(UnrolledNetwork):
             [Cascade(HUMUSBlock(2 * num_adj_slices, **block)) for _ in range(num_cascades)]
         )
 
-    def coil_images(self, kspace: Tensor, mask: Tensor, calibration: Tensor) -> Iterator[Tensor]:
-        """Coil images of the middle slice after the last cascade, one coil at a time."""
+    def unroll(
+        self,
+        kspace: Complex[Tensor, "batch adjacent coil y x"],
+        mask: Bool[Tensor, "batch y x"],
+        calibration: Bool[Tensor, "batch y x"],
+    ) -> Unrolled:
         if kspace.shape[1] != self.adjacent_slices:
             raise ValueError(
                 f"{kspace.shape[1]} adjacent slices for a network that looks at {self.adjacent_slices}: "
@@ -125,10 +132,7 @@ class HUMUSNet(UnrolledNetwork):
             else:
                 p, q = cascade(A, power, zero_filled, p, q)
         middle = self.adjacent_slices // 2
-        p, q, y = p[:, middle], q[:, middle], kspace[:, middle]
-        for coil_map, coil_kspace in zip(maps[:, middle].unbind(1), y.unbind(1), strict=True):
-            unfit = mask * fft2c(coil_map * (q - p))
-            yield ifft2c(coil_kspace + unfit) - coil_map * q
+        return Unrolled(kspace[:, middle], mask, maps[:, middle], p[:, middle], q[:, middle])
 
 
 class Cascade(nn.Module):

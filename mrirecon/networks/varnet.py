@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
 
 import torch
@@ -10,10 +10,10 @@ from jaxtyping import Bool, Complex
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from mrirecon.networks.base import UnrolledNetwork
+from mrirecon.networks.base import Combine, Unrolled, UnrolledNetwork
 from mrirecon.networks.unet import NormUNet
 from mrirecon.operators import LinearOperator, sense
-from mrirecon.tensors import fft2c, ifft2c, rss
+from mrirecon.tensors import ifft2c, rss
 
 
 class VarNet(UnrolledNetwork):
@@ -30,6 +30,7 @@ class VarNet(UnrolledNetwork):
         pools: how often they halve the resolution.
         sens_chans: the same for the sensitivity network.
         sens_pools: the same for the sensitivity network.
+        combine: how coil images become one image (`UnrolledNetwork`).
         checkpoint_cascades: recompute each cascade in the backward pass, keeping one cascade's features in memory.
     """
 
@@ -43,6 +44,7 @@ class VarNet(UnrolledNetwork):
         sens_chans: int = 8,
         sens_pools: int = 4,
         *,
+        combine: Combine = "rss",
         checkpoint_cascades: bool = False,
     ) -> None:
         super().__init__()
@@ -53,14 +55,19 @@ class VarNet(UnrolledNetwork):
             "sens_chans": sens_chans,
             "sens_pools": sens_pools,
         }
+        self._combine_by(combine)
         self.checkpoint_cascades = checkpoint_cascades
         self.sens_net = SensitivityNet(sens_chans, sens_pools)
         self.cascades = nn.ModuleList(
             [Cascade(NormUNet(chans, pools)) for _ in range(num_cascades)]
         )
 
-    def coil_images(self, kspace: Tensor, mask: Tensor, calibration: Tensor) -> Iterator[Tensor]:
-        """F^-1 k after the last cascade, one coil at a time."""
+    def unroll(
+        self,
+        kspace: Complex[Tensor, "batch adjacent coil y x"],
+        mask: Bool[Tensor, "batch y x"],
+        calibration: Bool[Tensor, "batch y x"],
+    ) -> Unrolled:
         y = kspace[:, kspace.shape[1] // 2]
         maps = self.sens_net(y, calibration, self.checkpoint_cascades)
         A = sense(maps, mask)
@@ -71,9 +78,7 @@ class VarNet(UnrolledNetwork):
                 p, q = checkpoint(cascade, A, zero_filled, p, q, use_reentrant=False)
             else:
                 p, q = cascade(A, zero_filled, p, q)
-        for coil_map, coil_kspace in zip(maps.unbind(1), y.unbind(1), strict=True):
-            unfit = mask * fft2c(coil_map * (q - p))
-            yield ifft2c(coil_kspace + unfit) - coil_map * q
+        return Unrolled(y, mask, maps, p, q)
 
 
 class Cascade(nn.Module):

@@ -11,8 +11,9 @@ from fastmri.models.varnet import SensitivityModel
 
 from mrirecon.masks import poisson
 from mrirecon.networks import NETWORKS, PRESETS, calibration_of
+from mrirecon.networks.base import Unrolled
 from mrirecon.networks.varnet import VarNet
-from mrirecon.tensors import complex_noise_like, ifft2c, rss
+from mrirecon.tensors import complex_noise_like, fft2c, ifft2c, rss
 
 GOLDEN = Path(__file__).parents[2].parent / "shared" / "golden"
 WHOLE = (slice(None), slice(None))
@@ -265,3 +266,31 @@ def test_calibration_needs_the_origin():
         calibration_of(mask)
     with pytest.raises(ValueError, match="31 calibration columns of 30"):
         calibration_of(mask, 31)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("name", ["varnet", "humus"])
+def test_combining_by_maps_drops_what_no_object_explains(name):
+    """Coil images S x give |x| ||S|| both ways; noise at right angles to S is seen by the RSS alone."""
+    generator = torch.Generator().manual_seed(0)
+
+    def complex_randn(*shape):
+        return torch.randn(shape, dtype=torch.complex64, generator=generator)
+
+    maps, image = complex_randn(2, 4, 12, 10), complex_randn(2, 12, 10)
+    power = maps.abs().square().sum(dim=1)
+    noise = complex_randn(2, 4, 12, 10)
+    noise = noise - maps * ((maps.conj() * noise).sum(dim=1) / power).unsqueeze(1)
+    mask = torch.ones(2, 12, 10, dtype=torch.bool)
+    zero = torch.zeros_like(image)
+    crop = (slice(1, 11), slice(2, 9))
+    expected = (image.abs() * power.sqrt())[(..., *crop)]
+    for coil_images, equal in (
+        (maps * image.unsqueeze(1), True),
+        (maps * image.unsqueeze(1) + noise, False),
+    ):
+        end = Unrolled(fft2c(coil_images), mask, maps, zero, zero)
+        assert close(end.matched(crop), expected)
+        assert close(end.rss(crop), expected) == equal
+    network = NETWORKS[name](**PRESETS[name]["tiny"])
+    assert network.combine == "maps" and network.config["combine"] == "maps"
