@@ -13,6 +13,9 @@ from jaxtyping import Complex, Float, Num
 from torch import Tensor
 
 IMAGE_AXES = (-2, -1)
+# One stream of random numbers for an array, or one for each item of its leading axis, which then gets the same numbers
+# whatever it is batched with.
+Streams = torch.Generator | Sequence[torch.Generator] | None
 
 
 def fft2(
@@ -83,12 +86,21 @@ def rss_of_each(coils: Iterable[Num[Tensor, "*batch y x"]]) -> Float[Tensor, "*b
 
 
 def complex_noise_like(
-    x: Complex[Tensor, "..."], generator: torch.Generator | None = None
+    x: Complex[Tensor, "..."], generator: Streams = None
 ) -> Complex[Tensor, "..."]:
     """White noise with variance 1 in the real and 1 in the imaginary part.
 
     Drawn on the generator's device (CPU when none is given) so that a seed means the same numbers on every device.
+
+    Raises:
+        ValueError: if there are several generators, and not one for each item of the leading axis.
     """
+    if isinstance(generator, Sequence):
+        if len(generator) != len(x):
+            raise ValueError(
+                f"{len(generator)} random generators for {len(x)} images: give one for each"
+            )
+        return torch.stack([complex_noise_like(*item) for item in zip(x, generator, strict=True)])
     device = generator.device if generator is not None else torch.device("cpu")
     real = torch.empty(0, dtype=x.dtype).real.dtype
     parts = torch.randn(*x.shape, 2, dtype=real, device=device, generator=generator)

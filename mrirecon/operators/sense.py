@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 import torch
 from jaxtyping import Bool, Complex, Shaped
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 from mrirecon.operators.base import LinearOperator
 from mrirecon.tensors import fft2, fftshift, ifft2, ifftshift
@@ -62,13 +66,14 @@ class Sense(LinearOperator):
         return fftshift(self._combine(ifft2(ifftshift(y) * self._mask)))
 
     def gram(self, x: Tensor) -> Tensor:
-        coil_images = self._expand(ifftshift(x))
-        if self._gram_axes:
-            coil_images = ifft2(
-                fft2(coil_images, self._gram_axes).mul_(self._mask), self._gram_axes
-            )
-        else:
-            coil_images = coil_images * self._mask
+        if (
+            not self.sets
+            and torch.is_grad_enabled()
+            and (x.requires_grad or self._maps.requires_grad)
+        ):
+            gram = _Gram.apply(ifftshift(x), self._maps, self._mask, self._gram_axes)
+            return fftshift(gram)
+        coil_images = _masked(self._expand(ifftshift(x)), self._mask, self._gram_axes)
         return fftshift(self._combine(coil_images))
 
     @property
@@ -96,12 +101,51 @@ class Sense(LinearOperator):
         return coil_images.sum(dim=-4) if self.sets else coil_images
 
     def _combine(self, coil_images: Tensor) -> Tensor:
-        # One accumulation per coil: no multi-coil temporary, and faster than a product and a sum.
         if self.sets:
             coil_images = coil_images.unsqueeze(-4)
-        coils = zip(self._conjugate.unbind(-3), coil_images.unbind(-3), strict=True)
-        first, image_of_first = next(coils)
-        image = first * image_of_first
-        for conjugate, coil_image in coils:
-            image.addcmul_(conjugate, coil_image)
-        return image
+        return _combined(self._conjugate, coil_images)
+
+
+def _masked(coil_images: Tensor, mask: Tensor, axes: Sequence[int]) -> Tensor:
+    """F^-1 M F of coil images, overwritten, with the transforms along `axes` only."""
+    if not axes:
+        return coil_images.mul_(mask)
+    return ifft2(fft2(coil_images, axes).mul_(mask), axes)
+
+
+def _combined(conjugate: Tensor, coil_images: Tensor) -> Tensor:
+    # One accumulation per coil: no multi-coil temporary, and faster than a product and a sum.
+    coils = zip(conjugate.unbind(-3), coil_images.unbind(-3), strict=True)
+    first, image_of_first = next(coils)
+    image = first * image_of_first
+    for of_coil, coil_image in coils:
+        image.addcmul_(of_coil, coil_image)
+    return image
+
+
+class _Gram(torch.autograd.Function):
+    """G x = S^H F^-1 M F S x, which is its own adjoint: the backward pass is one more application.
+
+    With g the gradient of G x, that of x is G g and that of S is (F^-1 M F S g) x^* + (F^-1 M F S x) g^*.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, maps: Tensor, mask: Tensor, axes: Sequence[int]) -> Tensor:
+        coil_images = _masked(maps * x.unsqueeze(-3), mask, axes)
+        ctx.axes = axes
+        ctx.save_for_backward(x, maps, mask, coil_images if maps.requires_grad else None)
+        return _combined(maps.conj(), coil_images)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, ...]:
+        x, maps, mask, coil_images = ctx.saved_tensors
+        back = _masked(maps * g.unsqueeze(-3), mask, ctx.axes)
+        of_x = (
+            _combined(maps.conj(), back).sum_to_size(x.shape) if ctx.needs_input_grad[0] else None
+        )
+        of_maps = None
+        if coil_images is not None:
+            of_maps = back.mul_(x.conj().unsqueeze(-3))
+            of_maps = of_maps.addcmul_(coil_images, g.conj().unsqueeze(-3)).sum_to_size(maps.shape)
+        return of_x, of_maps, None, None

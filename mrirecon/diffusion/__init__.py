@@ -1,0 +1,12 @@
+"""Diffusion: noise levels, denoisers, and the gallery of samplers, all in sigma coordinates."""
+
+from mrirecon.diffusion.denoisers import CleanDenoiser as CleanDenoiser
+from mrirecon.diffusion.denoisers import Denoiser as Denoiser
+from mrirecon.diffusion.denoisers import GaussianDenoiser as GaussianDenoiser
+from mrirecon.diffusion.denoisers import NoiseDenoiser as NoiseDenoiser
+from mrirecon.diffusion.denoisers import ScoreDenoiser as ScoreDenoiser
+from mrirecon.diffusion.denoisers import denoiser_of as denoiser_of
+from mrirecon.diffusion.schedules import SCHEDULES as SCHEDULES
+from mrirecon.diffusion.schedules import geometric as geometric
+from mrirecon.diffusion.schedules import karras as karras
+from mrirecon.diffusion.schedules import vp as vp

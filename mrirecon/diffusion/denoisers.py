@@ -1,0 +1,121 @@
+"""The only interface to a prior: D(x, sigma) = E[x0 | x0 + sigma n = x], n of unit variance per real component."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Protocol, runtime_checkable
+
+import torch
+from jaxtyping import Complex, Float
+from torch import Tensor
+
+from mrirecon.diffusion.schedules import ddpm_time
+from mrirecon.tensors import as_channels, as_complex, fft2, ifft2
+
+
+@runtime_checkable
+class Denoiser(Protocol):
+    """The mean of the clean image given a noisy one; images are complex, (*batch, y, x).
+
+    Attributes:
+        sigma_range: lowest and highest noise level it knows, in units of its images.
+    """
+
+    @property
+    def sigma_range(self) -> tuple[float, float]: ...
+
+    def __call__(
+        self, x: Complex[Tensor, "*batch y x"], sigma: float
+    ) -> Complex[Tensor, "*batch y x"]: ...
+
+
+Estimate = Callable[[Tensor, Tensor], Tensor]
+
+
+@dataclass(frozen=True)
+class _NetworkDenoiser:
+    """A network on channels as a denoiser of complex images.
+
+    Attributes:
+        network: (x, level) -> estimate, x (batch, channel, y, x), level (batch,).
+        sigma_range: lowest and highest noise level.
+        channels: 2 for real and imaginary part together; 1 for a prior of magnitudes, applied to both parts alike, as
+            Score-MRI does (Chung & Ye 2022).
+    """
+
+    network: Estimate
+    sigma_range: tuple[float, float]
+    channels: int = 2
+
+    def __post_init__(self) -> None:
+        """Refuse networks of other images."""
+        if self.channels not in (1, 2):
+            raise ValueError(
+                f"a prior of {self.channels} channels knows no complex images: it needs 2 (real and imaginary part), "
+                "or 1 (magnitude)"
+            )
+
+    def __call__(self, x: Tensor, sigma: float) -> Tensor:
+        channels = as_channels(x.reshape(-1, *x.shape[-2:]))
+        parts = channels.reshape(-1, self.channels, *x.shape[-2:])
+        level = torch.full((len(parts),), sigma, dtype=parts.dtype, device=parts.device)
+        clean = self._clean(parts, level, sigma).to(parts.dtype)
+        return as_complex(clean.reshape(channels.shape)).reshape(x.shape)
+
+    def _clean(self, x: Tensor, level: Tensor, sigma: float) -> Tensor:
+        raise NotImplementedError
+
+
+class CleanDenoiser(_NetworkDenoiser):
+    """Of a network that gives the clean image itself, such as EDM's preconditioned ones (Karras et al. 2022)."""
+
+    def _clean(self, x: Tensor, level: Tensor, sigma: float) -> Tensor:
+        return self.network(x, level)
+
+
+class ScoreDenoiser(_NetworkDenoiser):
+    """Of a VE score network: D = x + sigma^2 score (Tweedie)."""
+
+    def _clean(self, x: Tensor, level: Tensor, sigma: float) -> Tensor:
+        return x + sigma**2 * self.network(x, level)
+
+
+class NoiseDenoiser(_NetworkDenoiser):
+    """Of a DDPM epsilon network of the linear schedule: D = x - sigma epsilon(x / sqrt(1 + sigma^2), t(sigma)).
+
+    Networks that learn the variance too give it in further channels, which are left out.
+    """
+
+    def _clean(self, x: Tensor, level: Tensor, sigma: float) -> Tensor:
+        noise = self.network(x / math.sqrt(1 + sigma**2), ddpm_time(level).to(level.dtype))
+        return x - sigma * noise[:, : self.channels]
+
+
+def denoiser_of(prior: Any) -> Denoiser:
+    """The denoiser that a network (`mrirecon.networks.Prior`) makes.
+
+    Raises:
+        ValueError: if its images are neither complex nor magnitudes.
+    """
+    kinds = {"clean": CleanDenoiser, "score": ScoreDenoiser, "noise": NoiseDenoiser}
+    return kinds[prior.predicts](prior, tuple(prior.sigma_range), prior.channels)
+
+
+@dataclass(frozen=True, eq=False)
+class GaussianDenoiser:
+    """The exact denoiser of a stationary Gaussian prior; with it the posterior has a closed form.
+
+    Attributes:
+        mean: of the images.
+        power: variance per real component of each coefficient of the plain orthonormal FFT.
+    """
+
+    mean: Complex[Tensor, "y x"]
+    power: Float[Tensor, "y x"]
+    sigma_range: tuple[float, float] = (0.0, math.inf)
+
+    def __call__(self, x: Tensor, sigma: float) -> Tensor:
+        shrink = self.power / (self.power + sigma**2)
+        return self.mean + ifft2(shrink * fft2(x - self.mean))

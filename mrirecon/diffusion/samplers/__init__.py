@@ -1,0 +1,32 @@
+"""The gallery: every sampler is one function (y, A, denoiser, sigmas, *, ...) -> image, in sigma coordinates."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from torch import Tensor
+
+from mrirecon.diffusion.samplers.consistent import ddnm as ddnm
+from mrirecon.diffusion.samplers.consistent import dds as dds
+from mrirecon.diffusion.samplers.consistent import diffpir as diffpir
+from mrirecon.diffusion.samplers.consistent import pnp_admm as pnp_admm
+from mrirecon.diffusion.samplers.guided import dps as dps
+from mrirecon.diffusion.samplers.guided import mcg as mcg
+from mrirecon.diffusion.samplers.guided import pigdm as pigdm
+from mrirecon.diffusion.samplers.langevin import langevin as langevin
+from mrirecon.diffusion.samplers.langevin import red_diff as red_diff
+from mrirecon.diffusion.samplers.replacement import ilvr as ilvr
+from mrirecon.diffusion.samplers.replacement import projection as projection
+from mrirecon.diffusion.samplers.replacement import repaint as repaint
+from mrirecon.diffusion.samplers.score_mri import score_mri as score_mri
+from mrirecon.diffusion.samplers.spectral import ddnm_plus as ddnm_plus
+from mrirecon.diffusion.samplers.spectral import ddrm as ddrm
+from mrirecon.diffusion.samplers.spectral import snips as snips
+
+SAMPLERS: dict[str, Callable[..., Tensor]] = {
+    sampler.__name__: sampler
+    for sampler in (
+        *(score_mri, dps, dds, langevin, projection, repaint, ilvr, mcg, ddnm, ddnm_plus),
+        *(pigdm, ddrm, snips, diffpir, red_diff, pnp_admm),
+    )
+}

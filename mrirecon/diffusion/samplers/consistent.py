@@ -1,0 +1,228 @@
+"""Samplers that make the denoised image consistent with the data before going on: DDS, DDNM, DiffPIR, PnP-ADMM."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from mrirecon.diffusion.denoisers import Denoiser
+from mrirecon.diffusion.samplers.steps import (
+    Callback,
+    Image,
+    Levels,
+    beginning,
+    converged,
+    damped_solution,
+    ddim_step,
+    levels,
+    positive_noise,
+    shares,
+)
+from mrirecon.operators import LinearOperator, conjugate_gradient
+from mrirecon.tensors import Streams
+
+
+@torch.no_grad()
+def dds(
+    y: Tensor,
+    A: LinearOperator,
+    denoiser: Denoiser,
+    sigmas: Levels,
+    *,
+    noise_std: float | None = None,
+    prior_weight: float = 0.4,
+    gamma: float | None = None,
+    eta: float = 0.85,
+    cg_steps: int = 5,
+    start: Image | None = None,
+    generator: Streams = None,
+    callback: Callback | None = None,
+) -> Image:
+    """Decomposed diffusion sampling (Chung, Lee & Ye 2024, arXiv:2303.05754, Algorithms 2 and 3).
+
+    x0' are `cg_steps` conjugate gradients from D, of A^H A x = A^H y without noise and of
+    (1 + gamma A^H A) x = D + gamma A^H y with noise; then a DDIM step with new noise eta s'. The paper's gamma is
+    constant. Unless it is given, gamma = (s / s_y)^2 / prior_weight follows the level: D is as uncertain as the level.
+
+    Args:
+        y: measured k-space.
+        A: its operator.
+        denoiser: prior.
+        sigmas: noise levels, ending in 0.
+        noise_std: s_y, of y per real component; None takes the noiseless algorithm, unless gamma is given.
+        prior_weight: k in the weight k (s_y / s)^2 of ||x - D||^2 against ||y - A x||^2.
+        gamma: constant weight of the data, the paper's.
+        eta: new noise per level, over s'.
+        cg_steps: M, conjugate gradients per level.
+        start: image to start from, noised to sigmas[0].
+        generator: of the noise.
+        callback: called with (step, sigma, x, x0).
+    """
+    if gamma is None and noise_std is not None:
+        positive_noise(noise_std, "dds")
+    if gamma is not None and not gamma > 0:
+        raise ValueError(f"gamma is {gamma:g}: the data's weight must be above 0")
+    shares(eta=eta)
+    backprojection = A.H(y)
+    x = beginning(backprojection, sigmas, start, generator)
+    for step, sigma, lower in levels(sigmas):
+        x0 = denoiser(x, sigma)
+        noise = (x - x0) / sigma
+        if callback is not None:
+            callback(step, sigma, x, x0)
+        weight = 0.0
+        if gamma is not None:
+            weight = 1 / gamma
+        elif noise_std is not None:
+            weight = prior_weight * (noise_std / sigma) ** 2
+        x0 = _closest(A, backprojection, x0, weight, cg_steps)
+        x = ddim_step(x0, noise, lower, eta * lower, generator)
+    return x
+
+
+@torch.no_grad()
+def ddnm(
+    y: Tensor,
+    A: LinearOperator,
+    denoiser: Denoiser,
+    sigmas: Levels,
+    *,
+    damping: float = 0.1,
+    cg_steps: int = 5,
+    eta: float = 0.85,
+    start: Image | None = None,
+    generator: Streams = None,
+    callback: Callback | None = None,
+) -> Image:
+    """Denoising diffusion null-space model (Wang, Yu & Zhang 2023, arXiv:2212.00490, Algorithm 1).
+
+    x0' = D - A^+ (A D - y), then a DDIM step. A^+ is (A^H A + damping)^-1 A^H: undamped it would amplify the noise of
+    what the coils see least. `ddnm_plus` accounts for noise exactly where A has a known spectrum.
+
+    Args:
+        y: measured k-space.
+        A: its operator.
+        denoiser: prior.
+        sigmas: noise levels, ending in 0.
+        damping: of the pseudo-inverse, against ||A||^2 <= 1.
+        cg_steps: of the pseudo-inverse.
+        eta: new noise per level, over s'.
+        start: image to start from, noised to sigmas[0].
+        generator: of the noise.
+        callback: called with (step, sigma, x, x0).
+    """
+    shares(eta=eta)
+    x = beginning(A.H(y), sigmas, start, generator)
+    for step, sigma, lower in levels(sigmas):
+        x0 = denoiser(x, sigma)
+        noise = (x - x0) / sigma
+        if callback is not None:
+            callback(step, sigma, x, x0)
+        x0 = x0 - damped_solution(A, A(x0) - y, damping, cg_steps)
+        x = ddim_step(x0, noise, lower, eta * lower, generator)
+    return x
+
+
+@torch.no_grad()
+def diffpir(
+    y: Tensor,
+    A: LinearOperator,
+    denoiser: Denoiser,
+    sigmas: Levels,
+    *,
+    noise_std: float,
+    prior_weight: float = 1.0,
+    zeta: float = 0.3,
+    cg_steps: int = 5,
+    start: Image | None = None,
+    generator: Streams = None,
+    callback: Callback | None = None,
+) -> Image:
+    """DiffPIR (Zhu et al. 2023, arXiv:2305.08995, Algorithm 1): half-quadratic splitting inside a diffusion.
+
+    x0' = argmin ||y - A x||^2 + rho ||x - D||^2 with rho = lambda (s_y / s)^2, then x0' + s' (sqrt(1 - zeta) e +
+    sqrt(zeta) z) with the effective noise e = (x - x0') / s.
+
+    Args:
+        y: measured k-space.
+        A: its operator.
+        denoiser: prior.
+        sigmas: noise levels, ending in 0.
+        noise_std: s_y, of y per real component.
+        prior_weight: lambda.
+        zeta: share of new noise, in variance.
+        cg_steps: conjugate gradients for x0'.
+        start: image to start from, noised to sigmas[0].
+        generator: of the noise.
+        callback: called with (step, sigma, x, x0).
+    """
+    positive_noise(noise_std, "diffpir")
+    shares(zeta=zeta)
+    backprojection = A.H(y)
+    x = beginning(backprojection, sigmas, start, generator)
+    for step, sigma, lower in levels(sigmas):
+        x0 = denoiser(x, sigma)
+        if callback is not None:
+            callback(step, sigma, x, x0)
+        x0 = _closest(A, backprojection, x0, prior_weight * (noise_std / sigma) ** 2, cg_steps)
+        fresh = lower * math.sqrt(zeta)
+        x = ddim_step(x0, (x - x0) / sigma, lower, fresh, generator)
+    return x
+
+
+@torch.no_grad()
+def pnp_admm(
+    y: Tensor,
+    A: LinearOperator,
+    denoiser: Denoiser,
+    sigmas: Levels,
+    *,
+    noise_std: float,
+    prior_weight: float = 1.0,
+    cg_steps: int = 5,
+    start: Image | None = None,
+    generator: Streams = None,
+    callback: Callback | None = None,
+) -> Image:
+    """Plug-and-play ADMM (Chan, Wang & Elgendy 2016, arXiv:1605.01710), one iteration per level; draws no noise.
+
+    x = argmin ||y - A x||^2 + rho ||x - v + u||^2, v = D(x + u, s), u <- u + x - v, with rho = lambda (s_y / s)^2.
+
+    Args:
+        y: measured k-space.
+        A: its operator.
+        denoiser: the proximal map of the prior.
+        sigmas: its strengths, ending in 0.
+        noise_std: s_y, of y per real component.
+        prior_weight: lambda.
+        cg_steps: conjugate gradients for x.
+        start: first v; zero when not given.
+        generator: unused; every sampler takes one.
+        callback: called with (step, sigma, x, v).
+    """
+    positive_noise(noise_std, "pnp_admm")
+    backprojection = A.H(y)
+    v = torch.zeros_like(backprojection) if start is None else start
+    u = torch.zeros_like(v)
+    for step, sigma, _ in levels(sigmas):
+        x = _closest(A, backprojection, v - u, prior_weight * (noise_std / sigma) ** 2, cg_steps)
+        v = denoiser(x + u, sigma)
+        if callback is not None:
+            callback(step, sigma, x + u, v)
+        u = u + x - v
+    return v
+
+
+def _closest(
+    A: LinearOperator, backprojection: Image, x0: Image, weight: float, cg_steps: int
+) -> Image:
+    """The argmin of ||y - A x||^2 + weight ||x - x0||^2, by conjugate gradients from x0."""
+    return conjugate_gradient(
+        lambda v: A.gram(v) + weight * v,
+        backprojection + weight * x0,
+        x0,
+        iterations=cg_steps,
+        tolerance=converged(x0),
+    )

@@ -1,0 +1,182 @@
+"""Samplers that pull x through the denoiser: their guidance is J^H v, J the Jacobian of D, so A needs no autograd."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from mrirecon.diffusion.denoisers import Denoiser
+from mrirecon.diffusion.samplers.replacement import replace_range
+from mrirecon.diffusion.samplers.steps import (
+    Callback,
+    Image,
+    Levels,
+    ancestral_noise,
+    beginning,
+    ddim_step,
+    levels,
+    per_item,
+    positive_noise,
+    shares,
+    with_vjp,
+)
+from mrirecon.operators import LinearOperator, conjugate_gradient
+from mrirecon.tensors import Streams
+
+
+@torch.no_grad()
+def dps(
+    y: Tensor,
+    A: LinearOperator,
+    denoiser: Denoiser,
+    sigmas: Levels,
+    *,
+    zeta: float = 1.0,
+    eta: float = 1.0,
+    start: Image | None = None,
+    generator: Streams = None,
+    callback: Callback | None = None,
+) -> Image:
+    """Diffusion posterior sampling (Chung et al. 2023, arXiv:2209.14687, Algorithm 1).
+
+    A DDPM step, then x <- x - zeta grad ||y - A D(x)||. The gradient is of the norm, as in the authors' code, and per
+    image.
+
+    Args:
+        y: measured k-space.
+        A: its operator.
+        denoiser: prior; must be differentiable.
+        sigmas: noise levels, ending in 0.
+        zeta: step, as for the paper's x / sqrt(1 + s^2): here it carries sqrt((1 + s^2)(1 + s'^2)).
+        eta: share of DDPM's new noise; 0 is DDIM.
+        start: image to start from, noised to sigmas[0].
+        generator: of the noise.
+        callback: called with (step, sigma, x, x0).
+    """
+    shares(eta=eta)
+    x = beginning(A.H(y), sigmas, start, generator)
+    for step, sigma, lower in levels(sigmas):
+        x0, vjp = with_vjp(denoiser, x, sigma)
+        if callback is not None:
+            callback(step, sigma, x, x0)
+        pull = _pull(y, A, x0, vjp, zeta, sigma, lower)
+        fresh = ancestral_noise(sigma, lower, eta)
+        x = ddim_step(x0, (x - x0) / sigma, lower, fresh, generator) + pull
+    return x
+
+
+@torch.no_grad()
+def mcg(
+    y: Tensor,
+    A: LinearOperator,
+    denoiser: Denoiser,
+    sigmas: Levels,
+    *,
+    zeta: float = 1.0,
+    eta: float = 1.0,
+    damping: float = 0.1,
+    cg_steps: int = 5,
+    start: Image | None = None,
+    generator: Streams = None,
+    callback: Callback | None = None,
+) -> Image:
+    """Manifold constrained gradients (Chung, Sim, Ryu & Ye 2022, arXiv:2206.00941, Algorithm 1).
+
+    The step of `dps`, then the measured part of x is replaced by the measurement, noised to the new level.
+
+    Args:
+        y: measured k-space.
+        A: its operator.
+        denoiser: prior; must be differentiable.
+        sigmas: noise levels, ending in 0.
+        zeta: step of the gradient, see `dps`.
+        eta: share of DDPM's new noise.
+        damping: of the replacement (`replace_range`).
+        cg_steps: of the replacement.
+        start: image to start from, noised to sigmas[0].
+        generator: of the noise.
+        callback: called with (step, sigma, x, x0).
+    """
+    shares(eta=eta)
+    x = beginning(A.H(y), sigmas, start, generator)
+    for step, sigma, lower in levels(sigmas):
+        x0, vjp = with_vjp(denoiser, x, sigma)
+        if callback is not None:
+            callback(step, sigma, x, x0)
+        pull = _pull(y, A, x0, vjp, zeta, sigma, lower)
+        fresh = ancestral_noise(sigma, lower, eta)
+        x = ddim_step(x0, (x - x0) / sigma, lower, fresh, generator) + pull
+        x = replace_range(x, y, A, lower, damping, cg_steps, generator)
+    return x
+
+
+@torch.no_grad()
+def pigdm(
+    y: Tensor,
+    A: LinearOperator,
+    denoiser: Denoiser,
+    sigmas: Levels,
+    *,
+    noise_std: float,
+    prior_variance: float = 1.0,
+    eta: float = 1.0,
+    cg_steps: int = 10,
+    start: Image | None = None,
+    generator: Streams = None,
+    callback: Callback | None = None,
+) -> Image:
+    """Pseudoinverse-guided diffusion (Song, Vahdat, Mardani & Kautz 2023, ICLR, equation 7 and Algorithm 1).
+
+    x0' = D + s^2 J^H (r^2 A^H A + s_y^2)^-1 A^H (y - A D), then a DDIM step; r^2 = c s^2 / (c + s^2) is the variance
+    left in x0 at level s. The paper has c = 1, its images being of unit variance. The noise of the step is that of x0',
+    e = (x - x0') / s, because equation 7 changes the score; with that of D, every level would count the data anew.
+    (The authors' "adaptive weights" keep it, and have r^2 for the s^2 above.)
+
+    Args:
+        y: measured k-space.
+        A: its operator.
+        denoiser: prior; must be differentiable.
+        sigmas: noise levels, ending in 0.
+        noise_std: s_y, of y per real component.
+        prior_variance: c, of the images per real component.
+        eta: share of DDPM's new noise.
+        cg_steps: conjugate gradients for the inverse.
+        start: image to start from, noised to sigmas[0].
+        generator: of the noise.
+        callback: called with (step, sigma, x, x0).
+    """
+    positive_noise(noise_std, "pigdm")
+    shares(eta=eta)
+    x = beginning(A.H(y), sigmas, start, generator)
+    for step, sigma, lower in levels(sigmas):
+        x0, vjp = with_vjp(denoiser, x, sigma)
+        if callback is not None:
+            callback(step, sigma, x, x0)
+        left = prior_variance * sigma**2 / (prior_variance + sigma**2)
+        direction = conjugate_gradient(
+            lambda v, left=left: left * A.gram(v) + noise_std**2 * v,  # type: ignore[misc]
+            A.H(y - A(x0)),
+            iterations=cg_steps,
+        )
+        guided = x0 + sigma**2 * vjp(direction)
+        fresh = ancestral_noise(sigma, lower, eta)
+        x = ddim_step(guided, (x - guided) / sigma, lower, fresh, generator)
+    return x
+
+
+def _pull(
+    y: Tensor,
+    A: LinearOperator,
+    x0: Image,
+    vjp: Callable[[Image], Image],
+    zeta: float,
+    sigma: float,
+    lower: float,
+) -> Image:
+    """-zeta grad_x ||y - A D(x)||, with zeta in the paper's coordinates."""
+    residual = y - A(x0)
+    gradient = vjp(A.H(residual)) / per_item(residual, 3).clamp_min(1e-30)
+    return zeta * math.sqrt((1 + sigma**2) * (1 + lower**2)) * gradient

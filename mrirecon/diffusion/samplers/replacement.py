@@ -1,0 +1,177 @@
+"""Samplers that replace what was measured in x by the measurement, noised to the level of x."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from mrirecon.diffusion.denoisers import Denoiser
+from mrirecon.diffusion.samplers.steps import (
+    Callback,
+    Image,
+    Levels,
+    beginning,
+    damped_solution,
+    levels,
+    predictor,
+)
+from mrirecon.operators import LinearOperator
+from mrirecon.tensors import Streams, complex_noise_like
+
+
+def replace_range(
+    x: Image,
+    y: Tensor,
+    A: LinearOperator,
+    level: float,
+    damping: float,
+    cg_steps: int,
+    generator: Streams,
+    weight: float = 1.0,
+) -> Image:
+    """Give x + weight (A^H A + damping)^-1 A^H (y_s - A x), y_s = y + s A z the measurement at noise level s.
+
+    With one coil and no damping this sets the measured k-space of x to (1 - weight) A x + weight y_s. With many coils
+    there is no coefficient to set; an undamped pseudo-inverse would amplify the noise of the directions seen least.
+    """
+    noised = y + level * A(complex_noise_like(x, generator)) if level else y
+    return x + weight * damped_solution(A, noised - A(x), damping, cg_steps)
+
+
+@torch.no_grad()
+def projection(
+    y: Tensor,
+    A: LinearOperator,
+    denoiser: Denoiser,
+    sigmas: Levels,
+    *,
+    weight: float = 1.0,
+    damping: float = 0.1,
+    cg_steps: int = 5,
+    start: Image | None = None,
+    generator: Streams = None,
+    callback: Callback | None = None,
+) -> Image:
+    """Song, Shen, Xing & Ermon 2022 (arXiv:2111.08005, Algorithm 2); weight 1 is ScoreSDE's inpainting.
+
+    At each level the measured part of x is pulled towards the noised measurement, then one reverse diffusion step.
+
+    Args:
+        y: measured k-space.
+        A: its operator.
+        denoiser: prior.
+        sigmas: noise levels, ending in 0.
+        weight: lambda, how far the measured part is pulled.
+        damping: of the replacement (`replace_range`); 0 is exact for one coil.
+        cg_steps: of the replacement.
+        start: image to start from, noised to sigmas[0].
+        generator: of the noise.
+        callback: called with (step, sigma, x, x0).
+    """
+    x = beginning(A.H(y), sigmas, start, generator)
+    for step, sigma, lower in levels(sigmas):
+        x = replace_range(x, y, A, sigma, damping, cg_steps, generator, weight)
+        x0 = denoiser(x, sigma)
+        if callback is not None:
+            callback(step, sigma, x, x0)
+        x = predictor(x, x0, sigma, lower, generator)
+    return x
+
+
+@torch.no_grad()
+def ilvr(
+    y: Tensor,
+    A: LinearOperator,
+    denoiser: Denoiser,
+    sigmas: Levels,
+    *,
+    damping: float = 0.1,
+    cg_steps: int = 5,
+    start: Image | None = None,
+    generator: Streams = None,
+    callback: Callback | None = None,
+) -> Image:
+    """Iterative latent variable refinement (Choi et al. 2021, arXiv:2108.02938, Algorithm 1).
+
+    An unconditional step, then the range-space part of x is replaced by that of the noised measurement.
+
+    Args:
+        y: measured k-space.
+        A: its operator.
+        denoiser: prior.
+        sigmas: noise levels, ending in 0.
+        damping: of the replacement (`replace_range`).
+        cg_steps: of the replacement.
+        start: image to start from, noised to sigmas[0].
+        generator: of the noise.
+        callback: called with (step, sigma, x, x0).
+    """
+    return repaint(
+        y,
+        A,
+        denoiser,
+        sigmas,
+        jump=1,
+        repeats=1,
+        damping=damping,
+        cg_steps=cg_steps,
+        start=start,
+        generator=generator,
+        callback=callback,
+    )
+
+
+@torch.no_grad()
+def repaint(
+    y: Tensor,
+    A: LinearOperator,
+    denoiser: Denoiser,
+    sigmas: Levels,
+    *,
+    jump: int = 5,
+    repeats: int = 2,
+    damping: float = 0.1,
+    cg_steps: int = 5,
+    start: Image | None = None,
+    generator: Streams = None,
+    callback: Callback | None = None,
+) -> Image:
+    """RePaint (Lugmayr et al. 2022, arXiv:2201.09865, Algorithm 1): `ilvr` with resampling.
+
+    After each run of `jump` levels x is noised back to where the run began, and the run is walked again.
+
+    Args:
+        y: measured k-space.
+        A: its operator.
+        denoiser: prior.
+        sigmas: noise levels, ending in 0.
+        jump: j, levels of a run.
+        repeats: r, how often each run is walked.
+        damping: of the replacement (`replace_range`).
+        cg_steps: of the replacement.
+        start: image to start from, noised to sigmas[0].
+        generator: of the noise.
+        callback: called with (step, sigma, x, x0).
+
+    Raises:
+        ValueError: if jump or repeats is below 1.
+    """
+    if jump < 1 or repeats < 1:
+        raise ValueError(f"jump is {jump} and repeats {repeats}: both must be at least 1")
+    x = beginning(A.H(y), sigmas, start, generator)
+    walk = list(levels(sigmas))
+    for first in range(0, len(walk), jump):
+        run = walk[first : first + jump]
+        for again in range(repeats):
+            if again:  # back up to the level where the run began
+                climb = math.sqrt(run[0][1] ** 2 - run[-1][2] ** 2)
+                x = x + climb * complex_noise_like(x, generator)
+            for step, sigma, lower in run:
+                x0 = denoiser(x, sigma)
+                if callback is not None:
+                    callback(step, sigma, x, x0)
+                x = predictor(x, x0, sigma, lower, generator)
+                x = replace_range(x, y, A, lower, damping, cg_steps, generator)
+    return x

@@ -1,0 +1,89 @@
+"""Score-MRI (Chung & Ye, Medical Image Analysis 2022, arXiv:2110.05243, Algorithms 2-5)."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from mrirecon.diffusion.denoisers import Denoiser
+from mrirecon.diffusion.samplers.steps import (
+    Callback,
+    Image,
+    Levels,
+    beginning,
+    levels,
+    per_item,
+    predictor,
+)
+from mrirecon.operators import sense
+from mrirecon.operators.sense import Sense
+from mrirecon.tensors import Streams, complex_noise_like, rss
+
+
+@torch.no_grad()
+def score_mri(
+    y: Tensor,
+    A: Sense,
+    denoiser: Denoiser,
+    sigmas: Levels,
+    *,
+    weight: float = 1.0,
+    snr: float = 0.16,
+    corrections: int = 1,
+    coils: Literal["joint", "separate", "hybrid"] = "joint",
+    joint_steps: int = 1,
+    start: Image | None = None,
+    generator: Streams = None,
+    callback: Callback | None = None,
+) -> Image:
+    """Predictor-corrector sampling; after each move x <- x + weight A^H (y - A x).
+
+    Args:
+        y: measured k-space.
+        A: its operator.
+        denoiser: prior.
+        sigmas: noise levels, ending in 0.
+        weight: lambda of the data consistency.
+        snr: r of the corrector's step a = 2 (r ||z|| / ||score||)^2, norms per image.
+        corrections: Langevin steps per level.
+        coils: joint reconstructs the coil-combined image (Algorithm 3 with a SENSE operator); separate each coil by
+            itself, then their root of the sum of squares ("SSOS", Algorithm 4); hybrid is separate, and joins the
+            coils by their maps in the last levels (Algorithm 5).
+        joint_steps: how many levels those are.
+        start: image to start from, noised to sigmas[0].
+        generator: of the noise.
+        callback: called with (step, sigma, x, x0).
+    """
+    operator = A
+    if coils != "joint":  # every coil is an image of its own, measured by one coil of sensitivity 1
+        operator = sense(torch.ones_like(A.maps).unsqueeze(-3), A.mask.unsqueeze(-3))
+        y = y.unsqueeze(-3)
+        start = None if start is None else A.maps * start.unsqueeze(-3)
+
+    def consistent(x: Image, joined: bool) -> Image:
+        x = x + weight * operator.adjoint(y - operator(x))
+        if not joined:
+            return x
+        joint = (A.maps.conj() * x).sum(-3)
+        return A.maps * (joint + weight * A.adjoint(y.squeeze(-3) - A(joint))).unsqueeze(-3)
+
+    x = beginning(operator.adjoint(y), sigmas, start, generator)
+    for step, sigma, lower in levels(sigmas):
+        x0 = denoiser(x, sigma)
+        if callback is not None:
+            callback(step, sigma, x, x0)
+        joined = coils == "hybrid" and step >= len(sigmas) - 1 - joint_steps
+        x = consistent(predictor(x, x0, sigma, lower, generator), joined)
+        for _ in range(corrections if lower else 0):
+            score = (denoiser(x, lower) - x) / lower**2
+            x = consistent(corrector(x, score, snr, generator), joined)
+    return x if coils == "joint" else rss(x).to(x.dtype)
+
+
+def corrector(x: Image, score: Image, snr: float, generator: Streams) -> Image:
+    """A Langevin step x + a score + sqrt(2 a) z with a = 2 (r ||z|| / ||score||)^2, norms per image."""
+    z = complex_noise_like(x, generator)
+    a = 2 * (snr * per_item(z, 2) / per_item(score, 2)) ** 2
+    return x + a * score + (2 * a).sqrt() * z

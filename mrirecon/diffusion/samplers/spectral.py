@@ -1,0 +1,196 @@
+"""Samplers that treat every singular value of A by itself: DDRM, SNIPS, DDNM+.
+
+Coefficients are those of the image basis V of A = U diag(d) V^H, where the measurement of coefficient c is
+c + (s_y / d) n, known for d > 0. Its spectrum must be known: one coil, or a mask of whole lines (`spectrum`).
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from mrirecon.diffusion.denoisers import Denoiser
+from mrirecon.diffusion.samplers.steps import (
+    Callback,
+    Image,
+    Levels,
+    beginning,
+    levels,
+    positive_noise,
+    shares,
+)
+from mrirecon.operators.sense import Sense
+from mrirecon.operators.spectrum import spectrum
+from mrirecon.tensors import Streams, complex_noise_like
+
+
+@torch.no_grad()
+def ddrm(
+    y: Tensor,
+    A: Sense,
+    denoiser: Denoiser,
+    sigmas: Levels,
+    *,
+    noise_std: float,
+    eta: float = 0.85,
+    eta_b: float = 1.0,
+    weakest: float = 0.05,
+    start: Image | None = None,
+    generator: Streams = None,
+    callback: Callback | None = None,
+) -> Image:
+    """Denoising diffusion restoration (Kawar, Elad, Ermon & Song 2022, arXiv:2201.11793, equations 7 and 8).
+
+    One measurement's noise stands for the new noise of many levels. Where it is larger than the image itself, its
+    traces add up from level to level and lead away: many coils have such singular values; `weakest` leaves them out.
+
+    Args:
+        y: measured k-space.
+        A: its operator.
+        denoiser: prior.
+        sigmas: noise levels, ending in 0.
+        noise_std: s_y, of y per real component.
+        eta: share of new noise where nothing was measured, or only with more noise than s'.
+        eta_b: share of the measurement in the others.
+        weakest: singular values up to it count as unseen, of 1 at most; 0 takes all.
+        start: image to start from, noised to sigmas[0].
+        generator: of the noise.
+        callback: called with (step, sigma, x, x0).
+    """
+    positive_noise(noise_std, "ddrm")
+    shares(eta=eta, eta_b=eta_b)
+    basis = spectrum(A)
+    seen = basis.values > weakest
+    spread = noise_std / torch.where(seen, basis.values, 1)  # of the measured coefficients
+    measured = basis.measured(A, y) / torch.where(seen, basis.values, 1)
+    x = beginning(A.adjoint(y), sigmas, start, generator)
+    if start is None:  # the measured coefficients begin around their measurement (equation 7)
+        z = basis.analyse(x) / float(sigmas[0])
+        left = (float(sigmas[0]) ** 2 - spread**2).clamp_min(0).sqrt()
+        known = seen & (spread <= float(sigmas[0]))
+        x = basis.synthesise(torch.where(known, measured + left * z, float(sigmas[0]) * z))
+    for step, sigma, lower in levels(sigmas):
+        x0 = denoiser(x, sigma)
+        if callback is not None:
+            callback(step, sigma, x, x0)
+        c, c0 = basis.analyse(x), basis.analyse(x0)
+        z = complex_noise_like(x, generator)
+        kept = math.sqrt(1 - eta**2) * lower
+        unseen = c0 + kept * (c - c0) / sigma + eta * lower * z
+        noisy = c0 + kept * (measured - c0) / spread + eta * lower * z
+        left = (lower**2 - (eta_b * spread) ** 2).clamp_min(0).sqrt()
+        clear = (1 - eta_b) * c0 + eta_b * measured + left * z
+        c = torch.where(seen, torch.where(spread > lower, noisy, clear), unseen)
+        x = basis.synthesise(c)
+    return x
+
+
+@torch.no_grad()
+def snips(
+    y: Tensor,
+    A: Sense,
+    denoiser: Denoiser,
+    sigmas: Levels,
+    *,
+    noise_std: float,
+    step_size: float = 0.1,
+    steps_per_level: int = 3,
+    start: Image | None = None,
+    generator: Streams = None,
+    callback: Callback | None = None,
+) -> Image:
+    """SNIPS (Kawar, Vaksman & Elad 2021, arXiv:2105.14951, Algorithm 1): annealed Langevin dynamics per coefficient.
+
+    The noise of x at level s is taken to contain that of the measurement. A coefficient whose measurement is better
+    than the level (s > s_y / d) then has variance s^2 - (s_y / d)^2 around it, whatever the prior; a worse one has the
+    prior's score and the measurement, which is off by (s_y / d)^2 - s^2. D of the last x is returned.
+
+    Args:
+        y: measured k-space.
+        A: its operator.
+        denoiser: prior.
+        sigmas: noise levels, ending in 0.
+        noise_std: s_y, of y per real component.
+        step_size: of the Langevin steps, over the variance of each coefficient; stable below 1.
+        steps_per_level: tau.
+        start: image to start from, noised to sigmas[0].
+        generator: of the noise.
+        callback: called with (step, sigma, x, x0).
+    """
+    positive_noise(noise_std, "snips")
+    basis = spectrum(A)
+    seen = basis.values > 0
+    variance = (noise_std / torch.where(seen, basis.values, 1)) ** 2
+    measured = basis.measured(A, y) / torch.where(seen, basis.values, 1)
+    x = beginning(A.adjoint(y), sigmas, start, generator)
+    for step, sigma, lower in levels(sigmas):
+        gap = (sigma**2 - variance).abs().clamp_min(1e-4 * sigma**2)
+        better = seen & (variance < sigma**2)
+        a = torch.where(better, gap, sigma**2)  # unseen, and those seen by the prior alone
+        a = torch.where(seen & ~better, sigma**2 * gap / (gap + sigma**2), a) * step_size
+        for _ in range(steps_per_level):
+            x0 = denoiser(x, sigma)
+            if callback is not None:
+                callback(step, sigma, x, x0)
+            c = basis.analyse(x)
+            score = (basis.analyse(x0) - c) / sigma**2
+            slope = torch.where(seen, (measured - c) / gap, 0) + torch.where(better, 0, score)
+            c = c + a * slope + (2 * a).sqrt() * complex_noise_like(x, generator)
+            x = basis.synthesise(c)
+        if lower == 0:
+            x = denoiser(x, sigma)
+    return x
+
+
+@torch.no_grad()
+def ddnm_plus(
+    y: Tensor,
+    A: Sense,
+    denoiser: Denoiser,
+    sigmas: Levels,
+    *,
+    noise_std: float,
+    eta: float = 0.85,
+    weakest: float = 0.05,
+    start: Image | None = None,
+    generator: Streams = None,
+    callback: Callback | None = None,
+) -> Image:
+    """DDNM+ (Wang, Yu & Zhang 2023, arXiv:2212.00490, section 3.3): `ddnm` for noisy data.
+
+    With t = eta s' the noise added at this step, the correction of a coefficient is scaled by T = min(1, t d / s_y),
+    and what its measurement's noise brings is left out of the new noise: variance t^2 - (T s_y / d)^2.
+
+    Args:
+        y: measured k-space.
+        A: its operator.
+        denoiser: prior.
+        sigmas: noise levels, ending in 0.
+        noise_std: s_y, of y per real component.
+        eta: new noise per level, over s'.
+        weakest: singular values up to it count as unseen, see `ddrm`.
+        start: image to start from, noised to sigmas[0].
+        generator: of the noise.
+        callback: called with (step, sigma, x, x0).
+    """
+    positive_noise(noise_std, "ddnm_plus")
+    shares(eta=eta)
+    basis = spectrum(A)
+    seen = basis.values > weakest
+    spread = noise_std / torch.where(seen, basis.values, 1)
+    measured = basis.measured(A, y) / torch.where(seen, basis.values, 1)
+    x = beginning(A.adjoint(y), sigmas, start, generator)
+    for step, sigma, lower in levels(sigmas):
+        x0 = denoiser(x, sigma)
+        noise = (x - x0) / sigma
+        if callback is not None:
+            callback(step, sigma, x, x0)
+        fresh = eta * lower
+        trust = torch.where(seen, (fresh / spread).clamp_max(1), 0)
+        c0 = basis.analyse(x0)
+        c = c0 + trust * (measured - c0) + math.sqrt(lower**2 - fresh**2) * basis.analyse(noise)
+        left = (fresh**2 - (trust * spread) ** 2).clamp_min(0).sqrt()
+        x = basis.synthesise(c + left * complex_noise_like(x, generator))
+    return x

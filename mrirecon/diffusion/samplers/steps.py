@@ -1,0 +1,111 @@
+"""The few steps that samplers share. Notation: level s = `sigma`, next level s' = `lower`, clean estimate x0."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from itertools import pairwise
+
+import torch
+from jaxtyping import Complex, Float
+from torch import Tensor
+
+from mrirecon.diffusion.denoisers import Denoiser
+from mrirecon.operators import LinearOperator, conjugate_gradient
+from mrirecon.tensors import Streams, complex_noise_like
+
+Callback = Callable[[int, float, Tensor, Tensor], object]  # step, sigma, x, x0
+Image = Complex[Tensor, "*batch y x"]
+Levels = Float[Tensor, " sigma"]
+
+
+def levels(sigmas: Levels) -> Iterator[tuple[int, float, float]]:
+    """(step, sigma, lower), highest level first; the last `lower` is 0.
+
+    Raises:
+        ValueError: if the schedule is empty, does not fall, or does not end in 0.
+    """
+    values = [float(sigma) for sigma in sigmas]
+    if len(values) < 2:
+        raise ValueError("the schedule of noise levels is empty: give at least one level and a 0")
+    if values[-1] != 0 or not all(a > b for a, b in pairwise(values)):
+        raise ValueError(
+            f"the schedule must fall from level to level and end in 0; it goes from {values[0]:g} to {values[-1]:g}"
+        )
+    return ((step, *pair) for step, pair in enumerate(pairwise(values)))
+
+
+def positive_noise(noise_std: float, sampler: str) -> None:
+    """Raise ValueError unless the noise level of the data can be divided by."""
+    if not 0 < noise_std < math.inf:
+        raise ValueError(
+            f"{sampler} weighs the data by its noise: noise_std is {noise_std:g}, it must be above 0"
+        )
+
+
+def shares(**values: float) -> None:
+    """Raise ValueError unless each is between 0 and 1."""
+    for name, value in values.items():
+        if not 0 <= value <= 1:
+            raise ValueError(f"{name} is {value:g}: it is a share, give a number from 0 to 1")
+
+
+def beginning(like: Image, sigmas: Levels, start: Image | None, generator: Streams) -> Image:
+    """Where a sampler starts: noise of the first level, around `start` where that is given.
+
+    Raises ValueError as `levels`.
+    """
+    _, highest, _ = next(levels(sigmas))
+    noise = highest * complex_noise_like(like, generator)
+    return noise if start is None else start + noise
+
+
+def ddim_step(x0: Image, noise: Image, lower: float, fresh: float, generator: Streams) -> Image:
+    """x0 + sqrt(s'^2 - t^2) e + t z: from the clean estimate back up to level s', with `fresh` = t of it new noise."""
+    if lower == 0:
+        return x0
+    x = x0 + math.sqrt(lower**2 - fresh**2) * noise
+    return x + fresh * complex_noise_like(x0, generator) if fresh else x
+
+
+def predictor(x: Image, x0: Image, sigma: float, lower: float, generator: Streams) -> Image:
+    """Reverse VE diffusion: x + (s^2 - s'^2) score + sqrt(s^2 - s'^2) z; at the last level x0."""
+    if lower == 0:
+        return x0
+    fall = sigma**2 - lower**2
+    return x + fall / sigma**2 * (x0 - x) + math.sqrt(fall) * complex_noise_like(x, generator)
+
+
+def ancestral_noise(sigma: float, lower: float, eta: float) -> float:
+    """DDPM's share of new noise, t = eta s' sqrt(1 - s'^2 / s^2)."""
+    return eta * lower * math.sqrt(1 - (lower / sigma) ** 2)
+
+
+def with_vjp(denoiser: Denoiser, x: Image, sigma: float) -> tuple[Image, Callable[[Image], Image]]:
+    """D(x, s), and the map v -> J^H v with J the Jacobian of D (in real coordinates)."""
+    with torch.enable_grad():
+        x = x.detach().requires_grad_()
+        x0 = denoiser(x, sigma)
+    return x0.detach(), lambda v: torch.autograd.grad(x0, x, v)[0]
+
+
+def damped_solution(A: LinearOperator, residual: Tensor, damping: float, iterations: int) -> Image:
+    """(A^H A + damping)^-1 A^H residual, by conjugate gradients."""
+    back = A.H(residual)
+    return conjugate_gradient(
+        lambda x: A.gram(x) + damping * x,
+        back,
+        iterations=iterations,
+        tolerance=converged(back),
+    )
+
+
+def converged(x: Tensor) -> float:
+    """Where conjugate gradients have converged: more steps on a singular A^H A blow up what rounding left over."""
+    return 100 * torch.finfo(x.dtype).eps
+
+
+def per_item(x: Tensor, axes: int) -> Tensor:
+    """Euclidean norm of the last `axes` axes of each item, kept for broadcasting against images."""
+    norm = torch.linalg.vector_norm(x.flatten(-axes), dim=-1)
+    return norm[..., None, None]

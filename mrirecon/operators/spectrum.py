@@ -1,0 +1,87 @@
+"""The exact spectrum of the SENSE operator, where it is cheap to have."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Complex, Float
+from torch import Tensor
+
+from mrirecon.operators.sense import Sense
+from mrirecon.tensors import fft2c, ifft2c
+
+Change = Callable[[Tensor], Tensor]
+
+
+@dataclass(frozen=True, eq=False)
+class Spectrum:
+    """A = U diag(d) V^H, with the images' half of it; coefficients V^H x have the shape of an image.
+
+    Attributes:
+        values: singular values d.
+        analyse: x -> V^H x.
+        synthesise: c -> V c.
+    """
+
+    values: Float[Tensor, "*batch y x"]
+    analyse: Change
+    synthesise: Change
+
+    def measured(self, A: Sense, y: Complex[Tensor, "*batch coil y x"]) -> Tensor:
+        """U^H y = V^H A^H y / d, and 0 where d is."""
+        back = self.analyse(A.adjoint(y))
+        return torch.where(self.values > 0, back / self.values.clamp_min(1e-12), 0)
+
+
+def spectrum(A: Sense) -> Spectrum:
+    """The spectrum of A = M F S.
+
+    With one coil of sensitivity magnitude 1 it is k-space itself, and d is the mask. With a mask that varies along one
+    axis only, A^H A is a small matrix for each position along the other axis (Hermitian eigenvalues in one batch).
+    Values of d below 1e-3, rounding errors of what no coil sees, are 0.
+
+    Raises:
+        ValueError: for all other operators, whose spectrum is too large to be computed.
+    """
+    maps, mask = A.maps, A.mask
+    if A.sets:
+        raise ValueError("the spectrum is known for one set of coil maps only: use one set")
+    if maps.shape[-3] == 1 and bool(((maps.abs() - 1).abs() < 1e-5).all()):
+        coil = maps.squeeze(-3)
+        values = mask.expand(torch.broadcast_shapes(mask.shape, coil.shape)).to(maps.real.dtype)
+        return Spectrum(values, lambda x: fft2c(coil * x), lambda c: coil.conj() * ifft2c(c))
+    lines = mask
+    transposed = not _same_rows(mask)
+    if transposed:
+        maps, lines = maps.mT, mask.mT
+        if not _same_rows(lines):
+            raise ValueError(
+                "this mask varies along both axes, so that the spectrum of a multi-coil scan is too large to compute: "
+                "use the sampler ddnm, or a mask of whole lines"
+            )
+    identity = torch.eye(maps.shape[-1], dtype=maps.dtype, device=maps.device)
+    kspace = fft2c(identity, dim=(0,))  # rows are frequencies, columns positions
+    weighted = lines[..., 0, :, None] * kspace
+    kernel = kspace.mH @ weighted  # F^-1 M F
+    rows = maps.movedim(-3, -2)  # (*batch, row, coil, position)
+    grams = (rows.mH @ rows) * kernel.unsqueeze(-3)
+    eigenvalues, vectors = torch.linalg.eigh(grams)
+    values = eigenvalues.clamp_min(0).sqrt()
+    values = torch.where(values < 1e-3, 0, values)
+
+    def turned(x: Tensor) -> Tensor:
+        return x.mT if transposed else x
+
+    def analyse(x: Tensor) -> Tensor:
+        return turned((vectors.mH @ turned(x).unsqueeze(-1)).squeeze(-1))
+
+    def synthesise(c: Tensor) -> Tensor:
+        return turned((vectors @ turned(c).unsqueeze(-1)).squeeze(-1))
+
+    return Spectrum(turned(values), analyse, synthesise)
+
+
+def _same_rows(mask: Tensor) -> bool:
+    return bool((mask == mask[..., :1, :]).all())

@@ -1,0 +1,135 @@
+"""The spectrum of the SENSE operator against the operator itself and dense singular values."""
+
+import pytest
+import torch
+from properties import complex_normal
+
+from mrirecon.operators import sense
+from mrirecon.operators.spectrum import spectrum
+from mrirecon.simulate import birdcage_maps
+
+
+def lines(height, width, seed=0):
+    """Every column wholly sampled or not."""
+    chosen = torch.rand(width, generator=torch.Generator().manual_seed(seed)) < 0.5
+    chosen[width // 2] = True
+    return chosen.expand(height, width).clone()
+
+
+def points(height, width, seed=0):
+    return torch.rand(height, width, generator=torch.Generator().manual_seed(seed)) < 0.5
+
+
+def phases(height, width):
+    """A single coil that changes phases only."""
+    return torch.exp(1j * complex_normal(1, height, width).real)
+
+
+def smooth(height, width, coils=3):
+    return birdcage_maps((height, width), coils)[0].to(torch.complex128)
+
+
+OPERATORS = {
+    "columns": sense(smooth(6, 8), lines(6, 8)),
+    "columns, odd": sense(smooth(7, 9), lines(7, 9)),
+    "rows": sense(smooth(8, 6), lines(6, 8).mT),
+    "rows, odd": sense(smooth(9, 5), lines(5, 9).mT),
+    "rough maps": sense(complex_normal(2, 6, 7) / 4, lines(6, 7)),
+    "maps with holes": sense(smooth(6, 7) * points(6, 7, 5), lines(6, 7)),
+    "everything": sense(smooth(6, 7), torch.ones(6, 7) > 0),
+    "nothing": sense(smooth(6, 7), torch.zeros(6, 7) > 0),
+    "one coil, points": sense(phases(6, 7), points(6, 7)),
+    "one coil, columns": sense(phases(7, 6), lines(7, 6)),
+    "one coil with holes": sense(phases(7, 6) * points(7, 6, 5), lines(7, 6)),
+    "a batch": sense(
+        torch.stack([smooth(6, 7), smooth(6, 7).flip(-1)]),
+        torch.stack([lines(6, 7), lines(6, 7, 1)]),
+    ),
+    "a batch with one mask": sense(torch.stack([smooth(6, 7), smooth(6, 7).mul(1j)]), lines(6, 7)),
+    "a batch of rows": sense(
+        torch.stack([smooth(7, 6), smooth(7, 6).flip(-2)]),
+        torch.stack([lines(6, 7).mT, lines(6, 7, 1).mT]),
+    ),
+    "one coil, masks": sense(phases(6, 7), torch.stack([points(6, 7), points(6, 7, 1)])),
+    "one coil, batch": sense(torch.stack([phases(6, 7)] * 2), torch.stack([points(6, 7)] * 2)),
+}
+every_operator = pytest.mark.parametrize("A", OPERATORS.values(), ids=OPERATORS)
+
+
+def batch_of(A):
+    return torch.broadcast_shapes(A.maps.shape[:-3], A.mask.shape[:-2])
+
+
+@every_operator
+def test_the_basis_is_unitary(A):
+    basis = spectrum(A)
+    shape = (*batch_of(A), *A.mask.shape[-2:])
+    x, c = complex_normal(*shape, seed=1), complex_normal(*shape, seed=2)
+    assert basis.analyse(x).shape == shape
+    torch.testing.assert_close(basis.synthesise(basis.analyse(x)), x)
+    torch.testing.assert_close(basis.analyse(basis.synthesise(c)), c)
+    left, right = (basis.analyse(x).conj() * c).sum(), (x.conj() * basis.synthesise(c)).sum()
+    torch.testing.assert_close(left, right)
+
+
+@every_operator
+def test_the_operator_is_diagonal_in_it(A):
+    """A^H A = V d^2 V^H; values below 1e-3 are left out, which changes A^H A by less than 1e-6."""
+    basis = spectrum(A)
+    assert basis.values.shape == (*batch_of(A), *A.mask.shape[-2:])
+    x = complex_normal(4, *batch_of(A), *A.mask.shape[-2:], seed=1)
+    rebuilt = basis.synthesise(basis.values**2 * basis.analyse(x))
+    torch.testing.assert_close(rebuilt, A.gram(x), rtol=0, atol=1e-5)
+
+
+@every_operator
+def test_singular_values_and_measured_coefficients(A):
+    """d beside the dense operator's, and U^H y = d V^H x for y = A x."""
+    basis = spectrum(A)
+    height, width = A.mask.shape[-2:]
+    units = torch.eye(height * width, dtype=torch.complex128).reshape(-1, height, width)
+    for item in range(2 if batch_of(A) else 1):
+        pick = (item,) if batch_of(A) else ()
+        maps = A.maps[pick] if A.maps.ndim > 3 else A.maps
+        mask = A.mask[pick] if A.mask.ndim > 2 else A.mask
+        dense = sense(maps, mask)(units).flatten(1)
+        expected = torch.linalg.svdvals(dense)[: height * width]
+        expected = torch.where(expected < 1e-3, 0, expected)
+        found = basis.values[pick].flatten().sort(descending=True).values[: len(expected)]
+        torch.testing.assert_close(found, expected, rtol=1e-6, atol=1e-6)
+    x = complex_normal(*batch_of(A), height, width, seed=1)
+    torch.testing.assert_close(
+        basis.measured(A, A(x)), basis.values * basis.analyse(x), atol=1e-6, rtol=1e-6
+    )
+
+
+def test_single_precision_keeps_its_type_and_knows_what_is_not_seen():
+    A = sense(smooth(7, 8).to(torch.complex64), lines(7, 8))
+    one = sense(torch.ones(1, 7, 8, dtype=torch.complex64), lines(7, 8))
+    for operator in (A, one):
+        basis = spectrum(operator)
+        x = complex_normal(7, 8, dtype=torch.complex64)
+        assert basis.values.dtype == torch.float32
+        assert basis.analyse(x).dtype == basis.synthesise(x).dtype == torch.complex64
+        assert basis.measured(operator, operator(x)).dtype == torch.complex64
+    half = torch.zeros(7, 8, dtype=torch.bool)
+    half[:, ::2] = (
+        True  # one coil with a hole and half of the lines: half of the directions are not seen
+    )
+    hole = torch.ones(1, 7, 8, dtype=torch.complex64)
+    hole[0, 0, 0] = 0
+    values = spectrum(sense(hole, half)).values
+    double = spectrum(sense(hole.to(torch.complex128), half)).values
+    assert torch.equal(values == 0, double == 0)
+    assert 7 * 4 <= int((values == 0).sum()) <= 7 * 4 + 1
+
+
+def test_operators_without_a_cheap_spectrum():
+    with pytest.raises(ValueError, match=r"varies along both axes.*use the sampler ddnm") as error:
+        spectrum(sense(smooth(6, 7), points(6, 7)))
+    assert "\n" not in str(error.value)
+    mixed = torch.stack([lines(6, 6), lines(6, 6, 1).mT])
+    with pytest.raises(ValueError, match="varies along both axes"):
+        spectrum(sense(smooth(6, 6), mixed))
+    with pytest.raises(ValueError, match="one set of coil maps"):
+        spectrum(sense(torch.stack([smooth(6, 7)] * 2), lines(6, 7), sets=True))
