@@ -21,7 +21,8 @@ from torch import nn
 from torch.optim.swa_utils import AveragedModel
 
 from mrirecon.masks import make_mask
-from mrirecon.networks import NETWORKS
+from mrirecon.methods.unrolled import VarNet
+from mrirecon.networks import MODELS, NETWORKS, PRESETS, Prior
 from mrirecon.phantom import shepp_logan
 from mrirecon.simulate import simulate_scan
 from mrirecon.weights import (
@@ -49,15 +50,21 @@ FIXTURES = {
 NOT_OURS = {"drop_prob", "use_checkpoint", "mask_center", "in_chans", "out_chans"}
 
 
-def golden(name):
-    """The official state dict and constructor arguments."""
+def recorded(name):
+    """The official state dict, and what is known of it."""
     path = GOLDEN / f"{name}.npz"
     if not path.is_file():
         pytest.skip("the golden data are not beside this checkout")
     arrays = np.load(path)
     names = [key for key in arrays.files if key.startswith("state/")]
     state = {key.removeprefix("state/"): torch.from_numpy(arrays[key]) for key in names}
-    return state, json.loads(path.with_suffix(".json").read_text())["constructor"]
+    return state, json.loads(path.with_suffix(".json").read_text())
+
+
+def golden(name):
+    """The official state dict and constructor arguments."""
+    state, about = recorded(name)
+    return state, about["constructor"]
 
 
 def saved(content, folder, name="weights.pt", **options):
@@ -142,12 +149,17 @@ def test_the_sides_of_the_image_come_from_the_attention_mask(tmp_path):
     assert "img_size" in refusal(saved(without, tmp_path))
 
 
-def published(name):
-    """Names and shapes of a published file, and its constructor arguments; the values tell the tensors apart."""
+def published_map(name):
+    """What is known of a published file."""
     path = GOLDEN / "published_state_maps" / f"{name}.json"
     if not path.is_file():
         pytest.skip("the golden data are not beside this checkout")
-    about = json.loads(path.read_text())
+    return json.loads(path.read_text())
+
+
+def published(name):
+    """Names and shapes of a published file, and its constructor arguments; the values tell the tensors apart."""
+    about = published_map(name)
     others = published("humus_fastmri_leaderboard")[0] if about.get("same_keys") else {}
     return others | about["state"], about["constructor"]
 
@@ -194,6 +206,208 @@ def test_published_models_at_full_size(name, network, prefix, values, tmp_path):
         found = loaded["unet." + key if network == "unet" else key]
         assert tuple(found.shape) == tuple(tensor.shape)
         assert found.flatten()[-1] == tensor.flatten()[-1], key
+
+
+# --- diffusion priors ---
+
+SCORE_MRI = "score_mri_fastmri_knee_320_ncsnpp"
+
+
+def score_sde(state, order):
+    """A training checkpoint as Score-MRI has it; the averages are 1 more than the weights."""
+    averages = [state[name] + 1 for name in order]
+    moments = {"step": 3, "exp_avg": torch.zeros(2), "exp_avg_sq": torch.zeros(2)}
+    return {
+        "optimizer": {"state": {0: moments}, "param_groups": [{"lr": 2e-4, "params": [0]}]},
+        "model": wrapped("module.", state),
+        "ema": {"decay": 0.999, "num_updates": 5, "shadow_params": averages},
+        "step": 95,
+    }
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("ncsnpp_a", {"channels": 1, "num_res_blocks": 1, "attention_levels": [1]}),
+        ("ncsnpp_b", {"channels": 2, "num_res_blocks": 2, "attention_levels": []}),
+        ("ncsnpp_c", {"channels": 1, "num_res_blocks": 1, "attention_levels": [1]}),
+    ],
+)
+def test_score_mri_weights_and_their_averages(name, expected, tmp_path):
+    state, about = recorded(name)
+    order, model = about["shadow_params_order"], about["full_config"]["model"]
+    network, report = import_weights(saved(score_sde(state, order), tmp_path, "checkpoint_95.pth"))
+    expected |= {"nf": model["nf"], "ch_mult": model["ch_mult"], "num_scales": 2000}
+    expected |= {"sigma_min": 0.01, "sigma_max": 378.0}
+    assert report.network == "ncsnpp" and report.assumed == ()
+    assert {name: report.config[name] for name in expected} == expected
+    assert report.tensors == len(state) and report.averaged == len(order)
+    assert report.layout == (
+        f"dict with 'model', prefix 'module.', {len(order)} tensors from the averages in 'ema'"
+    )
+    loaded = network.state_dict()
+    assert set(loaded) == set(state) and set(state) - set(order) == {"sigmas", "all_modules.0.W"}
+    for key, tensor in state.items():
+        assert torch.equal(loaded[key], tensor.float() + (key in order)), key
+    assert "Score-MRI" in report.card().attribution and not network.training
+
+
+def test_score_mri_weights_without_averages(tmp_path):
+    state, _ = recorded("ncsnpp_a")
+    network, report = import_weights(saved({"model": wrapped("module.", state)}, tmp_path))
+    assert report.averaged == 0 and report.layout == "dict with 'model', prefix 'module.'"
+    assert all(torch.equal(network.state_dict()[k], v.float()) for k, v in state.items())
+
+
+def in_ema(change):
+    def edit(content):
+        content["ema"]["shadow_params"] = change(content["ema"]["shadow_params"])
+
+    return edit
+
+
+@pytest.mark.parametrize(
+    ("edit", "words"),
+    [
+        (in_ema(lambda x: x[:-1]), ["averages 275 tensors", "276 of ncsnpp are trained"]),
+        (
+            in_ema(lambda x: [x[1], x[0], *x[2:]]),
+            ["average 0 is 64", "must be 64 x 32", "1.weight"],
+        ),
+        (in_ema(lambda x: [*x[:-1], x[-1] * np.nan]), ["average of", "NaN"]),
+        (in_ema(lambda x: [*x[:-1], 3]), ["not all of 'shadow_params'"]),
+        (in_ema(lambda x: []), ["no list of tensors"]),
+        (in_ema(lambda x: "text"), ["not all of 'shadow_params'"]),
+        (lambda c: c["model"].pop("module.all_modules.0.W"), ["no known network"]),
+        (lambda c: c["model"].pop("module.sigmas"), ["no list of noise levels"]),
+        (lambda c: c["model"].pop("module.all_modules.30.bias"), ["1 missing", "30.bias"]),
+        (lambda c: c["model"].pop("module.all_modules.3.weight"), ["all_modules.3.weight"]),
+        (lambda c: c["model"].update({"module.x": torch.ones(1)}), ["1 unexpected", "'x'"]),
+    ],
+)
+def test_score_mri_files_that_do_not_fit_are_refused(edit, words, tmp_path):
+    state, about = recorded("ncsnpp_a")
+    content = score_sde(state, about["shadow_params_order"])
+    edit(content)
+    line = refusal(saved(content, tmp_path))
+    assert all(word in line for word in words), line
+
+
+@pytest.mark.parametrize("place", ["ema", "shadow_params", "optimizer"])
+def test_code_beside_score_mri_weights_is_not_run(place, tmp_path):
+    state, about = recorded("ncsnpp_a")
+    content = score_sde(state, about["shadow_params_order"])
+    call = Call(open, str(tmp_path / "mark"), "w")
+    if place == "shadow_params":
+        content["ema"]["shadow_params"].append(call)
+    else:
+        content[place]["x"] = call
+    assert "refused" in refusal(saved(content, tmp_path))
+    assert not (tmp_path / "mark").exists()
+
+
+@pytest.mark.parametrize("name", ["dds_unet_a", "dds_unet_b", "dps_unet_a"])
+def test_guided_diffusion_weights(name, tmp_path):
+    state, about = recorded(name)
+    official, unet = about["constructor"], about["unet"]
+    plain = name == "dds_unet_b"
+    heads = {
+        "num_head_channels": None if plain else official["num_head_channels"],
+        "num_heads": official["num_heads"],
+        "num_heads_upsample": official["num_heads_upsample"] if plain else None,
+        "use_new_attention_order": plain,
+    }
+    content = {"state_dict": state, "hyper_parameters": heads}
+    network, report = import_weights(saved(content, tmp_path))
+    assert report.network == "adm" and report.assumed == ()
+    assert_loaded(network, state)
+    expected = {
+        **heads,
+        "channels": unet["in_channels"],
+        "num_channels": 32,
+        "channel_mult": [2, 3],
+        "num_res_blocks": 1,
+        "attention_levels": [0, 1] if plain else [1],
+        "learn_sigma": not plain,
+        "resblock_updown": not plain,
+        "use_scale_shift_norm": not plain,
+        "dropout": 0.0,
+    }
+    assert report.config == expected
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda s: without(s, "middle_block.1.qkv.bias"), ["1 missing", "middle_block.1.qkv.bias"]),
+        (lambda s: without(s, "time_embed.0.weight"), ["no 'time_embed.0.weight'"]),
+        (lambda s: {**s, "label_emb.weight": torch.ones(10, 128)}, ["1 unexpected", "label_emb"]),
+        (lambda s: {k: v for k, v in s.items() if "output" not in k}, ["missing", "output_blocks"]),
+    ],
+)
+def test_guided_diffusion_files_that_do_not_fit_are_refused(change, words, tmp_path):
+    state, _ = recorded("dds_unet_a")
+    hyper = {"num_head_channels": 32}
+    path = saved({"state_dict": change(state), "hyper_parameters": hyper}, tmp_path)
+    line = refusal(path)
+    assert all(word in line for word in words), line
+
+
+def test_published_score_mri_at_full_size(tmp_path):
+    about = published_map(SCORE_MRI)
+    shapes, order = about["state"], about["shadow_params_order"]
+    state = {k: torch.tensor((n + 1) / 4096).expand(s) for n, (k, s) in enumerate(shapes.items())}
+    state["sigmas"] = torch.logspace(np.log10(378), -2, 2000, dtype=torch.float64)
+    averages = [torch.tensor(n + 1.0).expand(shapes[name]) for n, name in enumerate(order)]
+    content = {
+        "optimizer": {"state": {}, "param_groups": []},
+        "model": wrapped("module.", state),
+        "ema": {"decay": 0.999, "num_updates": 1, "shadow_params": averages},
+        "step": 1,
+    }
+    network, report = import_weights(saved(content, tmp_path, "checkpoint_95.pth"))
+    assert report.network == "ncsnpp" and report.tensors == 522 and report.averaged == 520
+    assert report.config == {**network.config, **PRESETS["ncsnpp"]["published"]}
+    loaded = network.state_dict()
+    assert {name: list(x.shape) for name, x in loaded.items()} == shapes
+    for number, name in enumerate(order):
+        assert loaded[name].flatten()[-1] == number + 1, name
+    assert torch.equal(loaded["all_modules.0.W"], state["all_modules.0.W"])
+
+
+@pytest.mark.parametrize(
+    ("name", "channels"), [("dds_fastmri_knee_320_complex", 2), ("dds_aapm256", 1)]
+)
+def test_published_dds_at_full_size(name, channels, tmp_path):
+    shapes = published_map(name)["state"]
+    state = {k: torch.tensor((n + 1) / 4096).expand(s) for n, (k, s) in enumerate(shapes.items())}
+    network, report = import_weights(saved(state, tmp_path))
+    assert report.network == "adm" and report.layout == "bare state dict"
+    assert report.assumed == (
+        "num_head_channels",
+        "num_heads",
+        "num_heads_upsample",
+        "use_new_attention_order",
+    )
+    attention = [4] if channels == 1 else []
+    config = {**PRESETS["adm"]["published"], "channels": channels, "attention_levels": attention}
+    assert report.config == {**network.config, **config}
+    loaded = network.state_dict()
+    assert set(loaded) == set(state)
+    for key, tensor in state.items():
+        assert tuple(loaded[key].shape) == tuple(tensor.shape)
+        assert loaded[key].flatten()[-1] == tensor.flatten()[-1], key
+
+
+@pytest.mark.parametrize("name", ["ncsnpp", "adm"])
+def test_own_weights_of_priors_come_back(name, tmp_path):
+    network = MODELS[name](**PRESETS[name]["tiny"])
+    save_weights(network, tmp_path / "w.safetensors", card_of(network))
+    loaded, card = load_weights(tmp_path / "w.safetensors")
+    assert card.network == name and isinstance(loaded, Prior)
+    assert_loaded(loaded, network.state_dict())
+    with pytest.raises(ValueError, match=f"holds weights of {name}, a prior for diffusion"):
+        _ = VarNet(weights=str(tmp_path / "w.safetensors")).trained
 
 
 # --- layouts ---
@@ -582,7 +796,8 @@ def test_a_write_that_fails_leaves_nothing(network, tmp_path, monkeypatch):
 def test_a_full_disk_is_one_sentence(tmp_path):
     code = f"""
 import resource
-from mrirecon.networks import NETWORKS
+from mrirecon.methods.unrolled import VarNet
+from mrirecon.networks import MODELS, NETWORKS, PRESETS, Prior
 from mrirecon.weights import card_of, save_weights
 network = NETWORKS["varnet"](num_cascades=1, chans=8, pools=2, sens_chans=3, sens_pools=2)
 resource.setrlimit(resource.RLIMIT_FSIZE, (20000, 20000))

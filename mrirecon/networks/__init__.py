@@ -1,4 +1,4 @@
-"""End-to-end networks, one file per architecture, and their named configurations.
+"""Networks, one file per architecture, and their named configurations: end-to-end ones and priors.
 
 A network's module is loaded when it is looked up.
 """
@@ -7,21 +7,22 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from importlib import import_module
-from typing import Any, ClassVar
+from typing import Any
 
+from mrirecon.networks.base import Model as Model
 from mrirecon.networks.base import Network as Network
+from mrirecon.networks.base import Prior as Prior
 from mrirecon.networks.base import UnrolledNetwork as UnrolledNetwork
 from mrirecon.networks.base import calibration_of as calibration_of
 
 
-class _Networks(Mapping[str, type[Network]]):
-    homes: ClassVar[dict[str, str]] = {
-        "unet": "unet.UNetBaseline",
-        "varnet": "varnet.VarNet",
-        "humus": "humus.HUMUSNet",
-    }
+class _Lazy(Mapping[str, Any]):
+    """name -> class, whose module is imported when it is looked up."""
 
-    def __getitem__(self, name: str) -> type[Network]:
+    def __init__(self, homes: dict[str, str]) -> None:
+        self.homes = homes
+
+    def __getitem__(self, name: str) -> Any:
         module, _, attribute = self.homes[name].partition(".")
         return getattr(import_module(f"mrirecon.networks.{module}"), attribute)
 
@@ -32,7 +33,12 @@ class _Networks(Mapping[str, type[Network]]):
         return len(self.homes)
 
 
-NETWORKS: Mapping[str, type[Network]] = _Networks()
+_END_TO_END = {"unet": "unet.UNetBaseline", "varnet": "varnet.VarNet", "humus": "humus.HUMUSNet"}
+_PRIORS = {"ncsnpp": "ncsnpp.NCSNpp", "adm": "adm.ADMUNet", "denoiser": "denoiser.DenoiserUNet"}
+
+NETWORKS: Mapping[str, type[Network]] = _Lazy(_END_TO_END)
+PRIORS: Mapping[str, type[Prior]] = _Lazy(_PRIORS)
+MODELS: Mapping[str, type[Model]] = _Lazy(_END_TO_END | _PRIORS)
 
 # Constructor arguments; "published" is what the leaderboard weights of each network were trained with.
 PRESETS: dict[str, dict[str, dict[str, Any]]] = {
@@ -87,5 +93,23 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
             "img_size": [384, 384],
             "embed_dim": 66,
         },
+    },
+    "ncsnpp": {
+        "tiny": {"channels": 2, "nf": 16, "ch_mult": [1, 2, 2, 2], "num_res_blocks": 1},
+        "published": {"channels": 1, "nf": 128, "ch_mult": [1, 2, 2, 2], "num_res_blocks": 4},
+    },
+    "adm": {
+        "tiny": {"num_channels": 32, "channel_mult": [1, 1, 2, 2], "num_head_channels": 32},
+        "published": {
+            "channels": 2,
+            "num_channels": 256,
+            "channel_mult": [1, 1, 2, 2, 4, 4],
+            "num_res_blocks": 1,
+            "num_head_channels": 64,
+        },
+    },
+    "denoiser": {
+        "tiny": {"channels": 2, "widths": [32, 64, 96, 128], "sigma_data": 0.25},
+        "small": {"channels": 2, "widths": [64, 128, 192, 256], "blocks": 2, "sigma_data": 0.25},
     },
 }

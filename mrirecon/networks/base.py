@@ -1,4 +1,7 @@
-"""What every end-to-end network is: k-space of a slice and its neighbours in, one magnitude image out."""
+"""What every network is. End to end: k-space of a slice and its neighbours in, one magnitude image out.
+
+A prior: a noisy image in, and what its noise is, out.
+"""
 
 from __future__ import annotations
 
@@ -17,18 +20,67 @@ from mrirecon.tensors import fft2c, ifft2c, rss_of_each
 Combine = Literal["rss", "maps"]
 
 
-class Network(nn.Module, ABC):
-    """A network that reconstructs one slice, or a batch of slices of one k-space size.
+class Model(nn.Module, ABC):
+    """A network whose weights travel with its name and configuration.
 
     Attributes:
-        name: key in `mrirecon.networks.NETWORKS`.
-        adjacent_slices: slices it looks at (1, 3, 5, ...); the one in the middle is reconstructed.
+        name: key in `mrirecon.networks.MODELS`.
         config: constructor arguments as plain JSON values; `type(network)(**network.config)` rebuilds the network.
     """
 
     name: ClassVar[str]
-    adjacent_slices: int = 1
     config: dict[str, Any]
+
+    def compile_parts(self) -> None:
+        """Let torch.compile fuse the real-valued parts, where the time goes; complex arithmetic it leaves as it is."""
+        # Each image size is compiled once.
+        torch._dynamo.config.recompile_limit = 64
+        for part in self.parts_to_compile():
+            part.compile(dynamic=True)
+
+    @abstractmethod
+    def parts_to_compile(self) -> list[nn.Module]:
+        """Modules inside, or the network itself."""
+
+
+class Prior(Model):
+    """A network that knows what images look like, as diffusion models do; `mrirecon.diffusion` makes it a denoiser.
+
+    Attributes:
+        channels: of an image: 2 for real and imaginary part, 1 for a magnitude (or 3 for colour).
+        predicts: what `forward` gives, and of what. noise: epsilon, from x / sqrt(1 + sigma^2) and the step t of the
+            linear DDPM schedule, whole or fractional; score: the gradient of the log density, from x and sigma;
+            clean: E[x0 | x], from x and sigma.
+        sigma_range: lowest and highest noise level it was trained for, in units of its images.
+    """
+
+    channels: int
+    predicts: ClassVar[Literal["noise", "score", "clean"]]
+    sigma_range: tuple[float, float]
+
+    @abstractmethod
+    def forward(
+        self, x: Float[Tensor, "batch channel y x"], level: Float[Tensor, " batch"]
+    ) -> Float[Tensor, "batch channel y x"]:
+        """See `predicts`."""
+
+    def parts_to_compile(self) -> list[nn.Module]:
+        return [self]
+
+
+class Network(Model):
+    """A network that reconstructs one slice, or a batch of slices of one k-space size.
+
+    Attributes:
+        adjacent_slices: slices it looks at (1, 3, 5, ...); the one in the middle is reconstructed.
+    """
+
+    adjacent_slices: int = 1
+
+    def parts_to_compile(self) -> list[nn.Module]:
+        from mrirecon.networks.unet import UNet
+
+        return [part for part in self.modules() if isinstance(part, UNet)]
 
     @abstractmethod
     def forward(

@@ -30,6 +30,7 @@ class VarNet(UnrolledNetwork):
         pools: how often they halve the resolution.
         sens_chans: the same for the sensitivity network.
         sens_pools: the same for the sensitivity network.
+        shared: one cascade's weights serve in all of them, which learns faster from little data.
         combine: how coil images become one image (`UnrolledNetwork`).
         checkpoint_cascades: recompute each cascade in the backward pass, keeping one cascade's features in memory.
     """
@@ -44,6 +45,7 @@ class VarNet(UnrolledNetwork):
         sens_chans: int = 8,
         sens_pools: int = 4,
         *,
+        shared: bool = False,
         combine: Combine = "rss",
         checkpoint_cascades: bool = False,
     ) -> None:
@@ -55,12 +57,15 @@ class VarNet(UnrolledNetwork):
             "sens_chans": sens_chans,
             "sens_pools": sens_pools,
         }
+        if shared:
+            self.config["shared"] = True
         self._combine_by(combine)
         self.checkpoint_cascades = checkpoint_cascades
         self.sens_net = SensitivityNet(sens_chans, sens_pools)
         self.cascades = nn.ModuleList(
-            [Cascade(NormUNet(chans, pools)) for _ in range(num_cascades)]
+            [Cascade(NormUNet(chans, pools)) for _ in range(1 if shared else num_cascades)]
         )
+        self.repeats = num_cascades if shared else 1
 
     def unroll(
         self,
@@ -73,7 +78,7 @@ class VarNet(UnrolledNetwork):
         A = sense(maps, mask)
         zero_filled = A.H(y)
         p = q = torch.zeros_like(zero_filled)
-        for cascade in self.cascades:
+        for cascade in [*self.cascades] * self.repeats:
             if self.checkpoint_cascades and torch.is_grad_enabled():
                 p, q = checkpoint(cascade, A, zero_filled, p, q, use_reentrant=False)
             else:

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from mrirecon.networks import NETWORKS, Network
+from mrirecon.networks import MODELS, Model
 from mrirecon.weights.checkpoint import State
 
 
-def build(name: str, config: Mapping[str, Any], state: State, inside: str = "") -> Network:
+def build(name: str, config: Mapping[str, Any], state: State, inside: str = "") -> Model:
     """The network with these weights, in evaluation mode; every name and shape must fit.
 
     Args:
-        name: key of NETWORKS.
+        name: key of MODELS.
         config: constructor arguments.
         state: name -> tensor.
         inside: what to leave out of the names in messages.
@@ -25,13 +25,13 @@ def build(name: str, config: Mapping[str, Any], state: State, inside: str = "") 
         ValueError: if there is no such network, the configuration does not suit it, or a name, a shape or a type does
             not match, or a tensor holds NaN or infinite values.
     """
-    if name not in NETWORKS:
-        raise ValueError(f"there is no network {name!r}: there are {', '.join(NETWORKS)}")
+    if name not in MODELS:
+        raise ValueError(f"there is no network {name!r}: there are {', '.join(MODELS)}")
     try:
         with torch.random.fork_rng(
             devices=[]
         ):  # initial values, soon overwritten, change no later draw
-            network = NETWORKS[name](**config)
+            network = MODELS[name](**config)
     except (TypeError, ValueError, RuntimeError) as error:
         raise ValueError(f"{name} cannot have the configuration {dict(config)}: {error}") from error
     _check(name, network.state_dict(), state, inside)
@@ -39,12 +39,40 @@ def build(name: str, config: Mapping[str, Any], state: State, inside: str = "") 
     return network.eval()
 
 
-def _check(network: str, expected: State, state: State, inside: str) -> None:
-    def shape(x: Tensor) -> str:
-        return f"{' x '.join(map(str, x.shape)) or 'one number'} {'float' if x.is_floating_point() else 'whole'}"
+def with_averages(network: Model, names: Sequence[str], averages: Sequence[Tensor]) -> None:
+    """Replace what training changes by averages that come without names, in the order of the parameters.
 
+    Args:
+        network: to change.
+        names: of all tensors of the file, in its order.
+        averages: one for each of them that is trained.
+
+    Raises:
+        ValueError: if their number or a shape does not fit, or one holds NaN or infinite values.
+    """
+    parameters = {name: p for name, p in network.named_parameters() if p.requires_grad}
+    trained = [name for name in names if name in parameters]
+    if len(trained) != len(averages):
+        raise ValueError(
+            f"it averages {len(averages)} tensors, and {len(trained)} of {network.name} are trained"
+        )
+    for number, (name, average) in enumerate(zip(trained, averages, strict=True)):
+        parameter = parameters[name].data
+        if _shape(parameter) != _shape(average):
+            raise ValueError(
+                f"average {number} is {_shape(average)} and must be {_shape(parameter)} as {name!r}"
+            )
+        _check_values(f"the average of {name!r}", average)
+        parameter.copy_(average)
+
+
+def _shape(x: Tensor) -> str:
+    return f"{' x '.join(map(str, x.shape)) or 'one number'} {'float' if x.is_floating_point() else 'whole'}"
+
+
+def _check(network: str, expected: State, state: State, inside: str) -> None:
     shared = [name for name in expected if name in state]
-    wrong = [name for name in shared if shape(expected[name]) != shape(state[name])]
+    wrong = [name for name in shared if _shape(expected[name]) != _shape(state[name])]
     found = {
         "missing": [name for name in expected if name not in state],
         "unexpected": [name for name in state if name not in expected],
@@ -57,9 +85,13 @@ def _check(network: str, expected: State, state: State, inside: str) -> None:
     ]
     if wrong:
         first = wrong[0]
-        problems[-1] += f", which is {shape(state[first])} and must be {shape(expected[first])}"
+        problems[-1] += f", which is {_shape(state[first])} and must be {_shape(expected[first])}"
     if problems:
         raise ValueError(f"it is no {network} as its other tensors tell: {'; '.join(problems)}")
     for name, tensor in state.items():
-        if not bool(torch.isfinite(tensor.sum())) and not bool(torch.isfinite(tensor).all()):
-            raise ValueError(f"{name.removeprefix(inside)!r} holds NaN or infinite values")
+        _check_values(repr(name.removeprefix(inside)), tensor)
+
+
+def _check_values(name: str, tensor: Tensor) -> None:
+    if not bool(torch.isfinite(tensor.sum())) and not bool(torch.isfinite(tensor).all()):
+        raise ValueError(f"{name} holds NaN or infinite values")

@@ -33,6 +33,9 @@ class TrainingRange:
         coils: fewest and most receive coils.
         matrix: smallest and largest k-space grid, each (readout, phase).
         intensity: lowest and highest bright level of the images (`prepare.volume_scale`), in the units of the k-space.
+        pixel_mm: of a prior: smallest and largest side of the pixels of its images.
+        sigma: of a prior: lowest and highest noise level, in units of the bright level.
+        patches: of a prior: sides of the images, in pixels.
     """
 
     masks: tuple[str, ...] = ()
@@ -41,6 +44,9 @@ class TrainingRange:
     coils: tuple[int, int] | None = None
     matrix: tuple[tuple[int, int], tuple[int, int]] | None = None
     intensity: tuple[float, float] | None = None
+    pixel_mm: tuple[float, float] | None = None
+    sigma: tuple[float, float] | None = None
+    patches: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,7 +54,7 @@ class Card:
     """The description that travels with weights.
 
     Attributes:
-        network: key of `mrirecon.networks.NETWORKS`.
+        network: key of `mrirecon.networks.MODELS`.
         config: constructor arguments of the network.
         data: what it was trained on.
         licence: of the weights.

@@ -35,16 +35,20 @@ class Checkpoint(NamedTuple):
         state: name -> tensor, without prefixes.
         hyper_parameters: plain values that travel with it; empty when none do.
         ignored: names left out because they belong to a loss or a metric.
+        averages: of the tensors that training changes, without names and in the order of `state`; empty when none do.
     """
 
     layout: str
     state: State
     hyper_parameters: dict[str, Any]
     ignored: tuple[str, ...]
+    averages: tuple[Tensor, ...]
 
 
 def read_checkpoint(path: PathLike) -> Checkpoint:
     """The weights in a `torch.save` file (bare, Lightning, `{"model": ...}`, list) or a safetensors file.
+
+    Of `{"model": ..., "ema": {"shadow_params": [...]}}`, as score SDE code writes it, both.
 
     Raises:
         FileNotFoundError, IsADirectoryError, PermissionError: if it cannot be opened.
@@ -58,7 +62,9 @@ def read_checkpoint(path: PathLike) -> Checkpoint:
     layout, state, hyper_parameters = _arranged(path, content)
     prefix, state, ignored = _stripped(state)
     layout += f", prefix {prefix!r}" if prefix else ""
-    return Checkpoint(layout, state, hyper_parameters, ignored)
+    averages = _listed_averages(path, content)
+    layout += f", {len(averages)} tensors from the averages in 'ema'" if averages else ""
+    return Checkpoint(layout, state, hyper_parameters, ignored, averages)
 
 
 def read_tensors(path: Path) -> State:
@@ -180,6 +186,19 @@ def _averaged(content: Mapping[Any, Any]) -> State:
         return {}
     named = {str(name): x for name, x in state.items()}
     return {name.removeprefix(before): x for name, x in named.items() if name.startswith(before)}
+
+
+def _listed_averages(path: Path, content: object) -> tuple[Tensor, ...]:
+    """The exponential moving average of score SDE code: a list without names."""
+    ema = content.get("ema") if isinstance(content, Mapping) else None
+    if not isinstance(ema, Mapping) or "shadow_params" not in ema:
+        return ()
+    averages = ema["shadow_params"]
+    if not isinstance(averages, Sequence) or not averages:
+        raise ValueError(f"{path}: its 'ema' holds no list of tensors in 'shadow_params'")
+    if not all(isinstance(average, Tensor) for average in averages):
+        raise ValueError(f"{path}: not all of 'shadow_params' in its 'ema' are tensors")
+    return tuple(averages)
 
 
 def _hyper_parameters(content: Mapping[Any, Any]) -> dict[str, Any]:

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from mrirecon.io.files import PathLike
-from mrirecon.networks import Network
-from mrirecon.weights.build import build
+from mrirecon.networks import Model
+from mrirecon.weights.build import build, with_averages
 from mrirecon.weights.card import Card
 from mrirecon.weights.checkpoint import read_checkpoint, sha256_of
 from mrirecon.weights.recognise import PUBLISHED, configuration, recognise
@@ -23,10 +23,11 @@ class Report:
         path: the file.
         sha256: of its bytes.
         layout: how it is arranged, in words.
-        network: key of `mrirecon.networks.NETWORKS`.
+        network: key of `mrirecon.networks.MODELS`.
         config: constructor arguments.
         assumed: those of them that nothing in the file tells.
         tensors: loaded, every one of them under its own name.
+        averaged: those of them that averages replaced, which come without names in the order of the trained tensors.
         parameters: values that training changes.
         ignored: names left out because they belong to a loss or a metric.
     """
@@ -38,6 +39,7 @@ class Report:
     config: Mapping[str, Any]
     assumed: tuple[str, ...]
     tensors: int
+    averaged: int
     parameters: int
     ignored: tuple[str, ...]
 
@@ -51,7 +53,7 @@ class Report:
         )
 
 
-def import_weights(path: PathLike) -> tuple[Network, Report]:
+def import_weights(path: PathLike) -> tuple[Model, Report]:
     """The network of a file that somebody else published, in evaluation mode, and what was found.
 
     Nothing in the file is executed.
@@ -66,6 +68,8 @@ def import_weights(path: PathLike) -> tuple[Network, Report]:
         config, assumed = configuration(recogniser, checkpoint.state, checkpoint.hyper_parameters)
         state = {recogniser.inside + name: tensor for name, tensor in checkpoint.state.items()}
         network = build(recogniser.network, config, state, recogniser.inside)
+        if checkpoint.averages:
+            with_averages(network, list(state), checkpoint.averages)
     except ValueError as error:
         raise ValueError(f"{path} ({checkpoint.layout}): {error}") from error
     return network, Report(
@@ -76,6 +80,7 @@ def import_weights(path: PathLike) -> tuple[Network, Report]:
         config=network.config,
         assumed=assumed,
         tensors=len(state),
+        averaged=len(checkpoint.averages),
         parameters=sum(p.numel() for p in network.parameters()),
         ignored=checkpoint.ignored,
     )

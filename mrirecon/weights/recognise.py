@@ -18,7 +18,7 @@ class Recogniser:
     """How one architecture is told from others and configured; a new one is an entry of RECOGNISERS.
 
     Attributes:
-        network: key of `mrirecon.networks.NETWORKS`.
+        network: key of `mrirecon.networks.MODELS`.
         mark: how a name begins that all its state dicts have, and those of no other network.
         configure: constructor arguments from names and shapes.
         unseen: constructor arguments that leave no trace there but change the output, as published.
@@ -68,8 +68,14 @@ def configuration(
         if value is not None and not _agree(value, said):
             raise ValueError(f"its hyper-parameters say {name} = {said}, its shapes {value}")
         config[name] = said
-    config |= {name: stated.get(name, value) for name, value in recogniser.unseen.items()}
-    return config, tuple(name for name in recogniser.unseen if name not in stated)
+    # Of what leaves no trace, None says something too.
+    said_too = {
+        name: _listed(hyper_parameters[name])
+        for name in recogniser.unseen
+        if name in hyper_parameters
+    }
+    assumed = tuple(name for name in recogniser.unseen if name not in said_too)
+    return {**config, **recogniser.unseen, **said_too}, assumed
 
 
 def _listed(value: Any) -> Any:
@@ -174,14 +180,89 @@ def _image_size(state: State, window: int, pixels_per_token: int) -> list[int] |
     return [n * window * pixels_per_token for n in (len(mask) // columns, columns)]
 
 
+def _ncsnpp(state: State) -> Config:
+    def is_a(number: int, layer: str) -> bool:
+        return f"all_modules.{number}.{layer}" in state
+
+    # After the embeddings and the first convolution, each level is blocks, each followed by attention or not; then one
+    # more block and a layer of the input pyramid lead to the next.
+    numbers = range(4, _count(state, "all_modules."))
+    first = [4, *(number + 1 for number in numbers if is_a(number, "Conv2d_0.weight"))]
+    blocks = sum(is_a(number, "Conv_0.weight") for number in numbers)
+    features = _size(state, "all_modules.0.W", 0)
+    sigmas = state.get("sigmas")
+    if sigmas is None or sigmas.ndim != 1 or len(sigmas) < 2:
+        raise ValueError("it has no list of noise levels 'sigmas'")
+    return {
+        "channels": _size(state, "all_modules.3.weight", 1),
+        "nf": features,
+        "ch_mult": [
+            _size(state, f"all_modules.{number}.Conv_0.weight", 0) // features for number in first
+        ],
+        # Per level n + 1 on the way down, one less on the last, n + 2 on the way up, two in the middle.
+        "num_res_blocks": (blocks // len(first) - 3) // 2,
+        "attention_levels": [
+            level for level, number in enumerate(first) if is_a(number + 1, "NIN_0.W")
+        ],
+        "sigma_min": float(f"{float(sigmas[-1]):.6g}"),
+        "sigma_max": float(f"{float(sigmas[0]):.6g}"),
+        "num_scales": len(sigmas),
+    }
+
+
+def _adm(state: State) -> Config:
+    channels = _size(state, "input_blocks.0.0.weight", 1)
+    features = _size(state, "time_embed.0.weight", 1)
+    outputs = _count(state, "output_blocks.")
+    # A level ends, on the way up, with what doubles the resolution: a second block or a convolution.
+    doubled = [
+        [f"output_blocks.{number}.{place}.{layer}.weight" for place in (1, 2)]
+        for number in range(outputs)
+        for layer in ("in_layers.0", "conv")
+    ]
+    levels = 1 + sum(any(name in state for name in names) for names in doubled)
+    per_level = max(1, outputs // levels)  # of the way down too, where the last of each halves it
+    first = [f"input_blocks.{1 + per_level * level}." for level in range(levels)]
+    widths = [_size(state, f"{name}0.out_layers.3.weight", 0) for name in first]
+    return {
+        "channels": channels,
+        "num_channels": features,
+        "channel_mult": [
+            width / features if width % features else width // features for width in widths
+        ],
+        "num_res_blocks": per_level - 1,
+        "attention_levels": [
+            level for level, name in enumerate(first) if f"{name}1.qkv.weight" in state
+        ],
+        "learn_sigma": _size(state, "out.2.weight", 0) == 2 * channels,
+        "resblock_updown": not any(name.endswith(".op.weight") for name in state),
+        "use_scale_shift_norm": _size(state, f"{first[0]}0.emb_layers.1.weight", 0)
+        == 2 * widths[0],
+    }
+
+
 RECOGNISERS = (
     Recogniser("unet", "down_sample_layers.", _unet_baseline, inside="unet."),
     Recogniser("varnet", "cascades.0.model.unet.", _varnet),
     Recogniser("humus", "cascades.0.model.conv_first.", _humus, {"no_residual_learning": False}),
+    Recogniser("ncsnpp", "all_modules.0.W", _ncsnpp),
+    Recogniser(
+        "adm",
+        "input_blocks.0.0.",
+        _adm,
+        {
+            "num_head_channels": 64,
+            "num_heads": 4,
+            "num_heads_upsample": None,
+            "use_new_attention_order": False,
+        },
+    ),
 )
 
 _FASTMRI = "fastMRI (Zbontar et al. 2018, arXiv:1811.08839; Knoll et al. 2020)"
 _VARNET = "E2E-VarNet (Sriram et al. 2020, arXiv:2004.06688)"
+_SCORE_MRI = "Score-MRI (Chung & Ye 2022, arXiv:2110.05243)"
+_DDS = "DDS (Chung, Lee & Ye 2024, arXiv:2303.05754)"
 _R4_R8: dict[str, Any] = {"accelerations": (4.0, 8.0), "center_fractions": (0.08, 0.04)}
 
 # What is known of published files beyond their tensors, by network and file name (two files share one name).
@@ -209,5 +290,17 @@ PUBLISHED: dict[tuple[str, str], dict[str, Any]] = {
     ("unet", "brain_leaderboard_state_dict.pt"): {
         "data": "fastMRI multi-coil brain",
         "attribution": _FASTMRI,
+    },
+    ("ncsnpp", "checkpoint_95.pth"): {
+        "data": "fastMRI knee, magnitude images of 320 x 320 between 0 and 1",
+        "attribution": f"{_SCORE_MRI}; {_FASTMRI}",
+    },
+    ("adm", "fastmri_knee_320_complex_1m.pt"): {
+        "data": "fastMRI knee, complex images of 320 x 320",
+        "attribution": f"{_DDS}; {_FASTMRI}",
+    },
+    ("adm", "AAPM256_1M.pt"): {
+        "data": "AAPM low-dose CT, images of 256 x 256: no MRI",
+        "attribution": _DDS,
     },
 }

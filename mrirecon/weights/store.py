@@ -16,7 +16,7 @@ from mrirecon.io.files import (
     suffix_of,
     write_json,
 )
-from mrirecon.networks import Network
+from mrirecon.networks import Model
 from mrirecon.weights.build import build
 from mrirecon.weights.card import Card
 from mrirecon.weights.checkpoint import read_tensors, sha256_of
@@ -26,12 +26,12 @@ SUFFIX = ".safetensors"
 PRETRAINED = Path(__file__).parents[1] / "pretrained"
 
 
-def card_of(network: Network, **details: Any) -> Card:
+def card_of(network: Model, **details: Any) -> Card:
     """The card of a network; `details` are the further entries of `Card`."""
     return Card(network=network.name, config=network.config, **details)
 
 
-def save_weights(network: Network, path: PathLike, card: Card, *, overwrite: bool = False) -> Card:
+def save_weights(network: Model, path: PathLike, card: Card, *, overwrite: bool = False) -> Card:
     """Write NAME.safetensors and NAME.json, both or neither; gives the card with the file's SHA-256.
 
     Raises:
@@ -60,7 +60,7 @@ def save_weights(network: Network, path: PathLike, card: Card, *, overwrite: boo
     return card
 
 
-def load_weights(name_or_path: PathLike) -> tuple[Network, Card]:
+def load_weights(name_or_path: PathLike) -> tuple[Model, Card]:
     """A shipped network by name, or that of a file, in evaluation mode, and its card.
 
     A file that is not the project's own is imported (`import_weights`).

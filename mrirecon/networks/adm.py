@@ -1,0 +1,297 @@
+"""ADM, the U-Net of guided diffusion that DDS and DPS use, with the names of its parameters."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import log, prod, sqrt
+from typing import Literal, TypeVar
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Real
+from torch import Tensor, nn
+
+from mrirecon.networks.base import Prior
+from mrirecon.networks.features import GroupNorm, channels_last_is_faster, check_size, laid_out
+
+# The linear schedule of DDPM (Ho et al. 2020), which all published weights were trained with.
+BETAS = [1e-4 + (2e-2 - 1e-4) * t / 999 for t in range(1000)]
+Resampling = Literal["up", "down"]
+Convolution = TypeVar("Convolution", nn.Conv1d, nn.Conv2d)
+
+
+class ADMUNet(Prior):
+    """The ablated diffusion model (Dhariwal & Nichol 2021, arXiv:2105.05233), without classes.
+
+    Published for MRI by DDS (Chung, Lee & Ye 2024, arXiv:2303.05754; real and imaginary channel) and for photographs by
+    DPS (Chung et al. 2023, arXiv:2209.14687). Takes images whose sides are multiples of 2^(levels - 1).
+
+    Args:
+        channels: of an image.
+        num_channels: features at full resolution, before `channel_mult`.
+        channel_mult: their multiple at each level; each level halves the resolution.
+        num_res_blocks: residual blocks per level on the way down; one more on the way up.
+        attention_levels: levels with self-attention, 0 the finest; the middle always has it. DDS asks for it where the
+            image is a sixteenth of 320 (20 times smaller), which halving never gives.
+        learn_sigma: twice as many channels come out; the second half says where between its bounds the variance is.
+        num_head_channels: width of an attention head; None: as many heads as `num_heads` says.
+        num_heads: attention heads.
+        num_heads_upsample: the same on the way up; None: as many.
+        resblock_updown: residual blocks change the resolution; otherwise convolutions do.
+        use_scale_shift_norm: the step scales and shifts normalised features; otherwise it is added to them before.
+        use_new_attention_order: queries, keys and values are told apart before the heads are.
+        dropout: probability with which training zeroes a feature.
+    """
+
+    name = "adm"
+    predicts = "noise"
+
+    def __init__(
+        self,
+        channels: int = 2,
+        num_channels: int = 256,
+        channel_mult: Sequence[int | float] = (1, 1, 2, 2, 4, 4),
+        num_res_blocks: int = 1,
+        attention_levels: Sequence[int] = (),
+        learn_sigma: bool = True,
+        num_head_channels: int | None = 64,
+        num_heads: int = 4,
+        num_heads_upsample: int | None = None,
+        resblock_updown: bool = True,
+        use_scale_shift_norm: bool = True,
+        use_new_attention_order: bool = False,
+        dropout: float = 0.0,
+    ) -> None:
+        super().__init__()
+        self.config = {
+            "channels": channels,
+            "num_channels": num_channels,
+            "channel_mult": list(channel_mult),
+            "num_res_blocks": num_res_blocks,
+            "attention_levels": list(attention_levels),
+            "learn_sigma": learn_sigma,
+            "num_head_channels": num_head_channels,
+            "num_heads": num_heads,
+            "num_heads_upsample": num_heads_upsample,
+            "resblock_updown": resblock_updown,
+            "use_scale_shift_norm": use_scale_shift_norm,
+            "use_new_attention_order": use_new_attention_order,
+            "dropout": dropout,
+        }
+        self.channels, self.num_channels, self.levels = channels, num_channels, len(channel_mult)
+        kept = prod(1 - beta for beta in BETAS)
+        self.sigma_range = sqrt(BETAS[0] / (1 - BETAS[0])), sqrt((1 - kept) / kept)
+        features = 4 * num_channels
+        self.time_embed = nn.Sequential(
+            nn.Linear(num_channels, features), nn.SiLU(), nn.Linear(features, features)
+        )
+
+        def block(before: int, after: int, resampling: Resampling | None = None) -> ResBlock:
+            return ResBlock(before, after, features, use_scale_shift_norm, dropout, resampling)
+
+        def attention(width: int, heads: int) -> Attention:
+            if num_head_channels and width % num_head_channels:
+                raise ValueError(f"{width} features make no heads of {num_head_channels}")
+            heads = width // num_head_channels if num_head_channels else heads
+            return Attention(width, heads, use_new_attention_order)
+
+        widths = [int(multiple * num_channels) for multiple in channel_mult]
+        width = widths[0]
+        inputs = [Stage([nn.Conv2d(channels, width, 3, padding=1)])]
+        skips = [width]
+        for level, after in enumerate(widths):
+            for _ in range(num_res_blocks):
+                inputs.append(Stage([block(width, after)]))
+                width = after
+                if level in attention_levels:
+                    inputs[-1].append(attention(width, num_heads))
+                skips.append(width)
+            if level < self.levels - 1:
+                down = block(width, width, "down") if resblock_updown else Downsample(width)
+                inputs.append(Stage([down]))
+                skips.append(width)
+        self.input_blocks = nn.ModuleList(inputs)
+        self.middle_block = Stage(
+            [block(width, width), attention(width, num_heads), block(width, width)]
+        )
+        outputs = []
+        for level, after in reversed(list(enumerate(widths))):
+            for number in range(num_res_blocks + 1):
+                layers = Stage([block(width + skips.pop(), after)])
+                width = after
+                if level in attention_levels:
+                    layers.append(attention(width, num_heads_upsample or num_heads))
+                if level and number == num_res_blocks:
+                    up = block(width, width, "up") if resblock_updown else Upsample(width)
+                    layers.append(up)
+                outputs.append(layers)
+        self.output_blocks = nn.ModuleList(outputs)
+        last = _zeroed(nn.Conv2d(width, channels * (1 + learn_sigma), 3, padding=1))
+        self.out = nn.ModuleDict({"0": GroupNorm(32, width), "2": last})
+
+    def forward(
+        self, x: Float[Tensor, "batch channel y x"], timesteps: Real[Tensor, " batch"]
+    ) -> Float[Tensor, "batch out y x"]:
+        """The noise in x / sqrt(1 + sigma^2); behind it, with `learn_sigma`, as many channels for the variance.
+
+        Raises:
+            ValueError: if a side of the image is no multiple of 2^(levels - 1).
+        """
+        check_size(x, self.levels, "adm")
+        embedding = F.silu(self.time_embed(self._embedded(timesteps, x.dtype)))
+        h = laid_out(x)
+        skips = []
+        for layers in self.input_blocks:
+            h = layers(h, embedding)
+            skips.append(h)
+        h = self.middle_block(h, embedding)
+        for layers in self.output_blocks:
+            h = layers(torch.cat([h, skips.pop()], dim=1), embedding)
+        return self.out["2"](self.out["0"](h)).to(x.dtype).contiguous()
+
+    def _embedded(self, timesteps: Tensor, dtype: torch.dtype) -> Tensor:
+        """Cosine and sine of the step times frequencies from 1 down to nearly 1e-4."""
+        half = self.num_channels // 2
+        # Rounded to float32 as in training: with steps up to 1000, the last digit of a frequency matters.
+        steps = torch.arange(half, dtype=torch.float32, device=timesteps.device)
+        angles = timesteps[:, None].to(dtype) * torch.exp(-log(10000) * steps / half)
+        embedded = torch.cat([angles.cos(), angles.sin()], dim=1)
+        return F.pad(embedded, (0, self.num_channels % 2))
+
+
+class Stage(nn.ModuleList):
+    """Layers one after another, of which the residual blocks are told the step."""
+
+    def forward(
+        self, h: Float[Tensor, "batch in y x"], embedding: Float[Tensor, "batch features"]
+    ) -> Float[Tensor, "batch out _ _"]:
+        for layer in self:
+            h = layer(h, embedding) if isinstance(layer, ResBlock) else layer(h)
+        return h
+
+
+class ResBlock(nn.Module):
+    """Twice: normalisation, SiLU, convolution; the step comes in with the second. Resampling comes before the first."""
+
+    def __init__(
+        self,
+        before: int,
+        after: int,
+        features: int,
+        scale_shift: bool,
+        dropout: float,
+        resampling: Resampling | None,
+    ) -> None:
+        super().__init__()
+        self.scale_shift, self.dropout, self.resampling = scale_shift, dropout, resampling
+        # Numbers as in the official names; what has no parameters has no place here.
+        self.in_layers = nn.ModuleDict(
+            {"0": GroupNorm(32, before), "2": nn.Conv2d(before, after, 3, padding=1)}
+        )
+        self.emb_layers = nn.ModuleDict({"1": nn.Linear(features, (1 + scale_shift) * after)})
+        self.out_layers = nn.ModuleDict(
+            {"0": GroupNorm(32, after), "3": _zeroed(nn.Conv2d(after, after, 3, padding=1))}
+        )
+        self.skip_connection = (
+            nn.Identity() if before == after else nn.Conv2d(before, after, kernel_size=1)
+        )
+
+    def forward(
+        self, x: Float[Tensor, "batch in y x"], embedding: Float[Tensor, "batch features"]
+    ) -> Float[Tensor, "batch out _ _"]:
+        h, convolution = self.in_layers["0"](x), self.in_layers["2"]
+        assert isinstance(convolution, nn.Conv2d)
+        if self.resampling == "up":
+            h, x = _repeated_and_convolved(h, convolution), _repeated(x)
+        elif self.resampling == "down":
+            h, x = convolution(_halved(h)), _halved(x)
+        else:
+            h = convolution(h)
+        step = self.emb_layers["1"](embedding)
+        if self.scale_shift:
+            scale, shift = step.chunk(2, dim=1)
+            h = self.out_layers["0"](h, scale=scale, shift=shift)
+        else:
+            h = self.out_layers["0"](h, offset=step)
+        h = self.out_layers["3"](F.dropout(h, self.dropout, self.training))
+        return h.add_(
+            self.skip_connection(x)
+        )  # in place: nothing else holds the convolution's output
+
+
+class Attention(nn.Module):
+    """Self-attention between all pixels."""
+
+    def __init__(self, channels: int, heads: int, new_order: bool) -> None:
+        super().__init__()
+        if heads < 1 or channels % heads:
+            raise ValueError(f"{channels} features cannot be shared out to {heads} attention heads")
+        # Of the three times as many features, which come first: those of a head, or all queries?
+        self.order = (3, heads, -1) if new_order else (heads, 3, -1)
+        self.which = -3 if new_order else -2
+        self.norm = GroupNorm(32, channels, silu=False)
+        self.qkv = nn.Conv1d(channels, 3 * channels, 1)
+        self.proj_out = _zeroed(nn.Conv1d(channels, channels, 1))
+
+    def forward(self, x: Float[Tensor, "batch channel y x"]) -> Float[Tensor, "batch channel y x"]:
+        tokens = self.norm(x).flatten(2).mT
+        qkv = _per_pixel(self.qkv, tokens).unflatten(-1, self.order)
+        q, k, v = (part.transpose(1, 2) for part in qkv.unbind(self.which))
+        attended = F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)
+        return x + _per_pixel(self.proj_out, attended).mT.unflatten(2, x.shape[2:])
+
+
+class Downsample(nn.Module):
+    """Half the size by a convolution."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.op = nn.Conv2d(channels, channels, 3, stride=2, padding=1)
+
+    def forward(self, x: Float[Tensor, "batch channel y x"]) -> Float[Tensor, "batch channel _ _"]:
+        return laid_out(self.op(x))
+
+
+class Upsample(nn.Module):
+    """Twice the size by repeating pixels, then a convolution."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(channels, channels, 3, padding=1)
+
+    def forward(self, x: Float[Tensor, "batch channel y x"]) -> Float[Tensor, "batch channel _ _"]:
+        return _repeated_and_convolved(x, self.conv)
+
+
+def _halved(x: Tensor) -> Tensor:
+    return laid_out(F.avg_pool2d(x, 2))
+
+
+def _repeated(x: Tensor) -> Tensor:
+    return laid_out(F.interpolate(x, scale_factor=2, mode="nearest"))
+
+
+def _repeated_and_convolved(x: Tensor, layer: nn.Conv2d) -> Tensor:
+    """The 3 x 3 convolution of x at twice the size, where each pixel stands four times.
+
+    On the CPU, if pixels are many, as the transposed convolution it amounts to, with 4 products where there were 9: its
+    kernel is that of `layer`, turned round, in four places one pixel apart.
+    """
+    if not channels_last_is_faster(x, 4 * x.shape[2] * x.shape[3]):
+        return layer(_repeated(x))
+    kernel = F.pad(layer.weight.flip(2, 3).transpose(0, 1), (1, 1, 1, 1))
+    kernel = kernel[:, :, 1:] + kernel[:, :, :-1]
+    kernel = kernel[..., 1:] + kernel[..., :-1]
+    return laid_out(F.conv_transpose2d(laid_out(x), kernel, layer.bias, stride=2, padding=1))
+
+
+def _per_pixel(layer: nn.Conv1d, tokens: Tensor) -> Tensor:
+    """A convolution of one pixel as the matrix product it is."""
+    return F.linear(tokens, layer.weight.squeeze(-1), layer.bias)
+
+
+def _zeroed(layer: Convolution) -> Convolution:
+    nn.init.zeros_(layer.weight)
+    assert layer.bias is not None
+    nn.init.zeros_(layer.bias)
+    return layer
