@@ -223,11 +223,13 @@ class Volume:
         image: (volume, slice, readout, phase), in the intensity units of the k-space.
         geometry: of the image grid.
         info: method, parameters, masks, seeds, accelerations, times; written as JSON beside the output.
+        extras: further images on the same grid by name, such as `std`, written as NAME_std beside the output.
     """
 
     image: Complex[Tensor, "volume slice readout phase"]
     geometry: Geometry
     info: Mapping[str, Any] = field(default_factory=dict)
+    extras: Mapping[str, Float[Tensor, "volume slice readout phase"]] = field(default_factory=dict)
 
 
 def _sampled(

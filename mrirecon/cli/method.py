@@ -7,7 +7,7 @@ from typing import Any
 
 from mrirecon.cli.nearest import suggest
 from mrirecon.cli.parser import Parser, Settings, UsageError
-from mrirecon.methods import METHODS, EndToEnd, SliceMethod
+from mrirecon.methods import METHODS, EndToEnd, Posterior, SliceMethod
 
 DEFAULT = "l1_wavelet"
 SHARED = {field.name for field in fields(SliceMethod)}  # options of the commands, not of a method
@@ -59,7 +59,8 @@ def with_weights(method: dict[str, Any], weights: str | None) -> dict[str, Any]:
     if weights is None:
         return method
     if "weights" not in method:
-        learned = ", ".join(name for name in METHODS if issubclass(METHODS[name], EndToEnd))
+        kinds = (EndToEnd, Posterior)
+        learned = ", ".join(name for name in METHODS if issubclass(METHODS[name], kinds))
         raise UsageError(f"--weights {weights}: {method['name']} learns nothing; {learned} do")
     return {**method, "weights": weights}
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -98,7 +99,7 @@ def completed(
         "mask": mask,
         "request": request,
     }
-    return Volume(image=volume.image, geometry=volume.geometry, info=info | _metrics(volume, scan))
+    return replace(volume, info=info | _metrics(volume, scan))
 
 
 def _metrics(volume: Volume, scan: Scan) -> dict[str, Any]:

@@ -112,6 +112,25 @@ def read_image(
     return data, np.asarray(affine, dtype=np.float64)
 
 
+def turned(
+    image: Float[np.ndarray, "x y z"], affine: Float[np.ndarray, "4 4"], codes: str
+) -> tuple[Float[np.ndarray, "a b c"], Float[np.ndarray, "4 4"]]:
+    """An image with its axes swapped and flipped, nothing resampled, and its affine.
+
+    Args:
+        image: any volume.
+        affine: from array index to RAS mm.
+        codes: the anatomical directions in which the axes are to grow, as nearly as they can: PLS for posterior, left,
+            superior.
+    """
+    from nibabel import orientations
+
+    wanted = orientations.axcodes2ornt(tuple(codes))
+    turn = orientations.ornt_transform(orientations.io_orientation(affine), wanted)
+    result = np.ascontiguousarray(orientations.apply_orientation(image, turn))
+    return result, affine @ orientations.inv_ornt_aff(turn, image.shape)
+
+
 def _description(volume: Volume) -> bytes:
     """At most 79 bytes: the method, the acceleration, and what is not known."""
     words = ["mrirecon"]

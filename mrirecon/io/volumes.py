@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Complex, Float
 from torch import Tensor
 
 from mrirecon.io.cfl import (
@@ -64,7 +64,8 @@ def write_volume(volume: Volume, path: PathLike, *, overwrite: bool = False) -> 
 
     `.nii.gz` and `.nii`: float32 magnitude (readout, phase, slice[, volume]). `.h5`: float32 magnitude
     `reconstruction` (slice, readout, phase). `.npy`: complex64 (slice, readout, phase). `.cfl`: complex64 in BART's
-    dimensions, slices in 13 and volumes in 10. Intensities are those of the k-space, never rescaled.
+    dimensions, slices in 13 and volumes in 10. Intensities are those of the k-space, never rescaled. Each image of
+    `volume.extras` becomes a file of the same type beside it, NAME_std for `std`; older ones are replaced.
 
     Raises:
         ValueError: for an unknown suffix, or several volumes in .h5 or .npy.
@@ -72,26 +73,48 @@ def write_volume(volume: Volume, path: PathLike, *, overwrite: bool = False) -> 
     """
     path = check_output(path, overwrite)
     suffix = suffix_of(path, VOLUME_SUFFIXES)
-    volumes, slices, readout, phase = volume.image.shape
+    volumes = len(volume.image)
     if volumes > 1 and suffix in (".h5", ".npy"):
         raise ValueError(
             f"{path}: {suffix} holds one volume, this reconstruction has {volumes}: "
             "write .nii.gz, .nii or .cfl"
         )
-    image = volume.image.detach().cpu().to(torch.complex64)
-    with replacing(sidecar(path), *_files(path)) as (info, *companions, part):
+    beside = {name: _files(extra_path(path, name)) for name in volume.extras}
+    names = [file for files in beside.values() for file in files]
+    with replacing(sidecar(path), *names, *_files(path)) as (info, *parts):
         write_json(info, describe(volume))
-        if suffix == ".h5":
-            with writing(part) as file:
-                file["reconstruction"] = image[0].abs().numpy()
-        elif suffix == ".npy":
-            write_npy(part, (slices, readout, phase), [image[0]])
-        elif suffix == ".cfl":
-            dims = {READOUT: readout, PHASE: phase, TIME: volumes, SLICE: slices}
-            blocks = slice_blocks(lambda index, volume: image[volume, index], slices, volumes)
-            write_cfl((part, companions[0]), dims, blocks)
-        else:
-            write_nifti(Volume(image=image, geometry=volume.geometry, info=volume.info), part)
+        left = iter(parts)
+        for name, files in beside.items():
+            image = volume.extras[name].detach().cpu().to(torch.complex64)
+            _write_image(image, volume, [next(left) for _ in files], suffix)
+        _write_image(volume.image.detach().cpu().to(torch.complex64), volume, list(left), suffix)
+
+
+def extra_path(path: PathLike, name: str) -> Path:
+    """`brain.nii.gz`, `std` -> `brain_std.nii.gz`."""
+    path = Path(path)
+    suffix = suffix_of(path, VOLUME_SUFFIXES)
+    return path.with_name(f"{path.name[: -len(suffix)]}_{name}{path.name[-len(suffix) :]}")
+
+
+def _write_image(
+    image: Complex[Tensor, "volume slice readout phase"],
+    volume: Volume,
+    parts: list[Path],
+    suffix: str,
+) -> None:
+    volumes, slices, readout, phase = image.shape
+    if suffix == ".h5":
+        with writing(parts[-1]) as file:
+            file["reconstruction"] = image[0].abs().numpy()
+    elif suffix == ".npy":
+        write_npy(parts[-1], (slices, readout, phase), [image[0]])
+    elif suffix == ".cfl":
+        dims = {READOUT: readout, PHASE: phase, TIME: volumes, SLICE: slices}
+        blocks = slice_blocks(lambda index, volume: image[volume, index], slices, volumes)
+        write_cfl((parts[1], parts[0]), dims, blocks)
+    else:
+        write_nifti(Volume(image=image, geometry=volume.geometry, info=volume.info), parts[-1])
 
 
 def describe(volume: Volume) -> Mapping[str, Any]:

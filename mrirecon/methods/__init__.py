@@ -13,9 +13,13 @@ from mrirecon.methods.classical import (
     ZeroFilled,
 )
 from mrirecon.methods.grappa import Grappa
+from mrirecon.methods.posterior import POSTERIOR
+from mrirecon.methods.posterior import Posterior as Posterior
 from mrirecon.methods.unrolled import HUMUS, UNet, VarNet
 from mrirecon.methods.unrolled import EndToEnd as EndToEnd
 
 CLASSICAL = (ZeroFilled, Adjoint, MinNorm, CGSense, L1Wavelet, TotalVariation, Grappa)
 LEARNED = (UNet, VarNet, HUMUS)
-METHODS: dict[str, type[SliceMethod]] = {method.name: method for method in CLASSICAL + LEARNED}
+METHODS: dict[str, type[SliceMethod]] = {
+    method.name: method for method in CLASSICAL + LEARNED + POSTERIOR
+}

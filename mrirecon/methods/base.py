@@ -5,13 +5,13 @@ from __future__ import annotations
 import math
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, fields
 from functools import cached_property, partial
 from typing import Any, ClassVar, Literal, Protocol
 
 import torch
-from jaxtyping import Bool, Complex
+from jaxtyping import Bool, Complex, Float
 from torch import Tensor
 
 from mrirecon.coverage import Acceleration, achieved_acceleration
@@ -19,7 +19,7 @@ from mrirecon.methods.calibrate import Calibrated, MapSource
 from mrirecon.methods.partial_fourier import PARTIAL_FOURIER, missing_side
 from mrirecon.operators import sense
 from mrirecon.operators.sense import Sense
-from mrirecon.prepare import prewhiten, volume_scale, whitening_matrix
+from mrirecon.prepare import noise_level, prewhiten, volume_scale, whitening_matrix
 from mrirecon.scan import Scan, Volume
 from mrirecon.tensors import fftshift, ifft2, ifft2c, rss, rss_of_each
 
@@ -41,7 +41,9 @@ class Problem:
         mask: sampled points.
         maps: (set, coil, y, x); None for methods that use none.
         scale: bright level of the volume's images (`prepare.volume_scale`), which relative weights refer to.
+        noise_std: of the k-space per real component (`prepare.noise_level`); 0 for methods that do not ask for it.
         neighbour: measured k-space of the slice so many slices away; beyond the ends that of the last one.
+        place: (volume, slice) in the scan.
     """
 
     kspace: Complex[Tensor, "coil y x"]
@@ -49,6 +51,13 @@ class Problem:
     maps: Complex[Tensor, "set coil y x"] | None
     scale: float
     neighbour: Callable[[int], Complex[Tensor, "coil y x"]]
+    place: tuple[int, int] = (0, 0)
+    noise_std: float = 0.0
+
+    def residual(self, predicted: Complex[Tensor, "coil y x"]) -> float:
+        """||A x - y|| / ||y||: what of the measured data an image does not explain."""
+        misfit = torch.linalg.vector_norm(predicted - self.kspace)
+        return float(misfit / torch.linalg.vector_norm(self.kspace))
 
     @cached_property
     def operator(self) -> Sense:
@@ -57,6 +66,24 @@ class Problem:
         if len(self.maps) == 1:
             return sense(self.maps[0], self.mask)
         return sense(self.maps, self.mask, sets=True)
+
+
+Figures = dict[str, float]  # what stands beside the picture of a slice, by its name in the JSON
+
+
+@dataclass(frozen=True, eq=False)
+class Result:
+    """A slice solved.
+
+    Attributes:
+        image: cropped to the output, in the units of the coils before prewhitening.
+        figures: numbers about it; the JSON has their mean over the slices.
+        extras: images that belong to it, such as a standard deviation, by name.
+    """
+
+    image: Complex[Tensor, "readout phase"]
+    figures: Figures = field(default_factory=dict)
+    extras: dict[str, Float[Tensor, "readout phase"]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,6 +107,7 @@ class SliceMethod(ABC):
     name: ClassVar[str]
     uses_maps: ClassVar[bool] = True
     uses_scale: ClassVar[bool] = False
+    uses_noise: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         """Refuse parameters that no method can use.
@@ -115,12 +143,53 @@ class SliceMethod(ABC):
             scan, source = prewhiten(scan), source.whitened(whitening)
         slices, volumes = scan.shape[0], scan.volumes
         scales = [volume_scale(scan, v) if self.uses_scale else 1.0 for v in range(volumes)]
+        noise = [self.noise_of(scan, v) if self.uses_noise else 0.0 for v in range(volumes)]
         output = torch.zeros(volumes, slices, *scan.matrix, dtype=torch.complex64)
+        extras: dict[str, Tensor] = {}
         report = Report(scan)
-        for index in range(slices):
+
+        def finish(group: list[Problem], started: float) -> None:
+            results = self._images(group, whitening, scan)
+            seconds = (time.perf_counter() - started) / len(group)
+            for problem, result in zip(group, results, strict=True):
+                place = problem.place
+                output[place] = result.image.cpu()
+                for name, image in result.extras.items():
+                    extras.setdefault(name, torch.zeros(output.shape))[place] = image.cpu()
+                report.add_slice(problem.mask, seconds, result.figures)
+
+        started = time.perf_counter()
+        for group in self._groups(scan, source, scales, noise, report):
+            finish(group, started)
+            del group  # before the next slice is read, whose memory it can then be
+            if self.progress is not None:
+                self.progress(len(report.seconds) + len(report.skipped), slices * volumes)
+            started = time.perf_counter()
+        info = {"method": self.name, "parameters": self.parameters(), **report.summary()}
+        if self.uses_maps:
+            info["maps"] = source.describe()
+            info["prewhitened"] = whitening is not None
+        if self.uses_scale:
+            info["intensity_scale"] = scales
+        if self.uses_noise:
+            info["noise_std"] = noise
+        if missing_side(scan.acquired) is not None:
+            info["partial_fourier"] = self.partial_fourier
+        return Volume(image=output, geometry=scan.geometry, info=info, extras=extras)
+
+    def _groups(
+        self,
+        scan: Scan,
+        source: MapSource,
+        scales: list[float],
+        noise: list[float],
+        report: Report,
+    ) -> Iterator[list[Problem]]:
+        """The slices with signal, `slices_at_once` at a time; their k-space is read when it is their turn."""
+        group: list[Problem] = []
+        for index in range(scan.shape[0]):
             maps = None
-            for volume in range(volumes):
-                started = time.perf_counter()
+            for volume in range(scan.volumes):
                 kspace, mask = (x.to(self.device) for x in scan.measured(index, volume))
                 sampled = any(bool(coil.any()) for coil in kspace)  # ends at the first that has
                 if sampled and self.uses_maps and maps is None:
@@ -135,33 +204,38 @@ class SliceMethod(ABC):
                     )
                 else:
                     near = partial(_neighbour, scan, index, volume, self.device)
-                    image = self._image(
-                        Problem(kspace, mask, maps, scales[volume], near), whitening, scan, report
-                    )
-                    output[volume, index] = image.cpu()
-                    report.add_slice(mask, time.perf_counter() - started)
-                del kspace  # before the next slice is read, whose memory it can then be
-                if self.progress is not None:
-                    self.progress(index * volumes + volume + 1, slices * volumes)
-        info = {"method": self.name, "parameters": self.parameters(), **report.summary()}
-        if self.uses_maps:
-            info["maps"] = source.describe()
-            info["prewhitened"] = whitening is not None
-        if self.uses_scale:
-            info["intensity_scale"] = scales
-        if missing_side(scan.acquired) is not None:
-            info["partial_fourier"] = self.partial_fourier
-        return Volume(image=output, geometry=scan.geometry, info=info)
+                    place = (volume, index)
+                    known = (scales[volume], near, place, noise[volume])
+                    group.append(Problem(kspace, mask, maps, *known))
+                del kspace
+                if len(group) == self.slices_at_once:
+                    yield group
+                    group = []
+        if group:
+            yield group
 
-    def _image(
-        self, problem: Problem, whitening: Tensor | None, scan: Scan, report: Report
-    ) -> Complex[Tensor, "readout phase"]:
-        """One slice solved, cropped to the output, in the units of the coils before prewhitening."""
-        return scan.to_output(self._solved(problem, whitening, scan, report))
+    def noise_of(self, scan: Scan, volume: int) -> float:
+        """Noise of a volume's k-space per real component."""
+        return noise_level(scan, volume)
+
+    @property
+    def slices_at_once(self) -> int:
+        """How many slices are solved together."""
+        return 1
+
+    def _images(
+        self, problems: list[Problem], whitening: Tensor | None, scan: Scan
+    ) -> list[Result]:
+        """Slices solved, cropped to the output, in the units of the coils before prewhitening."""
+        return [self._image(problem, whitening, scan) for problem in problems]
+
+    def _image(self, problem: Problem, whitening: Tensor | None, scan: Scan) -> Result:
+        image, figures = self._solved(problem, whitening, scan)
+        return Result(scan.to_output(image), figures)
 
     def _solved(
-        self, problem: Problem, whitening: Tensor | None, scan: Scan, report: Report
-    ) -> Complex[Tensor, "y x"]:
+        self, problem: Problem, whitening: Tensor | None, scan: Scan
+    ) -> tuple[Complex[Tensor, "y x"], Figures]:
         solution = self.solve(problem)
         maps = problem.maps
         acquired = scan.acquired.to(solution.device)
@@ -169,16 +243,15 @@ class SliceMethod(ABC):
         if maps is None:
             if self.partial_fourier == "zero":
                 # Magnitudes do not see the phase ramp of an uncentred k-space: shift one image, not every coil.
-                return fftshift(rss_of_each(map(ifft2, solution))).to(solution.dtype)
-            return rss(fill_in(ifft2c(solution), acquired)).to(solution.dtype)
+                return fftshift(rss_of_each(map(ifft2, solution))).to(solution.dtype), {}
+            return rss(fill_in(ifft2c(solution), acquired)).to(solution.dtype), {}
         image = solution * problem.operator.support()
-        report.add_residual(problem.operator(image), problem)
+        figures = {"data_residual": problem.residual(problem.operator(image))}
         if whitening is not None:
-            coils = torch.linalg.solve(whitening, maps.movedim(-3, -1).unsqueeze(-1))
-            gain = torch.linalg.vector_norm(coils, dim=(-2, -1))
+            gain = unwhitened_gain(maps, whitening)
             image = image * (gain if len(maps) > 1 else gain[0])
         image = fill_in(image, acquired)
-        return _combine_sets(image) if len(maps) > 1 else image
+        return (_combine_sets(image) if len(maps) > 1 else image), figures
 
     def parameters(self) -> dict[str, Any]:
         """The method's own parameters, without those of the loop."""
@@ -194,20 +267,17 @@ class Report:
         self.mask: Tensor | None = None  # of the last slice, whose acceleration is known
         self.accelerations: list[Acceleration] = []
         self.seconds: list[float] = []
-        self.residuals: list[float] = []
+        self.figures: dict[str, list[float]] = {}
         self.skipped: list[str] = []
 
-    def add_slice(self, mask: Tensor, seconds: float) -> None:
+    def add_slice(self, mask: Tensor, seconds: float, figures: Figures) -> None:
         self.seconds.append(seconds)
+        for name, value in figures.items():
+            self.figures.setdefault(name, []).append(value)
         if self.mask is None or not torch.equal(mask, self.mask):
             self.mask = mask
             self.acceleration = achieved_acceleration(mask.cpu(), self.scan.acquired)
         self.accelerations.append(self.acceleration)
-
-    def add_residual(self, predicted: Complex[Tensor, "coil y x"], problem: Problem) -> None:
-        misfit = predicted - problem.kspace
-        norm = torch.linalg.vector_norm(problem.kspace)
-        self.residuals.append(float(torch.linalg.vector_norm(misfit) / norm))
 
     def summary(self) -> dict[str, Any]:
         if not self.seconds:
@@ -227,10 +297,15 @@ class Report:
             "seconds_per_slice": sum(self.seconds) / len(self.seconds),
             "notes": [*self.scan.notes, *self.skipped],
         }
-        if self.residuals:
-            # ||A x - y|| / ||y||: what of the measured data the image does not explain.
-            summary["data_residual"] = sum(self.residuals) / len(self.residuals)
+        for name, values in self.figures.items():
+            summary[name] = sum(values) / len(values)
         return summary
+
+
+def unwhitened_gain(maps: Tensor, whitening: Tensor) -> Float[Tensor, "set y x"]:
+    """By what an image of prewhitened coils is multiplied to have the intensities of the coils as they were."""
+    coils = torch.linalg.solve(whitening, maps.movedim(-3, -1).unsqueeze(-1))
+    return torch.linalg.vector_norm(coils, dim=(-2, -1))
 
 
 def _neighbour(scan: Scan, index: int, volume: int, device: str, offset: int) -> Tensor:

@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Complex
 from torch import Tensor
 
-from mrirecon.methods.base import Problem, Report, SliceMethod
+from mrirecon.methods.base import Figures, Problem, Result, SliceMethod
 from mrirecon.networks import Network, UnrolledNetwork, calibration_of
 from mrirecon.prepare import volume_scale
 from mrirecon.scan import Scan, Volume
@@ -51,6 +51,10 @@ class EndToEnd(SliceMethod):
             ValueError: if the weights are of another network.
         """
         network, card = load_weights(self.weights or self.shipped)
+        if not isinstance(network, Network):
+            raise ValueError(
+                f"{self.weights} holds weights of {network.name}, a prior for diffusion: use other weights"
+            )
         if network.name != self.name:
             raise ValueError(
                 f"{self.weights} holds weights of {network.name}: use --method {network.name}, or other weights"
@@ -72,9 +76,7 @@ class EndToEnd(SliceMethod):
     def solve(self, problem: Problem) -> Complex[Tensor, "coil y x"]:
         raise NotImplementedError  # `_image` needs the crop, which is the scan's
 
-    def _image(
-        self, problem: Problem, whitening: Tensor | None, scan: Scan, report: Report
-    ) -> Complex[Tensor, "readout phase"]:
+    def _image(self, problem: Problem, whitening: Tensor | None, scan: Scan) -> Result:
         network, _ = self.trained
         reach = network.adjacent_slices // 2
         near = [
@@ -83,18 +85,18 @@ class EndToEnd(SliceMethod):
         ]
         kspace, mask = torch.stack(near)[None], problem.mask[None]
         calibration = calibration_of(mask)
-        kind = problem.kspace.device.type
+        kind, figures = problem.kspace.device.type, Figures()
         with (
             torch.inference_mode(),
             torch.autocast(kind, torch.bfloat16, enabled=self.precision == "bfloat16"),
         ):
             if isinstance(network, UnrolledNetwork):
                 end = network.unroll(kspace, mask, calibration)
-                report.add_residual(end.kspace()[0] * problem.mask, problem)
+                figures["data_residual"] = problem.residual(end.kspace()[0] * problem.mask)
                 image = network.image(end, scan.crop)[0]
             else:
                 image = network(kspace, mask, calibration, scan.crop)[0]
-        return scan.to_matrix(image.float().to(torch.complex64))
+        return Result(scan.to_matrix(image.float().to(torch.complex64)), figures)
 
 
 class UNet(EndToEnd):

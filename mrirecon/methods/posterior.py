@@ -1,0 +1,375 @@
+"""Diffusion samplers as methods: scan -> draws of the posterior -> their mean and standard deviation."""
+
+from __future__ import annotations
+
+import inspect
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, make_dataclass, replace
+from functools import cached_property, partial
+from itertools import groupby
+from typing import Any, ClassVar, Literal, get_type_hints
+
+import numpy as np
+import torch
+from jaxtyping import Complex
+from torch import Tensor
+
+from mrirecon.diffusion import SCHEDULES, Denoiser, denoiser_of
+from mrirecon.diffusion.samplers import SAMPLERS
+from mrirecon.methods.base import Problem, Result, SliceMethod, unwhitened_gain
+from mrirecon.methods.classical import Adjoint, CGSense, L1Wavelet, TotalVariation
+from mrirecon.methods.trust import trust_figures
+from mrirecon.networks import Prior
+from mrirecon.operators import sense
+from mrirecon.scan import Scan, Volume
+from mrirecon.weights import Card, load_weights
+
+FIRST_IMAGES: dict[str, Callable[[], SliceMethod]] = {
+    "adjoint": Adjoint,
+    "cg_sense": CGSense,
+    "l1_wavelet": L1Wavelet,
+    "tv": TotalVariation,
+}
+SHIPPED = "prior_tiny"
+WARM = 0.3  # of the bright level: where a sampler begins that is given a first image
+
+
+@dataclass(frozen=True, kw_only=True)
+class Posterior(SliceMethod):
+    """A diffusion sampler with a prior.
+
+    The data are divided by the volume's bright level, which the prior's images have as 1, and the result is multiplied
+    by it. Each draw of each slice has its own stream of random numbers, so that nothing depends on what is computed
+    together. The image is the mean of the draws.
+
+    Attributes:
+        weights: name of a shipped prior, or a file made by `mrirecon weights import` or `mrirecon train`.
+        schedule: of the noise levels.
+        levels: noise levels; most samplers evaluate the network once in each.
+        sigma_max: first noise level, over the bright level; unset takes 0.3 with a first image, and the prior's highest
+            without.
+        sigma_min: last noise level before 0; unset takes the prior's lowest.
+        start: first image, from which the sampler begins with noise of the first level (come-closer-diffuse-faster,
+            Chung, Sim & Ye 2022); noise begins with none.
+        samples: draws per slice.
+        seed: of the draws.
+        noise_std: noise of the k-space per real component, in its units; unset reads it from a noise measurement or
+            from the outermost measured k-space.
+        images_at_once: slices times draws that are computed together; fewer when memory runs out.
+        precision: of the network; data consistency is float32 with both.
+        draws: write each draw too.
+        trust: write the null-space part of the image, which the prior supplied and not the scanner.
+    """
+
+    weights: str = SHIPPED
+    schedule: Literal["karras", "geometric", "vp"] = "karras"
+    levels: int = 20
+    sigma_max: float | None = None
+    sigma_min: float | None = None
+    start: Literal["noise", "adjoint", "cg_sense", "l1_wavelet", "tv"] = "cg_sense"
+    samples: int = 1
+    seed: int = 0
+    noise_std: float | None = None
+    images_at_once: int = 4
+    precision: Literal["float32", "bfloat16"] = "float32"
+    draws: bool = False
+    trust: bool = False
+
+    uses_scale: ClassVar[bool] = True
+    uses_noise: ClassVar[bool] = True
+    sampler: ClassVar[Callable[..., Tensor]]
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be sampled.
+
+        Raises:
+            ValueError: if a number is out of its range, or partial Fourier is to be filled in otherwise.
+        """
+        super().__post_init__()
+        for name in ("levels", "samples", "images_at_once"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{self.name}: {name} is {getattr(self, name)}: give at least 1")
+        for name in ("noise_std", "sigma_max", "sigma_min"):
+            if getattr(self, name) is not None and not getattr(self, name) > 0:
+                raise ValueError(f"{self.name}: {name} is {getattr(self, name)}: give more than 0")
+        if self.partial_fourier != "zero":
+            raise ValueError(
+                f"{self.name} fills in partial Fourier by itself: leave out --partial_fourier {self.partial_fourier}"
+            )
+
+    @cached_property
+    def trained(self) -> tuple[Denoiser, Card]:
+        """The prior as a denoiser, on the device, and the card of its weights.
+
+        Raises:
+            ValueError: if the weights are of no prior, or of one that knows no complex images.
+        """
+        network, card = load_weights(self.weights)
+        if not isinstance(network, Prior):
+            raise ValueError(
+                f"{self.weights} holds weights of {network.name}, which is no prior: "
+                f"use --method {network.name}, or other weights"
+            )
+        return denoiser_of(network.to(self.device).eval().requires_grad_(False)), card
+
+    @cached_property
+    def sigmas(self) -> Tensor:
+        """The noise levels.
+
+        Raises:
+            ValueError: if they leave the range that the prior knows.
+        """
+        low, high = self.trained[0].sigma_range
+        warm = min(WARM, high) if self.start != "noise" else high
+        first = warm if self.sigma_max is None else self.sigma_max
+        last = min(low, first) if self.sigma_min is None else self.sigma_min
+        if first > 1.001 * high or last < 0.999 * low:
+            raise ValueError(
+                f"{self.name}: noise levels from {first:g} to {last:g}, but the prior knows {high:g} to {low:g}: "
+                "change sigma_max or sigma_min, or use other weights"
+            )
+        return SCHEDULES[self.schedule](self.levels, last, first)
+
+    def __call__(self, scan: Scan) -> Volume:
+        sigmas, card = self.sigmas, self.trained[1]
+        volume = super().__call__(scan)
+        info = {
+            **volume.info,
+            "weights": {"name": self.weights, **card.as_json()},
+            "noise_levels": {"first": float(sigmas[0]), "last": float(sigmas[-2])},
+            "notes": [*volume.info["notes"], *card.warnings(scan, scan.mask_kind)],
+        }
+        return replace(volume, info=info)
+
+    def noise_of(self, scan: Scan, volume: int) -> float:
+        return super().noise_of(scan, volume) if self.noise_std is None else self.noise_std
+
+    @property
+    def slices_at_once(self) -> int:
+        return max(1, self.images_at_once // self.samples)
+
+    def solve(self, problem: Problem) -> Complex[Tensor, "*set y x"]:
+        """The mean of the draws of one slice."""
+        return self._draws([problem])[0][:, 0].mean(0)
+
+    def _images(
+        self, problems: list[Problem], whitening: Tensor | None, scan: Scan
+    ) -> list[Result]:
+        results = []
+        for _, group in groupby(problems, key=lambda problem: problem.place[0]):
+            volume = list(group)
+            draws, evaluations = self._draws(volume)
+            for problem, draw in zip(volume, draws.unbind(1), strict=True):
+                result = self._result(problem, draw, whitening, scan)
+                result.figures["network_evaluations"] = float(evaluations)
+                results.append(result)
+        return results
+
+    def _result(
+        self,
+        problem: Problem,
+        draws: Complex[Tensor, "draw y x"],
+        whitening: Tensor | None,
+        scan: Scan,
+    ) -> Result:
+        assert problem.maps is not None
+        gain = 1.0 if whitening is None else unwhitened_gain(problem.maps, whitening)[0]
+        image = draws.mean(0)
+        figures, hidden = trust_figures(problem, image)
+        extras: dict[str, Tensor] = {}
+        if len(draws) > 1:
+            extras["std"] = draws.abs().std(0)
+            inside = problem.operator.support()
+            figures["posterior_std"] = float(extras["std"][inside].mean()) / problem.scale
+        if self.trust:
+            extras["null_space"] = hidden.abs()
+        if self.draws:
+            extras |= {f"draw{number}": draw.abs() for number, draw in enumerate(draws, 1)}
+        extras = {name: scan.to_output((gain * x).to(x.dtype)) for name, x in extras.items()}
+        return Result(scan.to_output(image * gain), figures, extras)
+
+    def _draws(self, problems: list[Problem]) -> tuple[Complex[Tensor, "draw slice y x"], int]:
+        """Draws of a few slices of one volume, in the units of the k-space, and evaluations of the network for one."""
+        first = problems[0]
+        if any(problem.maps is None or len(problem.maps) > 1 for problem in problems):
+            raise ValueError(
+                f"{self.name} works with one set of coil maps: leave out --calibration.sets"
+            )
+        scale = first.scale
+        y = torch.stack([problem.kspace for problem in problems]) / scale
+        maps = torch.stack([problem.maps[0] for problem in problems])  # type: ignore[index]
+        mask = torch.stack([problem.mask for problem in problems])
+        start = None
+        if self.start != "noise":
+            method = FIRST_IMAGES[self.start]()
+            start = torch.stack([method.solve(problem) for problem in problems]) / scale
+        streams = [
+            [_stream(self.seed, *problem.place, draw) for problem in problems]
+            for draw in range(self.samples)
+        ]
+        watched = Watched(self.trained[0], self.precision, [problem.place for problem in problems])
+        options = {name: getattr(self, name) for name in _parameters(type(self).sampler)}
+        if "noise_std" in inspect.signature(type(self).sampler).parameters:
+            options["noise_std"] = first.noise_std / scale
+        run = partial(type(self).sampler, denoiser=watched, sigmas=self.sigmas, **options)
+        with torch.no_grad():
+            draws = _in_parts(run, y, maps, mask, start, streams, self.images_at_once)
+        support = (maps != 0).any(1)
+        return draws * support * scale, watched.calls_per_image
+
+
+class Watched:
+    """A denoiser that is counted, in the precision asked for, and stopped when it gives no numbers."""
+
+    def __init__(
+        self,
+        denoiser: Denoiser,
+        precision: Literal["float32", "bfloat16"],
+        places: Sequence[tuple[int, int]],
+    ) -> None:
+        self.denoiser, self.places = denoiser, places
+        self.low = precision == "bfloat16"
+        self.images = 0
+        self.calls = 0
+
+    @property
+    def sigma_range(self) -> tuple[float, float]:
+        """Of the denoiser."""
+        return self.denoiser.sigma_range
+
+    @property
+    def calls_per_image(self) -> int:
+        """Evaluations of the network for one draw of one slice; coil by coil counts as many as there are coils."""
+        return round(self.images / max(self.calls, 1))
+
+    def __call__(self, x: Tensor, sigma: float) -> Tensor:
+        with torch.autocast(x.device.type, torch.bfloat16, enabled=self.low):
+            clean = self.denoiser(x, sigma)
+        self.images += math.prod(x.shape[:-2])
+        if not bool(torch.isfinite(clean.detach().abs().sum())):
+            slices = ", ".join(str(index) for _, index in self.places)
+            raise ValueError(
+                f"the prior gave NaN or infinite values in slice(s) {slices} at noise level {sigma:g}: "
+                "lower the sampler's step, or use other weights"
+            )
+        return clean
+
+
+def _in_parts(
+    run: Callable[..., Tensor],
+    y: Tensor,
+    maps: Tensor,
+    mask: Tensor,
+    start: Tensor | None,
+    streams: list[list[torch.Generator]],
+    at_once: int,
+) -> Tensor:
+    """All draws of all slices, (draw, slice, y, x), at most `at_once` images together; fewer when memory runs out."""
+    watched = run.keywords["denoiser"]  # type: ignore[attr-defined]
+    draws = max(1, at_once // len(y))
+    parts = []
+    while streams:
+        now, rest = streams[:draws], streams[draws:]
+        states = [[stream.get_state() for stream in row] for row in now]
+        try:
+            several = y.expand(len(now), *y.shape)
+            image = run(several, sense(maps, mask), start=start, generator=now)
+            watched.calls += len(now) * len(y)
+        except RuntimeError as error:  # of every kind of memory
+            if "memory" not in str(error).lower() or len(now) * len(y) == 1:
+                raise
+            for row, old in zip(now, states, strict=True):
+                for stream, state in zip(row, old, strict=True):
+                    stream.set_state(state)
+            if len(now) == 1:
+                return _slice_by_slice(run, y, maps, mask, start, streams, parts)
+            draws = len(now) // 2
+            continue
+        parts.append(image)
+        streams = rest
+    return torch.cat(parts)
+
+
+def _slice_by_slice(
+    run: Callable[..., Tensor],
+    y: Tensor,
+    maps: Tensor,
+    mask: Tensor,
+    start: Tensor | None,
+    streams: list[list[torch.Generator]],
+    parts: list[Tensor],
+) -> Tensor:
+    columns = []
+    for n in range(len(y)):
+        one = slice(n, n + 1)
+        first = None if start is None else start[one]
+        rows = [row[one] for row in streams]
+        columns.append(_in_parts(run, y[one], maps[one], mask[one], first, rows, 1))
+    return torch.cat([*parts, torch.cat(columns, dim=1)])
+
+
+def _stream(*key: int) -> torch.Generator:
+    state = int(np.random.SeedSequence(key).generate_state(1, np.uint64)[0])
+    return torch.Generator().manual_seed(state >> 1)
+
+
+def _parameters(sampler: Callable[..., Tensor]) -> dict[str, inspect.Parameter]:
+    """The sampler's own options: those that only the method knows are left out."""
+    known = {"noise_std", "start", "generator", "callback"}
+    parameters = inspect.signature(sampler).parameters
+    return {
+        name: parameter
+        for name, parameter in parameters.items()
+        if parameter.kind is parameter.KEYWORD_ONLY and name not in known
+    }
+
+
+# What differs from the defaults of `Posterior` and of the sampler itself: budgets that suit the method.
+_DEFAULTS: dict[str, dict[str, Any]] = {
+    "dds": {"eta": 1.0},
+    "dps": {"levels": 100},
+    "mcg": {"levels": 100},
+    "score_mri": {"levels": 100, "schedule": "geometric"},
+    "langevin": {"levels": 40, "schedule": "geometric"},
+    "snips": {"levels": 40, "schedule": "geometric"},
+    "projection": {"levels": 50},
+    "ilvr": {"levels": 50},
+    "red_diff": {"levels": 100},
+}
+
+
+def _method(name: str) -> type[Posterior]:
+    """The method of a sampler, with the sampler's keyword arguments as its fields."""
+    sampler = SAMPLERS[name]
+    hints, own = get_type_hints(sampler), _parameters(sampler)
+    changed = _DEFAULTS.get(name, {})
+    values = {key: p.default for key, p in own.items()} | changed
+    types = {key: hints[key] if key in hints else get_type_hints(Posterior)[key] for key in values}
+    fields = [(key, types[key], field(default=value)) for key, value in values.items()]
+    summary, _, arguments = (sampler.__doc__ or "").partition("    Args:\n")
+    shown = "".join(line for line in _entries(arguments) if line.strip().partition(":")[0] in own)
+    namespace = {
+        "name": name,
+        "sampler": staticmethod(sampler),
+        "__doc__": f"{summary.rstrip()}\n\n    Attributes:\n{shown}",
+        "__module__": __name__,
+    }
+    bare = "".join(part.capitalize() for part in name.split("_"))
+    return make_dataclass(
+        bare, fields, bases=(Posterior,), namespace=namespace, frozen=True, kw_only=True
+    )
+
+
+def _entries(arguments: str) -> list[str]:
+    """The entries of a docstring's list of arguments, each with its continuation lines."""
+    entries: list[str] = []
+    for line in arguments.split("\n\n")[0].splitlines(keepends=True):
+        if line.startswith("        ") and not line.startswith("         "):
+            entries.append(line)
+        elif entries:
+            entries[-1] += line
+    return entries
+
+
+POSTERIOR: tuple[type[Posterior], ...] = tuple(_method(name) for name in SAMPLERS)

@@ -1,0 +1,47 @@
+"""How far to trust a learned or sampled image: what the scanner measured of it, and what the prior supplied."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from jaxtyping import Complex
+from torch import Tensor
+
+from mrirecon.methods.base import Figures, Problem
+from mrirecon.operators import conjugate_gradient
+from mrirecon.operators.sense import Sense
+
+ITERATIONS = 30
+
+
+def null_space_part(A: Sense, x: Complex[Tensor, "y x"], delta: float) -> Complex[Tensor, "y x"]:
+    """The part x - P x, P = (A^H A + delta)^-1 A^H A: what of x the measurement would not show above its noise."""
+    return delta * conjugate_gradient(
+        lambda v: A.gram(v) + delta * v, x, iterations=ITERATIONS, tolerance=1e-4
+    )
+
+
+def trust_figures(problem: Problem, x: Complex[Tensor, "y x"]) -> tuple[Figures, Tensor]:
+    """Numbers for the JSON, and the null-space part of the image.
+
+    `data_residual` is ||A x - y|| / ||y||; `residual_over_noise` the root mean square of the misfit of the samples over
+    the standard deviation of their noise, 1 where an image explains the data as well as the truth would;
+    `null_space_share` is ||x - P x||^2 / ||x||^2 and `null_space_delta` its delta = (s_y / signal)^2, with the signal's
+    root mean square per real component over the support of the maps.
+    """
+    A, noise = problem.operator, problem.noise_std
+    predicted = A(x)
+    misfit = float(torch.linalg.vector_norm(predicted - problem.kspace))
+    samples = 2 * int(problem.mask.sum()) * len(problem.kspace)  # real and imaginary parts
+    support = max(int(A.support().sum()), 1)
+    power = float(torch.linalg.vector_norm(x)) ** 2
+    delta = noise**2 / max(power / (2 * support), torch.finfo(torch.float32).tiny)
+    hidden = null_space_part(A, x, delta)
+    share = float(torch.linalg.vector_norm(hidden)) ** 2 / max(power, 1e-300)
+    return {
+        "data_residual": problem.residual(predicted),
+        "residual_over_noise": misfit / math.sqrt(samples) / noise,
+        "null_space_share": share,
+        "null_space_delta": delta,
+    }, hidden
