@@ -17,6 +17,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from mrirecon.io.nifti import turned
 from mrirecon.scan import Geometry, Scan
 from mrirecon.simulate import coupled_covariance, simulate_scan
 from mrirecon.tensors import center_crop, complex_noise_like, ifft2c, rss
@@ -108,12 +109,7 @@ def oriented(
         return image, affine
     if affine is None:
         raise ValueError("the image has no orientation: give --orientation stored")
-    from nibabel import orientations
-
-    wanted = orientations.axcodes2ornt(tuple(ORIENTATIONS[orientation]))
-    turn = orientations.ornt_transform(orientations.io_orientation(affine), wanted)
-    turned = orientations.apply_orientation(image, turn)
-    return np.ascontiguousarray(turned), affine @ orientations.inv_ornt_aff(turn, image.shape)
+    return turned(image, affine, ORIENTATIONS[orientation])
 
 
 def thinned(

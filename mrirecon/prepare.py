@@ -285,7 +285,7 @@ def noise_level(scan: Scan, volume: int = 0) -> float:
     level = sorted(found)[len(found) // 2] if found else 0.0
     if level == 0:
         raise ValueError(
-            f"{scan.source}: its outer k-space is empty, so that its noise level cannot be told: give --method.noise_std"
+            f"{scan.source}: its outer k-space is empty and does not tell the noise level: give --method.noise_std"
         )
     return level
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import json
 import re
+from collections import deque
 from collections.abc import Callable, Iterable
 from difflib import get_close_matches
 from pathlib import Path
@@ -101,6 +103,12 @@ class Parser(ArgumentParser):
     def _flags(self) -> list[argparse.Action]:
         return [action for action in self._actions if getattr(action, "_typehint", None) is bool]
 
+    def _lists(self) -> set[str]:
+        """Options that take several words."""
+        kinds = (list[str], list[str] | None)
+        actions = [a for a in self._actions if getattr(a, "_typehint", None) in kinds]
+        return {option for action in actions for option in action.option_strings}
+
     def parse(self, args: list[str], settings: Settings) -> dict[str, Any]:
         """The value of every option; `settings` come from a YAML file."""
         flags = {option for action in self._flags() for option in action.option_strings}
@@ -114,7 +122,8 @@ class Parser(ArgumentParser):
             self._action_groups, key=lambda group: group is self._optionals
         )
         configured = [f"--config={yaml.safe_dump(settings)}"] if settings else []
-        return vars(self.instantiate(self.parse_args(configured + _spelt_out(args, flags))))
+        args = _gathered(_spelt_out(args, flags), self._lists())
+        return vars(self.instantiate(self.parse_args(configured + args)))
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         raise UsageError(self._readable(" ".join(message.split()).removesuffix(".")))
@@ -199,6 +208,22 @@ def _spelt_out(args: list[str], flags: set[str]) -> list[str]:
         f"{arg}=true" if arg in flags and after.lower() not in ("true", "false") else arg
         for arg, after in zip(args, following, strict=True)
     ]
+
+
+def _gathered(args: list[str], lists: set[str]) -> list[str]:
+    """`--names a b` means `--names=["a","b"]`; a list that is typed as one stays as it is."""
+    found: list[str] = []
+    rest = deque(args)
+    while rest:
+        arg = rest.popleft()
+        if arg in lists:
+            words = []
+            while rest and not rest[0].startswith("--"):
+                words.append(rest.popleft())
+            listed = len(words) == 1 and words[0].startswith("[")
+            arg = f"{arg}={words[0] if listed else json.dumps(words)}"
+        found.append(arg)
+    return found
 
 
 def _in_words(kind: str) -> str:

@@ -14,13 +14,15 @@ from mrirecon.cli.nearest import suggest
 from mrirecon.cli.outputs import make_folder
 from mrirecon.cli.parser import Parser, Settings, UsageError
 from mrirecon.cli.run import Command
-from mrirecon.networks import NETWORKS, PRESETS
-from mrirecon.training.checkpoints import CheckpointSettings
+from mrirecon.networks import MODELS, PRESETS, PRIORS
+from mrirecon.training.checkpoints import CheckpointSettings, PriorCheckpointSettings
 from mrirecon.training.data import FastMRIDataModule
 from mrirecon.training.export import About
 from mrirecon.training.losses import Loss
-from mrirecon.training.memory import step_memory, synthetic
+from mrirecon.training.memory import step_memory
 from mrirecon.training.optimizer import OptimizerSettings
+from mrirecon.training.prior_data import PriorDataModule
+from mrirecon.training.prior_loss import PriorLoss
 from mrirecon.training.progress import Progress
 from mrirecon.training.run import Run
 from mrirecon.training.trainer import TrainerSettings, accelerator_of, quiet
@@ -39,6 +41,12 @@ GROUPS = {
     "checkpoints": (CheckpointSettings, "checkpoints and early stopping", ()),
     "trainer": (TrainerSettings, "trainer: how long, where, at what precision", ()),
     "about": (About, "about: for the card of the weights", ()),
+}
+# of those, what is different for a prior
+PRIOR_GROUPS = {
+    "data": (PriorDataModule, "data: images to train on", ("seed",)),
+    "loss": (PriorLoss, "loss: noise levels", ()),
+    "checkpoints": (PriorCheckpointSettings, "checkpoints and early stopping", ()),
 }
 MASK_OPTIONS = {
     "data.masks": "kinds of undersampling such as {kind: uniform1d, acceleration: 4, center_fraction: 0.08}; one is "
@@ -60,9 +68,10 @@ def train(
     ckpt_path: str | None = None,
     seed: int = 0,
     images: int = 4,
+    compile: bool = False,
     dry_run: bool = False,
 ) -> None:
-    """Train a network on files in the fastMRI layout.
+    """Train a network on files in the fastMRI layout, or a prior on images.
 
     OUTPUT gets the checkpoints, the logs (CSV, and TensorBoard where it is installed), the resolved configuration, and
     at the end weights.safetensors with weights.json, ready for `mrirecon recon --weights`.
@@ -78,16 +87,15 @@ def train(
         about: for the card of the weights.
         ckpt_path: checkpoint to go on from; last is this run's latest, and starts from the beginning if there is none.
         seed: of the initial weights, the order of the slices and their masks.
-        images: number of validation volumes whose middle slice TensorBoard shows.
+        images: number of validation volumes whose middle slice TensorBoard shows, or of samples of a prior.
+        compile: fuse the networks' real-valued parts with torch.compile: a minute or two at the start, then faster; on
+            a CPU it needs a C++ compiler.
         dry_run: print the resolved configuration and the memory that a step takes, and exit.
     """
     if seed < 0:
         raise ValueError(f"--seed is {seed}: give 0 or a positive number")
-    if not data["masks"]:
-        raise ValueError("give data.masks, such as [{kind: uniform1d, acceleration: 4}]")
-    for masks in ("masks", "val_masks"):
-        for mask in data[masks] or []:
-            _check_mask(f"data.{masks}", mask)
+    if network["name"] not in PRIORS:
+        _check_masks(data)
     config = {
         "output": output,
         "seed": seed,
@@ -99,6 +107,7 @@ def train(
         "trainer": trainer,
         "about": about,
         "images": images,
+        "compile": compile,
     }
     with quiet():
         run = Run.of(config)
@@ -117,8 +126,14 @@ def train(
 
 def _dry_run(run: Run) -> None:
     print(yaml.safe_dump(run.config, sort_keys=False), end="")
-    batch = synthetic(next(iter(run.data.train_dataloader())))
-    shape = " x ".join(map(str, batch.kspace.shape))
+    run.data.prepare_data()
+    batch = run.module.synthetic(next(iter(run.data.train_dataloader())))
+    shape = " x ".join(map(str, batch[0].shape))
+    axes = (
+        "batch x row x column"
+        if "image" in batch._fields
+        else "batch x adjacent x coil x readout x phase"
+    )
     device = accelerator_of(run.trainer)
     memory = step_memory(run.module, batch, device, run.trainer.precision)
     print(f"memory of a training step on {device}, in MB:")
@@ -126,7 +141,7 @@ def _dry_run(run: Run) -> None:
         print(f"  {part:<22}{size / 1e6:10.1f}")
     print(
         f"measured: one step on noise of the size of the first batch, {shape} "
-        "(batch x adjacent x coil x readout x phase); 'pass' is the highest allocation of forward and backward pass "
+        f"({axes}); 'pass' is the highest allocation of forward and backward pass "
         "that the profiler saw; the program itself, its libraries and the workers of the data come on top"
     )
 
@@ -153,6 +168,14 @@ class Display:
             self._line.update(Text(text), refresh=True)
         else:
             print(text, file=sys.stderr, flush=True)
+
+
+def _check_masks(data: Options) -> None:
+    if not data["masks"]:
+        raise ValueError("give data.masks, such as [{kind: uniform1d, acceleration: 4}]")
+    for masks in ("masks", "val_masks"):
+        for mask in data[masks] or []:
+            _check_mask(f"data.{masks}", mask)
 
 
 def _check_mask(name: str, mask: Options) -> None:
@@ -185,24 +208,25 @@ def _prepare(parser: Parser, args: list[str], settings: Settings) -> tuple[list[
     name = name or configured.pop("name", DEFAULT)
     preset = preset or configured.pop("preset", None)
     configured.pop("preset", None)
-    if name not in NETWORKS:
-        raise UsageError(f"unknown network {name!r}: {suggest(str(name), NETWORKS)}")
+    if name not in MODELS:
+        raise UsageError(f"unknown network {name!r}: {suggest(str(name), MODELS)}")
     if preset is not None and preset not in PRESETS[name]:
         hint = suggest(str(preset), PRESETS[name])
         raise UsageError(f"network {name} has no preset {preset!r}: {hint}")
     parser.add_argument("--network.name", default=name)
-    about = (NETWORKS[name].__doc__ or "").partition("\n")[0].removesuffix(".")
-    parser.add_options(NETWORKS[name], "network", f"network {name}: {about}", (), instantiate=False)
+    about = (MODELS[name].__doc__ or "").partition("\n")[0].removesuffix(".")
+    parser.add_options(MODELS[name], "network", f"network {name}: {about}", (), instantiate=False)
     presets = ", ".join(PRESETS[name])
     parser.explain(
         "--network",
-        f"{', '.join(NETWORKS)} (default: {DEFAULT}); `--network NAME --help` lists the options of NAME; "
+        f"{', '.join(MODELS)} (default: {DEFAULT}); `--network NAME --help` lists the options of NAME; "
         f"--network.preset {presets} sets them together",
         "NAME",
     )
-    for group, (kind, title, hidden) in GROUPS.items():
+    groups = {**GROUPS, **(PRIOR_GROUPS if name in PRIORS else {})}
+    for group, (kind, title, hidden) in groups.items():
         parser.add_options(kind, group, title, hidden, instantiate=False)
-    for masks, text in MASK_OPTIONS.items():
+    for masks, text in MASK_OPTIONS.items() if name not in PRIORS else ():
         (parser.groups or {})["data"].add_argument(
             f"--{masks}", type=list[dict[str, Any]], default=None, metavar="[MASK,...]", help=text
         )
@@ -232,6 +256,7 @@ COMMAND = Command(
         "--config configs/tiny_varnet.yaml --data.root /data/fastmri --output runs/tiny",
         "--config configs/tiny_varnet.yaml --data.root /data/fastmri --output runs/tiny --ckpt_path last",
         "--config configs/fastmri_knee_varnet.yaml --data.root /data/fastmri --dry_run",
+        "--config configs/prior_tiny.yaml --data.sources images --data.cache cache --output runs/prior",
     ),
     prepare=_prepare,
     prepared=("network", *GROUPS),

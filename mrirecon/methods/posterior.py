@@ -210,7 +210,7 @@ class Posterior(SliceMethod):
         ]
         watched = Watched(self.trained[0], self.precision, [problem.place for problem in problems])
         options = {name: getattr(self, name) for name in _parameters(type(self).sampler)}
-        if "noise_std" in inspect.signature(type(self).sampler).parameters:
+        if _takes_noise(type(self).sampler):
             options["noise_std"] = first.noise_std / scale
         run = partial(type(self).sampler, denoiser=watched, sigmas=self.sigmas, **options)
         with torch.no_grad():
@@ -312,6 +312,10 @@ def _slice_by_slice(
 def _stream(*key: int) -> torch.Generator:
     state = int(np.random.SeedSequence(key).generate_state(1, np.uint64)[0])
     return torch.Generator().manual_seed(state >> 1)
+
+
+def _takes_noise(sampler: Callable[..., Tensor]) -> bool:
+    return "noise_std" in inspect.signature(sampler).parameters
 
 
 def _parameters(sampler: Callable[..., Tensor]) -> dict[str, inspect.Parameter]:

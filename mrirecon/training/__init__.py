@@ -1,1 +1,1 @@
-"""Training end-to-end networks with pytorch-lightning: data, losses, schedules, checkpoints, progress."""
+"""Training end-to-end networks and priors with pytorch-lightning: data, losses, schedules, checkpoints, progress."""

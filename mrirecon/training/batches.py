@@ -6,14 +6,31 @@ from collections import defaultdict, deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import cycle, islice
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from torch import Tensor
 from torch.utils.data import Sampler
 
-from mrirecon.training.dataset import Batch, Request, SliceDataset
-from mrirecon.training.index import Entry
+from mrirecon.training.dataset import Request
+
+
+@runtime_checkable
+class Stack(Protocol):
+    """Slices of one volume; those with equal `bucket` fit into one batch."""
+
+    @property
+    def shape(self) -> tuple[int, ...]: ...
+
+    @property
+    def bucket(self) -> tuple[Any, ...]: ...
+
+
+@runtime_checkable
+class Batches(Protocol):
+    """Makes a batch, a named tuple, of what a sampler asks for."""
+
+    def __getitems__(self, requests: list[Any]) -> Any: ...
 
 
 class BucketSampler(Sampler[list[Request]]):
@@ -39,7 +56,7 @@ class BucketSampler(Sampler[list[Request]]):
 
     def __init__(
         self,
-        entries: Sequence[Entry],
+        entries: Sequence[Stack],
         batch_size: int,
         seed: int | None = None,
         rank: int = 0,
@@ -108,7 +125,7 @@ class SliceLoader:
     """
 
     def __init__(
-        self, dataset: SliceDataset, batches: BucketSampler, workers: int = 0, pin: bool = False
+        self, dataset: Batches, batches: BucketSampler, workers: int = 0, pin: bool = False
     ) -> None:
         if workers < 0:
             raise ValueError(f"workers is {workers}: give 0 or more")
@@ -117,7 +134,7 @@ class SliceLoader:
     def __len__(self) -> int:
         return len(self.batch_sampler)
 
-    def __iter__(self) -> Iterator[Batch]:
+    def __iter__(self) -> Iterator[Any]:
         # A generator, because Lightning asks for the iterator before it sets the epoch.
         batches = self.batch_sampler
         batches.position = batches.start
@@ -126,8 +143,8 @@ class SliceLoader:
             yield batch
         batches.start = 0
 
-    def _read_ahead(self) -> Iterator[Batch]:
-        ahead: deque[Future[Batch]] = deque()
+    def _read_ahead(self) -> Iterator[Any]:
+        ahead: deque[Future[Any]] = deque()
         with ThreadPoolExecutor(self.workers, "slices") as pool:
             try:
                 for requests in self.batch_sampler:
@@ -140,7 +157,7 @@ class SliceLoader:
                 for future in ahead:
                     future.cancel()
 
-    def _read(self, requests: list[Request]) -> Batch:
+    def _read(self, requests: list[Any]) -> Any:
         batch = self.dataset.__getitems__(requests)
         if not self.pin:
             return batch

@@ -58,6 +58,21 @@ class CheckpointSettings:
         return "max" if self.monitor in ("val_ssim", "val_psnr") else "min"
 
 
+@dataclass(frozen=True)
+class PriorCheckpointSettings(CheckpointSettings):
+    """As `CheckpointSettings`, of a prior.
+
+    Attributes:
+        every_steps: gradient steps between writings of the last checkpoint; 0 is never (but after every epoch).
+        every_minutes: minutes between them.
+        keep_best: number of best checkpoints kept.
+        monitor: what best means.
+        patience: validations without a better value after which training stops early; 0 never stops.
+    """
+
+    monitor: Literal["val_loss", "val_psnr", "val_nmse"] = "val_loss"
+
+
 class Best(NamedTuple):
     """A best checkpoint, as its name tells."""
 

@@ -11,11 +11,13 @@ from typing import Any
 
 from pytorch_lightning import Callback, LightningModule, Trainer
 
-from mrirecon.networks import Network
+from mrirecon.networks import Model, Prior
 from mrirecon.prepare import intensity_scale
+from mrirecon.training.base import TrainingModule
 from mrirecon.training.data import MaskSpec
-from mrirecon.training.module import UnrolledModule
 from mrirecon.weights import TrainingRange, card_of, save_weights
+
+PATHS = ("root", "index", "sources", "val_sources", "cache")  # of one machine only
 
 
 @dataclass(frozen=True)
@@ -68,8 +70,34 @@ class SeenScans(Callback):
         self.intensities = dict(state_dict["intensities"])
 
 
+class SeenImages(Callback):
+    """Notes what the patches are like that a prior is trained on."""
+
+    def __init__(self) -> None:
+        self.pixel_mm: tuple[float, float] | None = None
+        self.sizes: set[int] = set()
+
+    def on_train_batch_start(
+        self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        self.sizes.add(batch.image.shape[-1])
+        known = batch.pixel_mm[batch.pixel_mm.isfinite()].tolist()
+        if known:
+            known += self.pixel_mm or ()
+            self.pixel_mm = min(known), max(known)
+
+    def state_dict(self) -> dict[str, Any]:
+        pixel = None if self.pixel_mm is None else list(self.pixel_mm)
+        return {"pixel_mm": pixel, "sizes": sorted(self.sizes)}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        pixel = state_dict["pixel_mm"]
+        self.pixel_mm = None if pixel is None else (pixel[0], pixel[1])
+        self.sizes = set(state_dict["sizes"])
+
+
 def export(
-    module: UnrolledModule, checkpoint: Mapping[str, Any], config: Mapping[str, Any], path: Path
+    module: TrainingModule, checkpoint: Mapping[str, Any], config: Mapping[str, Any], path: Path
 ) -> None:
     """Write the averaged weights of a checkpoint as safetensors, with a card beside them.
 
@@ -77,14 +105,20 @@ def export(
         OSError: if they cannot be written.
     """
     network = averaged_network(module, checkpoint)
-    about = {**config["about"], "data": config["about"]["data"] or str(config["data"]["root"])}
+    data, callbacks = config["data"], checkpoint["callbacks"]
+    where = data["sources"] if isinstance(network, Prior) else [data["root"]]
+    about = {**config["about"], "data": config["about"]["data"] or ", ".join(map(str, where))}
     card = card_of(
         network,
         **about,
-        training=_training_range(config["data"]["masks"], checkpoint["callbacks"]["SeenScans"]),
+        training=(
+            _prior_range(network, callbacks["SeenImages"])
+            if isinstance(network, Prior)
+            else _training_range(data["masks"], callbacks["SeenScans"])
+        ),
         settings={
             "step": checkpoint["global_step"],
-            "data": {k: v for k, v in config["data"].items() if k not in ("root", "index")},
+            "data": {k: v for k, v in data.items() if k not in PATHS},
             **{name: config[name] for name in ("loss", "optimizer", "trainer")},
         },
         seeds={"training": config["seed"]},
@@ -94,7 +128,7 @@ def export(
     save_weights(network, path, card, overwrite=True)
 
 
-def averaged_network(module: UnrolledModule, checkpoint: Mapping[str, Any]) -> Network:
+def averaged_network(module: TrainingModule, checkpoint: Mapping[str, Any]) -> Model:
     """A new network with the averaged weights of a checkpoint, or the plain ones where none were averaged."""
     network = type(module.network)(**module.network.config)
     prefix = "network." if module.ema is None else "ema.module."
@@ -134,4 +168,13 @@ def _training_range(masks: list[dict[str, Any]], seen: Mapping[str, Any]) -> Tra
         coils=(min(seen["coils"]), max(seen["coils"])),
         matrix=((min(rows), min(columns)), (max(rows), max(columns))),
         intensity=(min(levels), max(levels)) if levels else None,
+    )
+
+
+def _prior_range(network: Prior, seen: Mapping[str, Any]) -> TrainingRange:
+    pixel, sizes = seen["pixel_mm"], seen["sizes"]
+    return TrainingRange(
+        pixel_mm=None if pixel is None else (round(pixel[0], 3), round(pixel[1], 3)),
+        sigma=network.sigma_range,
+        patches=tuple(sizes),
     )

@@ -11,10 +11,10 @@ from typing import Any
 import torch
 from torch.profiler import ProfilerActivity, profile
 
-from mrirecon.training.module import UnrolledModule
+from mrirecon.training.base import TrainingModule
 
 
-def step_memory(module: UnrolledModule, batch: Any, device: str, precision: str) -> dict[str, int]:
+def step_memory(module: TrainingModule, batch: Any, device: str, precision: str) -> dict[str, int]:
     """Bytes that training needs: each part, and their `total`.
 
     One forward and backward pass and one optimizer step run on `batch`; the weights change. `pass` is the highest
@@ -28,10 +28,9 @@ def step_memory(module: UnrolledModule, batch: Any, device: str, precision: str)
     mixed = torch.autocast(torch.device(device).type, dtype=low, enabled=low is not None)
     with profile(activities=_activities(device), profile_memory=True) as record:
         with mixed:
-            image = module.network(batch.kspace, batch.mask, batch.calibration, batch.crop)
-            loss = module.loss(image, batch.target, batch.maximum)
+            loss = module.batch_loss(batch)
         loss.backward()
-    del image, loss
+    del loss
     optimizer.step()
     state = [v for s in optimizer.state.values() for v in s.values() if torch.is_tensor(v)]
     parts = {
@@ -42,15 +41,6 @@ def step_memory(module: UnrolledModule, batch: Any, device: str, precision: str)
         "pass": _peak(record, device),
     }
     return {**parts, "total": sum(parts.values())}
-
-
-def synthetic(batch: Any) -> Any:
-    """A batch of the same sizes and masks, of noise: nothing of the data is needed but its shape."""
-    stream = torch.Generator().manual_seed(0)
-    noise = torch.randn(*batch.kspace.shape, dtype=batch.kspace.dtype, generator=stream)
-    target = torch.rand(batch.target.shape, generator=stream)
-    kspace = noise * batch.mask[:, None, None]
-    return batch._replace(kspace=kspace, target=target, maximum=torch.ones_like(batch.maximum))
 
 
 def _activities(device: str) -> list[ProfilerActivity]:

@@ -12,20 +12,25 @@ from pytorch_lightning import Callback, Trainer, seed_everything
 from pytorch_lightning.callbacks import EarlyStopping
 
 from mrirecon.io.files import existing_file, replacing
-from mrirecon.networks import NETWORKS
+from mrirecon.networks import MODELS, Network, Prior
+from mrirecon.training.base import TrainingModule
 from mrirecon.training.checkpoints import (
     LAST,
     Checkpoints,
     CheckpointSettings,
+    PriorCheckpointSettings,
     best_checkpoints,
     read_checkpoint,
 )
 from mrirecon.training.data import FastMRIDataModule, MaskSpec
-from mrirecon.training.export import About, SeenScans, export
-from mrirecon.training.images import ValidationImages
+from mrirecon.training.export import About, SeenImages, SeenScans, export
+from mrirecon.training.images import PriorSamples, ValidationImages
 from mrirecon.training.losses import Loss
 from mrirecon.training.module import UnrolledModule
 from mrirecon.training.optimizer import OptimizerSettings
+from mrirecon.training.prior_data import PriorDataModule
+from mrirecon.training.prior_loss import PriorLoss
+from mrirecon.training.prior_module import DenoiserModule
 from mrirecon.training.trainer import TrainerSettings, build_trainer
 
 Config = Mapping[str, Any]
@@ -39,15 +44,15 @@ class Run:
         output: the folder.
         config: what all of this was made from, as plain values.
         module: network, loss and optimizer.
-        data: training and validation slices.
+        data: training and validation slices, or images.
         checkpoints: when they are written.
         trainer: how long, where and at what precision.
     """
 
     output: Path
     config: Config
-    module: UnrolledModule
-    data: FastMRIDataModule
+    module: TrainingModule
+    data: FastMRIDataModule | PriorDataModule
     checkpoints: CheckpointSettings
     trainer: TrainerSettings
 
@@ -60,19 +65,22 @@ class Run:
         """
         seed_everything(config["seed"], workers=True, verbose=False)
         options = dict(config["network"])
-        network = NETWORKS[options.pop("name")](**options)
-        data = dict(config["data"])
-        for masks in ("masks", "val_masks"):
-            if data.get(masks) is not None:
-                data[masks] = [MaskSpec(**mask) for mask in data[masks]]
+        network = MODELS[options.pop("name")](**options)
+        checkpoints: type[CheckpointSettings] = CheckpointSettings
+        module: TrainingModule
+        data: FastMRIDataModule | PriorDataModule
+        if isinstance(network, Prior):
+            module, data = _prior(config, network)
+            checkpoints = PriorCheckpointSettings
+        else:
+            assert isinstance(network, Network)
+            module, data = _end_to_end(config, network)
         return cls(
             Path(config["output"]),
             config,
-            UnrolledModule(
-                network, Loss(**config["loss"]), OptimizerSettings(**config["optimizer"])
-            ),
-            FastMRIDataModule(**data, seed=config["seed"], adjacent_slices=network.adjacent_slices),
-            CheckpointSettings(**config["checkpoints"]),
+            module,
+            data,
+            checkpoints(**config["checkpoints"]),
             TrainerSettings(**config["trainer"]),
         )
 
@@ -106,9 +114,13 @@ class Run:
         """
         self.folder.mkdir(parents=True, exist_ok=True)
         chosen = self.checkpoints
+        pictures = self.config["images"]
         callbacks = [
-            SeenScans(),
-            ValidationImages(self.config["images"]),
+            *(
+                (SeenImages(), PriorSamples(pictures))
+                if isinstance(self.data, PriorDataModule)
+                else (SeenScans(), ValidationImages(pictures))
+            ),
             *reporters,
             Checkpoints(self.folder, chosen),
         ]
@@ -140,3 +152,29 @@ class Run:
         config = {**self.config, "about": vars(About(**self.config["about"]))}
         export(self.module, checkpoint, config, target)
         return target
+
+
+def _end_to_end(config: Config, network: Network) -> tuple[UnrolledModule, FastMRIDataModule]:
+    data = dict(config["data"])
+    for masks in ("masks", "val_masks"):
+        if data.get(masks) is not None:
+            data[masks] = [MaskSpec(**mask) for mask in data[masks]]
+    module = UnrolledModule(
+        network,
+        Loss(**config["loss"]),
+        OptimizerSettings(**config["optimizer"]),
+        compile=config["compile"],
+    )
+    return module, FastMRIDataModule(
+        **data, seed=config["seed"], adjacent_slices=network.adjacent_slices
+    )
+
+
+def _prior(config: Config, network: Prior) -> tuple[DenoiserModule, PriorDataModule]:
+    module = DenoiserModule(
+        network,
+        PriorLoss(**config["loss"]),
+        OptimizerSettings(**config["optimizer"]),
+        compile=config["compile"],
+    )
+    return module, PriorDataModule(**config["data"], seed=config["seed"])

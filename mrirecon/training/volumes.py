@@ -5,13 +5,27 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
-from typing import NamedTuple
+from typing import NamedTuple, Protocol, TypeVar, runtime_checkable
 
 import torch.distributed
 from jaxtyping import Float
 from torch import Tensor
 
 from mrirecon.metrics import Metrics, ssim_map
+
+
+@runtime_checkable
+class Numbered(Protocol):
+    """What was judged."""
+
+    @property
+    def volume(self) -> str: ...
+
+    @property
+    def number(self) -> int: ...
+
+
+Score = TypeVar("Score", bound=Numbered)
 
 
 class SliceScore(NamedTuple):
@@ -82,7 +96,7 @@ def mean_metrics(volumes: Mapping[str, Metrics]) -> dict[str, float]:
     }
 
 
-def gather(scores: list[SliceScore]) -> list[SliceScore]:
+def gather(scores: list[Score]) -> list[Score]:
     """The scores of all processes, on every one of them, in order of volume and slice.
 
     Slices judged twice (samplers fill up the last batches of a process) count once.

@@ -60,9 +60,10 @@ def config(tmp_path):
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
 def test_recipes_parse_and_stay_what_they_are(mrirecon, path, tmp_path):
-    shown = mrirecon(
-        "train", "--config", path, "--data.root", "D", "--output", "O", "--print_config"
-    )
+    where = ("--data.root", "D")
+    if path.stem.startswith("prior_"):
+        where = ("--data.sources", "D", "E", "--data.cache", "C")
+    shown = mrirecon("train", "--config", path, *where, "--output", "O", "--print_config")
     assert shown.status == 0 and not shown.errors
     resolved = yaml.safe_load(shown.out)
     written = yaml.safe_load(path.read_text())
@@ -84,6 +85,7 @@ def test_there_are_the_promised_recipes():
     names = {path.stem for path in CONFIGS}
     assert names >= {"fastmri_knee_varnet", "fastmri_brain_varnet", "fastmri_knee_humus"}
     assert names >= {"fastmri_knee_unet", "tiny_varnet", "tiny_unet", "tiny_humus"}
+    assert names >= {"prior_tiny", "prior_fastmri_knee"}
 
 
 def test_train_resume_and_export(mrirecon, refused, root, config, tmp_path):

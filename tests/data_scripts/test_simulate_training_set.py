@@ -300,8 +300,9 @@ def series(tmp_path):
 
 @pytest.mark.filterwarnings("ignore:The DICOM readers")
 def test_dicom_lies_where_nibabel_says(series):
-    from dicom_series import is_dicom, read_series
     from nibabel.nicom.dicomwrappers import wrapper_from_file
+
+    from mrirecon.io.dicom import is_dicom, read_series
 
     folder, volume = series
     image, affine = read_series(folder)

@@ -39,6 +39,7 @@ def config(root, output, **changed):
         "output": str(output),
         "seed": 0,
         "images": 0,
+        "compile": False,
         "network": {"name": "varnet", **VARNET},
         "data": {
             "root": str(root),

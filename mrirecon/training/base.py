@@ -1,0 +1,115 @@
+"""What the training of every network has in common."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from pytorch_lightning import LightningModule
+from torch import Tensor
+from torch.optim.lr_scheduler import LambdaLR
+
+from mrirecon.networks import Model
+from mrirecon.training.ema import averaged
+from mrirecon.training.optimizer import OptimizerSettings
+from mrirecon.training.trainer import ends, steps_per_epoch, total_steps
+
+
+class TrainingModule(LightningModule):
+    """Trains a network; validates the average of its weights.
+
+    Logs `train_loss` and `lr` every few steps.
+
+    Args:
+        network: what to train.
+        optimizer: how.
+        compile: train with torch.compile; validation runs the averaged weights as they are.
+
+    Attributes:
+        network: what is trained.
+        ema: its exponential moving average, or None.
+    """
+
+    network: Model
+
+    def __init__(
+        self, network: Model, optimizer: OptimizerSettings | None = None, *, compile: bool = False
+    ) -> None:
+        super().__init__()
+        self.network = network
+        self.settings = optimizer or OptimizerSettings()
+        self.ema = averaged(network, self.settings.ema_decay) if self.settings.ema_decay else None
+        if compile:
+            network.compile_parts()
+        self._random_state: Tensor | None = None
+
+    @property
+    def final(self) -> Any:
+        """The network to validate and to export: the averaged one where there is one."""
+        return self.network if self.ema is None else self.ema.module
+
+    @abstractmethod
+    def batch_loss(self, batch: Any) -> Tensor:
+        """What a step minimises."""
+
+    @abstractmethod
+    def validated(self) -> dict[str, Any]:
+        """Results of the latest validation, for checkpoints and cards."""
+
+    @abstractmethod
+    def synthetic(self, batch: Any) -> Any:
+        """A batch of the same sizes, of noise: nothing of the data is needed but its shape."""
+
+    def training_step(self, batch: Any, index: int) -> Tensor:
+        loss = self.batch_loss(batch)
+        self.log("train_loss", loss.detach(), batch_size=len(batch.volume), sync_dist=True)
+        self.log("lr", self.optimizers().param_groups[0]["lr"])  # type: ignore[union-attr]
+        return loss
+
+    def optimizer_step(self, *args: Any, **options: Any) -> None:
+        super().optimizer_step(*args, **options)
+        if self.ema is not None:
+            self.ema.update_parameters(self.network)
+
+    def configure_optimizers(self) -> tuple[Sequence[torch.optim.Optimizer], Sequence[Any]]:
+        optimizer = self.settings.build(self.network.parameters())
+        # A plain function: LambdaLR would write what hangs on a method into the checkpoint.
+        schedule = LambdaLR(optimizer, lambda step: self._learning_rate_factor(step))
+        return [optimizer], [{"scheduler": schedule, "interval": "step"}]
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint["network"] = {"name": self.network.name, "config": self.network.config}
+        checkpoint["validation"] = self.validated()
+        checkpoint["random_state"] = torch.get_rng_state()  # dropout draws from it
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        made = checkpoint.get("network")
+        mine = {"name": self.network.name, "config": self.network.config}
+        if made != mine:
+            raise ValueError(f"the checkpoint is of network {made}, this run trains {mine}")
+        if ("ema.n_averaged" in checkpoint["state_dict"]) != (self.ema is not None):
+            raise ValueError(
+                "the checkpoint and this run differ in whether weights are averaged: "
+                "keep optimizer.ema_decay as it was"
+            )
+        self._random_state = checkpoint["random_state"].cpu()
+
+    def on_train_start(self) -> None:
+        if self._random_state is not None:
+            torch.set_rng_state(self._random_state)
+            self._random_state = None
+
+    def on_fit_start(self) -> None:
+        if self.settings.schedule == "cosine" and not ends(self.trainer):
+            raise ValueError(
+                "the cosine schedule must know when training ends: give trainer.max_epochs or "
+                "trainer.max_steps, or choose optimizer.schedule constant"
+            )
+
+    def _learning_rate_factor(self, step: int) -> float:
+        # Lightning's estimated_stepping_batches would load the data before a resumed run restores its place in it,
+        # so the length is looked up when it is known. Until then, at step 0, any length gives the same factor.
+        steps, per_epoch = total_steps(self.trainer), steps_per_epoch(self.trainer)
+        return self.settings.factor(step, steps, per_epoch)

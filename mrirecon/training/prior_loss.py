@@ -1,0 +1,97 @@
+"""Denoising score matching: how far a prior's clean image lies from the true one, weighted by the noise level."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from mrirecon.diffusion.schedules import ddpm_sigmas, ddpm_time
+from mrirecon.networks import Prior
+
+Channels = Float[Tensor, "batch channel y x"]
+
+
+@dataclass(frozen=True)
+class PriorLoss:
+    """Weighted squared error of the clean image, at random noise levels.
+
+    The weights are those of the literature for what the network predicts. clean: (s^2 + s_d^2) / (s s_d)^2 with the
+    network's sigma_data s_d (Karras et al. 2022, arXiv:2206.00364); noise and score: 1 / s^2, which is the squared
+    error of the noise (Ho et al. 2020) and sigma^2-weighted score matching (Song & Ermon 2019).
+
+    Attributes:
+        levels: distribution of the noise levels: lognormal and loguniform within the network's sigma_range; ddpm takes
+            the steps of the linear schedule alike; auto is lognormal for clean, loguniform for score, ddpm for noise.
+        mean: of the logarithm of lognormal levels.
+        std: of it.
+        val_levels: at which validation denoises.
+
+    Raises:
+        ValueError: if a number makes no sense.
+    """
+
+    levels: Literal["auto", "lognormal", "loguniform", "ddpm"] = "auto"
+    mean: float = -1.6
+    std: float = 1.3
+    val_levels: Sequence[float] = (0.03, 0.1, 0.3, 1.0)
+
+    def __post_init__(self) -> None:
+        if not 0 < self.std < math.inf or not math.isfinite(self.mean):
+            raise ValueError(
+                f"loss.mean is {self.mean} and loss.std {self.std}: give numbers, std above 0"
+            )
+        if not self.val_levels or not all(0 < s < math.inf for s in self.val_levels):
+            raise ValueError(
+                f"loss.val_levels is {list(self.val_levels)}: give one positive level or more"
+            )
+
+    def sigmas(self, uniform: Float[Tensor, " batch"], prior: Prior) -> Float[Tensor, " batch"]:
+        """Noise levels for uniform numbers in [0, 1): the quantiles of the distribution."""
+        usual = {"clean": "lognormal", "score": "loguniform", "noise": "ddpm"}[prior.predicts]
+        levels = usual if self.levels == "auto" else self.levels
+        u = uniform.double()
+        if levels == "ddpm":
+            table = ddpm_sigmas().to(u.device)
+            return table[(u * len(table)).long()].to(uniform.dtype)
+        low, high = (math.log(s) for s in prior.sigma_range)
+        if levels == "loguniform":
+            return torch.exp(low + (high - low) * u).to(uniform.dtype)
+        normal = torch.distributions.Normal(0.0, 1.0)
+        ends = normal.cdf(torch.tensor([low, high]).sub(self.mean).div(self.std)).tolist()
+        z = normal.icdf(ends[0] + (ends[1] - ends[0]) * u).clamp(-8, 8)
+        return (self.mean + self.std * z).clamp(low, high).exp().to(uniform.dtype)
+
+    def __call__(
+        self, prior: Prior, clean: Channels, noise: Channels, sigma: Float[Tensor, " batch"]
+    ) -> Float[Tensor, " batch"]:
+        """The loss of each image."""
+        found = denoised(prior, clean + _along(sigma, clean) * noise, sigma)
+        return self.weight(prior, sigma) * (found - clean).square().mean(dim=(1, 2, 3))
+
+    def weight(self, prior: Prior, sigma: Float[Tensor, " batch"]) -> Float[Tensor, " batch"]:
+        """Of the mean squared error at each level."""
+        if prior.predicts != "clean":
+            return sigma**-2
+        data = float(prior.sigma_data)  # type: ignore[arg-type]
+        return sigma**-2 + data**-2
+
+
+def denoised(prior: Prior, x: Channels, sigma: Float[Tensor, " batch"]) -> Channels:
+    """The clean images of a batch with a noise level for each; as `mrirecon.diffusion.denoiser_of` has it for one."""
+    s = _along(sigma, x)
+    if prior.predicts == "clean":
+        return prior(x, sigma).to(x.dtype)
+    if prior.predicts == "score":
+        return x + s**2 * prior(x, sigma).to(x.dtype)
+    noise = prior(x / torch.sqrt(1 + s**2), ddpm_time(sigma).to(x.dtype))
+    return x - s * noise[:, : prior.channels].to(x.dtype)
+
+
+def _along(sigma: Tensor, x: Tensor) -> Tensor:
+    return sigma.to(x.dtype)[:, None, None, None]

@@ -1,0 +1,239 @@
+"""Samplers as methods: nothing may depend on batches, on the scale of the data, or on the reference."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from cases import array_scan, columns, phantom
+
+from mrirecon.diffusion.samplers import SAMPLERS
+from mrirecon.methods import METHODS, Posterior, posterior
+from mrirecon.methods.base import Problem
+from mrirecon.methods.trust import null_space_part, trust_figures
+from mrirecon.networks.denoiser import DenoiserUNet
+from mrirecon.operators import sense
+from mrirecon.prepare import noise_level, prewhiten
+from mrirecon.tensors import fft2c, ifft2c
+from mrirecon.weights import card_of, save_weights
+
+SHORT = {"levels": 3, "sigma_min": 0.05}
+STEPS = {"langevin": {"steps_per_level": 1}, "snips": {"steps_per_level": 1}}
+
+
+@pytest.fixture(scope="module")
+def prior(tmp_path_factory):
+    """A random small network: every property below must hold for any prior."""
+    path = tmp_path_factory.mktemp("prior") / "prior.safetensors"
+    with torch.random.fork_rng(devices=[]):
+        torch.random.default_generator.manual_seed(1)
+        network = DenoiserUNet(widths=(8, 8))
+        for parameter in network.parameters():  # the output layer starts at 0
+            torch.nn.init.normal_(parameter, std=0.05)
+    save_weights(network, path, card_of(network))
+    return str(path)
+
+
+@pytest.fixture(scope="module")
+def scan():
+    whole = phantom(slices=3, shape=(32, 28)).scan
+    return whole.undersample(columns(whole, calibration=12))
+
+
+def sample(name, prior, scan, **options):
+    return METHODS[name](weights=prior, **{**SHORT, **STEPS.get(name, {}), **options})(scan)
+
+
+def error(a, b):
+    return float(torch.linalg.vector_norm(a - b) / torch.linalg.vector_norm(b))
+
+
+@pytest.mark.parametrize("name", SAMPLERS)
+def test_every_sampler_is_a_method(name, prior, scan):
+    volume = sample(name, prior, scan, samples=2)
+    assert volume.image.shape == (1, 3, *scan.matrix)
+    assert bool(torch.isfinite(volume.image.abs()).all())
+    assert volume.extras["std"].shape == volume.image.shape
+    for figure in ("data_residual", "residual_over_noise", "null_space_share", "null_space_delta"):
+        assert volume.info[figure] > 0
+    assert volume.info["network_evaluations"] >= 3
+    assert volume.info["weights"]["network"] == "denoiser"
+
+
+@pytest.mark.parametrize("name", ["dds", "dps", "score_mri", "langevin"])
+def test_nothing_depends_on_what_is_computed_together(name, prior, scan):
+    one, many = (
+        sample(name, prior, scan, samples=2, images_at_once=n, draws=True) for n in (1, 100)
+    )
+    assert error(one.image, many.image) < 1e-4
+    for extra in ("std", "draw1", "draw2"):
+        assert error(one.extras[extra], many.extras[extra]) < 1e-3
+    assert error(one.extras["draw1"], one.extras["draw2"]) > 1e-3
+    assert one.info["network_evaluations"] == many.info["network_evaluations"]
+
+
+@pytest.mark.parametrize("factor", [1e-6, 1e6])
+@pytest.mark.parametrize("name", ["dds", "dps", "score_mri", "ddrm"])
+def test_the_scale_of_the_data_is_undone(name, factor, prior, scan):
+    kspace = torch.stack([scan.kspace(index) for index in range(3)])
+    scaled, plain = (array_scan(f * kspace, scan.mask(0)) for f in (factor, 1.0))
+    image = sample(name, prior, scaled).image / factor
+    assert error(image, sample(name, prior, plain).image) < 1e-4
+
+
+def test_the_reference_is_not_looked_at(prior, scan):
+    without = replace(scan, reference=None, attributes={})
+    assert torch.equal(sample("dds", prior, scan).image, sample("dds", prior, without).image)
+
+
+def test_the_seed_decides(prior, scan):
+    first, again, other = (sample("dds", prior, scan, seed=s).image for s in (0, 0, 1))
+    assert torch.equal(first, again)
+    assert error(other, first) > 1e-4
+
+
+def test_memory_running_out_halves_the_batch(prior, scan, monkeypatch):
+    expected = sample("dds", prior, scan, samples=4).image
+    real, sizes = posterior.SAMPLERS["dds"], []
+
+    def hungry(y, *args, **options):
+        images = y[..., 0, 0, 0].numel()
+        if images > 1:
+            raise RuntimeError("DefaultAllocator: can't allocate memory")
+        sizes.append(images)
+        return real(y, *args, **options)
+
+    monkeypatch.setattr(METHODS["dds"], "sampler", staticmethod(hungry))
+    monkeypatch.setattr(posterior, "_parameters", lambda s: {"eta": None, "cg_steps": None})
+    monkeypatch.setattr(posterior, "_takes_noise", lambda s: True)
+    image = sample("dds", prior, scan, samples=4, images_at_once=8).image
+    assert set(sizes) == {1}
+    assert error(image, expected) < 1e-4
+
+
+def test_an_error_that_is_not_about_memory_is_shown(prior, scan, monkeypatch):
+    def broken(y, A, denoiser, sigmas, *, start=None, generator=None):
+        raise RuntimeError("something else")
+
+    monkeypatch.setattr(METHODS["dds"], "sampler", staticmethod(broken))
+    with pytest.raises(RuntimeError, match="something else"):
+        sample("dds", prior, scan)
+
+
+@pytest.mark.parametrize("start", ["noise", "adjoint", "cg_sense", "l1_wavelet", "tv"])
+def test_first_images(start, prior, scan):
+    volume = sample("dds", prior, scan, start=start)
+    expected = 5.0 if start == "noise" else posterior.WARM
+    assert volume.info["noise_levels"]["first"] == pytest.approx(expected)
+
+
+def test_a_prior_without_numbers_names_slice_and_level(prior, scan):
+    method = METHODS["dds"](weights=prior, **SHORT)
+    denoiser, card = method.trained
+
+    class Broken:
+        sigma_range = denoiser.sigma_range
+
+        def __call__(self, x, sigma):
+            return x * (float("nan") if sigma < 0.2 else 1.0)
+
+    method.__dict__["trained"] = (Broken(), card)
+    with pytest.raises(ValueError, match=r"NaN .* in slice\(s\) 0, 1, 2 at noise level 0\.1"):
+        method(scan)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"levels": 0}, "levels is 0"),
+        ({"samples": 0}, "samples is 0"),
+        ({"noise_std": 0.0}, "noise_std is 0.0"),
+        ({"noise_std": -1.0}, "noise_std is -1.0"),
+        ({"sigma_max": 50.0}, "but the prior knows 5 to 0.005"),
+        ({"sigma_min": 0.5, "sigma_max": 0.1}, "sigma_max >= sigma_min"),
+        ({"partial_fourier": "pocs"}, "fills in partial Fourier by itself"),
+    ],
+)
+def test_bad_options_are_one_line(options, message, prior, scan):
+    with pytest.raises(ValueError, match=message) as raised:
+        sample("dds", prior, scan, **options)
+    assert "\n" not in str(raised.value)
+
+
+def test_weights_of_another_kind_are_refused(prior, scan, tmp_path):
+    from mrirecon.networks import NETWORKS
+
+    network = NETWORKS["unet"](chans=2, num_pool_layers=1)
+    path = tmp_path / "unet.safetensors"
+    save_weights(network, path, card_of(network))
+    with pytest.raises(ValueError, match="holds weights of unet, which is no prior"):
+        sample("dds", str(path), scan)
+    colour = DenoiserUNet(widths=(8, 8), channels=1)
+    save_weights(colour, tmp_path / "m.safetensors", card_of(colour))
+    assert sample("dds", str(tmp_path / "m.safetensors"), scan).image.isfinite().all()
+
+
+def test_a_mask_that_a_sampler_cannot_handle(prior):
+    whole = phantom(shape=(32, 28)).scan
+    mask = torch.rand(32, 28, generator=torch.Generator().manual_seed(0)) < 0.5
+    mask[10:22, 8:20] = True
+    with pytest.raises(ValueError, match="use the sampler ddnm"):
+        sample("ddrm", prior, whole.undersample(mask))
+
+
+def test_two_sets_of_maps_are_refused(prior, scan):
+    from mrirecon.methods import Calibrated
+
+    with pytest.raises(ValueError, match="one set of coil maps"):
+        METHODS["dds"](weights=prior, maps=Calibrated(sets=2), **SHORT)(scan)
+
+
+def test_the_posterior_is_abstract():
+    assert all(issubclass(METHODS[name], Posterior) for name in SAMPLERS)
+    with pytest.raises(TypeError):
+        METHODS["dds"](start_from="nowhere")
+
+
+@pytest.mark.parametrize("snr", [20.0, 100.0])
+def test_the_noise_level_is_read_from_the_outer_kspace(snr):
+    whole = phantom(slices=3, shape=(96, 80), snr=snr)
+    scan = replace(whole.scan, noise_covariance=None)
+    scan = scan.undersample(columns(scan, 4))
+    truth = float((whole.scan.noise_covariance.diagonal().real.mean() / 2).sqrt())
+    assert 0.9 * truth < noise_level(scan) < 1.3 * truth
+
+
+def test_prewhitened_noise_is_one(scan):
+    noisy = replace(scan, noise_covariance=torch.eye(6, dtype=torch.complex128) * 8.0)
+    assert noise_level(noisy) == pytest.approx(2.0)
+    assert noise_level(prewhiten(noisy)) == pytest.approx(1.0)
+
+
+def test_no_noise_at_all_asks_for_it(scan):
+    silent = array_scan(torch.zeros(1, 2, 16, 16, dtype=torch.complex64), scan.mask(0)[:16, :16])
+    with pytest.raises(ValueError, match="give --method.noise_std"):
+        noise_level(silent)
+
+
+def test_the_null_space_part_of_one_coil_is_known():
+    rng = torch.Generator().manual_seed(0)
+    x = torch.randn(15, 12, dtype=torch.complex64, generator=rng)
+    mask = torch.rand(15, 12, generator=rng) < 0.4
+    A, delta = sense(torch.ones(1, 15, 12, dtype=torch.complex64), mask), 0.3
+    expected = ifft2c(fft2c(x) * torch.where(mask, delta / (1 + delta), 1.0))
+    assert error(null_space_part(A, x, delta), expected) < 1e-4
+
+
+def test_figures_of_the_truth():
+    """The true image of a fully sampled scan leaves the noise, and what is unseen is delta of it."""
+    rng = torch.Generator().manual_seed(0)
+    maps = torch.ones(1, 40, 36, dtype=torch.complex64)
+    x = torch.randn(40, 36, dtype=torch.complex64, generator=rng)
+    mask = torch.ones(40, 36, dtype=torch.bool)
+    noise = 0.1 * np.sqrt(2) * torch.randn(1, 40, 36, dtype=torch.complex64, generator=rng)
+    y = sense(maps, mask)(x) + noise
+    problem = Problem(y, mask, maps[None], 1.0, lambda _: y, noise_std=0.1)
+    figures, _ = trust_figures(problem, x)
+    assert figures["residual_over_noise"] == pytest.approx(1, abs=0.1)
+    assert figures["null_space_delta"] == pytest.approx(0.1**2 / 0.5, rel=0.1)
+    assert figures["null_space_share"] == pytest.approx(figures["null_space_delta"] ** 2, rel=0.1)
