@@ -13,8 +13,8 @@ from jaxtyping import Complex, Float, Num
 from torch import Tensor
 
 IMAGE_AXES = (-2, -1)
-# One stream of random numbers for an array, or one for each item of its leading axis (or of its two leading ones), which
-# then gets the same numbers whatever it is batched with.
+# One stream of random numbers for an array, or one for each item of its leading axis (or of its two leading ones),
+# which then gets the same numbers whatever it is batched with.
 Streams = torch.Generator | Sequence[torch.Generator | Sequence[torch.Generator]] | None
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from mrirecon.cli.nearest import suggest
 from mrirecon.cli.parser import Parser, Settings, UsageError
-from mrirecon.methods import METHODS, EndToEnd, Posterior, SliceMethod
+from mrirecon.methods import METHODS, Posterior, SliceMethod
 
 DEFAULT = "l1_wavelet"
 SHARED = {field.name for field in fields(SliceMethod)}  # options of the commands, not of a method
@@ -50,19 +50,24 @@ def build_method(method: dict[str, Any], **shared: Any) -> SliceMethod:
     return METHODS[method["name"]](**options, **shared)
 
 
-def with_weights(method: dict[str, Any], weights: str | None) -> dict[str, Any]:
-    """The method with its weights chosen by `--weights`.
+def with_choices(method: dict[str, Any], **choices: Any) -> dict[str, Any]:
+    """The method with what `--weights`, `--samples` and `--seed` say in place of `--method.weights` and so on.
 
     Raises:
-        UsageError: if the method has none.
+        UsageError: if the method has no such option.
     """
-    if weights is None:
-        return method
-    if "weights" not in method:
-        kinds = (EndToEnd, Posterior)
-        learned = ", ".join(name for name in METHODS if issubclass(METHODS[name], kinds))
-        raise UsageError(f"--weights {weights}: {method['name']} learns nothing; {learned} do")
-    return {**method, "weights": weights}
+    given = {name: value for name, value in choices.items() if value is not None}
+    for name, value in given.items():
+        if name not in method:
+            others = [m for m, kind in METHODS.items() if name in {f.name for f in fields(kind)}]
+            shown = ", ".join(others[:4]) + (", ..." if len(others) > 4 else "")
+            raise UsageError(f"--{name} {value}: {method['name']} has no {name}; {shown} do")
+    return {**method, **given}
+
+
+def is_slow(method: dict[str, Any]) -> bool:
+    """Whether finished slices are worth keeping when a run is stopped."""
+    return issubclass(METHODS[method["name"]], Posterior)
 
 
 def _take_name(args: list[str]) -> tuple[list[str], str | None]:

@@ -17,13 +17,14 @@ from mrirecon.cli.choices import (
     maps_of_slices,
     parse_slices,
 )
-from mrirecon.cli.method import add_method, build_method, with_weights
+from mrirecon.cli.method import add_method, build_method, is_slow, with_choices
 from mrirecon.cli.outputs import already_done, choose_outputs, completed, summary
 from mrirecon.cli.parser import Parser, Settings
 from mrirecon.cli.progress import slices_progress
 from mrirecon.cli.run import EXPECTED, Command, one_line
 from mrirecon.io import check_output, is_complete, read_scan, write_volume
 from mrirecon.io.files import check_target
+from mrirecon.io.slices import SliceStore
 from mrirecon.methods import Calibrated
 from mrirecon.scan import Scan, Volume
 
@@ -39,6 +40,8 @@ def recon(
     mask_seed: int = 0,
     format: Literal["nii.gz", "nii", "h5", "npy", "cfl"] = "nii.gz",
     weights: str | None = None,
+    samples: int | None = None,
+    seed: int | None = None,
     maps: str = "espirit",
     calibration: Calibrated = Calibrated(),  # noqa: B008
     partial_fourier: Literal["zero", "homodyne", "pocs"] = "zero",
@@ -65,6 +68,8 @@ def recon(
         mask_seed: seed of the mask.
         format: of the files in that folder; h5 is what the fastMRI leaderboard takes.
         weights: of a learned method, a shipped name or a .safetensors file (the same as --method.weights).
+        samples: of a diffusion method, draws per slice (the same as --method.samples).
+        seed: of a diffusion method's draws (the same as --method.seed).
         maps: espirit, lowres, or a file of coil maps.
         calibration: how maps are estimated.
         partial_fourier: what to do about the side that partial Fourier left out.
@@ -79,7 +84,7 @@ def recon(
     """
     part, where = parse_slices(slices), choose_device(device)
     source_of_maps = choose_maps(maps, calibration)
-    method = with_weights(method, weights)
+    method = with_choices(method, weights=weights, samples=samples, seed=seed)
     build_method(method)  # wrong options are found before any work
     choice = None if mask is None else MaskChoice(mask, accel, center_fraction, mask_seed)
     if choice is None and (accel is not None or center_fraction is not None):
@@ -109,6 +114,7 @@ def recon(
             data = data.undersample(pattern, _intersection_note(data, choice.kind), choice.kind)
         if compress_coils is not None:
             data = prepare.compress_coils(data, compress_coils, compression)
+        keep = SliceStore(target, {**request, **stamp_of(source)}) if is_slow(method) else None
         with slices_progress(f"{method['name']} {Path(source).name}") as progress:
             volume = build_method(
                 method,
@@ -117,9 +123,12 @@ def recon(
                 whiten=whiten,
                 device=where,
                 progress=progress,
+                keep=keep,
             )(data)
         volume = completed(volume, data, made, request)
         write_volume(volume, target, overwrite=overwrite)
+        if keep is not None:
+            keep.clear()
         print(summary(target, volume))
         for note in volume.info["notes"]:
             print(f"  note: {note}")
@@ -153,6 +162,16 @@ def _report(path: str, done: list[tuple[Scan, Volume]], overwrite: bool) -> None
         print(f"{path}: the report")
     elif not Path(path).exists():
         print(f"{path}: not written, nothing was reconstructed now (--overwrite does it again)")
+
+
+def stamp_of(source: str) -> dict[str, Any]:
+    """What tells that a file is still the same: slices of a run that was stopped belong to it."""
+    path = Path(source)
+    path = path if path.exists() else path.with_name(path.name + ".cfl")
+    if not path.exists():
+        return {}
+    status = path.stat()
+    return {"size": status.st_size, "modified": status.st_mtime_ns}
 
 
 def _intersection_note(scan: Scan, mask: str) -> str:

@@ -15,13 +15,14 @@ from jaxtyping import Bool, Complex, Float
 from torch import Tensor
 
 from mrirecon.coverage import Acceleration, achieved_acceleration
+from mrirecon.io.slices import SliceStore
 from mrirecon.methods.calibrate import Calibrated, MapSource
 from mrirecon.methods.partial_fourier import PARTIAL_FOURIER, missing_side
 from mrirecon.operators import sense
 from mrirecon.operators.sense import Sense
 from mrirecon.prepare import noise_level, prewhiten, volume_scale, whitening_matrix
 from mrirecon.scan import Scan, Volume
-from mrirecon.tensors import fftshift, ifft2, ifft2c, rss, rss_of_each
+from mrirecon.tensors import as_channels, as_complex, fftshift, ifft2, ifft2c, rss, rss_of_each
 
 Progress = Callable[[int, int], object]
 
@@ -85,6 +86,16 @@ class Result:
     figures: Figures = field(default_factory=dict)
     extras: dict[str, Float[Tensor, "readout phase"]] = field(default_factory=dict)
 
+    def tensors(self) -> dict[str, Tensor]:
+        """The images as real tensors, for a file."""
+        return {"": as_channels(self.image.cpu()), **{k: x.cpu() for k, x in self.extras.items()}}
+
+    @classmethod
+    def of(cls, tensors: dict[str, Tensor]) -> Result:
+        """The inverse of `tensors`; the figures are elsewhere."""
+        extras = {name: image for name, image in tensors.items() if name}
+        return cls(as_complex(tensors[""]), {}, extras)
+
 
 @dataclass(frozen=True, kw_only=True)
 class SliceMethod(ABC):
@@ -96,6 +107,7 @@ class SliceMethod(ABC):
         whiten: prewhiten when the scan has a noise measurement.
         device: torch device of the computation.
         progress: called with (slices done, slices in all).
+        keep: where finished slices are kept, and taken from when they are there; by default nowhere.
     """
 
     maps: MapSource = field(default_factory=Calibrated)
@@ -103,6 +115,7 @@ class SliceMethod(ABC):
     whiten: bool = True
     device: str = "cpu"
     progress: Progress | None = None
+    keep: SliceStore | None = None
 
     name: ClassVar[str]
     uses_maps: ClassVar[bool] = True
@@ -148,18 +161,28 @@ class SliceMethod(ABC):
         extras: dict[str, Tensor] = {}
         report = Report(scan)
 
+        def put(place: tuple[int, int], result: Result) -> None:
+            output[place] = result.image.cpu()
+            for name, image in result.extras.items():
+                extras.setdefault(name, torch.zeros(output.shape))[place] = image.cpu()
+
         def finish(group: list[Problem], started: float) -> None:
             results = self._images(group, whitening, scan)
             seconds = (time.perf_counter() - started) / len(group)
             for problem, result in zip(group, results, strict=True):
-                place = problem.place
-                output[place] = result.image.cpu()
-                for name, image in result.extras.items():
-                    extras.setdefault(name, torch.zeros(output.shape))[place] = image.cpu()
-                report.add_slice(problem.mask, seconds, result.figures)
+                put(problem.place, result)
+                figures = report.add_slice(problem.mask, seconds, result.figures)
+                if self.keep is not None:
+                    self.keep.save(problem.place, result.tensors(), figures)
+
+        kept = set()
+        for place, tensors, figures in self.keep.load() if self.keep is not None else ():
+            put(place, Result.of(tensors))
+            report.add_kept(figures)
+            kept.add(place)
 
         started = time.perf_counter()
-        for group in self._groups(scan, source, scales, noise, report):
+        for group in self._groups(scan, source, scales, noise, report, kept):
             finish(group, started)
             del group  # before the next slice is read, whose memory it can then be
             if self.progress is not None:
@@ -184,12 +207,15 @@ class SliceMethod(ABC):
         scales: list[float],
         noise: list[float],
         report: Report,
+        kept: set[tuple[int, int]],
     ) -> Iterator[list[Problem]]:
         """The slices with signal, `slices_at_once` at a time; their k-space is read when it is their turn."""
         group: list[Problem] = []
         for index in range(scan.shape[0]):
             maps = None
             for volume in range(scan.volumes):
+                if (volume, index) in kept:
+                    continue
                 kspace, mask = (x.to(self.device) for x in scan.measured(index, volume))
                 sampled = any(bool(coil.any()) for coil in kspace)  # ends at the first that has
                 if sampled and self.uses_maps and maps is None:
@@ -270,14 +296,21 @@ class Report:
         self.figures: dict[str, list[float]] = {}
         self.skipped: list[str] = []
 
-    def add_slice(self, mask: Tensor, seconds: float, figures: Figures) -> None:
-        self.seconds.append(seconds)
-        for name, value in figures.items():
-            self.figures.setdefault(name, []).append(value)
+    def add_slice(self, mask: Tensor, seconds: float, figures: Figures) -> dict[str, Any]:
+        """Add a slice, and give all that was added as plain values."""
         if self.mask is None or not torch.equal(mask, self.mask):
             self.mask = mask
             self.acceleration = achieved_acceleration(mask.cpu(), self.scan.acquired)
-        self.accelerations.append(self.acceleration)
+        added = {"acceleration": self.acceleration, "seconds": seconds, "figures": figures}
+        self.add_kept(added)
+        return added
+
+    def add_kept(self, added: dict[str, Any]) -> None:
+        """Add a slice again, as an earlier `add_slice` gave it."""
+        self.seconds.append(added["seconds"])
+        self.accelerations.append(Acceleration(*added["acceleration"]))
+        for name, value in added["figures"].items():
+            self.figures.setdefault(name, []).append(value)
 
     def summary(self) -> dict[str, Any]:
         if not self.seconds:

@@ -186,7 +186,9 @@ class Posterior(SliceMethod):
             extras["null_space"] = hidden.abs()
         if self.draws:
             extras |= {f"draw{number}": draw.abs() for number, draw in enumerate(draws, 1)}
-        extras = {name: scan.to_output((gain * x).to(x.dtype)) for name, x in extras.items()}
+        extras = {
+            name: scan.to_output((gain * x).to(image.dtype)).real for name, x in extras.items()
+        }
         return Result(scan.to_output(image * gain), figures, extras)
 
     def _draws(self, problems: list[Problem]) -> tuple[Complex[Tensor, "draw slice y x"], int]:
@@ -268,13 +270,14 @@ def _in_parts(
     """All draws of all slices, (draw, slice, y, x), at most `at_once` images together; fewer when memory runs out."""
     watched = run.keywords["denoiser"]  # type: ignore[attr-defined]
     draws = max(1, at_once // len(y))
-    parts = []
+    parts: list[Tensor] = []
     while streams:
         now, rest = streams[:draws], streams[draws:]
         states = [[stream.get_state() for stream in row] for row in now]
         try:
             several = y.expand(len(now), *y.shape)
-            image = run(several, sense(maps, mask), start=start, generator=now)
+            first = None if start is None else start.expand(len(now), *start.shape)
+            image = run(several, sense(maps, mask), start=first, generator=now)
             watched.calls += len(now) * len(y)
         except RuntimeError as error:  # of every kind of memory
             if "memory" not in str(error).lower() or len(now) * len(y) == 1:

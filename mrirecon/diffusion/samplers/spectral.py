@@ -1,7 +1,8 @@
 """Samplers that treat every singular value of A by itself: DDRM, SNIPS, DDNM+.
 
 Coefficients are those of the image basis V of A = U diag(d) V^H, where the measurement of coefficient c is
-c + (s_y / d) n, known for d > 0. Its spectrum must be known: one coil, or a mask of whole lines (`spectrum`).
+c + (s_y / d) n, known for d > 0. The spectrum must be known: one coil, or a mask of whole lines (`spectrum`). Noise is
+drawn as an image, since V is not unique where singular values are equal.
 """
 
 from __future__ import annotations
@@ -76,7 +77,7 @@ def ddrm(
         if callback is not None:
             callback(step, sigma, x, x0)
         c, c0 = basis.analyse(x), basis.analyse(x0)
-        z = complex_noise_like(x, generator)
+        z = basis.analyse(complex_noise_like(x, generator))
         kept = math.sqrt(1 - eta**2) * lower
         unseen = c0 + kept * (c - c0) / sigma + eta * lower * z
         noisy = c0 + kept * (measured - c0) / spread + eta * lower * z
@@ -137,7 +138,7 @@ def snips(
             c = basis.analyse(x)
             score = (basis.analyse(x0) - c) / sigma**2
             slope = torch.where(seen, (measured - c) / gap, 0) + torch.where(better, 0, score)
-            c = c + a * slope + (2 * a).sqrt() * complex_noise_like(x, generator)
+            c = c + a * slope + (2 * a).sqrt() * basis.analyse(complex_noise_like(x, generator))
             x = basis.synthesise(c)
         if lower == 0:
             x = denoiser(x, sigma)
@@ -192,5 +193,5 @@ def ddnm_plus(
         c0 = basis.analyse(x0)
         c = c0 + trust * (measured - c0) + math.sqrt(lower**2 - fresh**2) * basis.analyse(noise)
         left = (fresh**2 - (trust * spread) ** 2).clamp_min(0).sqrt()
-        x = basis.synthesise(c + left * complex_noise_like(x, generator))
+        x = basis.synthesise(c + left * basis.analyse(complex_noise_like(x, generator)))
     return x
