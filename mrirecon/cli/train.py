@@ -34,7 +34,7 @@ GROUPS = {
     "data": (
         FastMRIDataModule,
         "data: slices to train on",
-        ("seed", "adjacent_slices", "masks", "val_masks"),
+        ("seed", "adjacent_slices", "full_kspace", "masks", "val_masks"),
     ),
     "loss": (Loss, "loss: weights of its terms", ()),
     "optimizer": (OptimizerSettings, "optimizer and learning rate", ()),
@@ -65,6 +65,7 @@ def train(
     checkpoints: Options,
     trainer: Options,
     about: Options,
+    weights: str | None = None,
     ckpt_path: str | None = None,
     seed: int = 0,
     images: int = 4,
@@ -85,6 +86,7 @@ def train(
         checkpoints: what is kept.
         trainer: how long, where, at what precision.
         about: for the card of the weights.
+        weights: trained weights to begin with, a shipped name or a file; of unrolled_prior also those of its denoiser.
         ckpt_path: checkpoint to go on from; last is this run's latest, and starts from the beginning if there is none.
         seed: of the initial weights, the order of the slices and their masks.
         images: number of validation volumes whose middle slice TensorBoard shows, or of samples of a prior.
@@ -107,6 +109,7 @@ def train(
         "trainer": trainer,
         "about": about,
         "images": images,
+        "weights": weights,
         "compile": compile,
     }
     with quiet():
@@ -120,8 +123,8 @@ def train(
             print(f"note: {run.folder} holds no last checkpoint yet: training starts anew")
         with Display() as display:
             process = run.fit(start, Progress(display.show, print, 0.5 if display.live else 60.0))
-        if process.is_global_zero and (weights := run.export()) is not None:
-            print(f"{weights}: the weights, with {weights.with_suffix('.json').name}")
+        if process.is_global_zero and (final := run.export()) is not None:
+            print(f"{final}: the weights, with {final.with_suffix('.json').name}")
 
 
 def _dry_run(run: Run) -> None:

@@ -17,9 +17,10 @@ from mrirecon.methods.posterior import POSTERIOR
 from mrirecon.methods.posterior import Posterior as Posterior
 from mrirecon.methods.unrolled import HUMUS, UNet, VarNet
 from mrirecon.methods.unrolled import EndToEnd as EndToEnd
+from mrirecon.methods.unrolled_prior import UnrolledPrior
 
 CLASSICAL = (ZeroFilled, Adjoint, MinNorm, CGSense, L1Wavelet, TotalVariation, Grappa)
-LEARNED = (UNet, VarNet, HUMUS)
+LEARNED = (UNet, VarNet, HUMUS, UnrolledPrior)
 METHODS: dict[str, type[SliceMethod]] = {
     method.name: method for method in CLASSICAL + LEARNED + POSTERIOR
 }

@@ -33,7 +33,12 @@ class _Lazy(Mapping[str, Any]):
         return len(self.homes)
 
 
-_END_TO_END = {"unet": "unet.UNetBaseline", "varnet": "varnet.VarNet", "humus": "humus.HUMUSNet"}
+_END_TO_END = {
+    "unet": "unet.UNetBaseline",
+    "varnet": "varnet.VarNet",
+    "humus": "humus.HUMUSNet",
+    "unrolled_prior": "unrolled_prior.UnrolledPrior",
+}
 _PRIORS = {"ncsnpp": "ncsnpp.NCSNpp", "adm": "adm.ADMUNet", "denoiser": "denoiser.DenoiserUNet"}
 
 NETWORKS: Mapping[str, type[Network]] = _Lazy(_END_TO_END)
@@ -50,7 +55,7 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
     "varnet": {
         "tiny": {
             "num_cascades": 6,
-            "chans": 8,
+            "chans": 12,
             "pools": 3,
             "sens_chans": 4,
             "sens_pools": 3,
@@ -94,6 +99,7 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
             "embed_dim": 66,
         },
     },
+    "unrolled_prior": {"tiny": {"steps": 8, "cg_steps": 5}},
     "ncsnpp": {
         "tiny": {"channels": 2, "nf": 16, "ch_mult": [1, 2, 2, 2], "num_res_blocks": 1},
         "published": {"channels": 1, "nf": 128, "ch_mult": [1, 2, 2, 2], "num_res_blocks": 4},

@@ -37,6 +37,7 @@ class FastMRIDataModule(LightningDataModule):
         train_folder: name below `root`, where it is not CHALLENGE_train.
         val_folder: likewise.
         test_folder: likewise.
+        full_kspace: give the fully sampled k-space too, for `Loss.complex`.
     """
 
     def __init__(
@@ -55,6 +56,7 @@ class FastMRIDataModule(LightningDataModule):
         train_folder: str | None = None,
         val_folder: str | None = None,
         test_folder: str | None = None,
+        full_kspace: bool = False,
     ) -> None:
         super().__init__()
         for name, share in (
@@ -68,7 +70,7 @@ class FastMRIDataModule(LightningDataModule):
         self.challenge = challenge
         self.adjacent_slices, self.batch_size, self.workers = adjacent_slices, batch_size, workers
         self.volume_fraction, self.val_volume_fraction = volume_fraction, val_volume_fraction
-        self.seed = seed
+        self.seed, self.full_kspace = seed, full_kspace
         self.index = None if index is None else Path(index)
         self.train_folder = self.root / (train_folder or f"{challenge}_train")
         self.val_folder = self.root / (val_folder or f"{challenge}_val")
@@ -109,7 +111,7 @@ class FastMRIDataModule(LightningDataModule):
         if self.trainer is not None:
             rank, processes = self.trainer.global_rank, self.trainer.world_size
             pin = self.trainer.strategy.root_device.type != "cpu"
-        dataset = SliceDataset(entries, masks, self.adjacent_slices, seed)
+        dataset = SliceDataset(entries, masks, self.adjacent_slices, seed, self.full_kspace)
         batches = BucketSampler(entries, self.batch_size, seed, rank, processes)
         return SliceLoader(dataset, batches, self.workers, pin)
 

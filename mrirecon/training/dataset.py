@@ -33,6 +33,7 @@ class Sample(NamedTuple):
         index: of the slice in the volume.
         slices: in the volume.
         crop: rows and columns of the window.
+        full: k-space of the slice before it was undersampled, where that is asked for.
     """
 
     kspace: Complex[Tensor, "adjacent coil y x"]
@@ -44,6 +45,7 @@ class Sample(NamedTuple):
     index: int  # type: ignore[assignment]  # hides tuple.index, which nobody needs
     slices: int
     crop: tuple[slice, slice]
+    full: Complex[Tensor, "coil y x"] | None = None
 
 
 class Batch(NamedTuple):
@@ -58,6 +60,7 @@ class Batch(NamedTuple):
     index: Int64[Tensor, " batch"]  # type: ignore[assignment]
     slices: Int64[Tensor, " batch"]
     crop: tuple[slice, slice]
+    full: Complex[Tensor, "batch coil y x"] | None = None
 
 
 class Request(NamedTuple):
@@ -76,6 +79,7 @@ class SliceDataset(Dataset[Sample]):
         masks: kinds to draw from; files undersampled by themselves keep their own mask.
         adjacent_slices: odd; neighbours beyond the ends of a volume are its end slices again (HUMUS-Net).
         seed: of the masks of training, drawn anew in each epoch; None fixes them by file name as fastMRI does.
+        full_kspace: give the fully sampled k-space too.
     """
 
     def __init__(
@@ -84,6 +88,7 @@ class SliceDataset(Dataset[Sample]):
         masks: Sequence[MaskSpec],
         adjacent_slices: int = 1,
         seed: int | None = None,
+        full_kspace: bool = False,
     ) -> None:
         if adjacent_slices < 1 or adjacent_slices % 2 == 0:
             raise ValueError(f"adjacent_slices is {adjacent_slices}: give an odd number, as 1 or 3")
@@ -91,6 +96,7 @@ class SliceDataset(Dataset[Sample]):
         self.masks = tuple(masks)
         self.adjacent_slices = adjacent_slices
         self.seed = seed
+        self.full_kspace = full_kspace
         self._reader = SliceReader()
 
     def __getitem__(self, request: Request) -> Sample:
@@ -101,6 +107,7 @@ class SliceDataset(Dataset[Sample]):
         kspace = self._room(requests)
         samples = [self._sample(*pair) for pair in zip(requests, kspace, strict=True)]
         targets = [sample.target for sample in samples if sample.target is not None]
+        full = [sample.full for sample in samples if sample.full is not None]
         return Batch(
             kspace=kspace,
             mask=torch.stack([sample.mask for sample in samples]),
@@ -111,6 +118,7 @@ class SliceDataset(Dataset[Sample]):
             index=torch.tensor([sample.index for sample in samples]),
             slices=torch.tensor([sample.slices for sample in samples]),
             crop=samples[0].crop,
+            full=torch.stack(full) if full else None,
         )
 
     def _room(self, requests: list[Request]) -> Tensor:
@@ -127,6 +135,11 @@ class SliceDataset(Dataset[Sample]):
             self._reader.kspace(path, near, out)
         target = self._target(entry, index, kspace[self.adjacent_slices // 2])
         mask, calibration = self._mask(request)
+        full = kspace[self.adjacent_slices // 2].clone() if self.full_kspace else None
+        if full is not None and entry.sampled:
+            raise ValueError(
+                f"{path} is undersampled by itself, so its full k-space is unknown: leave out loss.complex"
+            )
         kspace *= mask
         # The sum shows NaN and infinity at a fraction of the cost of looking at each sample.
         if not bool(torch.isfinite(kspace.sum())) and not bool(torch.isfinite(kspace).all()):
@@ -144,6 +157,7 @@ class SliceDataset(Dataset[Sample]):
             index=index,
             slices=entry.shape[0],
             crop=entry.window,
+            full=full,
         )
 
     def _target(self, entry: Entry, index: int, kspace: Tensor) -> Tensor | None:

@@ -5,19 +5,22 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Complex, Float
 from torch import Tensor
 
 from mrirecon.metrics import ssim_map
+from mrirecon.tensors import rss
 
 
 @dataclass(frozen=True)
 class Loss:
-    """Weighted sum of SSIM and L1 loss.
+    """Weighted sum of losses of the magnitude image, and of the complex coil images.
 
     Attributes:
         ssim: weight of 1 - SSIM (the fastMRI baselines' loss).
         l1: weight of the mean absolute error over the maximum.
+        complex: weight of the error of the coil images, phase included, over the maximum; for unrolled networks and
+            fully sampled files. It sees the noise of the full k-space as truth.
 
     Raises:
         ValueError: if a weight is negative, or all are zero.
@@ -25,6 +28,7 @@ class Loss:
 
     ssim: float = 1.0
     l1: float = 0.0
+    complex: float = 0.0
 
     def __post_init__(self) -> None:
         for name, weight in vars(self).items():
@@ -38,13 +42,25 @@ class Loss:
         image: Float[Tensor, "batch h w"],
         target: Float[Tensor, "batch h w"],
         maximum: Float[Tensor, "batch"],
+        coils: tuple[Complex[Tensor, "batch coil y x"], Complex[Tensor, "batch coil y x"]]
+        | None = None,
     ) -> Float[Tensor, ""]:
-        """The loss of a batch; images that are black according to `maximum` and `target` cost nothing."""
+        """The loss of a batch; images that are black according to `maximum` and `target` cost nothing.
+
+        Args:
+            image: found.
+            target: wanted.
+            maximum: of each volume.
+            coils: coil images found and wanted, for `complex`.
+        """
         total = image.new_zeros(())
         if self.ssim:
             total = total + self.ssim * ssim_loss(image, target, maximum)
         if self.l1:
             total = total + self.l1 * l1_loss(image, target, maximum)
+        if self.complex:
+            assert coils is not None
+            total = total + self.complex * complex_loss(*coils, _gain(target, maximum))
         return total
 
 
@@ -68,11 +84,22 @@ def l1_loss(
     return (image - target).abs().mean()
 
 
-def _relative(image: Tensor, target: Tensor, maximum: Tensor) -> tuple[Tensor, Tensor]:
-    """Both images over the maximum, in float32: raw k-space units (1e-6, say) would underflow in SSIM's products.
+def complex_loss(
+    coil_images: Complex[Tensor, "batch coil y x"],
+    truth: Complex[Tensor, "batch coil y x"],
+    gain: Float[Tensor, "batch"],
+) -> Float[Tensor, ""]:
+    """Root of the sum over coils of the squared complex error, averaged over pixels and multiplied by `gain`."""
+    return (rss(coil_images - truth) * gain[:, None, None]).mean()
 
-    A file without its `max` attribute has the maximum 0: the target's own takes its place.
-    """
+
+def _relative(image: Tensor, target: Tensor, maximum: Tensor) -> tuple[Tensor, Tensor]:
+    """Both images over the maximum, in float32: raw k-space units (1e-6, say) would underflow in SSIM's products."""
+    gain = _gain(target, maximum)[:, None, None]
+    return image.float() * gain, target.float() * gain
+
+
+def _gain(target: Tensor, maximum: Tensor) -> Tensor:
+    """1 / maximum. A file without its `max` attribute has the maximum 0: the target's own takes its place."""
     peak = torch.where(maximum > 0, maximum, target.amax(dim=(-2, -1))).float()
-    gain = torch.where(peak > 0, 1 / peak.clamp_min(torch.finfo(peak.dtype).tiny), 0)
-    return image.float() * gain[:, None, None], target.float() * gain[:, None, None]
+    return torch.where(peak > 0, 1 / peak.clamp_min(torch.finfo(peak.dtype).tiny), 0)

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from mrirecon.metrics import Metrics
-from mrirecon.networks import Network
+from mrirecon.networks import Network, UnrolledNetwork
+from mrirecon.tensors import ifft2c
 from mrirecon.training.base import TrainingModule
 from mrirecon.training.data import Batch
 from mrirecon.training.losses import Loss
@@ -45,26 +46,44 @@ class UnrolledModule(TrainingModule):
     ) -> None:
         super().__init__(network, optimizer, compile=compile)
         self.loss = loss or Loss()
+        if self.loss.complex and not isinstance(network, UnrolledNetwork):
+            raise ValueError(
+                f"loss.complex is of coil images, which {network.name} does not have: use loss.ssim and loss.l1"
+            )
         self.metrics: dict[str, Metrics] = {}
         self._scores: list[SliceScore] = []
 
     def batch_loss(self, batch: Batch) -> Tensor:
-        image = self.network(batch.kspace, batch.mask, batch.calibration, batch.crop)
-        return self.loss(image, _target(batch), batch.maximum)
+        image, coils = self._images(self.network, batch)
+        return self.loss(image, _target(batch), batch.maximum, coils)
+
+    def _images(
+        self, network: Network, batch: Batch
+    ) -> tuple[Tensor, tuple[Tensor, Tensor] | None]:
+        """The magnitude image, and for a complex loss the coil images with their truth."""
+        if not self.loss.complex:
+            return network(batch.kspace, batch.mask, batch.calibration, batch.crop), None
+        assert isinstance(network, UnrolledNetwork) and batch.full is not None
+        end = network.unroll(batch.kspace, batch.mask, batch.calibration)
+        coils = torch.stack(list(end.coil_images()), dim=1), ifft2c(batch.full)
+        return network.image(end, batch.crop), coils
 
     def synthetic(self, batch: Batch) -> Batch:
         stream = torch.Generator().manual_seed(0)
         target = torch.rand(_target(batch).shape, generator=stream)
         noise = torch.randn(*batch.kspace.shape, dtype=batch.kspace.dtype, generator=stream)
         kspace = noise * batch.mask[:, None, None]
-        return batch._replace(kspace=kspace, target=target, maximum=torch.ones_like(batch.maximum))
+        full = None if batch.full is None else noise[:, noise.shape[1] // 2]
+        maximum = torch.ones_like(batch.maximum)
+        return batch._replace(kspace=kspace, target=target, maximum=maximum, full=full)
 
     def validation_step(self, batch: Batch, index: int) -> Tensor:
-        image = self.final(batch.kspace, batch.mask, batch.calibration, batch.crop).float()
-        target = _target(batch)
+        image, coils = self._images(self.final, batch)
+        image, target = image.float(), _target(batch)
         for n, volume in enumerate(batch.volume):
             one = slice(n, n + 1)
-            loss = self.loss(image[one], target[one], batch.maximum[one])
+            of_one = None if coils is None else (coils[0][one], coils[1][one])
+            loss = self.loss(image[one], target[one], batch.maximum[one], of_one)
             score = score_slice(
                 image[n].cpu(),
                 target[n].cpu(),

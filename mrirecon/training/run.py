@@ -12,7 +12,8 @@ from pytorch_lightning import Callback, Trainer, seed_everything
 from pytorch_lightning.callbacks import EarlyStopping
 
 from mrirecon.io.files import existing_file, replacing
-from mrirecon.networks import MODELS, Network, Prior
+from mrirecon.networks import MODELS, Model, Network, Prior
+from mrirecon.networks.unrolled_prior import UnrolledPrior
 from mrirecon.training.base import TrainingModule
 from mrirecon.training.checkpoints import (
     LAST,
@@ -32,6 +33,7 @@ from mrirecon.training.prior_data import PriorDataModule
 from mrirecon.training.prior_loss import PriorLoss
 from mrirecon.training.prior_module import DenoiserModule
 from mrirecon.training.trainer import TrainerSettings, build_trainer
+from mrirecon.weights import load_weights
 
 Config = Mapping[str, Any]
 
@@ -66,6 +68,8 @@ class Run:
         seed_everything(config["seed"], workers=True, verbose=False)
         options = dict(config["network"])
         network = MODELS[options.pop("name")](**options)
+        if config["weights"] is not None:
+            _initialise(network, config["weights"])
         checkpoints: type[CheckpointSettings] = CheckpointSettings
         module: TrainingModule
         data: FastMRIDataModule | PriorDataModule
@@ -154,19 +158,41 @@ class Run:
         return target
 
 
+def _initialise(network: Model, weights: str) -> None:
+    """Begin with trained weights: of the same network, or of the denoiser inside an unrolled prior.
+
+    Raises:
+        ValueError: if they are of another network or configuration.
+    """
+    trained, _ = load_weights(weights)
+    part = network.denoiser if isinstance(network, UnrolledPrior) else network
+    for target in (network, part):
+        if (target.name, target.config) == (trained.name, trained.config):
+            target.load_state_dict(trained.state_dict())
+            return
+    raise ValueError(
+        f"--weights {weights} are of {trained.name} {trained.config}, this run trains {part.name} {part.config}: "
+        "make the options of --network those of the weights"
+    )
+
+
 def _end_to_end(config: Config, network: Network) -> tuple[UnrolledModule, FastMRIDataModule]:
     data = dict(config["data"])
     for masks in ("masks", "val_masks"):
         if data.get(masks) is not None:
             data[masks] = [MaskSpec(**mask) for mask in data[masks]]
+    loss = Loss(**config["loss"])
     module = UnrolledModule(
         network,
-        Loss(**config["loss"]),
+        loss,
         OptimizerSettings(**config["optimizer"]),
         compile=config["compile"],
     )
     return module, FastMRIDataModule(
-        **data, seed=config["seed"], adjacent_slices=network.adjacent_slices
+        **data,
+        seed=config["seed"],
+        adjacent_slices=network.adjacent_slices,
+        full_kspace=loss.complex > 0,
     )
 
 

@@ -281,3 +281,18 @@ def test_slices_of_another_request_are_thrown_away(prior, scan, tmp_path):
     other = SliceStore(output, {"seed": 1})
     assert list(other.load()) == []
     assert not other.folder.exists()
+
+
+def test_the_unrolled_prior_is_a_method(scan, tmp_path):
+    from mrirecon.networks import NETWORKS
+
+    network = NETWORKS["unrolled_prior"](steps=2, cg_steps=3, denoiser={"widths": [8, 8]})
+    path = tmp_path / "unrolled.safetensors"
+    save_weights(network, path, card_of(network))
+    volume = METHODS["unrolled_prior"](weights=str(path), trust=True)(scan)
+    assert volume.image.shape == (1, 3, *scan.matrix)
+    assert volume.extras["null_space"].shape == volume.image.shape
+    assert volume.info["residual_over_noise"] > 0
+    kspace = torch.stack([1e6 * scan.kspace(index) for index in range(3)])
+    scaled = METHODS["unrolled_prior"](weights=str(path))(array_scan(kspace, scan.mask(0)))
+    assert error(scaled.image / 1e6, volume.image) < 1e-3

@@ -1,6 +1,9 @@
 """U-Nets beside the recorded outputs of the official code, and beside the fastmri package."""
 
 import json
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import fastmri
@@ -149,3 +152,46 @@ def test_presets_rebuild_from_their_config(preset):
             pytest.skip("the golden data are not beside this checkout")
         shapes = {name: list(value.shape) for name, value in net.unet.state_dict().items()}
         assert shapes == json.loads(path.read_text())["state"]
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-4), (torch.bfloat16, 0.03)])
+def test_what_is_compiled_is_what_runs_without(dtype, tolerance, monkeypatch):
+    """torch.compile gets the normalisation written out; here it runs as it is written."""
+    network = UNet(2, 2, chans=4, num_pool_layers=2)
+    image = torch.randn(2, 2, 24, 16, generator=torch.Generator().manual_seed(0))
+    results = []
+    for compiling in (False, True):
+        monkeypatch.setattr(torch.compiler, "is_compiling", lambda c=compiling: c)
+        network.zero_grad()
+        with torch.autocast("cpu", torch.bfloat16, enabled=dtype == torch.bfloat16):
+            output = network(image)
+        output.float().square().sum().backward()
+        gradients = [p.grad for p in network.parameters()] if dtype == torch.float32 else []
+        results.append([output.detach().float(), *gradients])
+    for a, b in zip(*results, strict=True):
+        error = torch.linalg.vector_norm(a - b) / torch.linalg.vector_norm(b)
+        assert float(error) < tolerance
+
+
+COMPILED = """
+import torch
+from mrirecon.networks import NETWORKS, calibration_of
+torch.manual_seed(0)
+varnet = NETWORKS["varnet"](num_cascades=1, chans=2, pools=1, sens_chans=2, sens_pools=1)
+mask = torch.zeros(1, 16, 16, dtype=torch.bool)
+mask[:, :, ::2] = mask[:, :, 5:11] = True
+kspace = torch.randn(1, 1, 3, 16, 16, dtype=torch.complex64) * mask[:, None, None]
+arguments = kspace, mask, calibration_of(mask), (slice(0, 16), slice(0, 16))
+names, expected = list(varnet.state_dict()), varnet(*arguments)
+varnet.compile_parts()
+found = varnet(*arguments)
+found.sum().backward()
+torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-4)
+assert list(varnet.state_dict()) == names
+"""
+
+
+@pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler")
+def test_compiled_training_step():
+    """In a process of its own: the type checks of the tests cannot be compiled."""
+    subprocess.run([sys.executable, "-c", COMPILED], check=True, capture_output=True)

@@ -294,3 +294,21 @@ def test_combining_by_maps_drops_what_no_object_explains(name):
         assert close(end.rss(crop), expected) == equal
     network = NETWORKS[name](**PRESETS[name]["tiny"])
     assert network.combine == "maps" and network.config["combine"] == "maps"
+
+
+def test_shared_cascades_are_equal_ones():
+    """One cascade used three times is a network of three with equal weights."""
+    config = {"chans": 3, "pools": 1, "sens_chans": 2, "sens_pools": 1}
+    shared = VarNet(num_cascades=3, shared=True, **config)
+    plain = VarNet(num_cascades=3, **config)
+    state = shared.state_dict()
+    for number in (1, 2):
+        first = {name: x for name, x in state.items() if name.startswith("cascades.0.")}
+        state |= {name.replace(".0.", f".{number}.", 1): x for name, x in first.items()}
+    plain.load_state_dict(state)
+    mask = torch.zeros(1, 20, 18, dtype=torch.bool)
+    mask[:, :, ::2] = mask[:, :, 6:12] = True
+    kspace = torch.randn(1, 1, 3, 20, 18, dtype=torch.complex64) * mask[:, None, None]
+    arguments = kspace, mask, calibration_of(mask), (slice(0, 20), slice(0, 18))
+    torch.testing.assert_close(shared(*arguments), plain(*arguments))
+    assert VarNet(**shared.config).config == shared.config

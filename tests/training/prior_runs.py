@@ -50,6 +50,7 @@ def config(root, output, **changed):
         "seed": 0,
         "images": 0,
         "compile": False,
+        "weights": None,
         "network": NETWORK,
         "data": data_options(root, root.parent / "cache"),
         "loss": {},

@@ -40,6 +40,7 @@ def config(root, output, **changed):
         "seed": 0,
         "images": 0,
         "compile": False,
+        "weights": None,
         "network": {"name": "varnet", **VARNET},
         "data": {
             "root": str(root),

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from mrirecon.training.losses import Loss, l1_loss, ssim_loss
+from mrirecon.training.losses import Loss, complex_loss, l1_loss, ssim_loss
 
 GOLDEN = Path(__file__).parents[2].parent / "shared" / "golden" / "fastmri_metrics.npz"
 
@@ -110,3 +110,17 @@ def test_low_precision_images_are_judged_in_float32():
     low = ssim_loss(image.bfloat16(), target, maximum)
     assert low.dtype == torch.float32
     assert float(low) == float(ssim_loss(image.bfloat16().float(), target, maximum))
+
+
+def test_the_complex_loss_sees_the_phase():
+    truth = torch.randn(
+        2, 3, 8, 6, dtype=torch.complex64, generator=torch.Generator().manual_seed(0)
+    )
+    turned = truth * torch.polar(torch.ones(()), torch.tensor(0.1))
+    expected = (2 * np.sin(0.05)) * torch.linalg.vector_norm(truth, dim=1) / 4
+    found = complex_loss(turned, truth, torch.tensor([0.25, 0.25]))
+    assert float(found) == pytest.approx(float(expected.mean()), rel=1e-4)
+    image, target, maximum = (x[:2] for x in random_images())
+    with_coils = Loss(ssim=0.0, complex=2.0)(image, target, maximum, (turned, truth))
+    gains = complex_loss(turned, truth, 1 / maximum)
+    assert float(with_coils) == pytest.approx(2 * float(gains))

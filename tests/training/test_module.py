@@ -9,7 +9,7 @@ import torch
 from pytorch_lightning import Callback
 
 from mrirecon.metrics import evaluate
-from mrirecon.networks import NETWORKS
+from mrirecon.networks import NETWORKS, PRIORS
 from mrirecon.training.ema import averaged
 from mrirecon.training.images import side_by_side
 from mrirecon.training.module import UnrolledModule
@@ -18,7 +18,7 @@ from mrirecon.training.progress import Progress
 from mrirecon.training.run import Run
 from mrirecon.training.trainer import TrainerSettings, build_trainer, quiet
 from mrirecon.training.volumes import gather, mean_metrics, score_slice, volume_metrics
-from mrirecon.weights import load_weights
+from mrirecon.weights import card_of, load_weights, save_weights
 
 
 @pytest.fixture(scope="module")
@@ -303,3 +303,44 @@ def test_bad_max_time(time):
 def test_module_defaults():
     module = UnrolledModule(NETWORKS["unet"](chans=2, num_pool_layers=1))
     assert module.ema is None and module.final is module.network
+
+
+def test_the_complex_loss_trains_unrolled_networks_only(root, tmp_path):
+    loss = {"ssim": 0.0, "l1": 0.0, "complex": 1.0}
+    runs.fit(runs.config(root, tmp_path / "varnet", loss=loss, trainer={"max_epochs": 4}))
+    losses = runs.logged(tmp_path / "varnet", "train_loss")
+    assert sum(losses[-6:]) < sum(losses[:6])
+    unet = {"name": "unet", "chans": 2, "num_pool_layers": 1}
+    with pytest.raises(ValueError, match=r"loss\.complex is of coil images, which unet"):
+        runs.fit(runs.config(root, tmp_path / "unet", loss=loss, network=unet))
+
+
+def test_training_begins_with_given_weights(root, tmp_path):
+    runs.fit(runs.config(root, tmp_path / "first")).export()
+    weights = tmp_path / "first" / "weights.safetensors"
+    settings = {**runs.config(root, tmp_path / "second"), "weights": str(weights)}
+    with quiet():
+        begun = Run.of(settings).module.network.state_dict()
+    for name, value in load_weights(weights)[0].state_dict().items():
+        assert torch.equal(begun[name], value)
+    settings["network"] = {**settings["network"], "chans": 3}
+    with pytest.raises(ValueError, match="make the options of --network those of the weights"):
+        Run.of(settings)
+
+
+def test_an_unrolled_prior_begins_with_its_denoiser(root, tmp_path):
+    denoiser = PRIORS["denoiser"](widths=(4, 6))
+    for parameter in denoiser.parameters():
+        torch.nn.init.normal_(parameter, std=0.05, generator=torch.Generator().manual_seed(0))
+    path = tmp_path / "prior.safetensors"
+    save_weights(denoiser, path, card_of(denoiser))
+    network = {"name": "unrolled_prior", "steps": 2, "cg_steps": 3, "denoiser": {"widths": [4, 6]}}
+    settings = runs.config(root, tmp_path / "run", network=network, trainer={"max_epochs": 4})
+    settings["weights"] = str(path)
+    with quiet():
+        begun = Run.of(settings).module.network.denoiser.state_dict()
+    assert all(torch.equal(begun[name], value) for name, value in denoiser.state_dict().items())
+    run = runs.fit(settings)
+    losses = runs.logged(tmp_path / "run", "train_loss")
+    assert sum(losses[-6:]) < sum(losses[:6])
+    assert load_weights(run.export())[0].name == "unrolled_prior"

@@ -1,0 +1,139 @@
+"""Our own: a diffusion prior's denoiser, unrolled with data consistency and fine-tuned end to end."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from jaxtyping import Bool, Complex, Float
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from mrirecon.networks.base import Network
+from mrirecon.networks.denoiser import DenoiserUNet
+from mrirecon.operators import conjugate_gradient, espirit, sense
+from mrirecon.operators.sense import Sense
+from mrirecon.prepare import intensity_scale
+from mrirecon.tensors import as_channels, as_complex, center_crop
+
+
+class UnrolledPrior(Network):
+    """DDS without its noise, trained: x <- argmin ||y - A x||^2 + w_k ||x - D(x, s_k)||^2, by conjugate gradients.
+
+    It begins at the CG-SENSE image. One denoiser D serves in all steps; its noise levels s_k and the weights w_k of
+    the prior are learned, and so is D, from where the training of the prior left it (`train --weights`). Images are in
+    units of the scan's bright level, as those of the prior.
+
+    Not from a paper: MoDL (Aggarwal et al. 2019, arXiv:1712.02862) unrolls one denoiser in this way without noise
+    levels, and trains it from scratch.
+
+    Args:
+        steps: unrolled iterations.
+        cg_steps: conjugate gradients per iteration.
+        sigma_first: s of the first iteration before training, in units of the bright level; they fall geometrically.
+        sigma_last: s of the last one.
+        prior_weight: w = prior_weight (0.02 / s)^2 before training.
+        denoiser: constructor arguments of `DenoiserUNet`.
+        checkpoint_steps: recompute each iteration in the backward pass, keeping one iteration's features in memory.
+    """
+
+    name = "unrolled_prior"
+
+    def __init__(
+        self,
+        steps: int = 8,
+        cg_steps: int = 5,
+        sigma_first: float = 0.3,
+        sigma_last: float = 0.02,
+        prior_weight: float = 0.4,
+        denoiser: Mapping[str, Any] | None = None,
+        *,
+        checkpoint_steps: bool = False,
+    ) -> None:
+        super().__init__()
+        if steps < 1 or cg_steps < 1:
+            raise ValueError(f"{steps} steps of {cg_steps} conjugate gradients: give at least 1")
+        self.denoiser = DenoiserUNet(**(denoiser or {}))
+        self.config = {
+            "steps": steps,
+            "cg_steps": cg_steps,
+            "sigma_first": sigma_first,
+            "sigma_last": sigma_last,
+            "prior_weight": prior_weight,
+            "denoiser": self.denoiser.config,
+        }
+        self.cg_steps, self.checkpoint_steps = cg_steps, checkpoint_steps
+        log_sigma = torch.linspace(math.log(sigma_first), math.log(sigma_last), steps)
+        self.log_sigma = nn.Parameter(log_sigma)
+        self.log_weight = nn.Parameter(math.log(prior_weight) + 2 * (math.log(0.02) - log_sigma))
+
+    def forward(
+        self,
+        kspace: Complex[Tensor, "batch adjacent coil y x"],
+        mask: Bool[Tensor, "batch y x"],
+        calibration: Bool[Tensor, "batch y x"],
+        crop: tuple[slice, slice],
+    ) -> Float[Tensor, "batch h w"]:
+        y = kspace[:, 0]
+        slices = zip(y, calibration, strict=True)
+        maps = torch.stack([_maps(one, centre) for one, centre in slices])
+        levels = [_bright_level(*one) for one in zip(y, mask, strict=True)]
+        scale = torch.tensor(levels, device=y.device)[:, None, None]
+        image = self.reconstruct(y / scale.unsqueeze(1), sense(maps, mask)) * scale
+        return image[(..., *crop)].abs()
+
+    def reconstruct(
+        self, y: Complex[Tensor, "batch coil y x"], A: Sense
+    ) -> Complex[Tensor, "batch y x"]:
+        """The image of k-space in units of the bright level."""
+        backprojection = A.H(y)
+        x = conjugate_gradient(
+            lambda v: A.gram(v) + 0.02 * v, backprojection, iterations=2 * self.cg_steps
+        )
+        for log_sigma, log_weight in zip(self.log_sigma, self.log_weight, strict=True):
+            if self.checkpoint_steps and torch.is_grad_enabled():
+                step = (A, backprojection, x, log_sigma, log_weight)
+                x = checkpoint(self._step, *step, use_reentrant=False)
+            else:
+                x = self._step(A, backprojection, x, log_sigma, log_weight)
+        return x
+
+    def _step(
+        self, A: Sense, backprojection: Tensor, x: Tensor, log_sigma: Tensor, log_weight: Tensor
+    ) -> Tensor:
+        sigma, weight = log_sigma.exp().expand(len(x)), log_weight.exp()
+        clean = as_complex(self.denoiser(as_channels(x), sigma).to(x.real.dtype))
+        return conjugate_gradient(
+            lambda v: A.gram(v) + weight * v,
+            backprojection + weight * clean,
+            clean,
+            iterations=self.cg_steps,
+        )
+
+    def parts_to_compile(self) -> list[nn.Module]:
+        return self.denoiser.parts_to_compile()
+
+
+def _block(kspace: Tensor, calibration: Tensor, side: int) -> Tensor:
+    """The calibration samples, at most `side` x `side` around the origin."""
+    rows, columns = (int(calibration.any(axis).sum()) for axis in (1, 0))
+    return center_crop(kspace, (min(rows, side), min(columns, side)))
+
+
+@torch.no_grad()
+def _maps(
+    kspace: Complex[Tensor, "coil y x"], calibration: Bool[Tensor, "y x"]
+) -> Complex[Tensor, "coil y x"]:
+    if len(kspace) == 1:
+        return torch.ones_like(kspace)
+    block = _block(kspace, calibration, 24)
+    kernel = min(6, max(2, min(block.shape[-2:]) // 2))
+    height, width = kspace.shape[-2:]
+    return espirit(block, (height, width), kernel=kernel).maps[0]
+
+
+def _bright_level(kspace: Complex[Tensor, "coil y x"], mask: Bool[Tensor, "y x"]) -> float:
+    """Of one slice; a reconstruction takes that of the volume (`prepare.volume_scale`)."""
+    return intensity_scale(kspace.cpu(), mask.cpu()) if bool(kspace.any()) else 1.0
