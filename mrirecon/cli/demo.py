@@ -16,8 +16,10 @@ from mrirecon.methods import METHODS
 from mrirecon.report import write_report
 from mrirecon.report.page import picture
 from mrirecon.simulate import demo_simulation
+from mrirecon.weights import shipped_weights
 
-SHOWN = ("zero_filled", "cg_sense", "l1_wavelet", "tv")
+CLASSICAL = ("zero_filled", "cg_sense", "l1_wavelet", "tv")
+NETWORKS = ("unet", "varnet", "humus", "unrolled_prior")
 MASK, ACCELERATION, CENTER_FRACTION = "poisson", 6.0, 0.25
 
 
@@ -42,7 +44,8 @@ def demo(*, output: str = "demo", slices: str | None = None, device: Device = "a
         mask, f"undersampled retrospectively ({MASK}, acceleration {ACCELERATION:g})"
     )
     results = []
-    for name in SHOWN:
+    trained = [name for name in NETWORKS if f"{name}_tiny" in shipped_weights()]
+    for name in (*CLASSICAL, *trained):
         with slices_progress(name) as progress:
             volume = METHODS[name](device=where, progress=progress)(scan)
         volume = completed(volume, scan, made, {"demo": True})

@@ -29,11 +29,10 @@ class EndToEnd(SliceMethod):
         precision: of the convolutions; Fourier transforms and data consistency are float32 with both.
     """
 
-    weights: str = ""
+    weights: str
     precision: Literal["float32", "bfloat16"] = "float32"
 
     uses_maps: ClassVar[bool] = False
-    shipped: ClassVar[str]
 
     def __post_init__(self) -> None:
         """Refuse what no network was trained for."""
@@ -50,7 +49,7 @@ class EndToEnd(SliceMethod):
         Raises:
             ValueError: if the weights are of another network.
         """
-        network, card = load_weights(self.weights or self.shipped)
+        network, card = load_weights(self.weights)
         if not isinstance(network, Network):
             raise ValueError(
                 f"{self.weights} holds weights of {network.name}, a prior for diffusion: use other weights"
@@ -68,7 +67,7 @@ class EndToEnd(SliceMethod):
         warnings = card.warnings(scan, scan.mask_kind, intensity=intensity)
         info: dict[str, Any] = {
             **volume.info,
-            "weights": {"name": self.weights or self.shipped, **card.as_json()},
+            "weights": {"name": self.weights, **card.as_json()},
             "notes": [*volume.info["notes"], *warnings],
         }
         return replace(volume, info=info)
@@ -99,22 +98,28 @@ class EndToEnd(SliceMethod):
         return Result(scan.to_matrix(image.float().to(torch.complex64)), figures)
 
 
+@dataclass(frozen=True, kw_only=True)
 class UNet(EndToEnd):
     """U-Net of the zero-filled image (Zbontar et al. 2018), fastMRI's baseline; knows nothing of the physics."""
 
+    weights: str = "unet_tiny"
+
     name: ClassVar[str] = "unet"
-    shipped: ClassVar[str] = "unet_tiny"
 
 
+@dataclass(frozen=True, kw_only=True)
 class VarNet(EndToEnd):
     """E2E-VarNet (Sriram et al. 2020): unrolled k-space refinement with learned coil maps."""
 
+    weights: str = "varnet_tiny"
+
     name: ClassVar[str] = "varnet"
-    shipped: ClassVar[str] = "varnet_tiny"
 
 
+@dataclass(frozen=True, kw_only=True)
 class HUMUS(EndToEnd):
     """HUMUS-Net (Fabian, Tinaz & Soltanolkotabi 2022): unrolled refinement by hybrid transformers."""
 
+    weights: str = "humus_tiny"
+
     name: ClassVar[str] = "humus"
-    shipped: ClassVar[str] = "humus_tiny"

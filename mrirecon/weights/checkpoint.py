@@ -36,6 +36,7 @@ class Checkpoint(NamedTuple):
         hyper_parameters: plain values that travel with it; empty when none do.
         ignored: names left out because they belong to a loss or a metric.
         averages: of the tensors that training changes, without names and in the order of `state`; empty when none do.
+        made: name and configuration of the network, where `mrirecon train` wrote the file.
     """
 
     layout: str
@@ -43,6 +44,7 @@ class Checkpoint(NamedTuple):
     hyper_parameters: dict[str, Any]
     ignored: tuple[str, ...]
     averages: tuple[Tensor, ...]
+    made: tuple[str, dict[str, Any]] | None = None
 
 
 def read_checkpoint(path: PathLike) -> Checkpoint:
@@ -59,6 +61,8 @@ def read_checkpoint(path: PathLike) -> Checkpoint:
         content: object = read_tensors(path)
     else:
         content = _unpickled(path)
+    if isinstance(content, Mapping) and (own := _own(content)) is not None:
+        return own
     layout, state, hyper_parameters = _arranged(path, content)
     prefix, state, ignored = _stripped(state)
     layout += f", prefix {prefix!r}" if prefix else ""
@@ -153,12 +157,6 @@ def _arranged(path: Path, content: object) -> tuple[str, State, dict[str, Any]]:
     if _is_state(content):
         return "bare state dict", dict(content), {}  # type: ignore[call-overload]
     if isinstance(content, Mapping):
-        if _is_state(averaged := _averaged(content)):
-            return (
-                "checkpoint of `mrirecon train`, averaged weights",
-                averaged,
-                _hyper_parameters(content),
-            )
         for key in ("state_dict", "model"):
             if _is_state(content.get(key)):
                 lightning = key == "state_dict" and "pytorch-lightning_version" in content
@@ -179,13 +177,20 @@ def _is_state(value: object) -> bool:
     )
 
 
-def _averaged(content: Mapping[Any, Any]) -> State:
-    """The exponential moving average that `mrirecon train` keeps beside the weights."""
-    state, before = content.get("state_dict"), "ema.module."
-    if not isinstance(state, Mapping):
-        return {}
-    named = {str(name): x for name, x in state.items()}
-    return {name.removeprefix(before): x for name, x in named.items() if name.startswith(before)}
+def _own(content: Mapping[Any, Any]) -> Checkpoint | None:
+    """A checkpoint of `mrirecon train`: the averaged weights, or the plain ones where none were averaged."""
+    network, state = content.get("network"), content.get("state_dict")
+    if not isinstance(network, Mapping) or not _is_state(state):
+        return None
+    name, config = network.get("name"), network.get("config")
+    if not isinstance(name, str) or not isinstance(config, Mapping):
+        return None
+    for before, kind in (("ema.module.", "averaged"), ("network.", "plain")):
+        weights = {k.removeprefix(before): x for k, x in state.items() if k.startswith(before)}  # type: ignore[union-attr]
+        if weights:
+            layout = f"checkpoint of `mrirecon train`, {kind} weights"
+            return Checkpoint(layout, weights, {}, (), (), (name, dict(config)))
+    return None
 
 
 def _listed_averages(path: Path, content: object) -> tuple[Tensor, ...]:
@@ -202,9 +207,7 @@ def _listed_averages(path: Path, content: object) -> tuple[Tensor, ...]:
 
 
 def _hyper_parameters(content: Mapping[Any, Any]) -> dict[str, Any]:
-    network = content.get("network")  # of `mrirecon train`
-    own = network.get("config") if isinstance(network, Mapping) else None
-    for values in (content.get("hyper_parameters"), content.get("hparams"), own):
+    for values in (content.get("hyper_parameters"), content.get("hparams")):
         values = vars(values) if isinstance(values, argparse.Namespace) else values
         if isinstance(values, Mapping):
             return {str(key): value for key, value in values.items() if _is_plain(value)}

@@ -63,11 +63,16 @@ def import_weights(path: PathLike) -> tuple[Model, Report]:
         ValueError: if it is damaged, holds code, or does not match a known network to the last key and shape.
     """
     checkpoint = read_checkpoint(path)
+    state = checkpoint.state
+    assumed: tuple[str, ...] = ()
     try:
-        recogniser = recognise(checkpoint.state)
-        config, assumed = configuration(recogniser, checkpoint.state, checkpoint.hyper_parameters)
-        state = {recogniser.inside + name: tensor for name, tensor in checkpoint.state.items()}
-        network = build(recogniser.network, config, state, recogniser.inside)
+        if checkpoint.made is not None:
+            network = build(*checkpoint.made, state)
+        else:
+            recogniser = recognise(state)
+            config, assumed = configuration(recogniser, state, checkpoint.hyper_parameters)
+            state = {recogniser.inside + name: tensor for name, tensor in state.items()}
+            network = build(recogniser.network, config, state, recogniser.inside)
         if checkpoint.averages:
             with_averages(network, list(state), checkpoint.averages)
     except ValueError as error:
