@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import inspect
 import math
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, make_dataclass, replace
 from functools import cached_property, partial
-from itertools import groupby
 from typing import Any, ClassVar, Literal, get_type_hints
 
 import numpy as np
@@ -147,7 +147,12 @@ class Posterior(SliceMethod):
 
     @property
     def slices_at_once(self) -> int:
-        return max(1, self.images_at_once // self.samples)
+        return sys.maxsize if self._together else max(1, self.images_at_once // self.samples)
+
+    @property
+    def _together(self) -> bool:
+        """Whether the slices of a volume depend on each other."""
+        return getattr(self, "z_smoothness", 0) > 0
 
     def solve(self, problem: Problem) -> Complex[Tensor, "*set y x"]:
         """The mean of the draws of one slice."""
@@ -156,15 +161,15 @@ class Posterior(SliceMethod):
     def _images(
         self, problems: list[Problem], whitening: Tensor | None, scan: Scan
     ) -> list[Result]:
-        results = []
-        for _, group in groupby(problems, key=lambda problem: problem.place[0]):
-            volume = list(group)
+        results = {}
+        for number in sorted({problem.place[0] for problem in problems}):
+            volume = [problem for problem in problems if problem.place[0] == number]
             draws, evaluations = self._draws(volume)
             for problem, draw in zip(volume, draws.unbind(1), strict=True):
                 result = self._result(problem, draw, whitening, scan)
                 result.figures["network_evaluations"] = float(evaluations)
-                results.append(result)
-        return results
+                results[problem.place] = result
+        return [results[problem.place] for problem in problems]
 
     def _result(
         self,
@@ -216,7 +221,8 @@ class Posterior(SliceMethod):
             options["noise_std"] = first.noise_std / scale
         run = partial(type(self).sampler, denoiser=watched, sigmas=self.sigmas, **options)
         with torch.no_grad():
-            draws = _in_parts(run, y, maps, mask, start, streams, self.images_at_once)
+            parts = (run, y, maps, mask, start, streams, self.images_at_once)
+            draws = _in_parts(*parts, divisible=not self._together)
         support = (maps != 0).any(1)
         return draws * support * scale, watched.calls_per_image
 
@@ -266,6 +272,7 @@ def _in_parts(
     start: Tensor | None,
     streams: list[list[torch.Generator]],
     at_once: int,
+    divisible: bool = True,
 ) -> Tensor:
     """All draws of all slices, (draw, slice, y, x), at most `at_once` images together; fewer when memory runs out."""
     watched = run.keywords["denoiser"]  # type: ignore[attr-defined]
@@ -280,7 +287,8 @@ def _in_parts(
             image = run(several, sense(maps, mask), start=first, generator=now)
             watched.calls += len(now) * len(y)
         except RuntimeError as error:  # of every kind of memory
-            if "memory" not in str(error).lower() or len(now) * len(y) == 1:
+            smallest = 1 if divisible else len(y)
+            if "memory" not in str(error).lower() or len(now) * len(y) == smallest:
                 raise
             for row, old in zip(now, states, strict=True):
                 for stream, state in zip(row, old, strict=True):

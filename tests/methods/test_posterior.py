@@ -296,3 +296,16 @@ def test_the_unrolled_prior_is_a_method(scan, tmp_path):
     kspace = torch.stack([1e6 * scan.kspace(index) for index in range(3)])
     scaled = METHODS["unrolled_prior"](weights=str(path))(array_scan(kspace, scan.mask(0)))
     assert error(scaled.image / 1e6, volume.image) < 1e-3
+
+
+def test_smoothness_along_z_takes_the_volume_together(prior, scan):
+    plain = sample("dds", prior, scan)
+    smooth = sample("dds", prior, scan, z_smoothness=0.5, samples=2, images_at_once=1)
+    assert smooth.extras["std"].any()
+
+    def jumps(volume):
+        return float((volume.image[0, 1:] - volume.image[0, :-1]).abs().sum())
+
+    assert jumps(smooth) < jumps(plain)
+    with pytest.raises(ValueError, match="two at least"):
+        sample("dds", prior, scan.select(slice(0, 1)), z_smoothness=0.5)

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from mrirecon.diffusion.denoisers import Denoiser
+from mrirecon.diffusion.samplers.across import TotalVariationAlongZ
 from mrirecon.diffusion.samplers.steps import (
     Callback,
     Image,
@@ -36,6 +37,7 @@ def dds(
     gamma: float | None = None,
     eta: float = 0.85,
     cg_steps: int = 5,
+    z_smoothness: float = 0.0,
     start: Image | None = None,
     generator: Streams = None,
     callback: Callback | None = None,
@@ -56,6 +58,7 @@ def dds(
         gamma: constant weight of the data, the paper's.
         eta: new noise per level, over s'.
         cg_steps: M, conjugate gradients per level.
+        z_smoothness: weight of the total variation along the axis before y, the slices of a volume; 0 leaves them alone.
         start: image to start from, noised to sigmas[0].
         generator: of the noise.
         callback: called with (step, sigma, x, x0).
@@ -65,6 +68,7 @@ def dds(
     if gamma is not None and not gamma > 0:
         raise ValueError(f"gamma is {gamma:g}: the data's weight must be above 0")
     shares(eta=eta)
+    closest = TotalVariationAlongZ(z_smoothness) if z_smoothness else _closest
     backprojection = A.H(y)
     x = beginning(backprojection, sigmas, start, generator)
     for step, sigma, lower in levels(sigmas):
@@ -77,7 +81,7 @@ def dds(
             weight = 1 / gamma
         elif noise_std is not None:
             weight = prior_weight * (noise_std / sigma) ** 2
-        x0 = _closest(A, backprojection, x0, weight, cg_steps)
+        x0 = closest(A, backprojection, x0, weight, cg_steps)
         x = ddim_step(x0, noise, lower, eta * lower, generator)
     return x
 
