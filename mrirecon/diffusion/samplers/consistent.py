@@ -58,7 +58,7 @@ def dds(
         gamma: constant weight of the data, the paper's.
         eta: new noise per level, over s'.
         cg_steps: M, conjugate gradients per level.
-        z_smoothness: weight of the total variation along the axis before y, the slices of a volume; 0 leaves them alone.
+        z_smoothness: weight of the total variation along the axis before y, the slices of a volume; 0 is none.
         start: image to start from, noised to sigmas[0].
         generator: of the noise.
         callback: called with (step, sigma, x, x0).
