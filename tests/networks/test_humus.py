@@ -160,10 +160,8 @@ def test_presets_are_built():
         network = NETWORKS["humus"](**options)
         again = HUMUSNet(**json.loads(json.dumps(network.config)))
         assert again.config == network.config
-    varnet = NETWORKS["varnet"](**PRESETS["varnet"]["tiny"])
-    tiny = HUMUSNet(**PRESETS["humus"]["tiny"])
-    counts = [sum(p.numel() for p in net.parameters()) for net in (varnet, tiny)]
-    assert 0.7 < counts[0] / counts[1] < 1.4
+    tiny = [NETWORKS[name](**PRESETS[name]["tiny"]) for name in ("unet", "varnet", "humus")]
+    assert sum(4 * p.numel() for net in tiny for p in net.parameters()) < 15e6  # bytes, to come along
 
 
 @torch.no_grad()
