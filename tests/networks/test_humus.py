@@ -161,7 +161,9 @@ def test_presets_are_built():
         again = HUMUSNet(**json.loads(json.dumps(network.config)))
         assert again.config == network.config
     tiny = [NETWORKS[name](**PRESETS[name]["tiny"]) for name in ("unet", "varnet", "humus")]
-    assert sum(4 * p.numel() for net in tiny for p in net.parameters()) < 15e6  # bytes, to come along
+    assert (
+        sum(4 * p.numel() for net in tiny for p in net.parameters()) < 15e6
+    )  # bytes, to come along
 
 
 @torch.no_grad()
