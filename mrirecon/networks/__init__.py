@@ -48,7 +48,7 @@ MODELS: Mapping[str, type[Model]] = _Lazy(_END_TO_END | _PRIORS)
 # Constructor arguments; "published" is what the leaderboard weights of each network were trained with.
 PRESETS: dict[str, dict[str, dict[str, Any]]] = {
     "unet": {
-        "tiny": {"chans": 12, "num_pool_layers": 4},
+        "tiny": {"chans": 16, "num_pool_layers": 3},
         "small": {"chans": 32, "num_pool_layers": 4},
         "published": {"chans": 256, "num_pool_layers": 4},
     },
