@@ -35,6 +35,14 @@ class UnrolledPrior(SliceMethod):
     uses_scale: ClassVar[bool] = True
     uses_noise: ClassVar[bool] = True
 
+    def __post_init__(self) -> None:
+        """Refuse what the network was not trained for."""
+        super().__post_init__()
+        if self.partial_fourier != "zero":
+            raise ValueError(
+                f"{self.name} fills in partial Fourier by itself: leave out --partial_fourier {self.partial_fourier}"
+            )
+
     @cached_property
     def trained(self) -> tuple[Network, Card]:
         """The network, on the device, and the card of its weights.

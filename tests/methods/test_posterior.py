@@ -293,6 +293,8 @@ def test_the_unrolled_prior_is_a_method(scan, tmp_path):
     assert volume.image.shape == (1, 3, *scan.matrix)
     assert volume.extras["null_space"].shape == volume.image.shape
     assert volume.info["residual_over_noise"] > 0
+    with pytest.raises(ValueError, match="fills in partial Fourier by itself"):
+        METHODS["unrolled_prior"](weights=str(path), partial_fourier="pocs")
     kspace = torch.stack([1e6 * scan.kspace(index) for index in range(3)])
     scaled = METHODS["unrolled_prior"](weights=str(path))(array_scan(kspace, scan.mask(0)))
     assert error(scaled.image / 1e6, volume.image) < 1e-3
