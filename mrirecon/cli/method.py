@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
 from typing import Any
 
-from mrirecon.cli.nearest import suggest
 from mrirecon.cli.parser import Parser, Settings, UsageError
-from mrirecon.methods import METHODS, Posterior, SliceMethod
-
-DEFAULT = "l1_wavelet"
-SHARED = {field.name for field in fields(SliceMethod)}  # options of the commands, not of a method
+from mrirecon.methods.named import DEFAULT, METHODS, SHARED, who_has
+from mrirecon.nearest import suggest
 
 
 def add_method(parser: Parser, args: list[str], settings: Settings) -> tuple[list[str], Settings]:
@@ -44,12 +40,6 @@ def add_method(parser: Parser, args: list[str], settings: Settings) -> tuple[lis
     return args, {**settings, "method": {**configured, "name": name}}
 
 
-def build_method(method: dict[str, Any], **shared: Any) -> SliceMethod:
-    """The method with its options, and with those of the loop over slices."""
-    options = {key: value for key, value in method.items() if key != "name"}
-    return METHODS[method["name"]](**options, **shared)
-
-
 def with_choices(method: dict[str, Any], **choices: Any) -> dict[str, Any]:
     """The method with what `--weights`, `--samples` and `--seed` say in place of `--method.weights` and so on.
 
@@ -59,15 +49,10 @@ def with_choices(method: dict[str, Any], **choices: Any) -> dict[str, Any]:
     given = {name: value for name, value in choices.items() if value is not None}
     for name, value in given.items():
         if name not in method:
-            others = [m for m, kind in METHODS.items() if name in {f.name for f in fields(kind)}]
+            others = who_has(name)
             shown = ", ".join(others[:4]) + (", ..." if len(others) > 4 else "")
             raise UsageError(f"--{name} {value}: {method['name']} has no {name}; {shown} do")
     return {**method, **given}
-
-
-def is_slow(method: dict[str, Any]) -> bool:
-    """Whether finished slices are worth keeping when a run is stopped."""
-    return issubclass(METHODS[method["name"]], Posterior)
 
 
 def _take_name(args: list[str]) -> tuple[list[str], str | None]:

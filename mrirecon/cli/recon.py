@@ -6,7 +6,6 @@ import sys
 from pathlib import Path
 from typing import Any, Literal
 
-from mrirecon import prepare
 from mrirecon.cli.choices import (
     CALIBRATION,
     SCAN_ARGUMENT,
@@ -14,10 +13,9 @@ from mrirecon.cli.choices import (
     MaskChoice,
     choose_device,
     choose_maps,
-    maps_of_slices,
     parse_slices,
 )
-from mrirecon.cli.method import add_method, build_method, is_slow, with_choices
+from mrirecon.cli.method import add_method, with_choices
 from mrirecon.cli.outputs import already_done, choose_outputs, completed, summary
 from mrirecon.cli.parser import Parser, Settings
 from mrirecon.cli.progress import slices_progress
@@ -25,7 +23,8 @@ from mrirecon.cli.run import EXPECTED, Command, one_line
 from mrirecon.io import check_output, is_complete, read_scan, write_volume
 from mrirecon.io.files import check_target
 from mrirecon.io.slices import SliceStore
-from mrirecon.methods import Calibrated
+from mrirecon.methods import Calibrated, Request
+from mrirecon.methods.named import is_slow
 from mrirecon.scan import Scan, Volume
 
 
@@ -82,50 +81,34 @@ def recon(
         report: also write an HTML report.
         overwrite: replace existing outputs.
     """
-    part, where = parse_slices(slices), choose_device(device)
-    source_of_maps = choose_maps(maps, calibration)
-    method = with_choices(method, weights=weights, samples=samples, seed=seed)
-    build_method(method)  # wrong options are found before any work
-    choice = None if mask is None else MaskChoice(mask, accel, center_fraction, mask_seed)
-    if choice is None and (accel is not None or center_fraction is not None):
+    if mask is None and (accel is not None or center_fraction is not None):
         raise ValueError("--accel and --center_fraction belong to a mask: add --mask KIND")
+    where = choose_device(device)
+    request = Request(
+        method=with_choices(method, weights=weights, samples=samples, seed=seed),
+        mask=None if mask is None else MaskChoice(mask, accel, center_fraction, mask_seed),
+        maps=choose_maps(maps, calibration),
+        slices=parse_slices(slices),
+        partial_fourier=partial_fourier,
+        whiten=whiten,
+        compress_coils=compress_coils,
+        compression=compression,
+        remove_oversampling=remove_oversampling,
+    )
     outputs = choose_outputs(scan, output, format)
     if report is not None:
         check_target(report, overwrite or all(map(is_complete, outputs)))
-    settings = {
-        "method": method,
-        "mask": None if mask is None else [mask, accel, center_fraction, mask_seed],
-        "maps": [maps, calibration.describe()],
-        "partial_fourier": partial_fourier,
-        "whiten": whiten,
-        "compress_coils": None if compress_coils is None else [compress_coils, compression],
-        "remove_oversampling": remove_oversampling,
-        "slices": slices,
-    }
 
-    def reconstruct(source: str, target: Path, request: dict[str, Any]) -> tuple[Scan, Volume]:
+    def reconstruct(source: str, target: Path) -> tuple[Scan, Volume]:
         check_output(target, overwrite)
-        data = read_scan(source).select(part)
-        if remove_oversampling:
-            data = prepare.remove_oversampling(data)
-        made = None
-        if choice is not None:
-            pattern, made = choice.make(data.shape[2:])
-            data = data.undersample(pattern, _intersection_note(data, choice.kind), choice.kind)
-        if compress_coils is not None:
-            data = prepare.compress_coils(data, compress_coils, compression)
-        keep = SliceStore(target, {**request, **stamp_of(source)}) if is_slow(method) else None
-        with slices_progress(f"{method['name']} {Path(source).name}") as progress:
-            volume = build_method(
-                method,
-                maps=maps_of_slices(source_of_maps, data, part),
-                partial_fourier=partial_fourier,
-                whiten=whiten,
-                device=where,
-                progress=progress,
-                keep=keep,
-            )(data)
-        volume = completed(volume, data, made, request)
+        data, made = request.prepared(read_scan(source))
+        keep = None
+        if is_slow(request.method):
+            keep = SliceStore(target, {**request.describe(source), **stamp_of(source)})
+        with slices_progress(f"{request.method['name']} {Path(source).name}") as progress:
+            solve = request.configured(data, device=where, progress=progress, keep=keep)
+            volume = solve(data)
+        volume = completed(volume, data, made, request.describe(source))
         write_volume(volume, target, overwrite=overwrite)
         if keep is not None:
             keep.clear()
@@ -136,12 +119,11 @@ def recon(
 
     done, failures = [], 0
     for source, target in zip(scan, outputs, strict=True):
-        request = {"source": source, **settings}
         try:
-            if not overwrite and already_done(target, request):
+            if not overwrite and already_done(target, request.describe(source)):
                 print(f"{target}: complete, skipped")
             else:
-                done.append(reconstruct(source, target, request))
+                done.append(reconstruct(source, target))
         except EXPECTED as error:
             if len(scan) == 1:
                 raise
@@ -172,12 +154,6 @@ def stamp_of(source: str) -> dict[str, Any]:
         return {}
     status = path.stat()
     return {"size": status.st_size, "modified": status.st_mtime_ns}
-
-
-def _intersection_note(scan: Scan, mask: str) -> str:
-    if bool(scan.mask(scan.shape[0] // 2)[scan.acquired].all()):
-        return f"undersampled retrospectively ({mask})"
-    return f"the scan was undersampled already: its mask is intersected with {mask}"
 
 
 def _prepare(parser: Parser, args: list[str], settings: Settings) -> tuple[list[str], Settings]:

@@ -15,15 +15,14 @@ import torch
 from jaxtyping import Complex
 from torch import Tensor
 
-from mrirecon.diffusion import SCHEDULES, Denoiser, denoiser_of
+from mrirecon.diffusion import SCHEDULES, Denoiser
 from mrirecon.diffusion.samplers import SAMPLERS
 from mrirecon.methods.base import Problem, Result, SliceMethod, unwhitened_gain
 from mrirecon.methods.classical import Adjoint, CGSense, L1Wavelet, TotalVariation
 from mrirecon.methods.trust import trust_figures
-from mrirecon.networks import Prior
 from mrirecon.operators import sense
 from mrirecon.scan import Scan, Volume
-from mrirecon.weights import Card, load_weights
+from mrirecon.weights import Card, load_prior
 
 FIRST_IMAGES: dict[str, Callable[[], SliceMethod]] = {
     "adjoint": Adjoint,
@@ -105,13 +104,7 @@ class Posterior(SliceMethod):
         Raises:
             ValueError: if the weights are of no prior, or of one that knows no complex images.
         """
-        network, card = load_weights(self.weights)
-        if not isinstance(network, Prior):
-            raise ValueError(
-                f"{self.weights} holds weights of {network.name}, which is no prior: "
-                f"use --method {network.name}, or other weights"
-            )
-        return denoiser_of(network.to(self.device).eval().requires_grad_(False)), card
+        return load_prior(self.weights, self.device)
 
     @cached_property
     def sigmas(self) -> Tensor:
