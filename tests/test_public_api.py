@@ -113,16 +113,14 @@ def test_reconstruct_does_what_the_command_does(scan_file, tmp_path, typed, keyw
 def test_a_scan_a_mask_and_maps_at_hand(scan_file):
     scan = mr.read_scan(scan_file)
     mask = mr.make_mask("uniform1d", scan.shape[2:], 2, center_fraction=0.25, seed=1)
-    maps = torch.stack([mr.Calibrated()(scan, index, "cpu")[0] for index in range(3)])
-    given = mr.reconstruct(scan, method="cg_sense", mask=mask, maps=maps, device="cpu")
-    named = {"mask": "uniform1d", "acceleration": 2, "center_fraction": 0.25, "mask_seed": 1}
-    maps = {"maps": mr.Calibrated()}
+    less = scan.undersample(mask)
+    maps = torch.stack([mr.Calibrated()(less, index, "cpu")[0] for index in range(3)])
+    same = {"method": "cg_sense", "whiten": False, "device": "cpu"}
+    given = mr.reconstruct(scan, mask=mask, maps=maps, **same)
     assert given.info["acceleration"]["achieved"] == 2 and given.info["mask"]["kind"] == "given"
     json.dumps(describe(given))
-    # maps of the fully sampled scan are near those of its calibration region
-    same = mr.reconstruct(scan, method="cg_sense", device="cpu", **named, **maps)
-    error = (given.image.abs() - same.image.abs()).norm() / same.image.norm()
-    assert 0 < error < 0.1
+    named = {"mask": "uniform1d", "acceleration": 2, "center_fraction": 0.25, "mask_seed": 1}
+    assert torch.equal(given.image, mr.reconstruct(scan_file, **named, **same).image)
 
 
 @pytest.mark.parametrize(
@@ -160,17 +158,18 @@ def test_what_is_wrong_is_one_sentence(scan_file, keywords, words):
     assert len(text) < 300 and "\n" not in text
 
 
-def test_a_prior_composed_with_a_sampler(scan_file):
-    scan = mr.read_scan(scan_file)
+def test_a_prior_composed_with_a_sampler():
+    image = shepp_logan((40, 32)).numpy()[:, :, None].astype(np.float32)
+    simulation = mr.simulate_scan(image, coils=4, snr=60.0)
+    scan, truth = simulation.scan, simulation.truth(0)
     scale, noise = mr.volume_scale(scan), mr.noise_level(scan)
-    maps = mr.Calibrated()(scan, 1, "cpu")[0]
-    A = mr.sense(maps, mr.make_mask("uniform1d", scan.shape[2:], 2, center_fraction=0.25, seed=1))
+    mask = mr.make_mask("uniform1d", scan.shape[2:], 2, center_fraction=0.25, seed=1)
+    A = mr.sense(simulation.maps(0), mask)
     denoiser, card = mr.load_prior("prior_tiny")
     assert isinstance(denoiser, mr.Denoiser) and card.network == "denoiser"
-    y = scan.kspace(1) * A.mask / scale
-    sigmas = mr.karras(4, denoiser.sigma_range[0], 0.3)
-    image = mr.samplers.dds(y, A, denoiser, sigmas, noise_std=noise / scale, start=A.H(y))
-    truth = scan.reference(1) / scale
-    assert (image.abs() - truth).norm() < (A.H(y).abs() - truth).norm()
+    y = scan.kspace(0) * mask / scale
+    sigmas = mr.karras(10, denoiser.sigma_range[0], 0.3)
+    image = mr.samplers.dds(y, A, denoiser, sigmas, noise_std=noise / scale, start=A.H(y)) * scale
+    assert (image - truth).norm() < 0.2 * (A.H(y) * scale - truth).norm()
     with pytest.raises(ValueError, match="varnet, which is no prior"):
         mr.load_prior("varnet_tiny")
