@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from mrirecon.io import SCAN_SUFFIXES, VOLUME_SUFFIXES, is_complete, sidecar
-from mrirecon.methods import completed as completed
+from mrirecon.methods.provenance import completed as completed
 from mrirecon.scan import Volume
 
 INPUT_SUFFIXES = (*SCAN_SUFFIXES, ".hdf5", ".hdr", ".dat")

@@ -11,5 +11,4 @@ from mrirecon.methods.posterior import POSTERIOR as POSTERIOR
 from mrirecon.methods.posterior import Posterior as Posterior
 from mrirecon.methods.unrolled import EndToEnd as EndToEnd
 from mrirecon.methods.whole_scan import Request as Request
-from mrirecon.methods.whole_scan import completed as completed
 from mrirecon.methods.whole_scan import reconstruct as reconstruct

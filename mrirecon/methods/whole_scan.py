@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from difflib import get_close_matches
 from inspect import signature
 from os import fspath
@@ -27,7 +27,7 @@ from mrirecon.methods.choices import (
 )
 from mrirecon.methods.device import choose_device
 from mrirecon.methods.named import DEFAULT, build_method, check_options, options_of, who_has
-from mrirecon.metrics import evaluate
+from mrirecon.methods.provenance import completed
 from mrirecon.scan import Scan, Volume
 
 
@@ -180,44 +180,6 @@ def reconstruct(
     data, made = request.prepared(scan if isinstance(scan, Scan) else read_scan(scan))
     solve = request.configured(data, device=where, progress=progress)
     return completed(solve(data), data, made, request.describe(source))
-
-
-def completed(
-    volume: Volume, scan: Scan, mask: dict[str, Any] | None, request: dict[str, Any]
-) -> Volume:
-    """The volume with everything its JSON should say.
-
-    Raises:
-        ValueError: if the reconstruction is not finite.
-    """
-    if not bool(torch.isfinite(volume.image.abs()).all()):
-        raise ValueError(
-            f"{volume.info['method']} gave NaN or infinite values for {scan.source}: "
-            "check the options of --method"
-        )
-    mask = mask or {"kind": "as acquired"}
-    acceleration = {"nominal": mask.get("acceleration"), **volume.info["acceleration"]}
-    info = {
-        "maps": {"kind": "none"},
-        "intensity_scale": None,
-        **volume.info,
-        "acceleration": acceleration,
-        "mask": mask,
-        "request": request,
-    }
-    return replace(volume, info=info | _metrics(volume, scan))
-
-
-def _metrics(volume: Volume, scan: Scan) -> dict[str, Any]:
-    """Metrics where the scan has a reference; a reference that cannot be used is a note, never an error."""
-    if scan.reference is None or scan.volumes > 1:
-        return {}
-    try:
-        target = torch.stack([scan.reference(index) for index in range(scan.shape[0])])
-        return {"metrics": evaluate(volume.image[0].abs(), target)._asdict()}
-    except ValueError as error:
-        note = f"no metrics, the reference cannot be used: {error}"
-        return {"notes": [*volume.info["notes"], note]}
 
 
 def _intersection_note(scan: Scan, mask: str) -> str:
