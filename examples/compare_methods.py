@@ -1,8 +1,9 @@
 # %% [markdown]
 # # Compare methods on one scan
 #
-# One scan, one mask, six methods, one metric. The scan is simulated from the brain volume that comes with nibabel: the truth
-# is known, and nothing is downloaded. Put a path such as `"scan.h5"` in place of `scan` to use your own.
+# One scan, one mask, six methods, one metric. The scan is simulated from the brain volume that comes with
+# nibabel: the truth is known, and nothing is downloaded. Put a path such as `"scan.h5"` in place of `scan` to
+# use your own.
 
 # %%
 from importlib.resources import files
@@ -16,7 +17,8 @@ scan = mr.simulate_scan(image[..., 0], coils=8, snr=40.0, affine=affine).scan
 print(scan.source, scan.shape, "slices, coils, readout, phase")
 
 # %% [markdown]
-# `mr.reconstruct` does what `mrirecon recon` does on the command line. Options of a method are keywords like all others.
+# `mr.reconstruct` does what `mrirecon recon` does on the command line. Options of a method are keywords like
+# all others.
 
 # %%
 METHODS: dict[str, dict[str, int]] = {
@@ -40,8 +42,8 @@ for name, options in METHODS.items():
     )
 
 # %% [markdown]
-# Everything that the JSON beside a volume would say is in `volume.info`: the achieved acceleration, seconds, the residual
-# ||A x - y|| / ||y||, and the metrics, because a simulated scan knows its truth.
+# Everything that the JSON beside a volume would say is in `volume.info`: the achieved acceleration, seconds,
+# the residual ||A x - y|| / ||y||, and the metrics, because a simulated scan knows its truth.
 
 # %%
 print(f"{'method':12} {'PSNR':>6} {'SSIM':>6} {'s':>6}  acceleration")
@@ -74,8 +76,9 @@ figure.savefig("compare_methods.png", dpi=80)
 # %% [markdown]
 # ![Six methods and their errors](compare_methods.png)
 #
-# `dds` is the mean of four draws, which removes the speckle of a single one. `varnet` and the prior of `dds` were trained on
-# heads, but not on this one. Where a scan lies outside what weights were trained for, `volume.info["notes"]` says so:
+# `dds` is the mean of four draws, which removes the speckle of a single one. `varnet` and the prior of `dds`
+# were trained on heads, but not on this one. Where a scan lies outside what weights were trained for,
+# `volume.info["notes"]` says so:
 
 # %%
 for name in ("varnet", "dds"):

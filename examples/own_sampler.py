@@ -1,8 +1,9 @@
 # %% [markdown]
 # # Write a sampler, and test it
 #
-# A sampler is one function of the data `y`, the operator `A`, a denoiser and the noise levels. This page writes one and
-# tests it where the answer is known: with a Gaussian prior the posterior is Gaussian, and its mean comes from one linear system.
+# A sampler is one function of the data `y`, the operator `A`, a denoiser and the noise levels. This page writes
+# one and tests it where the answer is known: with a Gaussian prior the posterior is Gaussian, and its mean
+# comes from one linear system.
 
 # %%
 from itertools import pairwise
@@ -18,13 +19,13 @@ from mrirecon.tensors import complex_noise_like, fft2, ifft2
 # %% [markdown]
 # ## The sampler
 #
-# At level s the denoiser says that the image is D, give or take r, with r² = c s² / (c + s²) and c the variance of images:
-# what s leaves open of them. The data say A x = y, give or take s_y. The two together ask for
+# At level s the denoiser says that the image is D, give or take r, with r² = c s² / (c + s²) and c the variance
+# of images: what s leaves open of them. The data say A x = y, give or take s_y. The two together ask for
 #
 # x₀' = argmin ||y - A x||² / s_y² + ||x - D||² / r²
 #
-# which is PiGDM without the Jacobian of the denoiser: no gradient of the network is needed. Then comes the usual step
-# down to the level s', half of it new noise: x ← x₀' + s' (√½ e + √½ z) with e = (x - x₀') / s.
+# which is PiGDM without the Jacobian of the denoiser: no gradient of the network is needed. Then comes the
+# usual step down to the level s', half of it new noise: x ← x₀' + s' (√½ e + √½ z) with e = (x - x₀') / s.
 
 
 # %%
@@ -87,8 +88,8 @@ mean = mr.conjugate_gradient(
 # %% [markdown]
 # ## The test
 #
-# Draw many images at once (a batch of the same data) and compare their mean with the exact one. `dds` and `pigdm`, two
-# samplers of the gallery, do the same for comparison.
+# Draw many images at once (a batch of the same data) and compare their mean with the exact one. `dds` and
+# `pigdm`, two samplers of the gallery, do the same for comparison.
 
 # %%
 sigmas = mr.geometric(100, 0.01, 30.0)
@@ -104,9 +105,10 @@ for name, sampler in SAMPLERS.items():
 # %% [markdown]
 # ## A sharper test
 #
-# With a Gaussian prior the sampler is linear in its noise: what it does to *no noise at all* is the mean of its draws, and
-# the draws must scatter around it, not around something else. Their mean may be off by its own standard error, no more.
-# A sign error, a wrong factor √2 or noise that is used twice fails here, whatever the picture looks like.
+# With a Gaussian prior the sampler is linear in its noise: what it does to *no noise at all* is the mean of its
+# draws, and the draws must scatter around it, not around something else. Their mean may be off by its own
+# standard error, no more. A sign error, a wrong factor √2 or noise that is used twice fails here, whatever the
+# picture looks like.
 
 
 # %%
@@ -150,8 +152,9 @@ figure.savefig("own_sampler.png", dpi=80)
 #
 # ## Use it on scans
 #
-# With the prior that comes along it takes a slice like any other sampler: divide the data by the bright level, multiply the image by
-# it. To make it a method of the command line, add it to `SAMPLERS` in `mrirecon/diffusion/samplers/`.
+# With the prior that comes along it takes a slice like any other sampler: divide the data by the bright level,
+# multiply the image by it. To make it a method of the command line, add it to `SAMPLERS` in
+# `mrirecon/diffusion/samplers/`.
 
 # %%
 denoiser, card = mr.load_prior("prior_tiny")
