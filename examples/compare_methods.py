@@ -7,6 +7,7 @@
 
 # %%
 from importlib.resources import files
+from typing import Any
 
 import matplotlib.pyplot as plt
 
@@ -21,7 +22,7 @@ print(scan.source, scan.shape, "slices, coils, readout, phase")
 # all others.
 
 # %%
-METHODS: dict[str, dict[str, int]] = {
+METHODS: dict[str, dict[str, Any]] = {
     "zero_filled": {},
     "cg_sense": {},
     "l1_wavelet": {},

@@ -6,6 +6,7 @@
 # comes from one linear system.
 
 # %%
+from collections.abc import Callable
 from itertools import pairwise
 
 import matplotlib.pyplot as plt
@@ -93,7 +94,11 @@ mean = mr.conjugate_gradient(
 
 # %%
 sigmas = mr.geometric(100, 0.01, 30.0)
-SAMPLERS = {"hedged": hedged, "dds": mr.samplers.dds, "pigdm": mr.samplers.pigdm}
+SAMPLERS: dict[str, Callable[..., Tensor]] = {
+    "hedged": hedged,
+    "dds": mr.samplers.dds,
+    "pigdm": mr.samplers.pigdm,
+}
 draws, distance = {}, {}
 for name, sampler in SAMPLERS.items():
     many = y.expand(DRAWS, *y.shape)
