@@ -141,7 +141,7 @@ def reconstruct(
 
     Args:
         scan: k-space file, or a scan at hand.
-        method: one of `METHODS`.
+        method: one of `METHODS`; l1_wavelet unless given.
         mask: undersample retrospectively with this kind of mask, with the mask of a file, or with a tensor
             (readout, phase).
         acceleration: of the mask.
