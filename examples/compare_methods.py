@@ -60,16 +60,16 @@ for name, volume in volumes.items():
 
 # %%
 assert scan.reference is not None
-truth = scan.reference(11)
+truth = scan.reference(11).numpy()
 white = float(truth.max())
 figure, axes = plt.subplots(
     2, len(volumes), figsize=(1.6 * len(volumes), 4.8), layout="constrained"
 )
 for (top, bottom), (name, volume) in zip(axes.T, volumes.items(), strict=True):
-    shown = volume.image[0, 0].abs()
+    shown = volume.image[0, 0].abs().numpy()
     top.imshow(shown, cmap="gray", vmin=0, vmax=white)
     top.set_title(f"{name}\n{volume.info['metrics']['psnr']:.1f} dB", fontsize=9)
-    bottom.imshow((shown - truth).abs(), cmap="gray", vmin=0, vmax=white / 5)
+    bottom.imshow(abs(shown - truth), cmap="gray", vmin=0, vmax=white / 5)
 for axis in axes.flat:
     axis.set_axis_off()
 figure.savefig("compare_methods.png", dpi=80)

@@ -147,7 +147,7 @@ shown = {
     "standard deviation, x 5": 5 * spread,
 }
 for axis, (name, picture) in zip(axes, shown.items(), strict=True):
-    axis.imshow(picture, cmap="gray", vmin=0, vmax=float(mean.abs().max()))
+    axis.imshow(picture.numpy(), cmap="gray", vmin=0, vmax=float(mean.abs().max()))
     axis.set_title(name, fontsize=9)
     axis.set_axis_off()
 figure.savefig("own_sampler.png", dpi=80)

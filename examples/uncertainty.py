@@ -62,7 +62,7 @@ panels = {
 }
 figure, axes = plt.subplots(1, 4, figsize=(9, 3.2), layout="constrained")
 for axis, (name, (picture, top)) in zip(axes, panels.items(), strict=True):
-    axis.imshow(picture, cmap="gray", vmin=0, vmax=top)
+    axis.imshow(picture.numpy(), cmap="gray", vmin=0, vmax=top)
     axis.set_title(name, fontsize=9)
     axis.set_axis_off()
 figure.savefig("uncertainty.png", dpi=80)
