@@ -118,6 +118,7 @@ def test_a_scan_a_mask_and_maps_at_hand(scan_file):
     same = {"method": "cg_sense", "whiten": False, "device": "cpu"}
     given = mr.reconstruct(scan, mask=mask, maps=maps, **same)
     assert given.info["acceleration"]["achieved"] == 2 and given.info["mask"]["kind"] == "given"
+    assert given.info["maps"] == {"kind": "given", "source": "a tensor"}
     json.dumps(describe(given))
     named = {"mask": "uniform1d", "acceleration": 2, "center_fraction": 0.25, "mask_seed": 1}
     assert torch.equal(given.image, mr.reconstruct(scan_file, **named, **same).image)

@@ -219,5 +219,5 @@ def _mask(
 
 def _maps(maps: PathLike | Tensor | MapSource) -> MapSource:
     if isinstance(maps, Tensor):
-        return GivenMaps(maps.to(torch.complex64), "a tensor")
+        return GivenMaps(maps.to(torch.complex64), "a tensor", kind="given")
     return maps if isinstance(maps, MapSource) else choose_maps(maps, Calibrated())

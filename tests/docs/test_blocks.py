@@ -16,6 +16,8 @@ from blocks import (
     run_shell,
 )
 
+from mrirecon.diffusion.samplers import SAMPLERS
+from mrirecon.methods import METHODS
 from mrirecon.training.trainer import quiet
 
 LANGUAGES = {"sh", "python", "yaml", "json", "text"}
@@ -57,6 +59,17 @@ def test_blocks_of_a_page_run(page, page_folder, capsys):
             except BaseException as error:
                 error.add_note(f"in {block}")
                 raise
+
+
+def test_every_method_is_explained():
+    docs = ROOT / "docs"
+    methods, gallery, theory = (
+        (docs / page).read_text() for page in ("methods.md", "samplers.md", "sampler-theory.md")
+    )
+    assert all(f"{name}`" in methods for name in METHODS)
+    for sampler in SAMPLERS:
+        assert f"\n| `{sampler}` |" in gallery, sampler
+        assert f"\n**`{sampler}`** (" in theory, sampler
 
 
 def test_what_is_made_smaller_is_there():

@@ -59,10 +59,10 @@ def test_examples_are_three_and_as_jupytext_writes_them():
 def test_examples_become_pages(monkeypatch):
     pytest.importorskip("mkdocs")
     monkeypatch.syspath_prepend(str(ROOT / "docs"))
-    import example_pages
+    import made_pages
 
     for path in EXAMPLES:
-        page = example_pages.page(path)
+        page = made_pages.page(path)
         assert page.startswith("# ") and page.count("```python\n") == page.count("\n```\n")
         assert "../images/examples/" in page and "# %%" not in page
-    sys.modules.pop("example_pages")
+    sys.modules.pop("made_pages")
