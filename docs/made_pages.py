@@ -64,7 +64,7 @@ def _help(*command: str) -> str:
 
     with redirect_stdout(io.StringIO()) as said, suppress(SystemExit):
         main([*command, "--help"])
-    return said.getvalue().rstrip()
+    return said.getvalue().replace("\b", "").rstrip()  # jsonargparse hides its metavar by one
 
 
 def _own(text: str, method: str) -> str:

@@ -26,7 +26,7 @@ from mrirecon.methods.choices import (
     parse_slices,
 )
 from mrirecon.methods.device import choose_device
-from mrirecon.methods.named import DEFAULT, build_method, check_options, options_of, who_has
+from mrirecon.methods.named import build_method, check_options, options_of, who_has
 from mrirecon.methods.provenance import completed
 from mrirecon.scan import Scan, Volume
 
@@ -121,7 +121,7 @@ class Request:
 def reconstruct(
     scan: PathLike | Scan,
     *,
-    method: str = DEFAULT,
+    method: str = "l1_wavelet",
     mask: PathLike | Tensor | None = None,
     acceleration: int | float | None = None,
     center_fraction: int | float | None = None,
@@ -141,7 +141,7 @@ def reconstruct(
 
     Args:
         scan: k-space file, or a scan at hand.
-        method: one of `METHODS`; l1_wavelet unless given.
+        method: one of `METHODS`.
         mask: undersample retrospectively with this kind of mask, with the mask of a file, or with a tensor
             (readout, phase).
         acceleration: of the mask.
