@@ -15,7 +15,6 @@ from torch import Tensor
 from mrirecon import prepare
 from mrirecon.io import read_scan
 from mrirecon.io.files import PathLike
-from mrirecon.io.slices import SliceStore
 from mrirecon.methods.base import Progress, SliceMethod
 from mrirecon.methods.calibrate import Calibrated, GivenMaps, MapSource
 from mrirecon.methods.choices import (
@@ -98,23 +97,14 @@ class Request:
             scan = prepare.compress_coils(scan, self.compress_coils, self.compression)
         return scan, made
 
-    def configured(
-        self,
-        scan: Scan,
-        *,
-        device: str = "cpu",
-        progress: Progress | None = None,
-        keep: SliceStore | None = None,
-    ) -> SliceMethod:
-        """The method, ready for a scan that is `prepared`."""
+    def configured(self, scan: Scan, **loop: Any) -> SliceMethod:
+        """The method, ready for a scan that is `prepared`; `loop` are options of the loop over slices, as `device`."""
         return build_method(
             self.method,
             maps=maps_of_slices(self.maps, scan, self.slices),
             partial_fourier=self.partial_fourier,
             whiten=self.whiten,
-            device=device,
-            progress=progress,
-            keep=keep,
+            **loop,
         )
 
 
