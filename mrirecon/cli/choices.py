@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import re
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -28,21 +29,28 @@ CALIBRATION = {"calibration": (Calibrated, "how coil maps are estimated", ("kind
 
 
 def choose_device(name: Device) -> str:
-    """The torch device; auto takes a GPU where there is one.
+    """The torch device; auto takes a GPU where there is one. Of several processes each has a GPU of its own.
 
     Raises:
-        ValueError: if the device is not there.
+        ValueError: if the device is not there, or there are fewer GPUs than processes.
     """
     present = {
         "cuda": torch.cuda.is_available(),
         "mps": torch.backends.mps.is_available(),
         "cpu": True,
     }
-    if name == "auto":
-        return next(device for device, there in present.items() if there)
-    if not present[name]:
+    chosen = next(device for device, there in present.items() if there) if name == "auto" else name
+    if not present[chosen]:
         raise ValueError(f"device {name} is not available here: use --device auto or cpu")
-    return name
+    number = os.environ.get("LOCAL_RANK")  # of this process on this machine, as torchrun sets it
+    if chosen != "cuda" or number is None:
+        return chosen
+    if int(number) >= (count := torch.cuda.device_count()):
+        raise ValueError(
+            f"process {number} of this machine finds no GPU of its own, there are {count}: "
+            f"start at most {count} processes, or use --device cpu"
+        )
+    return f"cuda:{number}"
 
 
 def parse_slices(text: str | None) -> slice:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import sys
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -22,10 +25,11 @@ from mrirecon.cli.outputs import already_done, choose_outputs, completed, summar
 from mrirecon.cli.parser import Parser, Settings
 from mrirecon.cli.progress import slices_progress
 from mrirecon.cli.run import EXPECTED, Command, one_line
+from mrirecon.cli.team import Elsewhere, Team
 from mrirecon.io import check_output, is_complete, read_scan, write_volume
 from mrirecon.io.files import check_target
 from mrirecon.io.slices import SliceStore
-from mrirecon.methods import Calibrated
+from mrirecon.methods import Calibrated, SliceMethod
 from mrirecon.scan import Scan, Volume
 
 
@@ -103,7 +107,9 @@ def recon(
         "slices": slices,
     }
 
-    def reconstruct(source: str, target: Path, request: dict[str, Any]) -> tuple[Scan, Volume]:
+    team, done = Team.of_environment(), []
+
+    def prepared(source: str, target: Path, request: dict[str, Any]) -> Job:
         check_output(target, overwrite)
         data = read_scan(source).select(part)
         if remove_oversampling:
@@ -114,44 +120,89 @@ def recon(
             data = data.undersample(pattern, _intersection_note(data, choice.kind), choice.kind)
         if compress_coils is not None:
             data = prepare.compress_coils(data, compress_coils, compression)
-        keep = SliceStore(target, {**request, **stamp_of(source)}) if is_slow(method) else None
-        with slices_progress(f"{method['name']} {Path(source).name}") as progress:
-            volume = build_method(
-                method,
-                maps=maps_of_slices(source_of_maps, data, part),
-                partial_fourier=partial_fourier,
-                whiten=whiten,
-                device=where,
-                progress=progress,
-                keep=keep,
-            )(data)
-        volume = completed(volume, data, made, request)
+        slow = is_slow(method) or team.size > 1
+        keep = SliceStore(target, {**request, **stamp_of(source)}) if slow else None
+        shared = {"partial_fourier": partial_fourier, "whiten": whiten, "device": where}
+        source_maps = maps_of_slices(source_of_maps, data, part)
+        configured = build_method(method, maps=source_maps, keep=keep, **shared)
+        return Job(f"{method['name']} {Path(source).name}", data, configured, made)
+
+    def written(job: Job, target: Path, request: dict[str, Any]) -> None:
+        # What several processes have solved is put together without a progress line.
+        line = slices_progress(job.title) if team.size == 1 else nullcontext(None)
+        with line as progress:
+            volume = replace(job.method, progress=progress)(job.scan)
+        volume = completed(volume, job.scan, job.mask, request)
         write_volume(volume, target, overwrite=overwrite)
-        if keep is not None:
-            keep.clear()
+        if job.method.keep is not None:
+            job.method.keep.clear()
         print(summary(target, volume))
         for note in volume.info["notes"]:
             print(f"  note: {note}")
-        return data, volume
+        done.append((job.scan, volume))
 
-    done, failures = [], 0
-    for source, target in zip(scan, outputs, strict=True):
-        request = {"source": source, **settings}
-        try:
-            if not overwrite and already_done(target, request):
-                print(f"{target}: complete, skipped")
-            else:
-                done.append(reconstruct(source, target, request))
-        except EXPECTED as error:
-            if len(scan) == 1:
-                raise
-            failures += 1
-            text = one_line(error)
-            where_from = "" if source in text else f"{source}: "
-            print(f"mrirecon recon: error: {where_from}{text}", file=sys.stderr)
-    if report is not None:
-        _report(report, done, overwrite)
-    return 1 if failures else 0
+    failures = 0
+    with team.joined():
+        for source, target in zip(scan, outputs, strict=True):
+            request = {"source": source, **settings}
+            try:
+                if team.first(partial(_is_done, target, request, overwrite)):
+                    continue
+                job = team.each(partial(prepared, source, target, request))
+                if team.size > 1:
+                    solve_shares(team, job)
+                team.first(partial(written, job, target, request))
+            except (*EXPECTED, Elsewhere) as error:
+                if len(scan) == 1:
+                    raise
+                failures += 1
+                if team.leads:
+                    text = one_line(error)
+                    where_from = "" if source in text else f"{source}: "
+                    print(f"mrirecon recon: error: {where_from}{text}", file=sys.stderr)
+        if report is not None and team.leads:
+            _report(report, done, overwrite)
+    return 1 if failures and team.leads else 0
+
+
+@dataclass(frozen=True)
+class Job:
+    """One scan to reconstruct: what it is called, its method, and how its mask came about."""
+
+    title: str
+    scan: Scan
+    method: SliceMethod
+    mask: dict[str, Any] | None
+
+
+def solve_shares(team: Team, job: Job) -> None:
+    """Let every process solve its share of the slices, which are kept beside the output for the first to read.
+
+    Raises:
+        ValueError: if the method takes the slices together, or the processes do not share the output's folder.
+    """
+    keep = job.method.keep
+    assert keep is not None
+    team.first(keep.open)
+
+    def solve() -> None:
+        if not keep.is_open():
+            raise ValueError(
+                f"{keep.folder} is not there, where the first process made it: all machines must see the folder of "
+                "--output"
+            )
+        title = f"{job.title}, process 0 of {team.size}"
+        with slices_progress(title) if team.leads else nullcontext(None) as progress:
+            replace(job.method, progress=progress).solve_share(job.scan, team.rank, team.size)
+
+    team.each(solve)
+
+
+def _is_done(target: Path, request: dict[str, Any], overwrite: bool) -> bool:
+    if overwrite or not already_done(target, request):
+        return False
+    print(f"{target}: complete, skipped")
+    return True
 
 
 def _report(path: str, done: list[tuple[Scan, Volume]], overwrite: bool) -> None:

@@ -150,68 +150,97 @@ class SliceMethod(ABC):
         Raises:
             ValueError: if the scan does not suit the method (no calibration region, other maps, NaN, ...).
         """
-        source, whitening = self.maps, None
-        if self.uses_maps and self.whiten and scan.noise_covariance is not None:
-            whitening = whitening_matrix(scan.noise_covariance).to(self.device, torch.complex64)
-            scan, source = prewhiten(scan), source.whitened(whitening)
-        slices, volumes = scan.shape[0], scan.volumes
-        scales = [volume_scale(scan, v) if self.uses_scale else 1.0 for v in range(volumes)]
-        noise = [self.noise_of(scan, v) if self.uses_noise else 0.0 for v in range(volumes)]
-        output = torch.zeros(volumes, slices, *scan.matrix, dtype=torch.complex64)
+        work = self._work(scan)
+        scan = work.scan
+        output = torch.zeros(scan.volumes, scan.shape[0], *scan.matrix, dtype=torch.complex64)
         extras: dict[str, Tensor] = {}
-        report = Report(scan)
 
         def put(place: tuple[int, int], result: Result) -> None:
             output[place] = result.image.cpu()
             for name, image in result.extras.items():
                 extras.setdefault(name, torch.zeros(output.shape))[place] = image.cpu()
 
-        def finish(group: list[Problem], started: float) -> None:
-            results = self._images(group, whitening, scan)
-            seconds = (time.perf_counter() - started) / len(group)
-            for problem, result in zip(group, results, strict=True):
-                put(problem.place, result)
-                figures = report.add_slice(problem.mask, seconds, result.figures)
-                if self.keep is not None:
-                    self.keep.save(problem.place, result.tensors(), figures)
-
         kept = set()
         for place, tensors, figures in self.keep.load() if self.keep is not None else ():
             put(place, Result.of(tensors))
-            report.add_kept(figures)
+            work.report.add_kept(figures)
             kept.add(place)
-
-        started = time.perf_counter()
-        for group in self._groups(scan, source, scales, noise, report, kept):
-            finish(group, started)
-            del group  # before the next slice is read, whose memory it can then be
-            if self.progress is not None:
-                self.progress(len(report.seconds) + len(report.skipped), slices * volumes)
-            started = time.perf_counter()
-        info = {"method": self.name, "parameters": self.parameters(), **report.summary()}
+        for place, result in self._solve_all(work, kept, range(scan.shape[0])):
+            put(place, result)
+        info = {"method": self.name, "parameters": self.parameters(), **work.report.summary()}
         if self.uses_maps:
-            info["maps"] = source.describe()
-            info["prewhitened"] = whitening is not None
+            info["maps"] = work.source.describe()
+            info["prewhitened"] = work.whitening is not None
         if self.uses_scale:
-            info["intensity_scale"] = scales
+            info["intensity_scale"] = work.scales
         if self.uses_noise:
-            info["noise_std"] = noise
+            info["noise_std"] = work.noise
         if missing_side(scan.acquired) is not None:
             info["partial_fourier"] = self.partial_fourier
         return Volume(image=output, geometry=scan.geometry, info=info, extras=extras)
 
+    def solve_share(self, scan: Scan, share: int, shares: int) -> None:
+        """Solve every `shares`-th slice from the `share`-th and put it into `keep`, for several processes.
+
+        When all shares are done, calling the method with the same `keep` puts them together.
+
+        Raises:
+            ValueError: if the method solves the slices of a volume together, or as `__call__`.
+        """
+        if self.couples_slices:
+            raise ValueError(
+                f"{self.name} solves the slices of a volume together here (z_smoothness): run it in one process"
+            )
+        if self.keep is None:
+            raise ValueError("a share of the slices is solved for others to read: give `keep`")
+        kept = {place for place, _, _ in self.keep.load()}
+        for _ in self._solve_all(self._work(scan), kept, range(share, scan.shape[0], shares)):
+            pass
+
+    def _work(self, scan: Scan) -> Work:
+        """What all slices have in common, read from the scan."""
+        source, whitening = self.maps, None
+        if self.uses_maps and self.whiten and scan.noise_covariance is not None:
+            whitening = whitening_matrix(scan.noise_covariance).to(self.device, torch.complex64)
+            scan, source = prewhiten(scan), source.whitened(whitening)
+        volumes = range(scan.volumes)
+        scales = [volume_scale(scan, v) if self.uses_scale else 1.0 for v in volumes]
+        noise = [self.noise_of(scan, v) if self.uses_noise else 0.0 for v in volumes]
+        return Work(scan, source, whitening, scales, noise, Report(scan))
+
+    def _solve_all(
+        self, work: Work, kept: set[tuple[int, int]], indices: range
+    ) -> Iterator[tuple[tuple[int, int], Result]]:
+        """The slices of these indices that are not kept already, solved, reported and kept."""
+        done, total = sum(index in indices for _, index in kept), len(indices) * work.scan.volumes
+        started = time.perf_counter()
+        for group in self._groups(work, kept, indices):
+            finished = self._finished(group, work, started)
+            del group  # before the next slice is read, whose memory it can then be
+            yield from finished
+            done += len(finished)
+            if self.progress is not None:
+                self.progress(done + len(work.report.skipped), total)
+            started = time.perf_counter()
+
+    def _finished(
+        self, group: list[Problem], work: Work, started: float
+    ) -> list[tuple[tuple[int, int], Result]]:
+        results = self._images(group, work.whitening, work.scan)
+        seconds = (time.perf_counter() - started) / len(group)
+        for problem, result in zip(group, results, strict=True):
+            figures = work.report.add_slice(problem.mask, seconds, result.figures)
+            if self.keep is not None:
+                self.keep.save(problem.place, result.tensors(), figures)
+        return [(problem.place, result) for problem, result in zip(group, results, strict=True)]
+
     def _groups(
-        self,
-        scan: Scan,
-        source: MapSource,
-        scales: list[float],
-        noise: list[float],
-        report: Report,
-        kept: set[tuple[int, int]],
+        self, work: Work, kept: set[tuple[int, int]], indices: range
     ) -> Iterator[list[Problem]]:
         """The slices with signal, `slices_at_once` at a time; their k-space is read when it is their turn."""
+        scan, report = work.scan, work.report
         group: list[Problem] = []
-        for index in range(scan.shape[0]):
+        for index in indices:
             maps = None
             for volume in range(scan.volumes):
                 if (volume, index) in kept:
@@ -219,7 +248,7 @@ class SliceMethod(ABC):
                 kspace, mask = (x.to(self.device) for x in scan.measured(index, volume))
                 sampled = any(bool(coil.any()) for coil in kspace)  # ends at the first that has
                 if sampled and self.uses_maps and maps is None:
-                    maps = source(scan, index, self.device)
+                    maps = work.source(scan, index, self.device)
                 if not sampled:
                     report.skipped.append(
                         f"volume {volume} slice {index} has no samples: left zero"
@@ -231,7 +260,7 @@ class SliceMethod(ABC):
                 else:
                     near = partial(_neighbour, scan, index, volume, self.device)
                     place = (volume, index)
-                    known = (scales[volume], near, place, noise[volume])
+                    known = (work.scales[volume], near, place, work.noise[volume])
                     group.append(Problem(kspace, mask, maps, *known))
                 del kspace
                 if len(group) == self.slices_at_once:
@@ -248,6 +277,11 @@ class SliceMethod(ABC):
     def slices_at_once(self) -> int:
         """How many slices are solved together."""
         return 1
+
+    @property
+    def couples_slices(self) -> bool:
+        """Whether the image of a slice depends on those of others."""
+        return False
 
     def _images(
         self, problems: list[Problem], whitening: Tensor | None, scan: Scan
@@ -333,6 +367,27 @@ class Report:
         for name, values in self.figures.items():
             summary[name] = sum(values) / len(values)
         return summary
+
+
+@dataclass(frozen=True, eq=False)
+class Work:
+    """What the loop over slices knows before it begins.
+
+    Attributes:
+        scan: prewhitened where the method prewhitens.
+        source: of the coil maps of that scan.
+        whitening: matrix it was prewhitened by.
+        scales: bright level of each volume.
+        noise: of each volume's k-space.
+        report: what is collected slice by slice.
+    """
+
+    scan: Scan
+    source: MapSource
+    whitening: Tensor | None
+    scales: list[float]
+    noise: list[float]
+    report: Report
 
 
 def unwhitened_gain(maps: Tensor, whitening: Tensor) -> Float[Tensor, "set y x"]:

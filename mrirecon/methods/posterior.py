@@ -147,11 +147,10 @@ class Posterior(SliceMethod):
 
     @property
     def slices_at_once(self) -> int:
-        return sys.maxsize if self._together else max(1, self.images_at_once // self.samples)
+        return sys.maxsize if self.couples_slices else max(1, self.images_at_once // self.samples)
 
     @property
-    def _together(self) -> bool:
-        """Whether the slices of a volume depend on each other."""
+    def couples_slices(self) -> bool:
         return getattr(self, "z_smoothness", 0) > 0
 
     def solve(self, problem: Problem) -> Complex[Tensor, "*set y x"]:
@@ -222,7 +221,7 @@ class Posterior(SliceMethod):
         run = partial(type(self).sampler, denoiser=watched, sigmas=self.sigmas, **options)
         with torch.no_grad():
             parts = (run, y, maps, mask, start, streams, self.images_at_once)
-            draws = _in_parts(*parts, divisible=not self._together)
+            draws = _in_parts(*parts, divisible=not self.couples_slices)
         support = (maps != 0).any(1)
         return draws * support * scale, watched.calls_per_image
 

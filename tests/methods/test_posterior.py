@@ -275,6 +275,21 @@ def test_a_stopped_run_goes_on(torn, prior, scan, tmp_path):
     assert again == kept[: int(torn)]
 
 
+def test_shares_make_the_whole(prior, scan, tmp_path):
+    keep = SliceStore(tmp_path / "brain.nii.gz", {"seed": 0})
+    seen = []
+    options = {**SHORT, "samples": 2, "keep": keep, "progress": lambda *done: seen.append(done)}
+    method = METHODS["dds"](weights=prior, **options)
+    for share in (2, 0, 3, 1):  # more of them than slices
+        method.solve_share(scan, share, 4)
+    assert seen == [(1, 1)] * 3
+    volume = method(scan)
+    assert len(seen) == 3  # nothing is left to solve
+    whole = sample("dds", prior, scan, samples=2)
+    assert error(volume.image, whole.image) < 1e-4
+    assert volume.info["null_space_share"] == pytest.approx(whole.info["null_space_share"])
+
+
 def test_slices_of_another_request_are_thrown_away(prior, scan, tmp_path):
     output = tmp_path / "brain.nii.gz"
     sample("dds", prior, scan, keep=SliceStore(output, {"seed": 0}))
@@ -309,5 +324,7 @@ def test_smoothness_along_z_takes_the_volume_together(prior, scan):
         return float((volume.image[0, 1:] - volume.image[0, :-1]).abs().sum())
 
     assert jumps(smooth) < jumps(plain)
+    with pytest.raises(ValueError, match="run it in one process"):
+        METHODS["dds"](weights=prior, z_smoothness=0.5).solve_share(scan, 0, 2)
     with pytest.raises(ValueError, match="two at least"):
         sample("dds", prior, scan.select(slice(0, 1)), z_smoothness=0.5)
