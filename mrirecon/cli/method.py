@@ -7,10 +7,11 @@ from typing import Any
 
 from mrirecon.cli.nearest import suggest
 from mrirecon.cli.parser import Parser, Settings, UsageError
+from mrirecon.cli.preview import PreviewFile
+from mrirecon.io.files import check_target
 from mrirecon.methods import METHODS, Posterior, SliceMethod
 
 DEFAULT = "l1_wavelet"
-SHARED = {field.name for field in fields(SliceMethod)}  # options of the commands, not of a method
 
 
 def add_method(parser: Parser, args: list[str], settings: Settings) -> tuple[list[str], Settings]:
@@ -34,7 +35,11 @@ def add_method(parser: Parser, args: list[str], settings: Settings) -> tuple[lis
     parser.add_argument("--method.name", default=name)
     about = (METHODS[name].__doc__ or "").partition("\n")[0].removesuffix(".")
     parser.add_options(
-        METHODS[name], "method", f"method {name}: {about}", SHARED, instantiate=False
+        METHODS[name],
+        "method",
+        f"method {name}: {about}",
+        METHODS[name].loop_fields(),  # options of the commands, not of the method
+        instantiate=False,
     )
     parser.explain(
         "--method",
@@ -63,6 +68,24 @@ def with_choices(method: dict[str, Any], **choices: Any) -> dict[str, Any]:
             shown = ", ".join(others[:4]) + (", ..." if len(others) > 4 else "")
             raise UsageError(f"--{name} {value}: {method['name']} has no {name}; {shown} do")
     return {**method, **given}
+
+
+def with_preview(method: dict[str, Any], path: str | None) -> dict[str, Any]:
+    """What makes the method show its images in a PNG while it works; nothing without a path.
+
+    Raises:
+        UsageError: if the method has nothing to show, or the file is no PNG.
+        OSError: if it cannot be written.
+    """
+    if path is None:
+        return {}
+    if not is_slow(method):
+        raise UsageError(
+            f"--preview {path}: {method['name']} shows nothing before it is done, dds would"
+        )
+    if not path.lower().endswith(".png"):
+        raise UsageError(f"--preview {path}: the file name must end in .png")
+    return {"preview": PreviewFile(check_target(path, overwrite=True))}
 
 
 def is_slow(method: dict[str, Any]) -> bool:

@@ -20,7 +20,7 @@ from mrirecon.cli.choices import (
     maps_of_slices,
     parse_slices,
 )
-from mrirecon.cli.method import add_method, build_method, is_slow, with_choices
+from mrirecon.cli.method import add_method, build_method, is_slow, with_choices, with_preview
 from mrirecon.cli.outputs import already_done, choose_outputs, completed, summary
 from mrirecon.cli.parser import Parser, Settings
 from mrirecon.cli.progress import slices_progress
@@ -56,6 +56,7 @@ def recon(
     slices: str | None = None,
     device: Device = "auto",
     report: str | None = None,
+    preview: str | None = None,
     overwrite: bool = False,
 ) -> int:
     """Reconstruct scans.
@@ -84,12 +85,14 @@ def recon(
         slices: A:B reconstructs slices A to B - 1 only.
         device: where to compute; auto takes a GPU where there is one.
         report: also write an HTML report.
+        preview: PNG that shows the slices a diffusion method is at, renewed while it works.
         overwrite: replace existing outputs.
     """
     part, where = parse_slices(slices), choose_device(device)
     source_of_maps = choose_maps(maps, calibration)
     method = with_choices(method, weights=weights, samples=samples, seed=seed)
     build_method(method)  # wrong options are found before any work
+    picture = with_preview(method, preview)
     choice = None if mask is None else MaskChoice(mask, accel, center_fraction, mask_seed)
     if choice is None and (accel is not None or center_fraction is not None):
         raise ValueError("--accel and --center_fraction belong to a mask: add --mask KIND")
@@ -124,7 +127,8 @@ def recon(
         keep = SliceStore(target, {**request, **stamp_of(source)}) if slow else None
         shared = {"partial_fourier": partial_fourier, "whiten": whiten, "device": where}
         source_maps = maps_of_slices(source_of_maps, data, part)
-        configured = build_method(method, maps=source_maps, keep=keep, **shared)
+        shown = picture if team.leads else {}
+        configured = build_method(method, maps=source_maps, keep=keep, **shared, **shown)
         return Job(f"{method['name']} {Path(source).name}", data, configured, made)
 
     def written(job: Job, target: Path, request: dict[str, Any]) -> None:

@@ -14,10 +14,10 @@ import torch
 from jaxtyping import Bool, Complex, Float
 from torch import Tensor
 
-from mrirecon.coverage import Acceleration, achieved_acceleration
 from mrirecon.io.slices import SliceStore
 from mrirecon.methods.calibrate import Calibrated, MapSource
 from mrirecon.methods.partial_fourier import PARTIAL_FOURIER, missing_side
+from mrirecon.methods.summary import Figures, Report
 from mrirecon.operators import sense
 from mrirecon.operators.sense import Sense
 from mrirecon.prepare import noise_level, prewhiten, volume_scale, whitening_matrix
@@ -25,6 +25,7 @@ from mrirecon.scan import Scan, Volume
 from mrirecon.tensors import as_channels, as_complex, fftshift, ifft2, ifft2c, rss, rss_of_each
 
 Progress = Callable[[int, int], object]
+OF_THE_LOOP = {"loop": True}  # metadata of a field that is none of the method's parameters
 
 
 class Reconstructor(Protocol):
@@ -67,9 +68,6 @@ class Problem:
         if len(self.maps) == 1:
             return sense(self.maps[0], self.mask)
         return sense(self.maps, self.mask, sets=True)
-
-
-Figures = dict[str, float]  # what stands beside the picture of a slice, by its name in the JSON
 
 
 @dataclass(frozen=True, eq=False)
@@ -315,58 +313,14 @@ class SliceMethod(ABC):
 
     def parameters(self) -> dict[str, Any]:
         """The method's own parameters, without those of the loop."""
-        common = {f.name for f in fields(SliceMethod)}
+        common = self.loop_fields()
         return {f.name: getattr(self, f.name) for f in fields(self) if f.name not in common}
 
-
-class Report:
-    """Collects, slice by slice, what stands beside the picture."""
-
-    def __init__(self, scan: Scan) -> None:
-        self.scan = scan
-        self.mask: Tensor | None = None  # of the last slice, whose acceleration is known
-        self.accelerations: list[Acceleration] = []
-        self.seconds: list[float] = []
-        self.figures: dict[str, list[float]] = {}
-        self.skipped: list[str] = []
-
-    def add_slice(self, mask: Tensor, seconds: float, figures: Figures) -> dict[str, Any]:
-        """Add a slice, and give all that was added as plain values."""
-        if self.mask is None or not torch.equal(mask, self.mask):
-            self.mask = mask
-            self.acceleration = achieved_acceleration(mask.cpu(), self.scan.acquired)
-        added = {"acceleration": self.acceleration, "seconds": seconds, "figures": figures}
-        self.add_kept(added)
-        return added
-
-    def add_kept(self, added: dict[str, Any]) -> None:
-        """Add a slice again, as an earlier `add_slice` gave it."""
-        self.seconds.append(added["seconds"])
-        self.accelerations.append(Acceleration(*added["acceleration"]))
-        for name, value in added["figures"].items():
-            self.figures.setdefault(name, []).append(value)
-
-    def summary(self) -> dict[str, Any]:
-        if not self.seconds:
-            raise ValueError(
-                f"{self.scan.source}: no slice could be reconstructed ({self.skipped[0]}): lower --calibration.crop, "
-                "use --maps lowres, or give maps with --maps FILE"
-            )
-        total, without = (
-            sum(column) / len(column) for column in zip(*self.accelerations, strict=True)
-        )
-        summary: dict[str, Any] = {
-            "source": self.scan.source,
-            "format": self.scan.format,
-            "kspace_shape": self.scan.shape,
-            "volumes": self.scan.volumes,
-            "acceleration": {"achieved": total, "without_calibration": without},
-            "seconds_per_slice": sum(self.seconds) / len(self.seconds),
-            "notes": [*self.scan.notes, *self.skipped],
-        }
-        for name, values in self.figures.items():
-            summary[name] = sum(values) / len(values)
-        return summary
+    @classmethod
+    def loop_fields(cls) -> set[str]:
+        """Fields that belong to the loop over slices."""
+        own = {f.name for f in fields(cls) if f.metadata.get("loop")}
+        return own | {f.name for f in fields(SliceMethod)}
 
 
 @dataclass(frozen=True, eq=False)

@@ -8,7 +8,8 @@ import torch
 from jaxtyping import Bool, Complex
 from torch import Tensor
 
-from mrirecon.methods.base import Figures, Problem
+from mrirecon.methods.base import Problem
+from mrirecon.methods.summary import Figures
 from mrirecon.operators import conjugate_gradient
 from mrirecon.operators.sense import Sense
 

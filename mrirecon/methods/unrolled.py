@@ -125,8 +125,8 @@ class UnrolledEndToEnd(EndToEnd):
         except ValueError as error:
             if self.trust:
                 raise ValueError(
-                    f"{scan.source}: its outer k-space is empty and does not tell the noise level, which the null-space "
-                    "map needs: leave out --method.trust"
+                    f"{scan.source}: its outer k-space is empty and does not tell the noise level, which the "
+                    "null-space map needs: leave out --method.trust"
                 ) from error
             return 0.0
 

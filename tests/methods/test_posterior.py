@@ -290,6 +290,46 @@ def test_shares_make_the_whole(prior, scan, tmp_path):
     assert volume.info["null_space_share"] == pytest.approx(whole.info["null_space_share"])
 
 
+@pytest.mark.parametrize("name", ["dds", "score_mri"])
+def test_previews_end_at_the_image(name, prior, scan):
+    seen = []
+    options = {"samples": 3, "images_at_once": 3, "levels": 9}
+    if name == "score_mri":
+        options["coils"] = "separate"
+    method = METHODS[name](weights=prior, preview=seen.append, sigma_min=0.01, **options)
+    assert "preview" not in method.parameters()
+
+    class Nothing:  # leaves everything to the data, and the noise of the level in the image
+        sigma_range = (0.01, 5.0)
+
+        def __call__(self, x, sigma):
+            return x
+
+    method.__dict__["trained"] = (Nothing(), method.trained[1])
+    scan = replace(
+        scan, noise_covariance=None
+    )  # previews are in the units of the prewhitened k-space
+    image = method(scan).image[0]
+    assert [p.places for p in seen] == [[(0, n)] for n in range(3) for _ in range(3)]
+    assert [(p.finished, p.level, p.levels) for p in seen[:3]] == [(0, n, 9) for n in (1, 5, 9)]
+    assert all(p.image.shape == (1, *scan.matrix) for p in seen)
+    ends = torch.cat([p.image for p in seen[2::3]])
+    assert error(ends.abs(), image.abs()) < 0.2
+
+
+def test_previews_of_several_batches_average_their_draws(prior, scan):
+    seen = []
+    options = {
+        "samples": 2,
+        "images_at_once": 3,
+        "preview": seen.append,
+    }  # 3 slices at once, draw by draw
+    volume = sample("dds", prior, scan, **options, draws=True, z_smoothness=0.1)
+    assert [p.finished for p in seen] == [0, 1]
+    mean = (volume.extras["draw1"] + volume.extras["draw2"]) / 2
+    assert mean.shape[1:] == seen[1].image.shape
+
+
 def test_slices_of_another_request_are_thrown_away(prior, scan, tmp_path):
     output = tmp_path / "brain.nii.gz"
     sample("dds", prior, scan, keep=SliceStore(output, {"seed": 0}))

@@ -142,7 +142,7 @@ def test_without_a_noise_level_there_are_no_trust_figures_and_a_map_is_refused(w
     path = weights("varnet")
     info = METHODS["varnet"](weights=path)(scan).info
     assert "data_residual" in info and "null_space_share" not in info
-    with pytest.raises(ValueError, match="leave out --method.trust"):
+    with pytest.raises(ValueError, match=r"leave out --method\.trust"):
         METHODS["varnet"](weights=path, trust=True)(scan)
     with pytest.raises(TypeError, match="trust"):
         METHODS["unet"](trust=True)
