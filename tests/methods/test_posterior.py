@@ -290,12 +290,12 @@ def test_shares_make_the_whole(prior, scan, tmp_path):
     assert volume.info["null_space_share"] == pytest.approx(whole.info["null_space_share"])
 
 
-@pytest.mark.parametrize("name", ["dds", "score_mri"])
-def test_previews_end_at_the_image(name, prior, scan):
+@pytest.mark.parametrize(("name", "bound"), [("dds", 0.2), ("score_mri", 0.6)])
+def test_previews_end_at_the_image(name, bound, prior, scan):
     seen = []
     options = {"samples": 3, "images_at_once": 3, "levels": 9}
-    if name == "score_mri":
-        options["coils"] = "separate"
+    if name == "score_mri":  # coil by coil: their root sum of squares adds up noise
+        options |= {"coils": "separate", "corrections": 0}
     method = METHODS[name](weights=prior, preview=seen.append, sigma_min=0.01, **options)
     assert "preview" not in method.parameters()
 
@@ -314,7 +314,7 @@ def test_previews_end_at_the_image(name, prior, scan):
     assert [(p.finished, p.level, p.levels) for p in seen[:3]] == [(0, n, 9) for n in (1, 5, 9)]
     assert all(p.image.shape == (1, *scan.matrix) for p in seen)
     ends = torch.cat([p.image for p in seen[2::3]])
-    assert error(ends.abs(), image.abs()) < 0.2
+    assert error(ends.abs(), image.abs()) < bound
 
 
 def test_previews_of_several_batches_average_their_draws(prior, scan):
