@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
+from typing import Any
 
 from mrirecon.cli.choices import Device, MaskChoice, choose_device, parse_slices
 from mrirecon.cli.outputs import completed, make_folder, summary
@@ -22,7 +23,7 @@ from mrirecon.weights import shipped_weights
 
 CLASSICAL = ("zero_filled", "cg_sense", "l1_wavelet", "tv")
 NETWORKS = ("unet", "varnet", "humus", "unrolled_prior")
-SAMPLED = {"dds": {"samples": 4, "levels": 10}}  # about a minute on two cores
+SAMPLED: dict[str, dict[str, Any]] = {"dds": {"samples": 4, "levels": 10}}  # about a minute on two cores
 MASK, ACCELERATION, CENTER_FRACTION = "poisson", 6.0, 0.25
 
 

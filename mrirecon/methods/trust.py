@@ -10,7 +10,6 @@ from torch import Tensor
 
 from mrirecon.methods.base import Problem
 from mrirecon.methods.summary import Figures
-from mrirecon.operators import conjugate_gradient
 from mrirecon.operators.sense import Sense
 
 ITERATIONS = 30
@@ -18,9 +17,7 @@ ITERATIONS = 30
 
 def null_space_part(A: Sense, x: Complex[Tensor, "y x"], delta: float) -> Complex[Tensor, "y x"]:
     """The part x - P x, P = (A^H A + delta)^-1 A^H A: what of x the measurement would not show above its noise."""
-    return delta * conjugate_gradient(
-        lambda v: A.gram(v) + delta * v, x, iterations=ITERATIONS, tolerance=1e-4
-    )
+    return delta * A.solve(x, delta, iterations=ITERATIONS, tolerance=1e-4)
 
 
 def trust_figures(
