@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from mrirecon.cli.parser import Parser, Settings, UsageError
-from mrirecon.methods.named import DEFAULT, METHODS, SHARED, who_has
+from mrirecon.cli.preview import PreviewFile
+from mrirecon.io.files import check_target
+from mrirecon.methods.named import DEFAULT, METHODS, is_slow, who_has
 from mrirecon.nearest import suggest
 
 
@@ -30,7 +33,11 @@ def add_method(parser: Parser, args: list[str], settings: Settings) -> tuple[lis
     parser.add_argument("--method.name", default=name)
     about = (METHODS[name].__doc__ or "").partition("\n")[0].removesuffix(".")
     parser.add_options(
-        METHODS[name], "method", f"method {name}: {about}", SHARED, instantiate=False
+        METHODS[name],
+        "method",
+        f"method {name}: {about}",
+        METHODS[name].loop_fields(),  # options of the commands, not of the method
+        instantiate=False,
     )
     parser.explain(
         "--method",
@@ -53,6 +60,24 @@ def with_choices(method: dict[str, Any], **choices: Any) -> dict[str, Any]:
             shown = ", ".join(others[:4]) + (", ..." if len(others) > 4 else "")
             raise UsageError(f"--{name} {value}: {method['name']} has no {name}; {shown} do")
     return {**method, **given}
+
+
+def with_preview(method: Mapping[str, Any], path: str | None) -> dict[str, Any]:
+    """What makes the method show its images in a PNG while it works; nothing without a path.
+
+    Raises:
+        UsageError: if the method has nothing to show, or the file is no PNG.
+        OSError: if it cannot be written.
+    """
+    if path is None:
+        return {}
+    if not is_slow(method):
+        raise UsageError(
+            f"--preview {path}: {method['name']} shows nothing before it is done, dds would"
+        )
+    if not path.lower().endswith(".png"):
+        raise UsageError(f"--preview {path}: the file name must end in .png")
+    return {"preview": PreviewFile(check_target(path, overwrite=True))}
 
 
 def _take_name(args: list[str]) -> tuple[list[str], str | None]:

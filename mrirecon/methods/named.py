@@ -29,7 +29,6 @@ METHODS: dict[str, type[SliceMethod]] = {
     method.name: method for method in CLASSICAL + LEARNED + POSTERIOR
 }
 DEFAULT = "l1_wavelet"
-SHARED = {field.name for field in fields(SliceMethod)}  # of the loop over slices, not of a method
 
 
 def options_of(name: str) -> list[str]:
@@ -40,7 +39,8 @@ def options_of(name: str) -> list[str]:
     """
     if name not in METHODS:
         raise ValueError(f"unknown method {name!r}: {suggest(str(name), METHODS)}")
-    return [field.name for field in fields(METHODS[name]) if field.name not in SHARED]
+    kind = METHODS[name]
+    return [field.name for field in fields(kind) if field.name not in kind.loop_fields()]
 
 
 def check_options(name: str, options: Mapping[str, Any]) -> dict[str, Any]:
