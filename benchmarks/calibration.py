@@ -31,7 +31,7 @@ NORMAL_90 = 1.645
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path, help="see benchmarks/cases.py")
-    parser.add_argument("--samplers", nargs="+", default=["dds", "diffpir"])
+    parser.add_argument("--samplers", nargs="+", default=["dds", "pigdm"])
     parser.add_argument("--draws", type=int, default=16)
     parser.add_argument("--slices", type=int, default=2, help="of each scan, in its middle")
     parser.add_argument("--scans", type=int, help="take so many scans only")
