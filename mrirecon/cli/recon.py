@@ -129,6 +129,8 @@ def recon(
         source_maps = maps_of_slices(source_of_maps, data, part)
         shown = picture if team.leads else {}
         configured = build_method(method, maps=source_maps, keep=keep, **shared, **shown)
+        if team.size > 1:
+            configured.check_shares()
         return Job(f"{method['name']} {Path(source).name}", data, configured, made)
 
     def written(job: Job, target: Path, request: dict[str, Any]) -> None:
