@@ -115,6 +115,8 @@ def recon(
         keep = SliceStore(target, {**about, **stamp_of(source)}) if slow else None
         shown = picture if team.leads else {}
         configured = request.configured(data, device=where, keep=keep, **shown)
+        if team.size > 1:
+            configured.check_shares()
         return Job(f"{request.method['name']} {Path(source).name}", data, configured, made, about)
 
     def written(job: Job, target: Path) -> None:

@@ -185,15 +185,23 @@ class SliceMethod(ABC):
         Raises:
             ValueError: if the method solves the slices of a volume together, or as `__call__`.
         """
-        if self.couples_slices:
-            raise ValueError(
-                f"{self.name} solves the slices of a volume together here (z_smoothness): run it in one process"
-            )
+        self.check_shares()
         if self.keep is None:
             raise ValueError("a share of the slices is solved for others to read: give `keep`")
         kept = {place for place, _, _ in self.keep.load()}
         for _ in self._solve_all(self._work(scan), kept, range(share, scan.shape[0], shares)):
             pass
+
+    def check_shares(self) -> None:
+        """Refuse to be shared.
+
+        Raises:
+            ValueError: if the method solves the slices of a volume together.
+        """
+        if self.couples_slices:
+            raise ValueError(
+                f"{self.name} solves the slices of a volume together here (z_smoothness): run it in one process"
+            )
 
     def _work(self, scan: Scan) -> Work:
         """What all slices have in common, read from the scan."""

@@ -76,3 +76,17 @@ def test_a_failing_process_stops_all_and_finished_slices_are_kept(
     assert kept == {".scan.npy.slices", "good.npy", "good.npy.json"}
     slices = {path.name for path in (output / ".scan.npy.slices").glob("*.safetensors")}
     assert slices == {"0_00000.safetensors", "0_00002.safetensors"}
+
+
+def test_every_process_has_a_gpu_of_its_own(monkeypatch):
+    from mrirecon.cli.choices import choose_device
+
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
+    assert choose_device("auto") == choose_device("cuda") == "cuda"
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    assert choose_device("auto") == choose_device("cuda") == "cuda:1"
+    assert choose_device("cpu") == "cpu"
+    monkeypatch.setenv("LOCAL_RANK", "2")
+    with pytest.raises(ValueError, match=r"process 2 .* there are 2: start at most 2 processes"):
+        choose_device("auto")
