@@ -15,6 +15,7 @@ from statistics import mean
 from typing import Any
 
 import torch
+from cases import CONVERGED, WEIGHTS
 
 from mrirecon.io import read_scan
 from mrirecon.masks import uniform1d
@@ -23,8 +24,7 @@ from mrirecon.metrics import Metrics, evaluate
 from mrirecon.scan import Scan
 
 PATTERNS = ((4.0, 0.08), (8.0, 0.04))
-WEIGHTS = (0.005, 0.01, 0.02, 0.04, 0.08, 0.16)
-TUNED = {"l1_wavelet": {"iterations": 150}, "tv": {"iterations": 150}}
+TUNED = {"l1_wavelet": CONVERGED, "tv": CONVERGED}
 
 
 def scans(folder: Path, slices: int, acceleration: float, center: float) -> Iterable[Scan]:

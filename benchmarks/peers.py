@@ -80,15 +80,7 @@ class Bart:
 
 def compare(title: str, calls: Calls, repeats: int, script: str, ours: str = "mrirecon") -> None:
     """Time the calls in turn after one warm-up each and print medians, ratios and the peak memory of each."""
-    seconds: dict[str, list[float]] = {name: [] for name in calls}
-    for call in calls.values():
-        call()
-    for _ in range(repeats):
-        for name, call in calls.items():
-            start = perf_counter()
-            call()
-            seconds[name].append(perf_counter() - start)
-    medians = {name: median(values) for name, values in seconds.items()}
+    medians = interleaved_medians(calls, repeats)
     print(f"{title} (medians of {repeats}, {torch.get_num_threads()} threads)")
     for name in calls:
         memory = subprocess.run(
@@ -98,6 +90,21 @@ def compare(title: str, calls: Calls, repeats: int, script: str, ours: str = "mr
         print(
             f"  {name:12s} {1e3 * medians[name]:8.1f} ms   x {medians[name] / medians[ours]:5.2f}   peak {peak}"
         )
+
+
+def interleaved_medians(
+    calls: Calls, repeats: int, clock: Callable[[], float] = perf_counter
+) -> dict[str, float]:
+    """Median seconds of each call, timed in turn after one warm-up each."""
+    seconds: dict[str, list[float]] = {name: [] for name in calls}
+    for call in calls.values():
+        call()
+    for _ in range(repeats):
+        for name, call in calls.items():
+            start = clock()
+            call()
+            seconds[name].append(clock() - start)
+    return {name: median(values) for name, values in seconds.items()}
 
 
 def print_peak(call: Callable[[], object]) -> None:

@@ -8,7 +8,7 @@ import textwrap
 from collections.abc import Mapping, Sequence
 
 from mrirecon import __version__
-from mrirecon.cli.nearest import suggest
+from mrirecon.nearest import suggest
 
 # command -> what it does; the command NAME is COMMAND of the module mrirecon.cli.NAME, or of two words the second of
 # its COMMANDS

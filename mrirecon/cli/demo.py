@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
+from typing import Any
 
 from mrirecon.cli.choices import Device, MaskChoice, choose_device, parse_slices
 from mrirecon.cli.outputs import completed, make_folder, summary
@@ -12,7 +13,9 @@ from mrirecon.cli.progress import slices_progress
 from mrirecon.cli.run import Command
 from mrirecon.io import read_image, write_volume
 from mrirecon.io.files import replacing
+from mrirecon.io.volumes import extra_path
 from mrirecon.methods import METHODS
+from mrirecon.methods.posterior import SHIPPED as PRIOR
 from mrirecon.report import write_report
 from mrirecon.report.page import picture
 from mrirecon.simulate import demo_simulation
@@ -20,6 +23,9 @@ from mrirecon.weights import shipped_weights
 
 CLASSICAL = ("zero_filled", "cg_sense", "l1_wavelet", "tv")
 NETWORKS = ("unet", "varnet", "humus", "unrolled_prior")
+SAMPLED: dict[str, dict[str, Any]] = {
+    "dds": {"samples": 4, "levels": 10}
+}  # about a minute on two cores
 MASK, ACCELERATION, CENTER_FRACTION = "poisson", 6.0, 0.25
 
 
@@ -44,14 +50,20 @@ def demo(*, output: str = "demo", slices: str | None = None, device: Device = "a
         mask, f"undersampled retrospectively ({MASK}, acceleration {ACCELERATION:g})"
     )
     results = []
-    trained = [name for name in NETWORKS if f"{name}_tiny" in shipped_weights()]
-    for name in (*CLASSICAL, *trained):
+    there = shipped_weights()
+    trained = [name for name in NETWORKS if f"{name}_tiny" in there]
+    sampled = SAMPLED if PRIOR in there else {}
+    for name in (*CLASSICAL, *trained, *sampled):
         with slices_progress(name) as progress:
-            volume = METHODS[name](device=where, progress=progress)(scan)
+            options = SAMPLED.get(name, {})
+            volume = METHODS[name](device=where, progress=progress, **options)(scan)
         volume = completed(volume, scan, made, {"demo": True})
         target = folder / f"{name}.nii.gz"
         write_volume(volume, target, overwrite=True)
         print(summary(target, volume))
+        for extra in volume.extras:
+            draws = volume.info["parameters"]["samples"]
+            print(f"{extra_path(target, extra)}: standard deviation of {draws} draws")
         results.append((scan, volume))
     with replacing(folder / "demo.png") as (part,):
         part.write_bytes(picture(results))

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
+from collections.abc import Mapping
 from typing import Any
 
-from mrirecon.cli.nearest import suggest
 from mrirecon.cli.parser import Parser, Settings, UsageError
-from mrirecon.methods import METHODS, Posterior, SliceMethod
-
-DEFAULT = "l1_wavelet"
-SHARED = {field.name for field in fields(SliceMethod)}  # options of the commands, not of a method
+from mrirecon.cli.preview import PreviewFile
+from mrirecon.io.files import check_target
+from mrirecon.methods.named import DEFAULT, METHODS, is_slow, who_has
+from mrirecon.nearest import suggest
 
 
 def add_method(parser: Parser, args: list[str], settings: Settings) -> tuple[list[str], Settings]:
@@ -34,7 +33,11 @@ def add_method(parser: Parser, args: list[str], settings: Settings) -> tuple[lis
     parser.add_argument("--method.name", default=name)
     about = (METHODS[name].__doc__ or "").partition("\n")[0].removesuffix(".")
     parser.add_options(
-        METHODS[name], "method", f"method {name}: {about}", SHARED, instantiate=False
+        METHODS[name],
+        "method",
+        f"method {name}: {about}",
+        METHODS[name].loop_fields(),  # options of the commands, not of the method
+        instantiate=False,
     )
     parser.explain(
         "--method",
@@ -42,12 +45,6 @@ def add_method(parser: Parser, args: list[str], settings: Settings) -> tuple[lis
         "NAME",
     )
     return args, {**settings, "method": {**configured, "name": name}}
-
-
-def build_method(method: dict[str, Any], **shared: Any) -> SliceMethod:
-    """The method with its options, and with those of the loop over slices."""
-    options = {key: value for key, value in method.items() if key != "name"}
-    return METHODS[method["name"]](**options, **shared)
 
 
 def with_choices(method: dict[str, Any], **choices: Any) -> dict[str, Any]:
@@ -59,15 +56,28 @@ def with_choices(method: dict[str, Any], **choices: Any) -> dict[str, Any]:
     given = {name: value for name, value in choices.items() if value is not None}
     for name, value in given.items():
         if name not in method:
-            others = [m for m, kind in METHODS.items() if name in {f.name for f in fields(kind)}]
+            others = who_has(name)
             shown = ", ".join(others[:4]) + (", ..." if len(others) > 4 else "")
             raise UsageError(f"--{name} {value}: {method['name']} has no {name}; {shown} do")
     return {**method, **given}
 
 
-def is_slow(method: dict[str, Any]) -> bool:
-    """Whether finished slices are worth keeping when a run is stopped."""
-    return issubclass(METHODS[method["name"]], Posterior)
+def with_preview(method: Mapping[str, Any], path: str | None) -> dict[str, Any]:
+    """What makes the method show its images in a PNG while it works; nothing without a path.
+
+    Raises:
+        UsageError: if the method has nothing to show, or the file is no PNG.
+        OSError: if it cannot be written.
+    """
+    if path is None:
+        return {}
+    if not is_slow(method):
+        raise UsageError(
+            f"--preview {path}: {method['name']} shows nothing before it is done, dds would"
+        )
+    if not path.lower().endswith(".png"):
+        raise UsageError(f"--preview {path}: the file name must end in .png")
+    return {"preview": PreviewFile(check_target(path, overwrite=True))}
 
 
 def _take_name(args: list[str]) -> tuple[list[str], str | None]:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import sys
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
-from mrirecon import prepare
 from mrirecon.cli.choices import (
     CALIBRATION,
     SCAN_ARGUMENT,
@@ -14,18 +16,19 @@ from mrirecon.cli.choices import (
     MaskChoice,
     choose_device,
     choose_maps,
-    maps_of_slices,
     parse_slices,
 )
-from mrirecon.cli.method import add_method, build_method, is_slow, with_choices
+from mrirecon.cli.method import add_method, with_choices, with_preview
 from mrirecon.cli.outputs import already_done, choose_outputs, completed, summary
 from mrirecon.cli.parser import Parser, Settings
 from mrirecon.cli.progress import slices_progress
 from mrirecon.cli.run import EXPECTED, Command, one_line
+from mrirecon.cli.team import Elsewhere, Team
 from mrirecon.io import check_output, is_complete, read_scan, write_volume
 from mrirecon.io.files import check_target
 from mrirecon.io.slices import SliceStore
-from mrirecon.methods import Calibrated
+from mrirecon.methods import Calibrated, Request, SliceMethod
+from mrirecon.methods.named import is_slow
 from mrirecon.scan import Scan, Volume
 
 
@@ -52,6 +55,7 @@ def recon(
     slices: str | None = None,
     device: Device = "auto",
     report: str | None = None,
+    preview: str | None = None,
     overwrite: bool = False,
 ) -> int:
     """Reconstruct scans.
@@ -80,78 +84,118 @@ def recon(
         slices: A:B reconstructs slices A to B - 1 only.
         device: where to compute; auto takes a GPU where there is one.
         report: also write an HTML report.
+        preview: PNG that shows the slices a diffusion method is at, renewed while it works.
         overwrite: replace existing outputs.
     """
-    part, where = parse_slices(slices), choose_device(device)
-    source_of_maps = choose_maps(maps, calibration)
-    method = with_choices(method, weights=weights, samples=samples, seed=seed)
-    build_method(method)  # wrong options are found before any work
-    choice = None if mask is None else MaskChoice(mask, accel, center_fraction, mask_seed)
-    if choice is None and (accel is not None or center_fraction is not None):
+    if mask is None and (accel is not None or center_fraction is not None):
         raise ValueError("--accel and --center_fraction belong to a mask: add --mask KIND")
+    where = choose_device(device)
+    request = Request(
+        method=with_choices(method, weights=weights, samples=samples, seed=seed),
+        mask=None if mask is None else MaskChoice(mask, accel, center_fraction, mask_seed),
+        maps=choose_maps(maps, calibration),
+        slices=parse_slices(slices),
+        partial_fourier=partial_fourier,
+        whiten=whiten,
+        compress_coils=compress_coils,
+        compression=compression,
+        remove_oversampling=remove_oversampling,
+    )
+    picture = with_preview(request.method, preview)
     outputs = choose_outputs(scan, output, format)
     if report is not None:
         check_target(report, overwrite or all(map(is_complete, outputs)))
-    settings = {
-        "method": method,
-        "mask": None if mask is None else [mask, accel, center_fraction, mask_seed],
-        "maps": [maps, calibration.describe()],
-        "partial_fourier": partial_fourier,
-        "whiten": whiten,
-        "compress_coils": None if compress_coils is None else [compress_coils, compression],
-        "remove_oversampling": remove_oversampling,
-        "slices": slices,
-    }
+    team, done = Team.of_environment(), []
 
-    def reconstruct(source: str, target: Path, request: dict[str, Any]) -> tuple[Scan, Volume]:
+    def prepared(source: str, target: Path) -> Job:
         check_output(target, overwrite)
-        data = read_scan(source).select(part)
-        if remove_oversampling:
-            data = prepare.remove_oversampling(data)
-        made = None
-        if choice is not None:
-            pattern, made = choice.make(data.shape[2:])
-            data = data.undersample(pattern, _intersection_note(data, choice.kind), choice.kind)
-        if compress_coils is not None:
-            data = prepare.compress_coils(data, compress_coils, compression)
-        keep = SliceStore(target, {**request, **stamp_of(source)}) if is_slow(method) else None
-        with slices_progress(f"{method['name']} {Path(source).name}") as progress:
-            volume = build_method(
-                method,
-                maps=maps_of_slices(source_of_maps, data, part),
-                partial_fourier=partial_fourier,
-                whiten=whiten,
-                device=where,
-                progress=progress,
-                keep=keep,
-            )(data)
-        volume = completed(volume, data, made, request)
+        data, made = request.prepared(read_scan(source))
+        slow = is_slow(request.method) or team.size > 1
+        about = request.describe(source)
+        keep = SliceStore(target, {**about, **stamp_of(source)}) if slow else None
+        shown = picture if team.leads else {}
+        configured = request.configured(data, device=where, keep=keep, **shown)
+        if team.size > 1:
+            configured.check_shares()
+        return Job(f"{request.method['name']} {Path(source).name}", data, configured, made, about)
+
+    def written(job: Job, target: Path) -> None:
+        # What several processes have solved is put together without a progress line.
+        line = slices_progress(job.title) if team.size == 1 else nullcontext(None)
+        with line as progress:
+            volume = replace(job.method, progress=progress)(job.scan)
+        volume = completed(volume, job.scan, job.mask, job.request)
         write_volume(volume, target, overwrite=overwrite)
-        if keep is not None:
-            keep.clear()
+        if job.method.keep is not None:
+            job.method.keep.clear()
         print(summary(target, volume))
         for note in volume.info["notes"]:
             print(f"  note: {note}")
-        return data, volume
+        done.append((job.scan, volume))
 
-    done, failures = [], 0
-    for source, target in zip(scan, outputs, strict=True):
-        request = {"source": source, **settings}
-        try:
-            if not overwrite and already_done(target, request):
-                print(f"{target}: complete, skipped")
-            else:
-                done.append(reconstruct(source, target, request))
-        except EXPECTED as error:
-            if len(scan) == 1:
-                raise
-            failures += 1
-            text = one_line(error)
-            where_from = "" if source in text else f"{source}: "
-            print(f"mrirecon recon: error: {where_from}{text}", file=sys.stderr)
-    if report is not None:
-        _report(report, done, overwrite)
-    return 1 if failures else 0
+    failures = 0
+    with team.joined():
+        for source, target in zip(scan, outputs, strict=True):
+            try:
+                about = request.describe(source)
+                if team.first(partial(_is_done, target, about, overwrite)):
+                    continue
+                job = team.each(partial(prepared, source, target))
+                if team.size > 1:
+                    solve_shares(team, job)
+                team.first(partial(written, job, target))
+            except (*EXPECTED, Elsewhere) as error:
+                if len(scan) == 1:
+                    raise
+                failures += 1
+                if team.leads:
+                    text = one_line(error)
+                    where_from = "" if source in text else f"{source}: "
+                    print(f"mrirecon recon: error: {where_from}{text}", file=sys.stderr)
+        if report is not None and team.leads:
+            _report(report, done, overwrite)
+    return 1 if failures and team.leads else 0
+
+
+@dataclass(frozen=True)
+class Job:
+    """One scan to reconstruct: what it is called, its method, how its mask came about, and what was asked for."""
+
+    title: str
+    scan: Scan
+    method: SliceMethod
+    mask: dict[str, Any] | None
+    request: dict[str, Any]
+
+
+def solve_shares(team: Team, job: Job) -> None:
+    """Let every process solve its share of the slices, which are kept beside the output for the first to read.
+
+    Raises:
+        ValueError: if the method takes the slices together, or the processes do not share the output's folder.
+    """
+    keep = job.method.keep
+    assert keep is not None
+    team.first(keep.open)
+
+    def solve() -> None:
+        if not keep.is_open():
+            raise ValueError(
+                f"{keep.folder} is not there, where the first process made it: all machines must see the folder of "
+                "--output"
+            )
+        title = f"{job.title}, process 0 of {team.size}"
+        with slices_progress(title) if team.leads else nullcontext(None) as progress:
+            replace(job.method, progress=progress).solve_share(job.scan, team.rank, team.size)
+
+    team.each(solve)
+
+
+def _is_done(target: Path, request: dict[str, Any], overwrite: bool) -> bool:
+    if overwrite or not already_done(target, request):
+        return False
+    print(f"{target}: complete, skipped")
+    return True
 
 
 def _report(path: str, done: list[tuple[Scan, Volume]], overwrite: bool) -> None:
@@ -172,12 +216,6 @@ def stamp_of(source: str) -> dict[str, Any]:
         return {}
     status = path.stat()
     return {"size": status.st_size, "modified": status.st_mtime_ns}
-
-
-def _intersection_note(scan: Scan, mask: str) -> str:
-    if bool(scan.mask(scan.shape[0] // 2)[scan.acquired].all()):
-        return f"undersampled retrospectively ({mask})"
-    return f"the scan was undersampled already: its mask is intersected with {mask}"
 
 
 def _prepare(parser: Parser, args: list[str], settings: Settings) -> tuple[list[str], Settings]:

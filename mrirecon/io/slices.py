@@ -1,4 +1,4 @@
-"""Slices of a reconstruction that is not finished, kept beside its output so that a killed run can go on."""
+"""Slices of a reconstruction that is not finished, kept beside its output: a killed run goes on, processes share."""
 
 from __future__ import annotations
 
@@ -25,6 +25,22 @@ class SliceStore:
         self.folder = Path(output).with_name(f".{Path(output).name}.slices")
         self.request = json.loads(json.dumps(request))
 
+    def open(self) -> None:
+        """Throw slices of another request away and write this one down; then several processes may save and load.
+
+        Raises:
+            OSError: if the folder cannot be written.
+        """
+        if self._asked() != self.request:
+            self.clear()
+            self.folder.mkdir(exist_ok=True)
+            with replacing(self.folder / "request.json") as (part,):
+                write_json(part, self.request)
+
+    def is_open(self) -> bool:
+        """Whether `open` was called here or in another process, with this request."""
+        return bool(self._asked() == self.request)
+
     def save(self, place: tuple[int, int], tensors: Mapping[str, Tensor], about: Any) -> None:
         """Keep the slice (volume, slice): real tensors by name, and plain values about it.
 
@@ -33,11 +49,8 @@ class SliceStore:
         """
         from safetensors.torch import save_file
 
-        asked = self.folder / "request.json"
-        if not asked.exists():
-            self.folder.mkdir(exist_ok=True)
-            with replacing(asked) as (part,):
-                write_json(part, self.request)
+        if not (self.folder / "request.json").exists():
+            self.open()
         with replacing(self._file(place)) as (part,):
             contiguous = {name: tensor.contiguous() for name, tensor in tensors.items()}
             save_file(contiguous, part, metadata={"about": json.dumps(about)})
@@ -46,11 +59,7 @@ class SliceStore:
         """What `save` kept; slices that cannot be read are made again."""
         from safetensors import SafetensorError, safe_open
 
-        try:
-            asked = json.loads((self.folder / "request.json").read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            asked = None
-        if asked != self.request:
+        if not self.is_open():
             self.clear()
             return
         for path in sorted(self.folder.glob("[0-9]*.safetensors")):
@@ -66,6 +75,12 @@ class SliceStore:
     def clear(self) -> None:
         """Remove the folder."""
         shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _asked(self) -> Any:
+        try:
+            return json.loads((self.folder / "request.json").read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return None
 
     def _file(self, place: tuple[int, int]) -> Path:
         volume, index = place

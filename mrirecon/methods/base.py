@@ -14,10 +14,10 @@ import torch
 from jaxtyping import Bool, Complex, Float
 from torch import Tensor
 
-from mrirecon.coverage import Acceleration, achieved_acceleration
 from mrirecon.io.slices import SliceStore
 from mrirecon.methods.calibrate import Calibrated, MapSource
 from mrirecon.methods.partial_fourier import PARTIAL_FOURIER, missing_side
+from mrirecon.methods.summary import Figures, Report
 from mrirecon.operators import sense
 from mrirecon.operators.sense import Sense
 from mrirecon.prepare import noise_level, prewhiten, volume_scale, whitening_matrix
@@ -25,6 +25,7 @@ from mrirecon.scan import Scan, Volume
 from mrirecon.tensors import as_channels, as_complex, fftshift, ifft2, ifft2c, rss, rss_of_each
 
 Progress = Callable[[int, int], object]
+OF_THE_LOOP = {"loop": True}  # metadata of a field that is none of the method's parameters
 
 
 class Reconstructor(Protocol):
@@ -67,9 +68,6 @@ class Problem:
         if len(self.maps) == 1:
             return sense(self.maps[0], self.mask)
         return sense(self.maps, self.mask, sets=True)
-
-
-Figures = dict[str, float]  # what stands beside the picture of a slice, by its name in the JSON
 
 
 @dataclass(frozen=True, eq=False)
@@ -150,68 +148,105 @@ class SliceMethod(ABC):
         Raises:
             ValueError: if the scan does not suit the method (no calibration region, other maps, NaN, ...).
         """
-        source, whitening = self.maps, None
-        if self.uses_maps and self.whiten and scan.noise_covariance is not None:
-            whitening = whitening_matrix(scan.noise_covariance).to(self.device, torch.complex64)
-            scan, source = prewhiten(scan), source.whitened(whitening)
-        slices, volumes = scan.shape[0], scan.volumes
-        scales = [volume_scale(scan, v) if self.uses_scale else 1.0 for v in range(volumes)]
-        noise = [self.noise_of(scan, v) if self.uses_noise else 0.0 for v in range(volumes)]
-        output = torch.zeros(volumes, slices, *scan.matrix, dtype=torch.complex64)
+        work = self._work(scan)
+        scan = work.scan
+        output = torch.zeros(scan.volumes, scan.shape[0], *scan.matrix, dtype=torch.complex64)
         extras: dict[str, Tensor] = {}
-        report = Report(scan)
 
         def put(place: tuple[int, int], result: Result) -> None:
             output[place] = result.image.cpu()
             for name, image in result.extras.items():
                 extras.setdefault(name, torch.zeros(output.shape))[place] = image.cpu()
 
-        def finish(group: list[Problem], started: float) -> None:
-            results = self._images(group, whitening, scan)
-            seconds = (time.perf_counter() - started) / len(group)
-            for problem, result in zip(group, results, strict=True):
-                put(problem.place, result)
-                figures = report.add_slice(problem.mask, seconds, result.figures)
-                if self.keep is not None:
-                    self.keep.save(problem.place, result.tensors(), figures)
-
         kept = set()
         for place, tensors, figures in self.keep.load() if self.keep is not None else ():
             put(place, Result.of(tensors))
-            report.add_kept(figures)
+            work.report.add_kept(figures)
             kept.add(place)
-
-        started = time.perf_counter()
-        for group in self._groups(scan, source, scales, noise, report, kept):
-            finish(group, started)
-            del group  # before the next slice is read, whose memory it can then be
-            if self.progress is not None:
-                self.progress(len(report.seconds) + len(report.skipped), slices * volumes)
-            started = time.perf_counter()
-        info = {"method": self.name, "parameters": self.parameters(), **report.summary()}
+        for place, result in self._solve_all(work, kept, range(scan.shape[0])):
+            put(place, result)
+        info = {"method": self.name, "parameters": self.parameters(), **work.report.summary()}
         if self.uses_maps:
-            info["maps"] = source.describe()
-            info["prewhitened"] = whitening is not None
+            info["maps"] = work.source.describe()
+            info["prewhitened"] = work.whitening is not None
         if self.uses_scale:
-            info["intensity_scale"] = scales
+            info["intensity_scale"] = work.scales
         if self.uses_noise:
-            info["noise_std"] = noise
+            info["noise_std"] = work.noise
         if missing_side(scan.acquired) is not None:
             info["partial_fourier"] = self.partial_fourier
         return Volume(image=output, geometry=scan.geometry, info=info, extras=extras)
 
+    def solve_share(self, scan: Scan, share: int, shares: int) -> None:
+        """Solve every `shares`-th slice from the `share`-th and put it into `keep`, for several processes.
+
+        When all shares are done, calling the method with the same `keep` puts them together.
+
+        Raises:
+            ValueError: if the method solves the slices of a volume together, or as `__call__`.
+        """
+        self.check_shares()
+        if self.keep is None:
+            raise ValueError("a share of the slices is solved for others to read: give `keep`")
+        kept = {place for place, _, _ in self.keep.load()}
+        for _ in self._solve_all(self._work(scan), kept, range(share, scan.shape[0], shares)):
+            pass
+
+    def check_shares(self) -> None:
+        """Refuse to be shared.
+
+        Raises:
+            ValueError: if the method solves the slices of a volume together.
+        """
+        if self.couples_slices:
+            raise ValueError(
+                f"{self.name} solves the slices of a volume together here (z_smoothness): run it in one process"
+            )
+
+    def _work(self, scan: Scan) -> Work:
+        """What all slices have in common, read from the scan."""
+        source, whitening = self.maps, None
+        if self.uses_maps and self.whiten and scan.noise_covariance is not None:
+            whitening = whitening_matrix(scan.noise_covariance).to(self.device, torch.complex64)
+            scan, source = prewhiten(scan), source.whitened(whitening)
+        volumes = range(scan.volumes)
+        scales = [volume_scale(scan, v) if self.uses_scale else 1.0 for v in volumes]
+        noise = [self.noise_of(scan, v) if self.uses_noise else 0.0 for v in volumes]
+        return Work(scan, source, whitening, scales, noise, Report(scan))
+
+    def _solve_all(
+        self, work: Work, kept: set[tuple[int, int]], indices: range
+    ) -> Iterator[tuple[tuple[int, int], Result]]:
+        """The slices of these indices that are not kept already, solved, reported and kept."""
+        done, total = sum(index in indices for _, index in kept), len(indices) * work.scan.volumes
+        started = time.perf_counter()
+        for group in self._groups(work, kept, indices):
+            finished = self._finished(group, work, started)
+            del group  # before the next slice is read, whose memory it can then be
+            yield from finished
+            done += len(finished)
+            if self.progress is not None:
+                self.progress(done + len(work.report.skipped), total)
+            started = time.perf_counter()
+
+    def _finished(
+        self, group: list[Problem], work: Work, started: float
+    ) -> list[tuple[tuple[int, int], Result]]:
+        results = self._images(group, work.whitening, work.scan)
+        seconds = (time.perf_counter() - started) / len(group)
+        for problem, result in zip(group, results, strict=True):
+            figures = work.report.add_slice(problem.mask, seconds, result.figures)
+            if self.keep is not None:
+                self.keep.save(problem.place, result.tensors(), figures)
+        return [(problem.place, result) for problem, result in zip(group, results, strict=True)]
+
     def _groups(
-        self,
-        scan: Scan,
-        source: MapSource,
-        scales: list[float],
-        noise: list[float],
-        report: Report,
-        kept: set[tuple[int, int]],
+        self, work: Work, kept: set[tuple[int, int]], indices: range
     ) -> Iterator[list[Problem]]:
         """The slices with signal, `slices_at_once` at a time; their k-space is read when it is their turn."""
+        scan, report = work.scan, work.report
         group: list[Problem] = []
-        for index in range(scan.shape[0]):
+        for index in indices:
             maps = None
             for volume in range(scan.volumes):
                 if (volume, index) in kept:
@@ -219,7 +254,7 @@ class SliceMethod(ABC):
                 kspace, mask = (x.to(self.device) for x in scan.measured(index, volume))
                 sampled = any(bool(coil.any()) for coil in kspace)  # ends at the first that has
                 if sampled and self.uses_maps and maps is None:
-                    maps = source(scan, index, self.device)
+                    maps = work.source(scan, index, self.device)
                 if not sampled:
                     report.skipped.append(
                         f"volume {volume} slice {index} has no samples: left zero"
@@ -231,7 +266,7 @@ class SliceMethod(ABC):
                 else:
                     near = partial(_neighbour, scan, index, volume, self.device)
                     place = (volume, index)
-                    known = (scales[volume], near, place, noise[volume])
+                    known = (work.scales[volume], near, place, work.noise[volume])
                     group.append(Problem(kspace, mask, maps, *known))
                 del kspace
                 if len(group) == self.slices_at_once:
@@ -248,6 +283,11 @@ class SliceMethod(ABC):
     def slices_at_once(self) -> int:
         """How many slices are solved together."""
         return 1
+
+    @property
+    def couples_slices(self) -> bool:
+        """Whether the image of a slice depends on those of others."""
+        return False
 
     def _images(
         self, problems: list[Problem], whitening: Tensor | None, scan: Scan
@@ -281,58 +321,35 @@ class SliceMethod(ABC):
 
     def parameters(self) -> dict[str, Any]:
         """The method's own parameters, without those of the loop."""
-        common = {f.name for f in fields(SliceMethod)}
+        common = self.loop_fields()
         return {f.name: getattr(self, f.name) for f in fields(self) if f.name not in common}
 
+    @classmethod
+    def loop_fields(cls) -> set[str]:
+        """Fields that belong to the loop over slices."""
+        own = {f.name for f in fields(cls) if f.metadata.get("loop")}
+        return own | {f.name for f in fields(SliceMethod)}
 
-class Report:
-    """Collects, slice by slice, what stands beside the picture."""
 
-    def __init__(self, scan: Scan) -> None:
-        self.scan = scan
-        self.mask: Tensor | None = None  # of the last slice, whose acceleration is known
-        self.accelerations: list[Acceleration] = []
-        self.seconds: list[float] = []
-        self.figures: dict[str, list[float]] = {}
-        self.skipped: list[str] = []
+@dataclass(frozen=True, eq=False)
+class Work:
+    """What the loop over slices knows before it begins.
 
-    def add_slice(self, mask: Tensor, seconds: float, figures: Figures) -> dict[str, Any]:
-        """Add a slice, and give all that was added as plain values."""
-        if self.mask is None or not torch.equal(mask, self.mask):
-            self.mask = mask
-            self.acceleration = achieved_acceleration(mask.cpu(), self.scan.acquired)
-        added = {"acceleration": self.acceleration, "seconds": seconds, "figures": figures}
-        self.add_kept(added)
-        return added
+    Attributes:
+        scan: prewhitened where the method prewhitens.
+        source: of the coil maps of that scan.
+        whitening: matrix it was prewhitened by.
+        scales: bright level of each volume.
+        noise: of each volume's k-space.
+        report: what is collected slice by slice.
+    """
 
-    def add_kept(self, added: dict[str, Any]) -> None:
-        """Add a slice again, as an earlier `add_slice` gave it."""
-        self.seconds.append(added["seconds"])
-        self.accelerations.append(Acceleration(*added["acceleration"]))
-        for name, value in added["figures"].items():
-            self.figures.setdefault(name, []).append(value)
-
-    def summary(self) -> dict[str, Any]:
-        if not self.seconds:
-            raise ValueError(
-                f"{self.scan.source}: no slice could be reconstructed ({self.skipped[0]}): lower --calibration.crop, "
-                "use --maps lowres, or give maps with --maps FILE"
-            )
-        total, without = (
-            sum(column) / len(column) for column in zip(*self.accelerations, strict=True)
-        )
-        summary: dict[str, Any] = {
-            "source": self.scan.source,
-            "format": self.scan.format,
-            "kspace_shape": self.scan.shape,
-            "volumes": self.scan.volumes,
-            "acceleration": {"achieved": total, "without_calibration": without},
-            "seconds_per_slice": sum(self.seconds) / len(self.seconds),
-            "notes": [*self.scan.notes, *self.skipped],
-        }
-        for name, values in self.figures.items():
-            summary[name] = sum(values) / len(values)
-        return summary
+    scan: Scan
+    source: MapSource
+    whitening: Tensor | None
+    scales: list[float]
+    noise: list[float]
+    report: Report
 
 
 def unwhitened_gain(maps: Tensor, whitening: Tensor) -> Float[Tensor, "set y x"]:

@@ -12,7 +12,7 @@ from jaxtyping import Complex
 from torch import Tensor
 
 from mrirecon.methods.base import Problem, SliceMethod
-from mrirecon.operators import Gradient, Wavelet, conjugate_gradient, fista, pdhg
+from mrirecon.operators import Gradient, Wavelet, fista, pdhg
 from mrirecon.operators.gradient import project_to_ball, soft_threshold
 
 
@@ -55,13 +55,8 @@ class MinNorm(SliceMethod):
 
     def solve(self, problem: Problem) -> Complex[Tensor, "*set y x"]:
         A = problem.operator
-        return conjugate_gradient(
-            A.gram,
-            A.adjoint(problem.kspace),
-            iterations=self.iterations,
-            tolerance=self.tolerance,
-            item_axes=A.image_axes,
-        )
+        back = A.adjoint(problem.kspace)
+        return A.solve(back, 0.0, iterations=self.iterations, tolerance=self.tolerance)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,13 +79,8 @@ class CGSense(SliceMethod):
 
     def solve(self, problem: Problem) -> Complex[Tensor, "*set y x"]:
         A = problem.operator
-        return conjugate_gradient(
-            lambda x: A.gram(x) + self.regularization * x,
-            A.adjoint(problem.kspace),
-            iterations=self.iterations,
-            tolerance=self.tolerance,
-            item_axes=A.image_axes,
-        )
+        back, weight = A.adjoint(problem.kspace), self.regularization
+        return A.solve(back, weight, iterations=self.iterations, tolerance=self.tolerance)
 
 
 @dataclass(frozen=True, kw_only=True)

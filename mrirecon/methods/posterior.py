@@ -3,27 +3,24 @@
 from __future__ import annotations
 
 import inspect
-import math
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field, make_dataclass, replace
 from functools import cached_property, partial
 from typing import Any, ClassVar, Literal, get_type_hints
 
-import numpy as np
 import torch
 from jaxtyping import Complex
 from torch import Tensor
 
-from mrirecon.diffusion import SCHEDULES, Denoiser, denoiser_of
+from mrirecon.diffusion import SCHEDULES, Denoiser
 from mrirecon.diffusion.samplers import SAMPLERS
-from mrirecon.methods.base import Problem, Result, SliceMethod, unwhitened_gain
+from mrirecon.methods.base import OF_THE_LOOP, Problem, Result, SliceMethod, unwhitened_gain
 from mrirecon.methods.classical import Adjoint, CGSense, L1Wavelet, TotalVariation
+from mrirecon.methods.draws import Preview, Running, Watched, in_parts, stream_of
 from mrirecon.methods.trust import trust_figures
-from mrirecon.networks import Prior
-from mrirecon.operators import sense
 from mrirecon.scan import Scan, Volume
-from mrirecon.weights import Card, load_weights
+from mrirecon.weights import Card, load_prior
 
 FIRST_IMAGES: dict[str, Callable[[], SliceMethod]] = {
     "adjoint": Adjoint,
@@ -60,6 +57,7 @@ class Posterior(SliceMethod):
         precision: of the network; data consistency is float32 with both.
         draws: write each draw too.
         trust: write the null-space part of the image, which the prior supplied and not the scanner.
+        preview: called every few levels with what is known of the slices that are sampled, cropped to the output.
     """
 
     weights: str = SHIPPED
@@ -75,6 +73,7 @@ class Posterior(SliceMethod):
     precision: Literal["float32", "bfloat16"] = "float32"
     draws: bool = False
     trust: bool = False
+    preview: Callable[[Preview], object] | None = field(default=None, metadata=OF_THE_LOOP)
 
     uses_scale: ClassVar[bool] = True
     uses_noise: ClassVar[bool] = True
@@ -105,13 +104,7 @@ class Posterior(SliceMethod):
         Raises:
             ValueError: if the weights are of no prior, or of one that knows no complex images.
         """
-        network, card = load_weights(self.weights)
-        if not isinstance(network, Prior):
-            raise ValueError(
-                f"{self.weights} holds weights of {network.name}, which is no prior: "
-                f"use --method {network.name}, or other weights"
-            )
-        return denoiser_of(network.to(self.device).eval().requires_grad_(False)), card
+        return load_prior(self.weights, self.device)
 
     @cached_property
     def sigmas(self) -> Tensor:
@@ -147,11 +140,10 @@ class Posterior(SliceMethod):
 
     @property
     def slices_at_once(self) -> int:
-        return sys.maxsize if self._together else max(1, self.images_at_once // self.samples)
+        return sys.maxsize if self.couples_slices else max(1, self.images_at_once // self.samples)
 
     @property
-    def _together(self) -> bool:
-        """Whether the slices of a volume depend on each other."""
+    def couples_slices(self) -> bool:
         return getattr(self, "z_smoothness", 0) > 0
 
     def solve(self, problem: Problem) -> Complex[Tensor, "*set y x"]:
@@ -164,7 +156,7 @@ class Posterior(SliceMethod):
         results = {}
         for number in sorted({problem.place[0] for problem in problems}):
             volume = [problem for problem in problems if problem.place[0] == number]
-            draws, evaluations = self._draws(volume)
+            draws, evaluations = self._draws(volume, scan)
             for problem, draw in zip(volume, draws.unbind(1), strict=True):
                 result = self._result(problem, draw, whitening, scan)
                 result.figures["network_evaluations"] = float(evaluations)
@@ -196,7 +188,9 @@ class Posterior(SliceMethod):
         }
         return Result(scan.to_output(image * gain), figures, extras)
 
-    def _draws(self, problems: list[Problem]) -> tuple[Complex[Tensor, "draw slice y x"], int]:
+    def _draws(
+        self, problems: list[Problem], scan: Scan | None = None
+    ) -> tuple[Complex[Tensor, "draw slice y x"], int]:
         """Draws of a few slices of one volume, in the units of the k-space, and evaluations of the network for one."""
         first = problems[0]
         if any(problem.maps is None or len(problem.maps) > 1 for problem in problems):
@@ -212,117 +206,25 @@ class Posterior(SliceMethod):
             method = FIRST_IMAGES[self.start]()
             start = torch.stack([method.solve(problem) for problem in problems]) / scale
         streams = [
-            [_stream(self.seed, *problem.place, draw) for problem in problems]
+            [stream_of(self.seed, *problem.place, draw) for problem in problems]
             for draw in range(self.samples)
         ]
         watched = Watched(self.trained[0], self.precision, [problem.place for problem in problems])
         options = {name: getattr(self, name) for name in _parameters(type(self).sampler)}
         if _takes_noise(type(self).sampler):
             options["noise_std"] = first.noise_std / scale
+        if self.preview is not None and scan is not None:
+            show, output = self.preview, scan.to_output
+            options["callback"] = Running(
+                lambda preview: show(replace(preview, image=output(preview.image))),
+                *(watched.places, maps, len(self.sigmas) - 1, scale),
+            )
         run = partial(type(self).sampler, denoiser=watched, sigmas=self.sigmas, **options)
         with torch.no_grad():
             parts = (run, y, maps, mask, start, streams, self.images_at_once)
-            draws = _in_parts(*parts, divisible=not self._together)
+            draws = in_parts(*parts, divisible=not self.couples_slices)
         support = (maps != 0).any(1)
         return draws * support * scale, watched.calls_per_image
-
-
-class Watched:
-    """A denoiser that is counted, in the precision asked for, and stopped when it gives no numbers."""
-
-    def __init__(
-        self,
-        denoiser: Denoiser,
-        precision: Literal["float32", "bfloat16"],
-        places: Sequence[tuple[int, int]],
-    ) -> None:
-        self.denoiser, self.places = denoiser, places
-        self.low = precision == "bfloat16"
-        self.images = 0
-        self.calls = 0
-
-    @property
-    def sigma_range(self) -> tuple[float, float]:
-        """Of the denoiser."""
-        return self.denoiser.sigma_range
-
-    @property
-    def calls_per_image(self) -> int:
-        """Evaluations of the network for one draw of one slice; coil by coil counts as many as there are coils."""
-        return round(self.images / max(self.calls, 1))
-
-    def __call__(self, x: Tensor, sigma: float) -> Tensor:
-        with torch.autocast(x.device.type, torch.bfloat16, enabled=self.low):
-            clean = self.denoiser(x, sigma)
-        self.images += math.prod(x.shape[:-2])
-        if not bool(torch.isfinite(clean.detach().abs().sum())):
-            slices = ", ".join(str(index) for _, index in self.places)
-            raise ValueError(
-                f"the prior gave NaN or infinite values in slice(s) {slices} at noise level {sigma:g}: "
-                "lower the sampler's step, or use other weights"
-            )
-        return clean
-
-
-def _in_parts(
-    run: Callable[..., Tensor],
-    y: Tensor,
-    maps: Tensor,
-    mask: Tensor,
-    start: Tensor | None,
-    streams: list[list[torch.Generator]],
-    at_once: int,
-    divisible: bool = True,
-) -> Tensor:
-    """All draws of all slices, (draw, slice, y, x), at most `at_once` images together; fewer when memory runs out."""
-    watched = run.keywords["denoiser"]  # type: ignore[attr-defined]
-    draws = max(1, at_once // len(y))
-    parts: list[Tensor] = []
-    while streams:
-        now, rest = streams[:draws], streams[draws:]
-        states = [[stream.get_state() for stream in row] for row in now]
-        try:
-            several = y.expand(len(now), *y.shape)
-            first = None if start is None else start.expand(len(now), *start.shape)
-            image = run(several, sense(maps, mask), start=first, generator=now)
-            watched.calls += len(now) * len(y)
-        except RuntimeError as error:  # of every kind of memory
-            smallest = 1 if divisible else len(y)
-            if "memory" not in str(error).lower() or len(now) * len(y) == smallest:
-                raise
-            for row, old in zip(now, states, strict=True):
-                for stream, state in zip(row, old, strict=True):
-                    stream.set_state(state)
-            if len(now) == 1:
-                return _slice_by_slice(run, y, maps, mask, start, streams, parts)
-            draws = len(now) // 2
-            continue
-        parts.append(image)
-        streams = rest
-    return torch.cat(parts)
-
-
-def _slice_by_slice(
-    run: Callable[..., Tensor],
-    y: Tensor,
-    maps: Tensor,
-    mask: Tensor,
-    start: Tensor | None,
-    streams: list[list[torch.Generator]],
-    parts: list[Tensor],
-) -> Tensor:
-    columns = []
-    for n in range(len(y)):
-        one = slice(n, n + 1)
-        first = None if start is None else start[one]
-        rows = [row[one] for row in streams]
-        columns.append(_in_parts(run, y[one], maps[one], mask[one], first, rows, 1))
-    return torch.cat([*parts, torch.cat(columns, dim=1)])
-
-
-def _stream(*key: int) -> torch.Generator:
-    state = int(np.random.SeedSequence(key).generate_state(1, np.uint64)[0])
-    return torch.Generator().manual_seed(state >> 1)
 
 
 def _takes_noise(sampler: Callable[..., Tensor]) -> bool:

@@ -7,14 +7,17 @@ from functools import cached_property
 from typing import Any, ClassVar, Literal
 
 import torch
-from jaxtyping import Complex
+from jaxtyping import Bool, Complex, Float
 from torch import Tensor
 
-from mrirecon.methods.base import Figures, Problem, Result, SliceMethod
+from mrirecon.methods.base import Problem, Result, SliceMethod
+from mrirecon.methods.trust import trust_figures
 from mrirecon.networks import Network, UnrolledNetwork, calibration_of
 from mrirecon.prepare import volume_scale
 from mrirecon.scan import Scan, Volume
 from mrirecon.weights import Card, load_weights
+
+SIGNAL = 0.1  # of the bright level: below it an image is background
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,19 +86,76 @@ class EndToEnd(SliceMethod):
             for offset in range(-reach, reach + 1)
         ]
         kspace, mask = torch.stack(near)[None], problem.mask[None]
-        calibration = calibration_of(mask)
-        kind, figures = problem.kspace.device.type, Figures()
-        with (
-            torch.inference_mode(),
-            torch.autocast(kind, torch.bfloat16, enabled=self.precision == "bfloat16"),
-        ):
-            if isinstance(network, UnrolledNetwork):
-                end = network.unroll(kspace, mask, calibration)
-                figures["data_residual"] = problem.residual(end.kspace()[0] * problem.mask)
-                image = network.image(end, scan.crop)[0]
-            else:
-                image = network(kspace, mask, calibration, scan.crop)[0]
-        return Result(scan.to_matrix(image.float().to(torch.complex64)), figures)
+        kind, low = problem.kspace.device.type, self.precision == "bfloat16"
+        with torch.inference_mode(), torch.autocast(kind, torch.bfloat16, enabled=low):
+            return self._result(problem, kspace, mask, calibration_of(mask), scan)
+
+    def _result(
+        self,
+        problem: Problem,
+        kspace: Complex[Tensor, "1 adjacent coil y x"],
+        mask: Bool[Tensor, "1 y x"],
+        calibration: Bool[Tensor, "1 y x"],
+        scan: Scan,
+    ) -> Result:
+        image = self.trained[0](kspace, mask, calibration, scan.crop)[0]
+        return Result(_magnitude(image, scan))
+
+
+@dataclass(frozen=True, kw_only=True)
+class UnrolledEndToEnd(EndToEnd):
+    """A network that refines k-space with coil maps of its own, so that its image can be held against the data.
+
+    Attributes:
+        trust: write the null-space part of the image, which the network supplied and not the scanner.
+    """
+
+    trust: bool = False
+
+    uses_noise: ClassVar[bool] = True
+
+    def noise_of(self, scan: Scan, volume: int) -> float:
+        """Noise of a volume's k-space; 0 where it cannot be known, which leaves the figures about trust out.
+
+        Raises:
+            ValueError: if they were asked for.
+        """
+        try:
+            return super().noise_of(scan, volume)
+        except ValueError as error:
+            if self.trust:
+                raise ValueError(
+                    f"{scan.source}: its outer k-space is empty and does not tell the noise level, which the "
+                    "null-space map needs: leave out --method.trust"
+                ) from error
+            return 0.0
+
+    def _result(
+        self,
+        problem: Problem,
+        kspace: Complex[Tensor, "1 adjacent coil y x"],
+        mask: Bool[Tensor, "1 y x"],
+        calibration: Bool[Tensor, "1 y x"],
+        scan: Scan,
+    ) -> Result:
+        network = self.trained[0]
+        assert isinstance(network, UnrolledNetwork)
+        end = network.unroll(kspace, mask, calibration)
+        image = _magnitude(network.image(end, scan.crop)[0], scan)
+        predicted = end.kspace()[0] * problem.mask
+        if problem.noise_std == 0:
+            return Result(image, {"data_residual": problem.residual(predicted)})
+        # The maps cover the whole field of view: the signal is where there is some.
+        x = end.combined()[0].to(torch.complex64)
+        bright = torch.quantile(x.abs().flatten(), 0.99)
+        learned = replace(problem, maps=end.maps[0, None].to(torch.complex64))
+        figures, hidden = trust_figures(learned, x, predicted, x.abs() > SIGNAL * bright)
+        extras = {"null_space": scan.to_output(hidden).abs()} if self.trust else {}
+        return Result(image, figures, extras)
+
+
+def _magnitude(image: Float[Tensor, "h w"], scan: Scan) -> Complex[Tensor, "readout phase"]:
+    return scan.to_matrix(image.float().to(torch.complex64))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,7 +168,7 @@ class UNet(EndToEnd):
 
 
 @dataclass(frozen=True, kw_only=True)
-class VarNet(EndToEnd):
+class VarNet(UnrolledEndToEnd):
     """E2E-VarNet (Sriram et al. 2020): unrolled k-space refinement with learned coil maps."""
 
     weights: str = "varnet_tiny"
@@ -117,7 +177,7 @@ class VarNet(EndToEnd):
 
 
 @dataclass(frozen=True, kw_only=True)
-class HUMUS(EndToEnd):
+class HUMUS(UnrolledEndToEnd):
     """HUMUS-Net (Fabian, Tinaz & Soltanolkotabi 2022): unrolled refinement by hybrid transformers."""
 
     weights: str = "humus_tiny"

@@ -134,11 +134,15 @@ class Unrolled:
 
     def matched(self, crop: tuple[slice, slice]) -> Float[Tensor, "batch h w"]:
         """|S^H F^-1 k| / ||S||: what of the coil images agrees with the maps, in the units of the RSS."""
+        norm = rss_of_each(self.maps.unbind(1))
+        return (self.combined() / torch.where(norm > 0, norm, 1))[(..., *crop)].abs()
+
+    def combined(self) -> Complex[Tensor, "batch y x"]:
+        """S^H F^-1 k."""
         parts = zip(self.maps.unbind(1), self.coil_images(), strict=True)
         combined = sum(coil_map.conj() * image for coil_map, image in parts)
         assert isinstance(combined, Tensor)
-        norm = rss_of_each(self.maps.unbind(1))
-        return (combined / torch.where(norm > 0, norm, 1))[(..., *crop)].abs()
+        return combined
 
 
 class UnrolledNetwork(Network):

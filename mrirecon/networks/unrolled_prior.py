@@ -13,7 +13,7 @@ from torch.utils.checkpoint import checkpoint
 
 from mrirecon.networks.base import Network
 from mrirecon.networks.denoiser import DenoiserUNet
-from mrirecon.operators import conjugate_gradient, espirit, sense
+from mrirecon.operators import espirit, sense
 from mrirecon.operators.sense import Sense
 from mrirecon.prepare import intensity_scale
 from mrirecon.tensors import as_channels, as_complex, center_crop
@@ -89,9 +89,7 @@ class UnrolledPrior(Network):
     ) -> Complex[Tensor, "batch y x"]:
         """The image of k-space in units of the bright level."""
         backprojection = A.H(y)
-        x = conjugate_gradient(
-            lambda v: A.gram(v) + 0.02 * v, backprojection, iterations=2 * self.cg_steps
-        )
+        x = A.solve(backprojection, 0.02, iterations=2 * self.cg_steps)
         for log_sigma, log_weight in zip(self.log_sigma, self.log_weight, strict=True):
             if self.checkpoint_steps and torch.is_grad_enabled():
                 step = (A, backprojection, x, log_sigma, log_weight)
@@ -105,12 +103,7 @@ class UnrolledPrior(Network):
     ) -> Tensor:
         sigma, weight = log_sigma.exp().expand(len(x)), log_weight.exp()
         clean = as_complex(self.denoiser(as_channels(x), sigma).to(x.real.dtype))
-        return conjugate_gradient(
-            lambda v: A.gram(v) + weight * v,
-            backprojection + weight * clean,
-            clean,
-            iterations=self.cg_steps,
-        )
+        return A.solve(backprojection + weight * clean, weight, clean, iterations=self.cg_steps)
 
     def parts_to_compile(self) -> list[nn.Module]:
         return self.denoiser.parts_to_compile()

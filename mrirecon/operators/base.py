@@ -6,6 +6,8 @@ from abc import ABC, abstractmethod
 
 from torch import Tensor
 
+from mrirecon.operators.solvers import conjugate_gradient
+
 
 class LinearOperator(ABC):
     """A linear map A between complex arrays; leading batch axes are allowed throughout.
@@ -25,6 +27,30 @@ class LinearOperator(ABC):
     def gram(self, x: Tensor) -> Tensor:
         """A^H A x."""
         return self.adjoint(self.forward(x))
+
+    def solve(
+        self,
+        b: Tensor,
+        weight: float | Tensor,
+        start: Tensor | None = None,
+        *,
+        iterations: int,
+        tolerance: float = 0.0,
+    ) -> Tensor:
+        """(A^H A + weight)^-1 b by conjugate gradients; arguments as those of `conjugate_gradient`."""
+        return conjugate_gradient(
+            lambda v: self.gram(v) + weight * v,
+            b,
+            start,
+            iterations=iterations,
+            tolerance=tolerance,
+            item_axes=self.image_axes,
+        )
+
+    @property
+    def image_axes(self) -> int:
+        """Trailing axes of one image: (y, x), or (set, y, x)."""
+        return 2
 
     def __call__(self, x: Tensor) -> Tensor:
         return self.forward(x)

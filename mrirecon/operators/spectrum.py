@@ -67,7 +67,13 @@ def spectrum(A: Sense) -> Spectrum:
     kernel = kspace.mH @ weighted  # F^-1 M F
     rows = maps.movedim(-3, -2)  # (*batch, row, coil, position)
     grams = (rows.mH @ rows) * kernel.unsqueeze(-3)
-    eigenvalues, vectors = torch.linalg.eigh(grams)
+    try:
+        eigenvalues, vectors = torch.linalg.eigh(grams)
+    except (
+        torch.linalg.LinAlgError
+    ):  # float32 fails where many eigenvalues are alike; three times slower
+        found = torch.linalg.eigh(grams.to(torch.complex128))
+        eigenvalues, vectors = found[0].to(maps.real.dtype), found[1].to(maps.dtype)
     values = eigenvalues.clamp_min(0).sqrt()
     values = torch.where(values < 1e-3, 0, values)
 

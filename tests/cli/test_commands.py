@@ -148,7 +148,10 @@ def test_demo_with_one_slice(mrirecon, tmp_path):
     names = {path.name for path in folder.iterdir()}
     assert {"demo.png", "report.html"} <= names
     volumes = sorted(name for name in names if name.endswith(".nii.gz"))
-    assert len(volumes) >= 4 and {f"{name}.json" for name in volumes} <= names
+    volumes.remove("dds_std.nii.gz")
+    assert nibabel.load(folder / "dds_std.nii.gz").get_fdata().any()
+    assert "dds.nii.gz" in volumes and "standard deviation of 4 draws" in result.out
+    assert len(volumes) >= 5 and {f"{name}.json" for name in volumes} <= names
     for name in volumes:
         image = nibabel.load(folder / name)
         assert image.shape == (128, 96, 1) and image.header["sform_code"] == 1

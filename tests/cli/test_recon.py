@@ -415,3 +415,22 @@ def test_removing_oversampling_keeps_the_image(mrirecon, nifti_file, tmp_path):
         images.append(np.load(output))
     assert images[0].shape == images[1].shape
     assert np.linalg.norm(images[0] - images[1]) < 1e-4 * np.linalg.norm(images[0])
+
+
+def test_preview(mrirecon, refused, scan_file, tmp_path):
+    from PIL import Image
+
+    picture, output = tmp_path / "p.png", tmp_path / "o.npy"
+    args = ("recon", scan_file, "--output", output, "--preview", picture, "--method")
+    assert mrirecon(*args, "dds", "--method.levels", 2).status == 0
+    with Image.open(picture) as image:
+        assert image.size == (3 * 40, 32)  # three slices side by side
+        assert np.asarray(image).max() > 200
+        assert image.text["Description"] == "slices 0, 1, 2: level 1 of 2, 0 draws finished"
+    assert strict_json(tmp_path / "o.npy.json")["parameters"].get("preview") is None
+    again = mrirecon(*args, "dds", "--method.levels", 3, "--overwrite")
+    assert again.status == 0, again.errors  # an old preview is replaced
+    assert "shows nothing" in refused(*args, "tv", "--overwrite")
+    wrong = ("recon", scan_file, "--output", output, "--method", "dds", "--preview")
+    assert ".png" in refused(*wrong, tmp_path / "p.jpg")
+    assert "does not exist" in refused(*wrong, tmp_path / "no" / "p.png")

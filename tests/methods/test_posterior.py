@@ -275,6 +275,61 @@ def test_a_stopped_run_goes_on(torn, prior, scan, tmp_path):
     assert again == kept[: int(torn)]
 
 
+def test_shares_make_the_whole(prior, scan, tmp_path):
+    keep = SliceStore(tmp_path / "brain.nii.gz", {"seed": 0})
+    seen = []
+    options = {**SHORT, "samples": 2, "keep": keep, "progress": lambda *done: seen.append(done)}
+    method = METHODS["dds"](weights=prior, **options)
+    for share in (2, 0, 3, 1):  # more of them than slices
+        method.solve_share(scan, share, 4)
+    assert seen == [(1, 1)] * 3
+    volume = method(scan)
+    assert len(seen) == 3  # nothing is left to solve
+    whole = sample("dds", prior, scan, samples=2)
+    assert error(volume.image, whole.image) < 1e-4
+    assert volume.info["null_space_share"] == pytest.approx(whole.info["null_space_share"])
+
+
+@pytest.mark.parametrize(("name", "bound"), [("dds", 0.2), ("score_mri", 0.6)])
+def test_previews_end_at_the_image(name, bound, prior, scan):
+    seen = []
+    options = {"samples": 3, "images_at_once": 3, "levels": 9}
+    if name == "score_mri":  # coil by coil: their root sum of squares adds up noise
+        options |= {"coils": "separate", "corrections": 0}
+    method = METHODS[name](weights=prior, preview=seen.append, sigma_min=0.01, **options)
+    assert "preview" not in method.parameters()
+
+    class Nothing:  # leaves everything to the data, and the noise of the level in the image
+        sigma_range = (0.01, 5.0)
+
+        def __call__(self, x, sigma):
+            return x
+
+    method.__dict__["trained"] = (Nothing(), method.trained[1])
+    scan = replace(
+        scan, noise_covariance=None
+    )  # previews are in the units of the prewhitened k-space
+    image = method(scan).image[0]
+    assert [p.places for p in seen] == [[(0, n)] for n in range(3) for _ in range(3)]
+    assert [(p.finished, p.level, p.levels) for p in seen[:3]] == [(0, n, 9) for n in (1, 5, 9)]
+    assert all(p.image.shape == (1, *scan.matrix) for p in seen)
+    ends = torch.cat([p.image for p in seen[2::3]])
+    assert error(ends.abs(), image.abs()) < bound
+
+
+def test_previews_of_several_batches_average_their_draws(prior, scan):
+    seen = []
+    options = {
+        "samples": 2,
+        "images_at_once": 3,
+        "preview": seen.append,
+    }  # 3 slices at once, draw by draw
+    volume = sample("dds", prior, scan, **options, draws=True, z_smoothness=0.1)
+    assert [p.finished for p in seen] == [0, 1]
+    mean = (volume.extras["draw1"] + volume.extras["draw2"]) / 2
+    assert mean.shape[1:] == seen[1].image.shape
+
+
 def test_slices_of_another_request_are_thrown_away(prior, scan, tmp_path):
     output = tmp_path / "brain.nii.gz"
     sample("dds", prior, scan, keep=SliceStore(output, {"seed": 0}))
@@ -309,5 +364,7 @@ def test_smoothness_along_z_takes_the_volume_together(prior, scan):
         return float((volume.image[0, 1:] - volume.image[0, :-1]).abs().sum())
 
     assert jumps(smooth) < jumps(plain)
+    with pytest.raises(ValueError, match="run it in one process"):
+        METHODS["dds"](weights=prior, z_smoothness=0.5).solve_share(scan, 0, 2)
     with pytest.raises(ValueError, match="two at least"):
         sample("dds", prior, scan.select(slice(0, 1)), z_smoothness=0.5)

@@ -110,3 +110,39 @@ def test_unet_of_a_fully_sampled_scan_sees_its_rss(weights):
     # The network is random; its output has the mean and the size of its input.
     assert image.shape == zero_filled.shape
     assert 0.1 < float(image.abs().mean() / zero_filled.mean()) < 10
+
+
+@pytest.mark.parametrize("combine", ["rss", "maps"])
+def test_trust_figures(combine, tmp_path):
+    torch.manual_seed(0)
+    network = NETWORKS["varnet"](**SMALL["varnet"], combine=combine)
+    path = tmp_path / "varnet.safetensors"
+    save_weights(network, path, Card(network="varnet", config=network.config))
+    scan = phantom(slices=2).scan
+    scan = scan.undersample(columns(scan))
+    volume = METHODS["varnet"](weights=str(path), trust=True)(scan)
+    assert volume.extras["null_space"].shape == volume.image.shape
+    figures = ("data_residual", "residual_over_noise", "null_space_share", "null_space_delta")
+    assert all(volume.info[figure] > 0 for figure in figures)
+    assert volume.info["null_space_share"] < 1
+    kspace = torch.stack([1000 * scan.kspace(index) for index in range(2)])
+    louder = METHODS["varnet"](weights=str(path))(array_scan(kspace, scan.mask(0)))
+    assert not louder.extras
+    quieter = METHODS["varnet"](weights=str(path))(
+        array_scan(kspace / 1000, scan.mask(0))
+    )  # neither has a noise measurement: both read it from the outer k-space
+    for figure in figures:
+        assert louder.info[figure] == pytest.approx(quieter.info[figure], rel=1e-2), figure
+
+
+def test_without_a_noise_level_there_are_no_trust_figures_and_a_map_is_refused(weights):
+    kspace = torch.zeros(1, 4, 40, 32, dtype=torch.complex64)
+    kspace[..., 16:24, 12:20] = 1
+    scan = array_scan(kspace, torch.ones(40, 32, dtype=torch.bool))
+    path = weights("varnet")
+    info = METHODS["varnet"](weights=path)(scan).info
+    assert "data_residual" in info and "null_space_share" not in info
+    with pytest.raises(ValueError, match=r"leave out --method\.trust"):
+        METHODS["varnet"](weights=path, trust=True)(scan)
+    with pytest.raises(TypeError, match="trust"):
+        METHODS["unet"](trust=True)

@@ -84,3 +84,24 @@ def test_support_is_where_any_coil_sees():
     support = sense(maps, torch.ones(4, 4) > 0).support()
     assert not support[1, 2]
     assert int(support.sum()) == 15
+
+
+@pytest.mark.parametrize("threads", [1, 16])
+@pytest.mark.parametrize("sets", [False, True])
+def test_solve_is_the_inverse_of_the_damped_gram(sets, threads, monkeypatch):
+    """Whatever is folded away inside: shifts, coils at once or one by one, sizes odd or not, batches."""
+    monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
+    shape = (2, 2, 3, 9, 8) if sets else (2, 3, 9, 8)
+    maps = torch.randn(*shape, dtype=torch.complex128, generator=torch.Generator().manual_seed(0))
+    mask = torch.rand(2, 9, 8, generator=torch.Generator().manual_seed(1)) < 0.5
+    A = sense(maps / 4, mask, sets=sets)
+    x = torch.randn(*maps.shape[:-3], 9, 8, dtype=torch.complex128)
+    b = A.gram(x) + 0.3 * x
+    torch.testing.assert_close(A.adjoint(A(x)), A.gram(x))
+    for start in (None, torch.randn_like(x)):
+        found = A.solve(b, 0.3, start, iterations=500, tolerance=1e-12)
+        torch.testing.assert_close(found, x, rtol=1e-8, atol=1e-8)
+    weight = torch.tensor(0.3, dtype=torch.float64, requires_grad=True)
+    found = A.solve(b, weight, iterations=500, tolerance=1e-12)
+    torch.testing.assert_close(found, x, rtol=1e-8, atol=1e-8)
+    assert found.abs().sum().requires_grad

@@ -205,3 +205,22 @@ def test_largest_eigenvalue_is_per_item():
     torch.testing.assert_close(
         found.flatten(), torch.linalg.matrix_norm(A, 2) ** 2, rtol=1e-6, atol=0
     )
+
+
+def test_nothing_of_the_callers_is_overwritten():
+    b, start = (torch.randn(2, 5, 4, dtype=torch.complex128) for _ in range(2))
+    before, seen = (b.clone(), start.clone()), []
+
+    def gram(x):
+        return 2 * x + x.roll(1, -1) / 2 + x.roll(-1, -1) / 2
+
+    with torch.no_grad():
+        x = conjugate_gradient(gram, b, start, iterations=3)
+        followed = conjugate_gradient(
+            gram, b, start, iterations=3, callback=lambda _, x: seen.append(x)
+        )
+    watched = conjugate_gradient(gram, b, start, iterations=3)  # as for gradients
+    torch.testing.assert_close(x, watched)
+    torch.testing.assert_close(followed, watched)
+    assert torch.equal(b, before[0]) and torch.equal(start, before[1])
+    assert not torch.equal(seen[0], seen[1])

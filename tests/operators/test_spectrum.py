@@ -133,3 +133,23 @@ def test_operators_without_a_cheap_spectrum():
         spectrum(sense(smooth(6, 6), mixed))
     with pytest.raises(ValueError, match="one set of coil maps"):
         spectrum(sense(torch.stack([smooth(6, 7)] * 2), lines(6, 7), sets=True))
+
+
+def test_double_precision_helps_where_single_does_not(monkeypatch):
+    """LAPACK's single-precision eigenvalues sometimes do not converge where many are alike."""
+    real, asked = torch.linalg.eigh, []
+
+    def fails_in_single(matrices):
+        asked.append(matrices.dtype)
+        if matrices.dtype == torch.complex64:
+            raise torch.linalg.LinAlgError("failed to converge")
+        return real(matrices)
+
+    A = sense(smooth(6, 8).to(torch.complex64), lines(6, 8))
+    expected = spectrum(A)
+    monkeypatch.setattr(torch.linalg, "eigh", fails_in_single)
+    basis = spectrum(A)
+    assert asked == [torch.complex64, torch.complex128]
+    torch.testing.assert_close(basis.values, expected.values, atol=1e-4, rtol=0)
+    x = complex_normal(6, 8).to(torch.complex64)
+    torch.testing.assert_close(basis.synthesise(basis.analyse(x)), x)

@@ -21,7 +21,7 @@ from mrirecon.diffusion.samplers.steps import (
     positive_noise,
     shares,
 )
-from mrirecon.operators import LinearOperator, conjugate_gradient
+from mrirecon.operators import LinearOperator
 from mrirecon.tensors import Streams
 
 
@@ -223,10 +223,5 @@ def _closest(
     A: LinearOperator, backprojection: Image, x0: Image, weight: float, cg_steps: int
 ) -> Image:
     """The argmin of ||y - A x||^2 + weight ||x - x0||^2, by conjugate gradients from x0."""
-    return conjugate_gradient(
-        lambda v: A.gram(v) + weight * v,
-        backprojection + weight * x0,
-        x0,
-        iterations=cg_steps,
-        tolerance=converged(x0),
-    )
+    b = backprojection + weight * x0
+    return A.solve(b, weight, x0, iterations=cg_steps, tolerance=converged(x0))

@@ -11,7 +11,7 @@ from jaxtyping import Complex, Float
 from torch import Tensor
 
 from mrirecon.diffusion.denoisers import Denoiser
-from mrirecon.operators import LinearOperator, conjugate_gradient
+from mrirecon.operators import LinearOperator
 from mrirecon.tensors import Streams, complex_noise_like
 
 Callback = Callable[[int, float, Tensor, Tensor], object]  # step, sigma, x, x0
@@ -92,12 +92,7 @@ def with_vjp(denoiser: Denoiser, x: Image, sigma: float) -> tuple[Image, Callabl
 def damped_solution(A: LinearOperator, residual: Tensor, damping: float, iterations: int) -> Image:
     """(A^H A + damping)^-1 A^H residual, by conjugate gradients."""
     back = A.H(residual)
-    return conjugate_gradient(
-        lambda x: A.gram(x) + damping * x,
-        back,
-        iterations=iterations,
-        tolerance=converged(back),
-    )
+    return A.solve(back, damping, iterations=iterations, tolerance=converged(back))
 
 
 def converged(x: Tensor) -> float:

@@ -1,0 +1,43 @@
+"""`--preview FILE.png`: what is known of the slices that are being sampled, while they are."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from time import monotonic
+
+import torch
+
+from mrirecon.io.files import replacing
+from mrirecon.methods.draws import Preview
+
+REST = 1.0  # seconds from one picture to the next, at least
+
+
+class PreviewFile:
+    """Draws previews into a PNG, the slices side by side, phase axis upwards as in the report."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.last = float("-inf")
+
+    def __call__(self, preview: Preview) -> None:
+        from matplotlib.image import imsave
+
+        if monotonic() - self.last < REST:
+            return
+        tiles = preview.image.abs().cpu().mT.flip(-2)  # (slice, phase, readout)
+        picture = torch.cat([*tiles], dim=-1)
+        brightest = float(torch.quantile(tiles[0].flatten(), 0.995)) or 1.0
+        numbers = ", ".join(str(index) for _, index in preview.places)
+        about = f"slices {numbers}: level {preview.level} of {preview.levels}, {preview.finished} draws finished"
+        with replacing(self.path) as (part,):
+            imsave(
+                part,
+                picture.numpy(),
+                format="png",
+                cmap="gray",
+                vmin=0,
+                vmax=brightest,
+                metadata={"Description": about},
+            )
+        self.last = monotonic()

@@ -1,0 +1,63 @@
+"""What stands beside a reconstruction, collected slice by slice."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from mrirecon.coverage import Acceleration, achieved_acceleration
+from mrirecon.scan import Scan
+
+Figures = dict[str, float]  # what stands beside the picture of a slice, by its name in the JSON
+
+
+class Report:
+    """Collects, slice by slice, what stands beside the picture."""
+
+    def __init__(self, scan: Scan) -> None:
+        self.scan = scan
+        self.mask: Tensor | None = None  # of the last slice, whose acceleration is known
+        self.accelerations: list[Acceleration] = []
+        self.seconds: list[float] = []
+        self.figures: dict[str, list[float]] = {}
+        self.skipped: list[str] = []
+
+    def add_slice(self, mask: Tensor, seconds: float, figures: Figures) -> dict[str, Any]:
+        """Add a slice, and give all that was added as plain values."""
+        if self.mask is None or not torch.equal(mask, self.mask):
+            self.mask = mask
+            self.acceleration = achieved_acceleration(mask.cpu(), self.scan.acquired)
+        added = {"acceleration": self.acceleration, "seconds": seconds, "figures": figures}
+        self.add_kept(added)
+        return added
+
+    def add_kept(self, added: dict[str, Any]) -> None:
+        """Add a slice again, as an earlier `add_slice` gave it."""
+        self.seconds.append(added["seconds"])
+        self.accelerations.append(Acceleration(*added["acceleration"]))
+        for name, value in added["figures"].items():
+            self.figures.setdefault(name, []).append(value)
+
+    def summary(self) -> dict[str, Any]:
+        if not self.seconds:
+            raise ValueError(
+                f"{self.scan.source}: no slice could be reconstructed ({self.skipped[0]}): lower --calibration.crop, "
+                "use --maps lowres, or give maps with --maps FILE"
+            )
+        total, without = (
+            sum(column) / len(column) for column in zip(*self.accelerations, strict=True)
+        )
+        summary: dict[str, Any] = {
+            "source": self.scan.source,
+            "format": self.scan.format,
+            "kspace_shape": self.scan.shape,
+            "volumes": self.scan.volumes,
+            "acceleration": {"achieved": total, "without_calibration": without},
+            "seconds_per_slice": sum(self.seconds) / len(self.seconds),
+            "notes": [*self.scan.notes, *self.skipped],
+        }
+        for name, values in self.figures.items():
+            summary[name] = sum(values) / len(values)
+        return summary
