@@ -79,7 +79,7 @@ def recon(
         remove_oversampling: crop the readout to the reconstruction FOV before reconstructing, for speed.
         slices: A:B reconstructs slices A to B - 1 only.
         device: where to compute; auto takes a GPU where there is one.
-        report: also write an HTML report.
+        report: also write an HTML report, and beside it a picture of each scan (.png).
         overwrite: replace existing outputs.
     """
     part, where = parse_slices(slices), choose_device(device)
@@ -155,11 +155,16 @@ def recon(
 
 
 def _report(path: str, done: list[tuple[Scan, Volume]], overwrite: bool) -> None:
-    from mrirecon.report import write_report
+    from mrirecon.report import by_scan, comparison, write_png, write_report
 
     if done:
         write_report(path, done, overwrite=overwrite)
         print(f"{path}: the report")
+        groups = by_scan(done)
+        for number, items in enumerate(groups):
+            picture = Path(path).with_suffix(".png" if len(groups) == 1 else f".{number}.png")
+            write_png(comparison(items), picture)
+            print(f"{picture}: {Path(items[0][0].source).name}, side by side")
     elif not Path(path).exists():
         print(f"{path}: not written, nothing was reconstructed now (--overwrite does it again)")
 
