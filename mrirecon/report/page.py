@@ -74,7 +74,7 @@ def _section(items: Sequence[Item], most_pixels: int) -> Section:
     rows = [row for name, item in zip(names, items, strict=True) for row in _calibrated(name, item)]
     plots = []
     if rows:
-        title = "calibration of the standard deviation (error against it, pixel by pixel)"
+        title = "calibration: the error that the draws predict, and the true one, pixel by pixel"
         plots.append((title, encoded(png_of(calibration(rows)))))
     return Section(
         Path(scan.source).name,
@@ -97,4 +97,7 @@ def _calibrated(name: str, item: Item) -> list[dict[str, object]]:
 
     target = torch.stack([scan.reference(index) for index in range(scan.shape[0])])
     error = volume.image[0].abs() - target
-    return calibration_rows(volume.extras["std"][0].numpy(), error.numpy(), method=name)
+    # The image is the mean of n draws: the truth, one more draw, is off by the deviation times sqrt(1 + 1 / n).
+    draws = volume.info["parameters"]["samples"]
+    predicted = volume.extras["std"][0] * (1 + 1 / draws) ** 0.5
+    return calibration_rows(predicted.numpy(), error.numpy(), method=name)

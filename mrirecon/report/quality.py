@@ -1,13 +1,15 @@
 """Plots of tables: quality against acceleration, cost and scan, and the calibration of uncertainty.
 
-A table is a sequence of rows, dicts of one result each, with `method` and whichever of `mask`, `acceleration`, `scan`,
-`psnr`, `ssim`, `nmse`, `seconds_per_slice`, `network_evaluations` there are. Rows without a number that a plot needs
-(failures, methods without a network) are left out of it, and how many is said in the figure.
+A table is a sequence of rows, dicts of one result each, with `method` and whichever of `mask_kind` (else `mask`),
+`acceleration`, `scan`, `seconds_per_slice`, `network_evaluations` and metrics there are. A metric is `psnr`, `ssim`,
+`nmse`, `nrmse`, or one of them after the name of its protocol, such as `fastmri_psnr`. Rows without a number that a
+plot needs (failures, methods without a network) are left out of it, and how many is said in the figure.
 """
 
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -25,11 +27,12 @@ LABELS = {
     "psnr": "PSNR / dB",
     "ssim": "SSIM",
     "nmse": "NMSE",
+    "nrmse": "NRMSE",
     "acceleration": "acceleration",
     "seconds_per_slice": "seconds per slice",
     "network_evaluations": "network evaluations per slice",
 }
-LOWER_IS_BETTER = ("nmse", "nrmse")
+LOWER_IS_BETTER = ("nmse", "nrmse")  # endings of keys
 # Okabe & Ito's colours, told apart by every kind of colour vision; markers and dashes say the same again.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#8F8A00")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*", "<", ">", "h", "p")
@@ -45,7 +48,7 @@ def quality_against_acceleration(rows: Sequence[Row], metric: str = "psnr") -> F
         ValueError: if no row has the metric and an acceleration.
     """
     kept = _complete(rows, metric, "acceleration")
-    masks = list(dict.fromkeys(str(row.get("mask", "")) for row in kept))
+    masks = list(dict.fromkeys(map(_mask, kept)))
     figure = empty_figure(1.6 + 3.6 * len(masks), 3.8)
     axes = figure.subplots(1, len(masks), squeeze=False, sharey=True)[0]
     methods = _methods(kept)
@@ -53,7 +56,7 @@ def quality_against_acceleration(rows: Sequence[Row], metric: str = "psnr") -> F
         for number, method in enumerate(methods):
             points = {}
             for row in kept:
-                if row["method"] == method and str(row.get("mask", "")) == mask:
+                if row["method"] == method and _mask(row) == mask:
                     points.setdefault(float(row["acceleration"]), []).append(float(row[metric]))
             if points:
                 rates = sorted(points)
@@ -63,9 +66,9 @@ def quality_against_acceleration(rows: Sequence[Row], metric: str = "psnr") -> F
         axis.set_xlabel(LABELS["acceleration"])
         axis.set_title(mask, fontsize=10)
         axis.grid(alpha=0.3)
-    axes[0].set_ylabel(LABELS.get(metric, metric))
+    axes[0].set_ylabel(_label(metric))
     _legend(figure, axes)
-    most = max(_counts(kept, "mask", "acceleration"))
+    most = max(Counter((r["method"], _mask(r), float(r["acceleration"])) for r in kept).values())
     note = "mean and its 95 % interval (Student)" if most > 1 else "one scan: no intervals"
     figure.suptitle(note + _left_out(rows, kept), fontsize=9)
     return figure
@@ -91,11 +94,11 @@ def quality_against_cost(
         means[method] = (x, y)
         style = _style(number) | {"linestyle": "none", "markersize": 8}
         axis.plot([x], [y], label=method, **style)
-    best = pareto_front(list(means.values()), lower=metric in LOWER_IS_BETTER)
+    best = pareto_front(list(means.values()), lower=metric.endswith(LOWER_IS_BETTER))
     axis.plot(*zip(*best, strict=True), color="0.5", linewidth=1, zorder=0, label="Pareto front")
     axis.set_xscale("log")
-    axis.set_xlabel(LABELS.get(cost, cost))
-    axis.set_ylabel(LABELS.get(metric, metric))
+    axis.set_xlabel(_label(cost))
+    axis.set_ylabel(_label(metric))
     axis.grid(alpha=0.3, which="both")
     _legend(figure, [axis])
     figure.suptitle("mean of all rows" + _left_out(rows, kept), fontsize=9)
@@ -122,7 +125,7 @@ def quality_boxes(rows: Sequence[Row], metric: str = "psnr") -> Figure:
         x = [methods.index(str(row["method"])) + 1 + spread[number] for row in own]
         style = _style(number) | {"linestyle": "none", "markersize": 4, "alpha": 0.7}
         axis.plot(x, [float(row[metric]) for row in own], label=scan, **style)
-    axis.set_ylabel(LABELS.get(metric, metric))
+    axis.set_ylabel(_label(metric))
     axis.grid(alpha=0.3, axis="y")
     if 1 < len(scans) <= 12:
         _legend(figure, [axis])
@@ -232,13 +235,16 @@ def _methods(rows: Sequence[Row]) -> list[str]:
     return list(dict.fromkeys(str(row["method"]) for row in rows))
 
 
-def _counts(rows: Sequence[Row], *keys: str) -> list[int]:
-    """How many rows each point of a plot stands for."""
-    found: dict[tuple[Any, ...], int] = {}
-    for row in rows:
-        key = (row["method"], *(row.get(name) for name in keys))
-        found[key] = found.get(key, 0) + 1
-    return list(found.values())
+def _mask(row: Row) -> str:
+    return str(row.get("mask_kind") or row.get("mask") or "")
+
+
+def _label(key: str) -> str:
+    """`fastmri_psnr` -> PSNR / dB (fastmri)."""
+    protocol, _, metric = key.rpartition("_")
+    if key in LABELS or metric not in LABELS:
+        return LABELS.get(key, key.replace("_", " "))
+    return f"{LABELS[metric]} ({protocol})"
 
 
 def _columns(rows: Sequence[Row], *keys: str) -> list[list[float]]:
