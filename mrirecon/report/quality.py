@@ -54,7 +54,7 @@ def quality_against_acceleration(rows: Sequence[Row], metric: str = "psnr") -> F
     methods = _methods(kept)
     for axis, mask in zip(axes, masks, strict=True):
         for number, method in enumerate(methods):
-            points = {}
+            points: dict[float, list[float]] = {}
             for row in kept:
                 if row["method"] == method and _mask(row) == mask:
                     points.setdefault(float(row["acceleration"]), []).append(float(row[metric]))
@@ -67,7 +67,7 @@ def quality_against_acceleration(rows: Sequence[Row], metric: str = "psnr") -> F
         axis.set_title(mask, fontsize=10)
         axis.grid(alpha=0.3)
     axes[0].set_ylabel(_label(metric))
-    _legend(figure, axes)
+    _legend(figure, list(axes))
     most = max(Counter((r["method"], _mask(r), float(r["acceleration"])) for r in kept).values())
     note = "mean and its 95 % interval (Student)" if most > 1 else "one scan: no intervals"
     figure.suptitle(note + _left_out(rows, kept), fontsize=9)
@@ -261,11 +261,11 @@ def _style(number: int) -> dict[str, Any]:
 
 def _legend(figure: Figure, axes: Sequence[Any]) -> None:
     """One legend beside all panels, of everything that is in any of them."""
-    found = {}
+    found: dict[str, Any] = {}
     for axis in axes:
         for handle, label in zip(*axis.get_legend_handles_labels(), strict=True):
             found.setdefault(label, handle)
-    figure.legend(found.values(), found.keys(), loc="outside right upper", fontsize=8)
+    figure.legend(list(found.values()), list(found), loc="outside right upper", fontsize=8)
 
 
 def _left_out(rows: Sequence[Row], kept: Sequence[Row]) -> str:

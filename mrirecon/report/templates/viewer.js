@@ -149,11 +149,13 @@
     }
     autoWindow();
     const extent = (axis) => volume.shape[axis] * volume.voxel[axis];
-    // Two planes of a slab are thin: they share the second column.
+    // Two planes of a slab are thin: they share the second column with the panel.
     const heights = volume.planes.map((plane) => extent(plane.down));
     const widths = volume.planes.map((plane) => extent(plane.right)), second = Math.max(widths[1], widths[2]);
-    $(".planes").classList.toggle("slab", Math.max(heights[1], heights[2]) < heights[0] / 2);
-    $(".planes").style.gridTemplateColumns = `minmax(0, ${widths[0]}fr) minmax(0, ${second}fr)`;
+    const planes = $(".planes"), slab = Math.max(heights[1], heights[2]) < heights[0] / 2;
+    planes.classList.toggle("slab", slab);
+    (slab ? planes : planes.parentElement).append($(".panel"));
+    planes.style.gridTemplateColumns = `minmax(0, ${widths[0]}fr) minmax(0, ${second}fr)`;
     figures.forEach((figure, n) => {
       const plane = figure.plane = volume.planes[n];
       figure.element.style.setProperty("--mm", widths[n]);
