@@ -23,7 +23,6 @@ from mrirecon.cli.parser import Parser, Settings
 from mrirecon.cli.progress import slices_progress
 from mrirecon.cli.run import EXPECTED, Command, one_line
 from mrirecon.io import check_output, is_complete, read_scan, write_volume
-from mrirecon.io.files import check_target
 from mrirecon.io.slices import SliceStore
 from mrirecon.methods import Calibrated
 from mrirecon.scan import Scan, Volume
@@ -91,7 +90,9 @@ def recon(
         raise ValueError("--accel and --center_fraction belong to a mask: add --mask KIND")
     outputs = choose_outputs(scan, output, format)
     if report is not None:
-        check_target(report, overwrite or all(map(is_complete, outputs)))
+        from mrirecon.report import check_page
+
+        check_page(report, overwrite or all(map(is_complete, outputs)))
     settings = {
         "method": method,
         "mask": None if mask is None else [mask, accel, center_fraction, mask_seed],
@@ -160,11 +161,13 @@ def _report(path: str, done: list[tuple[Scan, Volume]], overwrite: bool) -> None
     if done:
         write_report(path, done, overwrite=overwrite)
         print(f"{path}: the report")
+        stem = Path(path).with_suffix("")
         groups = by_scan(done)
-        for number, items in enumerate(groups):
-            picture = Path(path).with_suffix(".png" if len(groups) == 1 else f".{number}.png")
+        for items in groups:
+            name = f"_{Path(items[0][0].source).stem}" if len(groups) > 1 else ""
+            picture = stem.with_name(f"{stem.name}{name}.png")
             write_png(comparison(items), picture)
-            print(f"{picture}: {Path(items[0][0].source).name}, side by side")
+            print(f"{picture}: a picture of the middle slice")
     elif not Path(path).exists():
         print(f"{path}: not written, nothing was reconstructed now (--overwrite does it again)")
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from mrirecon.cli.parser import Parser, Settings
 from mrirecon.cli.run import Command
-from mrirecon.io.files import check_target, existing_file
+from mrirecon.io.files import existing_file
 
 SUFFIXES = (".nii.gz", ".nii")
 
@@ -28,14 +28,12 @@ def view(
         index: of files with several volumes show this one only.
         overwrite: replace an existing page.
     """
-    from mrirecon.report.viewer import write_viewer
+    from mrirecon.report import check_page, write_viewer
 
     for path in (*volume, *([] if overlay is None else [overlay])):
         existing_file(path)
     target = _beside(Path(volume[0])) if output is None else Path(output)
-    if target.suffix.lower() not in (".html", ".htm"):
-        raise ValueError(f"--output {target}: the file name must end in .html")
-    check_target(target, overwrite)
+    check_page(target, overwrite)
     write_viewer(target, volume, overlay=overlay, index=index, overwrite=overwrite)
     print(f"{target}: open it in a browser ({target.stat().st_size / 1e6:.1f} MB)")
 

@@ -16,15 +16,28 @@ MAP_COLOURS = "cividis"  # of error, deviation and null-space maps: for every ki
 RESEARCH_ONLY = "Research use only: not for diagnosis or treatment."
 
 
+def check_page(path: PathLike, overwrite: bool = False) -> Path:
+    """The path, when a page may be written there; call it before hours of work.
+
+    Raises:
+        ValueError: if the name does not end in .html.
+        OSError: as `files.check_target`.
+    """
+    if Path(path).suffix.lower() not in (".html", ".htm"):
+        raise ValueError(f"{path}: the file name of a page must end in .html")
+    return check_target(path, overwrite)
+
+
 def write_page(path: PathLike, template: str, overwrite: bool, **values: Any) -> Path:
     """Fill in a template, text escaped, and write it whole or not at all.
 
     Raises:
+        ValueError: if the name does not end in .html.
         OSError: if the file exists (without `overwrite`) or cannot be written.
     """
     from mrirecon import __version__
 
-    target = check_target(path, overwrite)
+    target = check_page(path, overwrite)
     pages = Environment(
         loader=PackageLoader("mrirecon.report"),
         autoescape=True,
