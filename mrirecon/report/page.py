@@ -98,6 +98,6 @@ def _calibrated(name: str, item: Item) -> list[dict[str, object]]:
     target = torch.stack([scan.reference(index) for index in range(scan.shape[0])])
     error = volume.image[0].abs() - target
     # The image is the mean of n draws: the truth, one more draw, is off by the deviation times sqrt(1 + 1 / n).
-    draws = volume.info["parameters"]["samples"]
+    draws = volume.info["parameters"]["samples"]  # who gives a deviation draws samples
     predicted = volume.extras["std"][0] * (1 + 1 / draws) ** 0.5
     return calibration_rows(predicted.numpy(), error.numpy(), method=name)

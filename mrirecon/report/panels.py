@@ -22,7 +22,7 @@ from mrirecon.scan import Scan, Volume
 Item = tuple[Scan, Volume]
 BRIGHT = 0.995  # quantile that is shown white
 ERROR_GAIN = 4  # error maps reach their brightest at 1 / ERROR_GAIN of that
-MOST_PIXELS = 16_000_000  # of all pictures of a report: about 10 MB
+MOST_PIXELS = 10_000_000  # of all pictures of a report: 13 MB where PNG cannot compress them
 MOST_VOLUMES = 8
 EXTRAS = {
     "error": "|error|",

@@ -79,6 +79,8 @@ def quality_against_cost(
 ) -> Figure:
     """Mean quality of each method against its mean cost, logarithmic, with the Pareto front.
 
+    Methods are compared by all their rows: give rows of the same scans, masks and accelerations for each.
+
     Raises:
         ValueError: if no row has the metric and a positive cost.
     """

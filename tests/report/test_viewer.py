@@ -8,8 +8,11 @@ import re
 import nibabel
 import numpy as np
 import pytest
+import torch
 
+from mrirecon.io import write_volume
 from mrirecon.report import viewer, write_viewer
+from mrirecon.scan import Geometry, Volume
 
 OBLIQUE = np.array(  # 20 degrees about the body's axis; columns of 2, 3 and 4 mm
     [
@@ -75,6 +78,16 @@ def test_unknown_orientation(tmp_path):
         "Orientation unknown: the file claims none (sform and qform codes are 0)"
     ]
     assert all(not any(p["edges"]) for p in about["planes"])
+
+
+def test_what_recon_does_not_know_the_page_does_not_say(tmp_path):
+    """A volume of a scan without geometry: no voxel size, no letters."""
+    image = torch.ones(1, 3, 5, 4, dtype=torch.complex64)
+    write_volume(Volume(image=image, geometry=Geometry()), tmp_path / "v.nii.gz")
+    write_viewer(tmp_path / "v.html", [tmp_path / "v.nii.gz"])
+    about, _ = embedded(tmp_path / "v.html")
+    assert facts(about)["voxel"] == "unknown: shown as cubes" and about["voxel"] == [1, 1, 1]
+    assert facts(about)["orientation"] == "orientation unknown"
 
 
 def test_what_else_a_nifti_can_hold(tmp_path):
