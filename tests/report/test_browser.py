@@ -1,10 +1,12 @@
 """Both pages in a real browser: nothing is asked of a network, controls do what they say, letters are right."""
 
 import base64
+from dataclasses import replace
 
 import nibabel
 import numpy as np
 import pytest
+import torch
 from report_cases import SLICES, pixels
 
 from mrirecon.report import write_report, write_viewer
@@ -39,10 +41,8 @@ def sources(browser):
 
 
 def transforms(browser):
-    script = (
-        "return [...document.querySelectorAll('.linked img')].map((i) => getComputedStyle(i)[arguments[0]])",
-    )
-    return browser.run(*script, "transform")
+    script = "return [...document.querySelectorAll('.linked img')].map((i) => getComputedStyle(i).transform)"
+    return browser.run(script)
 
 
 def test_the_report_loads_without_complaints_or_requests(browser, report):
@@ -68,6 +68,20 @@ def test_the_slider_changes_every_picture_to_that_slice(browser, report, target)
     assert browser.run("return document.querySelector('.slicer output').value") == "2"
     browser.press(".linked", "\ue012")  # the left arrow key
     assert sources(browser) == before
+
+
+def test_a_series_has_a_slider_of_volumes(browser, tmp_path, result):
+    scan, volume = result()
+    first = volume.image
+    series = torch.cat([first, 2 * first, 3 * first])
+    write_report(tmp_path / "r.html", [(scan, replace(volume, image=series))])
+    browser.open(tmp_path / "r.html")
+    seen = {}
+    for number in (0, 2):
+        browser.set("input.volume", number)
+        seen[number] = pixels(base64.b64decode(sources(browser)[0].partition(",")[2])).mean()
+    assert seen[2] > 1.5 * seen[0]
+    assert browser.run("return document.querySelector('input.volume').max") == "2"
 
 
 def test_zoom_place_and_brightness_are_linked(browser, report):
