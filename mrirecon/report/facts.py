@@ -151,4 +151,4 @@ def _flat(name: str, value: Any) -> Iterator[tuple[str, str]]:
     elif isinstance(value, (list, tuple)):
         yield name, ", ".join(map(str, value)) or "none"
     else:
-        yield name, "none" if value is None else str(value)
+        yield name, "none" if value in (None, "", {}) else str(value)

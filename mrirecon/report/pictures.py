@@ -87,8 +87,10 @@ def _drawn(
                 picture = view.shown(layers[window.kind])
                 drawn = axis.imshow(picture, cmap=colours, vmin=0, vmax=window.top, aspect=pixel)
                 axis.set_title(name if window.kind == "image" else "", fontsize=9)
-        bar = {"fraction": 0.15 / count, "pad": 0.05 / count, "shrink": 0.9}  # of all columns
-        figure.colorbar(drawn, ax=row, label=f"{window.title} (a.u.)", **bar)
+        label = f"{window.title} (a.u.)"  # sizes are shares of all columns
+        figure.colorbar(
+            drawn, ax=row, label=label, fraction=0.15 / count, pad=0.05 / count, shrink=0.9
+        )
     axis = axes[1, 0] if below else axes[0, -1]
     shown = view.shown(mask.numpy())
     stretched = height / SIDE_INCHES * shown.shape[1] / shown.shape[0]
