@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -52,6 +53,10 @@ def quality_against_acceleration(rows: Sequence[Row], metric: str = "psnr") -> F
     figure = empty_figure(1.6 + 3.6 * len(masks), 3.8)
     axes = figure.subplots(1, len(masks), squeeze=False, sharey=True)[0]
     methods = _methods(kept)
+    every = sorted({float(row["acceleration"]) for row in kept})
+    # Side by side, within a quarter of the smallest step, so that intervals do not hide each other.
+    step = min((b - a for a, b in pairwise(every)), default=1.0)
+    aside = np.linspace(-step / 8, step / 8, len(methods)) if len(methods) > 1 else [0.0]
     for axis, mask in zip(axes, masks, strict=True):
         for number, method in enumerate(methods):
             points: dict[float, list[float]] = {}
@@ -62,8 +67,11 @@ def quality_against_acceleration(rows: Sequence[Row], metric: str = "psnr") -> F
                 rates = sorted(points)
                 spread = [interval(points[rate]) for rate in rates]
                 means, half = zip(*spread, strict=True)
-                axis.errorbar(rates, means, half, label=method, capsize=3, **_style(number))
+                x = [rate + aside[number] for rate in rates]
+                axis.errorbar(x, means, half, label=method, capsize=3, **_style(number))
         axis.set_xlabel(LABELS["acceleration"])
+        axis.set_xticks(every, [f"{rate:g}" for rate in every])
+        axis.set_xlim(every[0] - step / 2, every[-1] + step / 2)
         axis.set_title(mask, fontsize=10)
         axis.grid(alpha=0.3)
     axes[0].set_ylabel(_label(metric))

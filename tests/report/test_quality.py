@@ -47,8 +47,10 @@ def test_means_and_intervals_of_each_mask():
     figure = quality_against_acceleration(rows)
     poisson, uniform = figure.axes
     assert (poisson.get_title(), uniform.get_title()) == ("poisson", "uniform1d")
-    np.testing.assert_allclose(lines(poisson)["tv"], [[4, 8], [32, 28]])
-    np.testing.assert_allclose(lines(uniform)["tv"], [[4], [20]])
+    np.testing.assert_allclose(lines(poisson)["tv"], [[4 - 0.5, 8 - 0.5], [32, 28]])
+    np.testing.assert_allclose(lines(poisson)["dds"], [[4 + 0.5], [30]])  # beside it
+    np.testing.assert_allclose(lines(uniform)["tv"], [[4 - 0.5], [20]])
+    assert [tick.get_text() for tick in poisson.get_xticklabels()] == ["4", "8"]
     bar = poisson.containers[0].lines[2][0].get_segments()[0]
     half = 4.302653 * 2 / math.sqrt(3)  # Student, 2 degrees of freedom; standard deviation 2
     np.testing.assert_allclose(bar[:, 1], [32 - half, 32 + half], rtol=1e-6)
