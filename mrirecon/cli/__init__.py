@@ -21,6 +21,7 @@ COMMANDS = {
     "convert": "convert k-space between fastMRI HDF5, MRD, cfl, npy and (reading only) twix",
     "simulate": "make multi-coil k-space of a NIfTI image",
     "train": "train a network, or go on training it",
+    "view": "make a page that shows NIfTI volumes in three planes, offline",
     "evaluate": "compare a reconstruction with its target under a named protocol",
     "weights info": "print what a file of network weights is",
     "weights import": "convert published weights, matched to the last key",

@@ -25,7 +25,6 @@ from mrirecon.cli.progress import slices_progress
 from mrirecon.cli.run import EXPECTED, Command, one_line
 from mrirecon.cli.team import Elsewhere, Team
 from mrirecon.io import check_output, is_complete, read_scan, write_volume
-from mrirecon.io.files import check_target
 from mrirecon.io.slices import SliceStore
 from mrirecon.methods import Calibrated, Request, SliceMethod
 from mrirecon.methods.named import is_slow
@@ -83,7 +82,7 @@ def recon(
         remove_oversampling: crop the readout to the reconstruction FOV before reconstructing, for speed.
         slices: A:B reconstructs slices A to B - 1 only.
         device: where to compute; auto takes a GPU where there is one.
-        report: also write an HTML report.
+        report: also write an HTML report, and beside it a picture of each scan (.png).
         preview: PNG that shows the slices a diffusion method is at, renewed while it works.
         overwrite: replace existing outputs.
     """
@@ -104,7 +103,9 @@ def recon(
     picture = with_preview(request.method, preview)
     outputs = choose_outputs(scan, output, format)
     if report is not None:
-        check_target(report, overwrite or all(map(is_complete, outputs)))
+        from mrirecon.report import check_page
+
+        check_page(report, overwrite or all(map(is_complete, outputs)))
     team, done = Team.of_environment(), []
 
     def prepared(source: str, target: Path) -> Job:
@@ -199,11 +200,18 @@ def _is_done(target: Path, request: dict[str, Any], overwrite: bool) -> bool:
 
 
 def _report(path: str, done: list[tuple[Scan, Volume]], overwrite: bool) -> None:
-    from mrirecon.report import write_report
+    from mrirecon.report import by_scan, comparison, write_png, write_report
 
     if done:
         write_report(path, done, overwrite=overwrite)
         print(f"{path}: the report")
+        stem = Path(path).with_suffix("")
+        groups = by_scan(done)
+        for items in groups:
+            name = f"_{Path(items[0][0].source).stem}" if len(groups) > 1 else ""
+            picture = stem.with_name(f"{stem.name}{name}.png")
+            write_png(comparison(items), picture)
+            print(f"{picture}: a picture of the middle slice")
     elif not Path(path).exists():
         print(f"{path}: not written, nothing was reconstructed now (--overwrite does it again)")
 

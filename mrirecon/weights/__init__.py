@@ -1,5 +1,6 @@
 """Weights of networks: the project's own files, the shipped ones, and importers of what others published."""
 
+from mrirecon.weights.card import OUTSIDE as OUTSIDE
 from mrirecon.weights.card import Card as Card
 from mrirecon.weights.card import TrainingRange as TrainingRange
 from mrirecon.weights.checkpoint import sha256_of as sha256_of
