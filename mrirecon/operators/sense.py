@@ -57,8 +57,8 @@ class Sense(LinearOperator):
         self.maps, self.mask, self.sets = maps, mask, sets
         self._maps = ifftshift(maps).contiguous()
         self._conjugate = self._maps.conj().resolve_conj()
-        # As a number it multiplies twice as fast as a truth value.
-        self._mask = ifftshift(mask).unsqueeze(-3).to(maps.real.dtype)
+        # Of the type of what it multiplies: nothing is converted then.
+        self._mask = ifftshift(mask).unsqueeze(-3).to(maps.dtype)
         self._gram_axes = [
             axis for axis in (-2, -1) if not bool((mask == mask.narrow(axis, 0, 1)).all())
         ]
