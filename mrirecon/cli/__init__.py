@@ -22,6 +22,7 @@ COMMANDS = {
     "simulate": "make multi-coil k-space of a NIfTI image",
     "train": "train a network, or go on training it",
     "evaluate": "compare a reconstruction with its target under a named protocol",
+    "benchmark": "compare methods x masks on the same scans: one table",
     "weights info": "print what a file of network weights is",
     "weights import": "convert published weights, matched to the last key",
 }
