@@ -13,6 +13,7 @@ from mrirecon import __version__
 from mrirecon.benchmark.entries import Benchmark, MaskEntry, MethodEntry, Options
 from mrirecon.benchmark.sources import Source
 from mrirecon.io.files import replacing, write_json
+from mrirecon.masks import Seed, fastmri_seed
 
 SCHEMA = 1
 Record = dict[str, Any]
@@ -35,7 +36,7 @@ class Cell:
 
     source: Source
     mask: MaskEntry
-    mask_seed: int
+    mask_seed: int | str
     noise: float
     method: MethodEntry
     seed: int | None
@@ -43,9 +44,16 @@ class Cell:
     failed: str | None = None
 
     @property
-    def problem(self) -> tuple[str, str, int, float]:
+    def problem(self) -> tuple[str, str, int | str, float]:
         """What cells share that are reconstructed from the same data."""
         return self.source.name, self.mask.name, self.mask_seed, self.noise
+
+    @property
+    def drawn(self) -> Seed:
+        """The seed of the mask as `make_mask` takes it."""
+        if isinstance(self.mask_seed, str):
+            return fastmri_seed(self.source.path)
+        return self.mask_seed
 
     def request(
         self, benchmark: Benchmark, hashes: Mapping[str, str], device: str
@@ -60,7 +68,7 @@ class Cell:
             "schema": SCHEMA,
             "version": __version__,
             "scan": self.source.identity(hashes[self.source.path]),
-            "mask": self.mask.request(self.mask_seed),
+            "mask": self.mask.request(self.drawn),
             "noise": [self.noise, benchmark.noise_seed if self.noise else None],
             "method": {"name": self.method.method, **parameters},
             "weights_sha256": self.method.weights_sha256,

@@ -21,7 +21,7 @@ _MASK = {
     "acceleration": _NUMBER,
     "center_fraction": _NUMBER,
     "center_size": ((int,), "a whole number"),
-    "seed": ((int,), "a whole number"),
+    "seed": ((int, str), "a whole number, or file"),
     "seeds": ((list,), "a list of whole numbers"),
 }
 _METHOD = {
@@ -46,7 +46,7 @@ def mask_entry(values: Mapping[str, Any]) -> MaskEntry:
     known = {**_MASK, **{option: ((object,), "a value") for option in own}}
     _check(values, known, "masks", ("kind", "acceleration"))
     given = {key: value for key, value in values.items() if key in _MASK and key != "seed"}
-    seeds = _seeds(values, "masks") or (values.get("seed", 0),)
+    seeds = tuple(values.get("seeds") or (values.get("seed", 0),))
     options = {key: values[key] for key in own if key in values}
     return MaskEntry(**{**given, "seeds": seeds}, options=options)
 

@@ -12,8 +12,8 @@ from typing import Any, TypeVar
 
 from torch import Tensor
 
-from mrirecon.benchmark.sources import Source
-from mrirecon.masks import MASKS, center_fraction_of, default_center_fraction, make_mask
+from mrirecon.benchmark.sources import Source, chosen_slices, find_scans
+from mrirecon.masks import MASKS, Seed, center_fraction_of, default_center_fraction, make_mask
 from mrirecon.methods import METHODS, Calibrated, SliceMethod
 from mrirecon.metrics import PROTOCOLS
 from mrirecon.weights import locate, sha256_of, shipped_weights
@@ -22,6 +22,7 @@ Options = Mapping[str, Any]
 E = TypeVar("E")
 
 METRICS = {"psnr": True, "ssim": True, "nmse": False, "nrmse": False}  # name -> larger is better
+OF_FILE = "file"  # the seed of a mask that follows from the name of the scan's file
 _COMMON = {f.name for f in fields(SliceMethod)}  # what the benchmark itself decides
 
 
@@ -34,7 +35,7 @@ class MaskEntry:
         acceleration: nominal.
         center_fraction: calibration share; unset takes the customary one.
         center_size: instead, the calibration as columns or as the side of a square.
-        seeds: one mask for each.
+        seeds: one mask for each; `file` draws it from the name of each scan's file, as fastMRI does in validation.
         options: further keywords of the kind, such as `elliptical`.
         name: in the table.
     """
@@ -43,7 +44,7 @@ class MaskEntry:
     acceleration: float
     center_fraction: float | None = None
     center_size: int | None = None
-    seeds: tuple[int, ...] = (0,)
+    seeds: tuple[int | str, ...] = (0,)
     options: Options = field(default_factory=dict)
     name: str = ""
 
@@ -65,10 +66,15 @@ class MaskEntry:
             )
         if not self.seeds:
             raise ValueError(f"mask {self.kind}: seeds is empty: give one or more")
+        for seed in self.seeds:
+            if seed != OF_FILE and not (isinstance(seed, int) and seed >= 0):
+                raise ValueError(
+                    f"mask {self.kind}: seed is {seed!r}: give 0, a positive whole number, or {OF_FILE}"
+                )
         if not self.name:
             object.__setattr__(self, "name", f"{self.kind} x{self.acceleration:g}")
 
-    def make(self, shape: tuple[int, int], seed: int) -> tuple[Tensor, dict[str, Any]]:
+    def make(self, shape: tuple[int, int], seed: Seed) -> tuple[Tensor, dict[str, Any]]:
         """The mask on a grid, and how it came about, as `recon` writes it.
 
         Raises:
@@ -90,7 +96,7 @@ class MaskEntry:
             **self.options,
         }
 
-    def request(self, seed: int) -> dict[str, Any]:
+    def request(self, seed: Seed) -> dict[str, Any]:
         """All that the mask depends on but the grid."""
         fraction = self.center_fraction
         if fraction is None and self.center_size is None:
@@ -203,14 +209,16 @@ class Tuning:
 
     Attributes:
         scans: files or folders, none of which may be among those of the table.
-        slices: a number takes so many in the middle of each, A:B those from A to B - 1; unset takes all.
-        limit: take only so many of the scans.
+        slices: A:B takes slices A to B - 1 of each only.
+        middle: take only so many slices in the middle of each.
+        limit: take only so many of the scans, evenly spread over them.
         protocol: of the metric.
         metric: psnr, ssim, nmse or nrmse.
     """
 
     scans: list[str] = field(default_factory=list)
-    slices: int | str | None = None
+    slices: str | None = None
+    middle: int | None = None
     limit: int | None = None
     protocol: str = "fastmri"
     metric: str = "psnr"
@@ -223,6 +231,14 @@ class Tuning:
         """
         check_name("protocol", self.protocol, PROTOCOLS)
         check_name("metric", self.metric, METRICS)
+
+    def sources(self) -> tuple[Source, ...]:
+        """The scans.
+
+        Raises:
+            ValueError, OSError: if the slices are impossible, or files are missing.
+        """
+        return tuple(find_scans(self.scans, chosen_slices(self.slices, self.middle), self.limit))
 
 
 @dataclass(frozen=True, kw_only=True)

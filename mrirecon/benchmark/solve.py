@@ -153,7 +153,7 @@ class Solver:
         kept = self._undersampled
         if kept is None or not all(a is b or a == b for a, b in zip(kept[0], place, strict=True)):
             scan, std = add_noise(truth.scan, cell.noise, self.benchmark.noise_seed)
-            mask, made = cell.mask.make((scan.shape[2], scan.shape[3]), cell.mask_seed)
+            mask, made = cell.mask.make((scan.shape[2], scan.shape[3]), cell.drawn)
             note = f"undersampled retrospectively ({cell.mask.kind})"
             scan = scan.undersample(mask, note, cell.mask.kind)
             shared = SharedMaps(self.benchmark.calibration)

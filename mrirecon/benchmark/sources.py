@@ -49,11 +49,9 @@ class Source:
         """
         given = self.slices
         if isinstance(given, str) and not re.fullmatch(r"\d*:\d*", given, re.ASCII):
-            raise ValueError(
-                f"slices {given!r}: give a number, which takes so many in the middle, or A:B"
-            )
+            raise ValueError(f"slices {given!r} is not of the form A:B, such as 10:12 or :5")
         if isinstance(given, int) and given < 1:
-            raise ValueError(f"slices is {given}: give 1 or more")
+            raise ValueError(f"middle is {given}: give 1 or more")
 
     @property
     def place(self) -> tuple[str, str]:
@@ -103,8 +101,10 @@ class Source:
         return replace(scan, read=cache(scan.read), reference=cache(scan.reference))
 
 
-def find_scans(paths: Sequence[str], slices: int | str | None, limit: int | None) -> list[Source]:
-    """The scans that files and folders stand for, folders in the order of their names.
+def find_scans(
+    paths: Sequence[str], slices: int | str | None = None, limit: int | None = None
+) -> list[Source]:
+    """The scans that files and folders stand for, folders in the order of their names; `limit` of them, evenly spread.
 
     Raises:
         FileNotFoundError: if a path does not exist, or a folder holds no scan.
@@ -122,7 +122,7 @@ def find_scans(paths: Sequence[str], slices: int | str | None, limit: int | None
             found += inside
         else:
             found.append(path)
-    unique = list({path.resolve(): path for path in found}.values())[:limit]
+    unique = _spread(list({path.resolve(): path for path in found}.values()), limit)
     stems = [path.stem for path in unique]
     sources = [
         Source(
@@ -135,6 +135,17 @@ def find_scans(paths: Sequence[str], slices: int | str | None, limit: int | None
     for source in sources:
         _ = source.parts  # says what is missing
     return sources
+
+
+def chosen_slices(slices: str | None, middle: int | None) -> int | str | None:
+    """What `Source.slices` is for the two options.
+
+    Raises:
+        ValueError: if both are given.
+    """
+    if slices is not None and middle is not None:
+        raise ValueError(f"slices {slices} and middle {middle}: leave one of them out")
+    return slices if middle is None else middle
 
 
 def simulated_scans(images: Sequence[Mapping[str, Any]], slices: int | str | None) -> list[Source]:
@@ -189,6 +200,14 @@ def _is_scan(path: Path) -> bool:
     return (
         path.suffix.lower() in SUFFIXES and path.is_file() and not path.name.startswith((".", "_"))
     )
+
+
+def _spread(paths: list[Path], limit: int | None) -> list[Path]:
+    """So many of them at even distances."""
+    count = len(paths)
+    if limit is None or limit >= count:
+        return paths
+    return [paths[int((number + 0.5) * count / limit)] for number in range(limit)]
 
 
 def _part(slices: int | str | None, count: int) -> slice:

@@ -85,6 +85,7 @@ def _best(place: Place, tried: Sequence[tuple[Cell, Record]], benchmark: Benchma
         **dict(zip(("method", "mask", "noise"), place, strict=True)),
         "scans": [source.path for source in benchmark.tuning_scans],
         "slices": wanted.slices,
+        "middle": wanted.middle,
         "protocol": wanted.protocol,
         "metric": wanted.metric,
         "tried": scores,

@@ -11,7 +11,7 @@ import torch
 
 from mrirecon.benchmark import Benchmark, Team, Tuning, find_scans, run_benchmark
 from mrirecon.benchmark.config import check_simulated, check_weights, mask_entry, method_entry
-from mrirecon.benchmark.sources import simulated_scans
+from mrirecon.benchmark.sources import chosen_slices, simulated_scans
 from mrirecon.cli.choices import CALIBRATION, Device, choose_device
 from mrirecon.cli.method import SHARED
 from mrirecon.cli.outputs import make_folder
@@ -30,7 +30,8 @@ def benchmark(
     methods: list[Options],
     scans: list[str] | None = None,
     simulated: list[Options] | None = None,
-    slices: int | str | None = None,
+    slices: str | None = None,
+    middle: int | None = None,
     limit: int | None = None,
     noise: list[float] = [0.0],  # noqa: B006
     noise_seed: int = 0,
@@ -56,8 +57,9 @@ def benchmark(
         methods: list of {method, name, options, weights, seeds, tune, if_shipped}.
         scans: fully sampled k-space files, and folders of them.
         simulated: list of {image, name, and options of simulate}; the image embedded is that of the demo.
-        slices: a number takes so many in the middle of each scan, A:B takes A to B - 1.
-        limit: take only the first so many scans.
+        slices: A:B takes slices A to B - 1 of each scan only.
+        middle: take only so many slices in the middle of each scan.
+        limit: take only so many of the scans, evenly spread over them.
         noise: levels of noise to add to the k-space, over the bright level of the images.
         noise_seed: of the added noise.
         weights: names or files for methods that name none themselves, by method; prior is for every diffusion method.
@@ -78,7 +80,8 @@ def benchmark(
     check_weights(weights)
     check_simulated(simulated or [])
     entries = [(values, method_entry(values, weights, _typed)) for values in methods]
-    sources = find_scans(scans or [], slices, limit) + simulated_scans(simulated or [], slices)
+    part = chosen_slices(slices, middle)
+    sources = find_scans(scans or [], part, limit) + simulated_scans(simulated or [], part)
     if not sources:
         raise UsageError("there are no scans: give --scans with files or folders, or simulated")
     made = Benchmark(
@@ -92,7 +95,7 @@ def benchmark(
         remove_oversampling=remove_oversampling,
         calibration=calibration,
         tuning=tuning,
-        tuning_scans=tuple(find_scans(tuning.scans, tuning.slices, tuning.limit)),
+        tuning_scans=tuning.sources(),
     )
     for method in made.methods:
         _ = method.weights_sha256  # says which file is missing
