@@ -10,6 +10,7 @@ from mrirecon.benchmark.entries import MaskEntry, MethodEntry, nearest
 from mrirecon.masks import MASKS
 from mrirecon.methods import METHODS, Posterior
 from mrirecon.simulate import simulate_scan
+from mrirecon.weights import shipped_weights
 
 PRIOR = "prior"  # key of `weights`: those of every diffusion method
 Typed = Callable[[str, dict[str, Any]], dict[str, Any]]
@@ -76,18 +77,21 @@ def method_entry(
         default = weights.get(PRIOR)
     if chosen := values.get("weights", default):
         options.setdefault("weights", chosen)
-    made = {"name": label, "method": method, "seeds": _seeds(values, f"method {label}")}
-    entry = MethodEntry(**made, options=options, tune=tune)  # says which names do not exist
-    if values.get("if_shipped") and not entry.is_shipped:
+    weights_name = options.get("weights", getattr(METHODS[method], "weights", None))
+    if values.get("if_shipped") and weights_name not in (None, *shipped_weights()):
         return None
+    for option, tried in tune.items():
+        if not isinstance(tried, list):
+            raise ValueError(f"method {label}: tune {option} is {tried!r}: list the values to try")
     if typed is not None:
         try:
-            options = {key: typed(method, options)[key] for key in options}
+            checked = typed(method, options)
+            options = {key: checked[key] for key in options}
             tune = {key: [typed(method, {key: v})[key] for v in tune[key]] for key in tune}
         except ValueError as error:
             raise ValueError(f"method {label}: {error}") from error
-        entry = MethodEntry(**made, options=options, tune=tune)
-    return entry
+    seeds = _seeds(values, f"method {label}")
+    return MethodEntry(name=label, method=method, seeds=seeds, options=options, tune=tune)
 
 
 def check_weights(weights: Mapping[str, str]) -> None:

@@ -13,10 +13,17 @@ from typing import Any, TypeVar
 from torch import Tensor
 
 from mrirecon.benchmark.sources import Source, chosen_slices, find_scans
-from mrirecon.masks import MASKS, Seed, center_fraction_of, default_center_fraction, make_mask
+from mrirecon.masks import (
+    MASKS,
+    Number,
+    Seed,
+    center_fraction_of,
+    default_center_fraction,
+    make_mask,
+)
 from mrirecon.methods import METHODS, Calibrated, SliceMethod
 from mrirecon.metrics import PROTOCOLS
-from mrirecon.weights import locate, sha256_of, shipped_weights
+from mrirecon.weights import locate, sha256_of
 
 Options = Mapping[str, Any]
 E = TypeVar("E")
@@ -41,8 +48,8 @@ class MaskEntry:
     """
 
     kind: str
-    acceleration: float
-    center_fraction: float | None = None
+    acceleration: Number
+    center_fraction: Number | None = None
     center_size: int | None = None
     seeds: tuple[int | str, ...] = (0,)
     options: Options = field(default_factory=dict)
@@ -149,11 +156,9 @@ class MethodEntry:
             object.__setattr__(self, "seeds", tuple(self.seeds or (own,)))
         elif self.seeds:
             raise ValueError(f"method {self.name} has seeds, but draws nothing: leave them out")
-        for values in self.tune.values():
-            if not isinstance(values, Sequence) or isinstance(values, str) or not values:
-                raise ValueError(
-                    f"method {self.name}: tune holds {values!r}: list the values of each option"
-                )
+        for option, values in self.tune.items():
+            if not values:
+                raise ValueError(f"method {self.name}: tune {option} is empty: list values to try")
         for options in self.grid or [{}]:
             try:
                 self.build(options)
@@ -182,11 +187,6 @@ class MethodEntry:
         default = _default(METHODS[self.method], "weights")
         given = self.options.get("weights", default)
         return None if given is None else str(given)
-
-    @property
-    def is_shipped(self) -> bool:
-        """Whether its weights come along, or it needs none."""
-        return self.weights is None or self.weights in shipped_weights()
 
     @cached_property
     def weights_sha256(self) -> str | None:
@@ -232,14 +232,6 @@ class Tuning:
         check_name("protocol", self.protocol, PROTOCOLS)
         check_name("metric", self.metric, METRICS)
 
-    def sources(self) -> tuple[Source, ...]:
-        """The scans.
-
-        Raises:
-            ValueError, OSError: if the slices are impossible, or files are missing.
-        """
-        return tuple(find_scans(self.scans, chosen_slices(self.slices, self.middle), self.limit))
-
 
 @dataclass(frozen=True, kw_only=True)
 class Benchmark:
@@ -256,7 +248,6 @@ class Benchmark:
         remove_oversampling: crop the readout to the reconstruction FOV before undersampling.
         calibration: how coil maps are estimated.
         tuning: how methods with options to tune are tuned.
-        tuning_scans: those of `tuning`.
     """
 
     scans: tuple[Source, ...]
@@ -269,13 +260,12 @@ class Benchmark:
     remove_oversampling: bool = False
     calibration: Calibrated = field(default_factory=Calibrated)
     tuning: Tuning = field(default_factory=Tuning)
-    tuning_scans: tuple[Source, ...] = ()
 
     def __post_init__(self) -> None:
         """Check what does not need the scans.
 
         Raises:
-            ValueError: if something is missing, twice there, unknown, or impossible.
+            ValueError, OSError: if something is missing, twice there, unknown, or impossible.
         """
         for what in ("scans", "masks", "methods", "noise", "protocols"):
             if not getattr(self, what):
@@ -295,16 +285,29 @@ class Benchmark:
         for protocol in self.protocols:
             check_name("protocol", protocol, PROTOCOLS)
         tuned = [method.name for method in self.methods if method.tune]
-        if tuned and not self.tuning_scans:
+        if tuned and not self.tuning.scans:
             raise ValueError(
                 f"method {tuned[0]} is to be tuned, but there are no tuning scans: give --tuning.scans with other scans"
             )
         ours = {source.place for source in self.scans}
-        for source in self.tuning_scans if tuned else ():
+        for source in self.tuning_scans:
             if source.place in ours:
                 raise ValueError(
                     f"{source.path} is a scan of the table and a tuning scan: tune on other scans"
                 )
+
+    @cached_property
+    def tuning_scans(self) -> tuple[Source, ...]:
+        """The scans to tune on; none where nothing is tuned.
+
+        Raises:
+            ValueError, OSError: if the slices are impossible, or files are missing.
+        """
+        wanted = self.tuning
+        if not any(method.tune for method in self.methods):
+            return ()
+        part = chosen_slices(wanted.slices, wanted.middle)
+        return tuple(find_scans(wanted.scans, part, wanted.limit))
 
 
 def check_name(what: str, name: object, known: Mapping[str, Any]) -> None:
@@ -316,7 +319,8 @@ def check_name(what: str, name: object, known: Mapping[str, Any]) -> None:
 def nearest(name: str, known: Any) -> str:
     """The nearest known name as a question, or all of them."""
     known = sorted(known)
-    near = get_close_matches(name, known, n=1)
+    begun = [other for other in known if other.startswith(name)] if name else []
+    near = get_close_matches(name, known, n=1) or begun[:1]
     return f"did you mean {near[0]}?" if near else f"choose one of {', '.join(known)}"
 
 

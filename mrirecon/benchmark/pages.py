@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from mrirecon.benchmark.entries import METRICS, Benchmark
 from mrirecon.benchmark.pivot import Entry, Row, pivot, ranks
@@ -52,7 +52,9 @@ class Summary:
     failures: list[str]
 
 
-def summarise(rows: Sequence[Row], benchmark: Benchmark) -> Summary:
+def summarise(
+    rows: Sequence[Row], benchmark: Benchmark, choices: Sequence[Mapping[str, Any]] = ()
+) -> Summary:
     """Means over scans and seeds of every metric under every protocol, the cost of methods, and what failed."""
     scans = list(dict.fromkeys(row["scan"] for row in rows))
     counts = {row["scan"]: row["slices"] for row in rows if row["slices"] is not None}
@@ -71,14 +73,9 @@ def summarise(rows: Sequence[Row], benchmark: Benchmark) -> Summary:
     tables = [
         _quality(rows, protocol, metric) for protocol in benchmark.protocols for metric in QUALITY
     ]
-    tuned = {
-        f"{row['method']}, {_label(row['mask'], row['noise'], noise)}: "
-        + ", ".join(f"{name} {value}" for name, value in row["tuned"].items())
-        for row in rows
-        if row["tuned"]
-    }
+    tuned = [_chosen(choice, noise) for choice in choices if choice["chosen"]]
     failures = [_failure(row, noise) for row in rows if row["failure"]]
-    return Summary(facts, [*tables, _cost(rows)], sorted(tuned), failures)
+    return Summary(facts, [*tables, _cost(rows)], tuned, failures)
 
 
 def markdown(summary: Summary) -> str:
@@ -164,6 +161,19 @@ def _shown(entry: Entry, digits: int, rank: int | None = None) -> Shown:
 
 def _label(mask: str, level: float, noise: Sequence[float]) -> str:
     return f"{mask}, noise {level:g}" if len(noise) > 1 else mask
+
+
+def _chosen(choice: Mapping[str, Any], noise: Sequence[float]) -> str:
+    """What tuning chose, and whether better values may lie beyond those tried."""
+    parts = []
+    for name, value in choice["chosen"].items():
+        tried = {entry["options"][name] for entry in choice["tried"]}
+        numbers = all(isinstance(one, (int, float)) for one in tried) and len(tried) > 2
+        end = numbers and value in (min(tried), max(tried))
+        parts.append(f"{name} {value}" + (", at the end of the values tried" if end else ""))
+    return (
+        f"{choice['method']}, {_label(choice['mask'], choice['noise'], noise)}: {'; '.join(parts)}"
+    )
 
 
 def _failure(row: Row, noise: Sequence[float]) -> str:

@@ -58,7 +58,7 @@ def run_benchmark(
         for records in (cells, tuning):
             records.folder.mkdir(parents=True, exist_ok=True)
             records.clear_partial()
-        hashes = _hashes(folder, (*benchmark.scans, *_tuning_scans(benchmark)))
+        hashes = _hashes(folder, (*benchmark.scans, *benchmark.tuning_scans))
         _refuse_overlap(benchmark, hashes)
         return hashes
 
@@ -125,16 +125,12 @@ class _Work:
         return record, key_of(request)
 
 
-def _tuning_scans(benchmark: Benchmark) -> tuple[Source, ...]:
-    return benchmark.tuning_scans if any(method.tune for method in benchmark.methods) else ()
-
-
 def _refuse_overlap(benchmark: Benchmark, hashes: Mapping[str, str]) -> None:
     """Raise ValueError where a tuning scan is, byte for byte, a scan of the table."""
     ours = {
         hashes[source.path]: source.path for source in benchmark.scans if source.simulation is None
     }
-    for source in _tuning_scans(benchmark):
+    for source in benchmark.tuning_scans:
         if (same := ours.get(hashes[source.path])) is not None:
             raise ValueError(
                 f"the tuning scan {source.path} is {same}, a scan of the table: tune on other scans"

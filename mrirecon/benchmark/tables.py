@@ -90,7 +90,7 @@ def write_tables(
     folder: Path, rows: Sequence[Row], benchmark: Benchmark, choices: Sequence[Any]
 ) -> None:
     """Write the four tables, and tuning.json where something was tuned; each appears whole or not at all."""
-    summary = summarise(rows, benchmark)
+    summary = summarise(rows, benchmark, choices)
     texts = {
         "table.csv": _csv(rows),
         "table.jsonl": "".join(json.dumps(row) + "\n" for row in rows),

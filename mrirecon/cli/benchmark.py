@@ -49,7 +49,7 @@ def benchmark(
 
     OUTPUT gets table.csv, table.jsonl (one row per reconstruction), table.md and table.html (means), and one JSON per
     reconstruction in cells/. A run that was stopped goes on with what is missing. Several processes share the work
-    when they are started by `python -m torch.distributed.run --nproc_per_node N -m mrirecon benchmark ...`.
+    when `python -m torch.distributed.run --standalone --nproc_per_node N -m mrirecon benchmark ...` starts them.
 
     Args:
         output: folder of this table.
@@ -95,7 +95,6 @@ def benchmark(
         remove_oversampling=remove_oversampling,
         calibration=calibration,
         tuning=tuning,
-        tuning_scans=tuning.sources(),
     )
     for method in made.methods:
         _ = method.weights_sha256  # says which file is missing
@@ -125,10 +124,14 @@ def benchmark(
 
 def _typed(method: str, options: Options) -> Options:
     """Options of a method with values of the right type."""
+    if not options:
+        return {}
     parser = Parser("mrirecon benchmark", "", "")
     parser.add_options(METHODS[method], "options", method, SHARED, instantiate=False)
-    values = parser.parse([], {"options": options})["options"]
-    return dict(values.as_dict())
+    try:
+        return dict(parser.parse([], {"options": options})["options"].as_dict())
+    except UsageError as error:
+        raise UsageError(str(error).replace("--options.", "")) from error
 
 
 COMMAND = Command(
