@@ -58,8 +58,8 @@ def method_entry(
     """A method from its plain values; None where its weights were to come along and do not.
 
     Args:
-        values: the keys of `MethodEntry`, `weights`, and `if_shipped`: leave the method out unless its weights are
-            shipped.
+        values: the keys of `MethodEntry`, `weights`, and `if_shipped`: leave the method out where no
+            weights are named and its usual ones are not shipped.
         weights: names or files for methods that name none themselves: by method, or `prior`.
         typed: turns the options of a method into values of the right type, or raises ValueError.
 
@@ -77,9 +77,10 @@ def method_entry(
         default = weights.get(PRIOR)
     if chosen := values.get("weights", default):
         options.setdefault("weights", chosen)
-    weights_name = options.get("weights", getattr(METHODS[method], "weights", None))
-    if values.get("if_shipped") and weights_name not in (None, *shipped_weights()):
-        return None
+    if values.get("if_shipped") and "weights" not in options:
+        usual = getattr(METHODS[method], "weights", None)
+        if usual not in (None, *shipped_weights()):
+            return None
     for option, tried in tune.items():
         if not isinstance(tried, list):
             raise ValueError(f"method {label}: tune {option} is {tried!r}: list the values to try")

@@ -18,14 +18,26 @@ import yaml
 from mrirecon.benchmark import read_rows
 from mrirecon.io import write_scan
 from mrirecon.networks.denoiser import DenoiserUNet
+from mrirecon.networks.humus import HUMUSNet
 from mrirecon.networks.unet import UNetBaseline
 from mrirecon.networks.varnet import VarNet
 from mrirecon.phantom import shepp_logan
 from mrirecon.simulate import simulate_scan
-from mrirecon.weights import card_of, save_weights
+from mrirecon.weights import card_of, save_weights, shipped_weights
 
 CONFIGS = Path(__file__).parents[2] / "configs" / "benchmark"
 SHAPE = (40, 48)
+HUMUS = {
+    "num_cascades": 1,
+    "sens_chans": 2,
+    "sens_pools": 2,
+    "img_size": [32, 32],
+    "window_size": 4,
+    "embed_dim": 8,
+    "depths": [2],
+    "num_heads": [1],
+    "bottleneck_heads": 2,
+}
 MEASURED = {"seconds_per_slice", "peak_memory_mb"}  # differ from run to run
 
 
@@ -48,13 +60,14 @@ def knees(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory):
-    """Small random networks: `--weights.NAME FILE` for a U-Net, a VarNet and a prior."""
+    """Small random networks: `--weights.NAME FILE` for a U-Net, a VarNet, a HUMUS-Net and a prior."""
     folder = tmp_path_factory.mktemp("weights")
     with torch.random.fork_rng(devices=[]):
         torch.random.default_generator.manual_seed(1)
         made = {
             "unet": UNetBaseline(chans=2, num_pool_layers=2),
             "varnet": VarNet(num_cascades=1, chans=2, pools=2, sens_chans=2, sens_pools=2),
+            "humus": HUMUSNet(**HUMUS),
             "prior": DenoiserUNet(widths=(8, 8), sigma_min=0.02),
         }
         for parameter in made["prior"].parameters():  # the output layer starts at 0
@@ -71,7 +84,8 @@ def reduced(name, path):
     """A shipped configuration with everything it says but the sizes."""
     settings = yaml.safe_load((CONFIGS / f"{name}.yaml").read_text())
     settings |= {"middle": 1, "limit": 1, "threads": 1}
-    settings["tuning"] |= {"middle": 1, "limit": 1}
+    if "tuning" in settings:
+        settings["tuning"] |= {"middle": 1, "limit": 1}
     for mask in settings["masks"]:
         mask.pop("center_fraction", None)
         mask["center_size"] = 4
@@ -132,17 +146,42 @@ def test_the_dds_table_end_to_end(mrirecon, knees, weights, tmp_path):
 
 
 @pytest.mark.parametrize("name", ["dds_noise_table", "leaderboard_knee", "small"])
-def test_the_other_shipped_tables_are_understood(mrirecon, refused, knees, weights, name, tmp_path):
-    config = CONFIGS / f"{name}.yaml"
-    missing = ("--weights.prior", tmp_path / "no.safetensors")
-    line = ("benchmark", "--config", config, *scans_of(knees), "--output", tmp_path / "table")
-    if name == "leaderboard_knee":
-        assert "unet" in refused(*line, *weights, "--weights.unet", "no.safetensors")
-    elif name == "dds_noise_table":
-        assert "no file of weights" in refused(*line, *missing)
-    settings = yaml.safe_load(mrirecon(*line, "--print_config").out)
-    assert settings["scans"] == [str(knees / "multicoil_val")]
+def test_the_other_shipped_tables_end_to_end(mrirecon, knees, weights, name, tmp_path):
+    config, settings = reduced(name, tmp_path / "c.yaml")
+    line = ("benchmark", "--config", config, *scans_of(knees), *weights)
+    result = mrirecon(*line, "--output", tmp_path / "table")
+    assert result.status == 0, result.errors
+    rows = read_rows(tmp_path / "table")
+    missing = result.out.count("is left out")
+    methods = len(settings["methods"]) - missing
+    assert len(rows) == len(settings["masks"]) * len(settings.get("noise", [0])) * methods
+    assert not any(row["failure"] for row in rows)
+    shipped = {
+        method["name"]
+        for method in settings["methods"]
+        if method.get("if_shipped") and f"{method['method']}_tiny" in shipped_weights()
+    }
+    assert shipped <= {row["method"] for row in rows}
+    for protocol in settings["protocols"]:
+        assert all(np.isfinite(row[f"{protocol}_psnr"]) for row in rows)
+
+
+def test_weights_are_looked_for_before_any_work(refused, knees, weights, tmp_path):
+    line = ("benchmark", "--config", CONFIGS / "leaderboard_knee.yaml", *scans_of(knees))
+    line = (*line, *weights, "--output", tmp_path / "table")
+    told = refused(*line, "--weights.unet", tmp_path / "no.safetensors")
+    assert "U-Net" in told and "no.safetensors" in told
     assert not (tmp_path / "table").exists()
+
+
+def test_print_config_of_a_table(mrirecon, knees):
+    line = ("benchmark", "--config", CONFIGS / "small.yaml", *scans_of(knees), "--output", "table")
+    settings = yaml.safe_load(mrirecon(*line, "--limit", 3, "--print_config").out)
+    assert settings["scans"] == [str(knees / "multicoil_val")] and settings["limit"] == 3
+    assert settings["tuning"]["scans"] == [str(knees / "multicoil_train")]
+    given = yaml.safe_load((CONFIGS / "small.yaml").read_text())
+    assert settings["methods"] == given["methods"] and settings["masks"] == given["masks"]
+    assert settings["tuning"]["limit"] == given["tuning"]["limit"]
 
 
 QUICK = {
@@ -285,20 +324,19 @@ def test_tuning_scans_must_be_others(refused, knees, weights, quick, tmp_path):
     assert "--tuning.scans" in refused(*line, "--scans", scans)
 
 
-def test_weights_that_do_not_come_along_are_left_out(mrirecon, knees, tmp_path):
-    settings = {
-        **QUICK,
-        "noise": [0],
-        "methods": [
-            {"method": "zero_filled"},
-            {"method": "varnet", "name": "mine", "weights": "none.safetensors", "if_shipped": True},
-        ],
-    }
-    (tmp_path / "c.yaml").write_text(yaml.safe_dump(settings))
-    line = ("benchmark", "--config", tmp_path / "c.yaml", "--scans", knees / "multicoil_val")
-    result = mrirecon(*line, "--output", tmp_path / "table")
-    assert result.status == 0 and "mine is left out" in result.out
+def test_weights_that_do_not_come_along(mrirecon, refused, knees, weights, tmp_path, monkeypatch):
+    monkeypatch.setattr("mrirecon.benchmark.config.shipped_weights", lambda: ())
+    methods = [{"method": "zero_filled"}, {"method": "varnet", "if_shipped": True}]
+    config = tmp_path / "c.yaml"
+    config.write_text(yaml.safe_dump({**QUICK, "noise": [0], "methods": methods}))
+    line = ("benchmark", "--config", config, "--scans", knees / "multicoil_val")
+    line = (*line, "--output", tmp_path / "table")
+    result = mrirecon(*line)
+    assert result.status == 0 and "varnet is left out" in result.out
     assert {row["method"] for row in read_rows(tmp_path / "table")} == {"zero_filled"}
+    result = mrirecon(*line, *weights)
+    assert result.status == 0 and "left out" not in result.out
+    assert {row["method"] for row in read_rows(tmp_path / "table")} == {"zero_filled", "varnet"}
 
 
 @pytest.mark.parametrize(
