@@ -28,6 +28,7 @@ from mrirecon.metrics import evaluate
 from mrirecon.phantom import shepp_logan
 from mrirecon.prepare import prewhiten, volume_scale
 from mrirecon.simulate import simulate_scan
+from mrirecon.weights import load_weights, save_weights
 
 SHAPE = (32, 40)
 MASK = MaskEntry(kind="uniform1d", acceleration=2, center_size=12)
@@ -216,6 +217,23 @@ def test_only_what_changed_is_computed_again(folder, tmp_path):
     damaged.write_text(damaged.read_text()[:50])
     again = run_benchmark(small(folder, methods=longer), tmp_path)
     assert again[0]["fastmri_psnr"] == rows[0]["fastmri_psnr"]
+
+
+def test_weights_count_by_their_content(folder, tmp_path):
+    network, card = load_weights("varnet_tiny")
+    for number in (1, 2):
+        if number == 2:
+            next(network.parameters()).data.mul_(1.5)
+        save_weights(network, tmp_path / f"v{number}.safetensors", replace(card, sha256=""))
+    keys = []
+    for weights in (
+        "varnet_tiny",
+        str(tmp_path / "v1.safetensors"),
+        str(tmp_path / "v2.safetensors"),
+    ):
+        method = MethodEntry(method="varnet", options={"weights": weights})
+        keys.append(run_benchmark(small(folder, methods=(method,)), tmp_path / "out")[0]["cell"])
+    assert keys[0] == keys[1] != keys[2]
 
 
 def test_other_content_under_the_same_name_is_another_cell(folder, tmp_path):

@@ -64,6 +64,7 @@ class Cell:
             ValueError, OSError: if the weights cannot be found.
         """
         parameters = self.method.build(self.tuned, self.seed).parameters()
+        parameters.pop("weights", None)  # wherever they are: their hash counts
         return {
             "schema": SCHEMA,
             "version": __version__,
