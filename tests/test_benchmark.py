@@ -109,6 +109,7 @@ def test_pages_mark_the_best_and_show_failures(folder):
                     **row(method, "uniform_1d", value, failure),
                     **{f"fastmri_{metric}": value for metric in ("psnr", "ssim", "nmse")},
                     **{"scan": f"s{number}", "slices": 3, "seed": None, "tuned": {}},
+                    "warnings": ["s0 is strange", "and more"] if method == "adjoint" else [],
                     **{"seconds_per_slice": 1.0, "network_evaluations": 0.0},
                     "peak_memory_mb": 100.0 + number,
                 }
@@ -122,9 +123,10 @@ def test_pages_mark_the_best_and_show_failures(folder):
     assert "2 scan(s), 6 slice(s)" in text
     assert "ddrm on s1" in text and "no &lt;b&gt;memory&lt;/b&gt; \\| left" in text
     assert "| ddrm | 1.000 (1 of 2 failed) | 0 | 101 | 1 |" in text
+    assert "* adjoint, uniform\\_1d (2 of 2): such as s0 is strange\n" in text
     shown = page(summary)
-    assert "<td class=best>31.00 ± 1.41</td>" in shown
-    assert "<td class=second>26.00 ± 1.41</td>" in shown
+    assert "<td class=best>31.00 <small>± 1.41</small></td>" in shown
+    assert "<td class=second>26.00 <small>± 1.41</small></td>" in shown
     assert "<b>memory" not in shown and "no &lt;b&gt;memory" in shown
     assert "http" not in shown
 
@@ -234,6 +236,11 @@ def test_weights_count_by_their_content(folder, tmp_path):
         method = MethodEntry(method="varnet", options={"weights": weights})
         keys.append(run_benchmark(small(folder, methods=(method,)), tmp_path / "out")[0]["cell"])
     assert keys[0] == keys[1] != keys[2]
+    both = [str(tmp_path / f"v{number}.safetensors") for number in (2, 1)]
+    tuning = Tuning(scans=[str(folder / "tuning")], middle=1, limit=1)
+    method = MethodEntry(method="varnet", tune={"weights": both})
+    rows = run_benchmark(small(folder, methods=(method,), tuning=tuning), tmp_path / "out")
+    assert rows[0]["weights"] == both[1] and rows[0]["cell"] == keys[0]
 
 
 def test_other_content_under_the_same_name_is_another_cell(folder, tmp_path):

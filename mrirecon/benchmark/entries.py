@@ -7,8 +7,9 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, dataclass, field, fields
 from difflib import get_close_matches
-from functools import cached_property
-from typing import Any, TypeVar
+from functools import cache, cached_property
+from pathlib import Path
+from typing import Any
 
 from torch import Tensor
 
@@ -26,7 +27,6 @@ from mrirecon.metrics import PROTOCOLS
 from mrirecon.weights import locate, sha256_of
 
 Options = Mapping[str, Any]
-E = TypeVar("E")
 
 METRICS = {"psnr": True, "ssim": True, "nmse": False, "nrmse": False}  # name -> larger is better
 OF_FILE = "file"  # the seed of a mask that follows from the name of the scan's file
@@ -181,26 +181,25 @@ class MethodEntry:
         drawn = {} if seed is None else {"seed": seed}
         return METHODS[self.method](**{**self.options, **tuned, **drawn}, **shared)
 
-    @property
-    def weights(self) -> str | None:
+    def weights(self, tuned: Options) -> str | None:
         """Name or file of its weights; None for a method that has none."""
-        default = _default(METHODS[self.method], "weights")
-        given = self.options.get("weights", default)
+        usual = _default(METHODS[self.method], "weights")
+        given = {**self.options, **tuned}.get("weights", usual)
         return None if given is None else str(given)
 
-    @cached_property
-    def weights_sha256(self) -> str | None:
-        """Of the file of weights.
+    def weights_sha256(self, tuned: Options) -> str | None:
+        """Of the file of its weights.
 
         Raises:
             ValueError, OSError: if there is no such file.
         """
-        if self.weights is None:
+        if (name := self.weights(tuned)) is None:
             return None
-        path = locate(self.weights)
+        path = locate(name)
         if not path.is_file():
             raise FileNotFoundError(f"method {self.name}: no file of weights {path}")
-        return sha256_of(path)
+        status = path.stat()
+        return _hash(path, status.st_size, status.st_mtime_ns)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -322,6 +321,12 @@ def nearest(name: str, known: Any) -> str:
     begun = [other for other in known if other.startswith(name)] if name else []
     near = get_close_matches(name, known, n=1) or begun[:1]
     return f"did you mean {near[0]}?" if near else f"choose one of {', '.join(known)}"
+
+
+@cache
+def _hash(path: Path, size: int, modified_ns: int) -> str:
+    """SHA-256 of a file, computed once for each state of it."""
+    return sha256_of(path)
 
 
 def _default(kind: type, name: str) -> Any:

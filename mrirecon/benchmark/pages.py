@@ -11,15 +11,16 @@ from mrirecon.benchmark.entries import METRICS, Benchmark
 from mrirecon.benchmark.pivot import Entry, Row, pivot, ranks
 from mrirecon.metrics import PROTOCOLS
 
-QUALITY = {"psnr": ("PSNR, dB", 2), "ssim": ("SSIM", 4), "nmse": ("NMSE", 5)}  # heading, decimals
+QUALITY = {"psnr": ("PSNR, dB", 2), "ssim": ("SSIM", 3), "nmse": ("NMSE", 4)}  # heading, decimals
 
 _STYLE = """
 :root { color-scheme: light dark; }
-body { font: 16px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 80rem; padding: 0 1rem; }
+body { font: 16px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 92rem; padding: 0 1rem; }
 .wide { overflow-x: auto; }
 table { border-collapse: collapse; margin: .5rem 0 2rem; font-variant-numeric: tabular-nums; }
-th, td { padding: .35rem .8rem; text-align: right; white-space: nowrap; border-bottom: 1px solid #8884; }
-th:first-child, td:first-child { text-align: left; }
+th, td { padding: .35rem .6rem; text-align: right; white-space: nowrap; border-bottom: 1px solid #8884; }
+th:first-child, td:first-child { text-align: left; position: sticky; left: 0; background: Canvas; }
+td small { opacity: .75; }
 .best { font-weight: 700; } .second { text-decoration: underline; } .failed { color: #c44; }
 li, dd { overflow-wrap: anywhere; }
 """
@@ -49,6 +50,7 @@ class Summary:
     facts: list[str]
     tables: list[Table]
     tuned: list[str]
+    warnings: list[str]
     failures: list[str]
 
 
@@ -66,6 +68,7 @@ def summarise(
         "Mean ± standard deviation over the scans and seeds of each place; the best mean of a row is bold, the second "
         "best underlined; what failed anywhere is not ranked",
         "Seconds per slice contain the estimation of coil maps where a method uses them",
+        "Research use only: not for diagnosis or treatment",
     ]
     if noise != [0.0]:
         levels = ", ".join(f"{level:g}" for level in noise)
@@ -75,7 +78,7 @@ def summarise(
     ]
     tuned = [_chosen(choice, noise) for choice in choices if choice["chosen"]]
     failures = [_failure(row, noise) for row in rows if row["failure"]]
-    return Summary(facts, [*tables, _cost(rows)], tuned, failures)
+    return Summary(facts, [*tables, _cost(rows)], tuned, _warnings(rows, noise), failures)
 
 
 def markdown(summary: Summary) -> str:
@@ -176,6 +179,19 @@ def _chosen(choice: Mapping[str, Any], noise: Sequence[float]) -> str:
     )
 
 
+def _warnings(rows: Sequence[Row], noise: Sequence[float]) -> list[str]:
+    """Where networks see what they were not trained for, one line for each method, mask and noise level."""
+    places: dict[tuple[str, str, float], list[Row]] = {}
+    for row in rows:
+        places.setdefault((row["method"], row["mask"], row["noise"]), []).append(row)
+    lines = []
+    for (method, mask, level), of_place in places.items():
+        if found := [row["warnings"][0] for row in of_place if row["warnings"]]:
+            share = f"{len(found)} of {len(of_place)}"
+            lines.append(f"{method}, {_label(mask, level, noise)} ({share}): such as {found[0]}")
+    return lines
+
+
 def _failure(row: Row, noise: Sequence[float]) -> str:
     seed = "" if row["seed"] is None else f", seed {row['seed']}"
     place = _label(row["mask"], row["noise"], noise)
@@ -183,7 +199,11 @@ def _failure(row: Row, noise: Sequence[float]) -> str:
 
 
 def _lists(summary: Summary) -> list[tuple[str, list[str]]]:
-    named = [("Tuned options", summary.tuned), ("Failures", summary.failures)]
+    named = [
+        ("Tuned options", summary.tuned),
+        ("Outside of what weights were trained for", summary.warnings),
+        ("Failures", summary.failures),
+    ]
     return [(title, lines) for title, lines in named if lines]
 
 
@@ -201,7 +221,9 @@ def _marked(shown: Shown) -> str:
 
 def _cell(shown: Shown) -> str:
     kind = "failed" if shown.failed else {1: "best", 2: "second"}.get(shown.rank or 0, "")
-    return f"<td{f' class={kind}' if kind else ''}>{html.escape(shown.text)}</td>"
+    mean, plus_minus, std = html.escape(shown.text).partition(" ± ")
+    text = f"{mean} <small>± {std}</small>" if plus_minus else mean
+    return f"<td{f' class={kind}' if kind else ''}>{text}</td>"
 
 
 def _listed(lines: Sequence[str]) -> str:

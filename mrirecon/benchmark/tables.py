@@ -14,6 +14,7 @@ from mrirecon.benchmark.entries import METRICS, Benchmark
 from mrirecon.benchmark.pages import markdown, page, summarise
 from mrirecon.benchmark.pivot import Row
 from mrirecon.io.files import PathLike, existing_file, replacing, write_json
+from mrirecon.weights.card import OUTSIDE
 
 # columns of every table; those of the metrics follow, PROTOCOL_METRIC each
 COLUMNS = (
@@ -36,6 +37,7 @@ COLUMNS = (
     "network_evaluations",
     "peak_memory_mb",
     "data_residual",
+    "warnings",
     "failure",
     "cell",
 )
@@ -61,8 +63,9 @@ def row_of(cell: Cell, record: Record, key: str) -> Row:
         "method_kind": cell.method.method,
         "seed": cell.seed,
         "tuned": dict(cell.tuned),
-        "weights": cell.method.weights,
+        "weights": cell.method.weights(cell.tuned),
         **{name: record.get(name) for name in (*COST, "data_residual")},
+        "warnings": [note for note in record.get("notes", ()) if OUTSIDE in note],
         "failure": failure,
         "cell": key,
     }
@@ -110,5 +113,8 @@ def _csv(rows: Sequence[Row]) -> str:
     writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
     writer.writeheader()
     for row in rows:
-        writer.writerow({**row, "tuned": json.dumps(row["tuned"]) if row["tuned"] else ""})
+        nested = {
+            name: json.dumps(row[name]) if row[name] else "" for name in ("tuned", "warnings")
+        }
+        writer.writerow({**row, **nested})
     return text.getvalue()

@@ -97,7 +97,8 @@ def benchmark(
         tuning=tuning,
     )
     for method in made.methods:
-        _ = method.weights_sha256  # says which file is missing
+        for tuned in method.grid or [{}]:
+            method.weights_sha256(tuned)  # says which file is missing
     team = Team()
     if where == "cuda" and team.size > 1:
         where = f"cuda:{int(os.environ.get('LOCAL_RANK', 0)) % torch.cuda.device_count()}"
