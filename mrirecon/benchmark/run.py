@@ -95,6 +95,8 @@ class _Work:
 
     def do(self, name: str, cells: Sequence[Cell], records: Records) -> None:
         """Do all cells that are not done; come back when every process has."""
+        if not cells:
+            return
         team, total = self.team, len(cells)
         pieces = [list(group) for _, group in groupby(cells, lambda cell: cell.problem)]
         if len(pieces) < 2 * team.size:  # too few to keep every process busy

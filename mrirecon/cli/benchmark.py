@@ -108,7 +108,7 @@ def benchmark(
             if entry is None:
                 name = values.get("name", values["method"])
                 print(f"note: {name} is left out: its weights do not come along")
-    with work_progress("benchmark", "cells", hidden=not team.leads) as progress:
+    with work_progress("hashing scans", "cells", hidden=not team.leads) as progress:
         rows = run_benchmark(made, folder, device=where, team=team, progress=progress, retry=retry)
     if not team.leads:
         return 0
