@@ -13,7 +13,7 @@ from mrirecon.masks import MASKS
 from mrirecon.scan import Scan
 
 SCHEMA = 1
-OUTSIDE = "weights were trained for"  # part of every warning that a scan is not like those
+OUTSIDE = "weights were trained for"  # stands in every warning of a card
 # Achieved accelerations scatter around the nominal one, those of fastMRI's random masks by 10 % and more.
 TOLERANCE = 1.2
 INTENSITY_TOLERANCE = (
