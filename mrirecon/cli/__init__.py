@@ -23,6 +23,7 @@ COMMANDS = {
     "train": "train a network, or go on training it",
     "view": "make a page that shows NIfTI volumes in three planes, offline",
     "evaluate": "compare a reconstruction with its target under a named protocol",
+    "benchmark": "compare methods x masks on the same scans: one table",
     "weights info": "print what a file of network weights is",
     "weights import": "convert published weights, matched to the last key",
 }

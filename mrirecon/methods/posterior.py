@@ -244,7 +244,7 @@ def _parameters(sampler: Callable[..., Tensor]) -> dict[str, inspect.Parameter]:
 
 # What differs from the defaults of `Posterior` and of the sampler itself: budgets that suit the method.
 _DEFAULTS: dict[str, dict[str, Any]] = {
-    "dds": {"eta": 1.0},
+    "dds": {"eta": 1.0, "sigma_min": 0.03},  # lower levels smooth, on real and on simulated scans
     "dps": {"levels": 100},
     "mcg": {"levels": 100},
     "score_mri": {"levels": 100, "schedule": "geometric"},

@@ -37,6 +37,8 @@ VARNET = """--network.num_cascades=2 --network.chans=4 --network.pools=2 --netwo
     --network.sens_pools=2"""
 SMALLER = {
     "mrirecon demo": "--slices=11:12",
+    "mrirecon benchmark": '--masks=[{"kind":"uniform1d","acceleration":2,"center_fraction":0.2}] '
+    '--methods=[{"method":"zero_filled"},{"method":"tv","tune":{"iterations":[2,3]}}]',
     "mrirecon train --config configs/tiny_varnet.yaml": f"{FEW_STEPS} {VARNET}",
     "mrirecon train --config configs/fastmri_knee_varnet.yaml": f"{FEW_STEPS} {VARNET}",
     "mrirecon train --config configs/prior_tiny.yaml": f"{FEW_STEPS} --network.widths=[4,8] "

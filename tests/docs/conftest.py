@@ -48,7 +48,8 @@ def stand_ins(tmp_path_factory):
     for part, count in (("train", 2), ("val", 2), ("test", 2)):
         (folder / "data" / f"multicoil_{part}").mkdir(parents=True)
         for number in range(count):
-            data = scan(number) if part != "test" else scan(number).undersample(mask)
+            data = scan(number + (2 if part == "val" else 0))
+            data = data if part != "test" else data.undersample(mask)
             write_scan(data, folder / "data" / f"multicoil_{part}" / f"file{number}.h5")
     layout = {"num_cascades": 2, "pools": 2, "chans": 4, "sens_pools": 2, "sens_chans": 3}
     network = NETWORKS["varnet"](**layout)
