@@ -66,8 +66,8 @@ def main(args: argparse.Namespace) -> int:
     refuse_copies(images, held_out)
     refuse_other_split(args.output, {image.patient for image in images}, held_out)
     jobs = plan(images, held_out, args)
-    for folder in FOLDERS.values():
-        (args.output / folder).mkdir(parents=True, exist_ok=True)
+    for job in jobs:
+        job.output.parent.mkdir(parents=True, exist_ok=True)
     print(f"{len(images)} images of {len({i.patient for i in images})} patients, {len(jobs)} files")
     records = []
     with ExitStack() as stack:

@@ -62,6 +62,21 @@ def default_center_fraction(acceleration: Number) -> float:
     return 0.08 if acceleration <= 5 else 0.04
 
 
+def center_fraction_of(kind: str, shape: tuple[int, int], size: int) -> float:
+    """The calibration fraction that gives `size` columns, or a square of side `size`, on this grid.
+
+    Raises:
+        ValueError: if the region is empty or does not fit the grid.
+    """
+    side = min(shape) if kind.endswith("2d") or kind == "poisson" else shape[1]
+    if not 1 <= size < side:
+        raise ValueError(
+            f"a calibration region of {size} does not fit a {shape[0]} x {shape[1]} mask of kind {kind}: "
+            f"give 1 to {side - 1}"
+        )
+    return size / side * (1 + 1e-12)  # kinds that round down keep the last column
+
+
 def fastmri_seed(file_name: str) -> tuple[int, ...]:
     """The seed from which fastMRI makes a validation file's mask: its name with suffix, so renaming changes it."""
     return tuple(map(ord, Path(file_name).name))

@@ -8,7 +8,7 @@ import textwrap
 from collections.abc import Mapping, Sequence
 
 from mrirecon import __version__
-from mrirecon.cli.nearest import suggest
+from mrirecon.nearest import suggest
 
 # command -> what it does; the command NAME is COMMAND of the module mrirecon.cli.NAME, or of two words the second of
 # its COMMANDS
@@ -21,7 +21,9 @@ COMMANDS = {
     "convert": "convert k-space between fastMRI HDF5, MRD, cfl, npy and (reading only) twix",
     "simulate": "make multi-coil k-space of a NIfTI image",
     "train": "train a network, or go on training it",
+    "view": "make a page that shows NIfTI volumes in three planes, offline",
     "evaluate": "compare a reconstruction with its target under a named protocol",
+    "benchmark": "compare methods x masks on the same scans: one table",
     "weights info": "print what a file of network weights is",
     "weights import": "convert published weights, matched to the last key",
 }

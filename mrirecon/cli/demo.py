@@ -12,12 +12,10 @@ from mrirecon.cli.outputs import completed, make_folder, summary
 from mrirecon.cli.progress import slices_progress
 from mrirecon.cli.run import Command
 from mrirecon.io import read_image, write_volume
-from mrirecon.io.files import replacing
 from mrirecon.io.volumes import extra_path
 from mrirecon.methods import METHODS
 from mrirecon.methods.posterior import SHIPPED as PRIOR
-from mrirecon.report import write_report
-from mrirecon.report.page import picture
+from mrirecon.report import comparison, write_png, write_report
 from mrirecon.simulate import demo_simulation
 from mrirecon.weights import shipped_weights
 
@@ -65,8 +63,7 @@ def demo(*, output: str = "demo", slices: str | None = None, device: Device = "a
             draws = volume.info["parameters"]["samples"]
             print(f"{extra_path(target, extra)}: standard deviation of {draws} draws")
         results.append((scan, volume))
-    with replacing(folder / "demo.png") as (part,):
-        part.write_bytes(picture(results))
+    write_png(comparison(results), folder / "demo.png")
     write_report(folder / "report.html", results, overwrite=True)
     print(
         f"{folder / 'demo.png'}: all of them side by side; {folder / 'report.html'}: with every number"

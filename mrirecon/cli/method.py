@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
+from collections.abc import Mapping
 from typing import Any
 
-from mrirecon.cli.nearest import suggest
 from mrirecon.cli.parser import Parser, Settings, UsageError
 from mrirecon.cli.preview import PreviewFile
 from mrirecon.io.files import check_target
-from mrirecon.methods import METHODS, Posterior, SliceMethod
-
-DEFAULT = "l1_wavelet"
+from mrirecon.methods.named import DEFAULT, METHODS, is_slow, who_has
+from mrirecon.nearest import suggest
 
 
 def add_method(parser: Parser, args: list[str], settings: Settings) -> tuple[list[str], Settings]:
@@ -49,12 +47,6 @@ def add_method(parser: Parser, args: list[str], settings: Settings) -> tuple[lis
     return args, {**settings, "method": {**configured, "name": name}}
 
 
-def build_method(method: dict[str, Any], **shared: Any) -> SliceMethod:
-    """The method with its options, and with those of the loop over slices."""
-    options = {key: value for key, value in method.items() if key != "name"}
-    return METHODS[method["name"]](**options, **shared)
-
-
 def with_choices(method: dict[str, Any], **choices: Any) -> dict[str, Any]:
     """The method with what `--weights`, `--samples` and `--seed` say in place of `--method.weights` and so on.
 
@@ -64,13 +56,13 @@ def with_choices(method: dict[str, Any], **choices: Any) -> dict[str, Any]:
     given = {name: value for name, value in choices.items() if value is not None}
     for name, value in given.items():
         if name not in method:
-            others = [m for m, kind in METHODS.items() if name in {f.name for f in fields(kind)}]
+            others = who_has(name)
             shown = ", ".join(others[:4]) + (", ..." if len(others) > 4 else "")
             raise UsageError(f"--{name} {value}: {method['name']} has no {name}; {shown} do")
     return {**method, **given}
 
 
-def with_preview(method: dict[str, Any], path: str | None) -> dict[str, Any]:
+def with_preview(method: Mapping[str, Any], path: str | None) -> dict[str, Any]:
     """What makes the method show its images in a PNG while it works; nothing without a path.
 
     Raises:
@@ -86,11 +78,6 @@ def with_preview(method: dict[str, Any], path: str | None) -> dict[str, Any]:
     if not path.lower().endswith(".png"):
         raise UsageError(f"--preview {path}: the file name must end in .png")
     return {"preview": PreviewFile(check_target(path, overwrite=True))}
-
-
-def is_slow(method: dict[str, Any]) -> bool:
-    """Whether finished slices are worth keeping when a run is stopped."""
-    return issubclass(METHODS[method["name"]], Posterior)
 
 
 def _take_name(args: list[str]) -> tuple[list[str], str | None]:

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from mrirecon.io import SCAN_SUFFIXES, VOLUME_SUFFIXES, is_complete, sidecar
-from mrirecon.metrics import evaluate
-from mrirecon.scan import Scan, Volume
+from mrirecon.methods.provenance import completed as completed
+from mrirecon.scan import Volume
 
 INPUT_SUFFIXES = (*SCAN_SUFFIXES, ".hdf5", ".hdr", ".dat")
 
@@ -74,44 +71,6 @@ def already_done(target: Path, request: dict[str, Any]) -> bool:
             f"{target} exists and was made with other settings: give --overwrite or another --output"
         )
     return True
-
-
-def completed(
-    volume: Volume, scan: Scan, mask: dict[str, Any] | None, request: dict[str, Any]
-) -> Volume:
-    """The volume with everything its JSON should say.
-
-    Raises:
-        ValueError: if the reconstruction is not finite.
-    """
-    if not bool(torch.isfinite(volume.image.abs()).all()):
-        raise ValueError(
-            f"{volume.info['method']} gave NaN or infinite values for {scan.source}: "
-            "check the options of --method"
-        )
-    mask = mask or {"kind": "as acquired"}
-    acceleration = {"nominal": mask.get("acceleration"), **volume.info["acceleration"]}
-    info = {
-        "maps": {"kind": "none"},
-        "intensity_scale": None,
-        **volume.info,
-        "acceleration": acceleration,
-        "mask": mask,
-        "request": request,
-    }
-    return replace(volume, info=info | _metrics(volume, scan))
-
-
-def _metrics(volume: Volume, scan: Scan) -> dict[str, Any]:
-    """Metrics where the scan has a reference; a reference that cannot be used is a note, never an error."""
-    if scan.reference is None or scan.volumes > 1:
-        return {}
-    try:
-        target = torch.stack([scan.reference(index) for index in range(scan.shape[0])])
-        return {"metrics": evaluate(volume.image[0].abs(), target)._asdict()}
-    except ValueError as error:
-        note = f"no metrics, the reference cannot be used: {error}"
-        return {"notes": [*volume.info["notes"], note]}
 
 
 def summary(target: Path, volume: Volume) -> str:

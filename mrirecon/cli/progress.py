@@ -10,6 +10,7 @@ from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
     Progress,
+    TaskID,
     TextColumn,
     TimeElapsedColumn,
     TimeRemainingColumn,
@@ -19,15 +20,34 @@ from rich.progress import (
 @contextmanager
 def slices_progress(task: str) -> Iterator[Callable[[int, int], None]]:
     """A callback (done, total) that draws a progress line named `task`."""
+    with work_progress(task, "slices") as show:
+        yield lambda done, total: show(task, done, total)
+
+
+@contextmanager
+def work_progress(
+    task: str, unit: str, hidden: bool = False
+) -> Iterator[Callable[[str, int, int], None]]:
+    """A callback (part, done, total) that draws a progress line for each part, the first named `task` until then."""
     columns = (
         TextColumn("{task.description}"),
         BarColumn(bar_width=24),
         MofNCompleteColumn(),
-        TextColumn("slices, elapsed"),
+        TextColumn(f"{unit}, elapsed"),
         TimeElapsedColumn(),
         TextColumn("left"),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=Console(stderr=True)) as progress:
-        line = progress.add_task(task, total=None)
-        yield lambda done, total: progress.update(line, completed=done, total=total)
+    lines: dict[str, TaskID] = {}
+    with Progress(
+        *columns, console=Console(stderr=True), speed_estimate_period=600, disable=hidden
+    ) as progress:
+        waiting = progress.add_task(task, total=None)
+
+        def show(part: str, done: int, total: int) -> None:
+            if part not in lines:
+                lines[part] = waiting if not lines else progress.add_task(part)
+                progress.update(lines[part], description=part)
+            progress.update(lines[part], completed=done, total=total)
+
+        yield show

@@ -9,7 +9,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
-from mrirecon import prepare
 from mrirecon.cli.choices import (
     CALIBRATION,
     SCAN_ARGUMENT,
@@ -17,19 +16,18 @@ from mrirecon.cli.choices import (
     MaskChoice,
     choose_device,
     choose_maps,
-    maps_of_slices,
     parse_slices,
 )
-from mrirecon.cli.method import add_method, build_method, is_slow, with_choices, with_preview
+from mrirecon.cli.method import add_method, with_choices, with_preview
 from mrirecon.cli.outputs import already_done, choose_outputs, completed, summary
 from mrirecon.cli.parser import Parser, Settings
 from mrirecon.cli.progress import slices_progress
 from mrirecon.cli.run import EXPECTED, Command, one_line
 from mrirecon.cli.team import Elsewhere, Team
 from mrirecon.io import check_output, is_complete, read_scan, write_volume
-from mrirecon.io.files import check_target
 from mrirecon.io.slices import SliceStore
-from mrirecon.methods import Calibrated, SliceMethod
+from mrirecon.methods import Calibrated, Request, SliceMethod
+from mrirecon.methods.named import is_slow
 from mrirecon.scan import Scan, Volume
 
 
@@ -84,61 +82,50 @@ def recon(
         remove_oversampling: crop the readout to the reconstruction FOV before reconstructing, for speed.
         slices: A:B reconstructs slices A to B - 1 only.
         device: where to compute; auto takes a GPU where there is one.
-        report: also write an HTML report.
+        report: also write an HTML report, and beside it a picture of each scan (.png).
         preview: PNG that shows the slices a diffusion method is at, renewed while it works.
         overwrite: replace existing outputs.
     """
-    part, where = parse_slices(slices), choose_device(device)
-    source_of_maps = choose_maps(maps, calibration)
-    method = with_choices(method, weights=weights, samples=samples, seed=seed)
-    build_method(method)  # wrong options are found before any work
-    picture = with_preview(method, preview)
-    choice = None if mask is None else MaskChoice(mask, accel, center_fraction, mask_seed)
-    if choice is None and (accel is not None or center_fraction is not None):
+    if mask is None and (accel is not None or center_fraction is not None):
         raise ValueError("--accel and --center_fraction belong to a mask: add --mask KIND")
+    where = choose_device(device)
+    request = Request(
+        method=with_choices(method, weights=weights, samples=samples, seed=seed),
+        mask=None if mask is None else MaskChoice(mask, accel, center_fraction, mask_seed),
+        maps=choose_maps(maps, calibration),
+        slices=parse_slices(slices),
+        partial_fourier=partial_fourier,
+        whiten=whiten,
+        compress_coils=compress_coils,
+        compression=compression,
+        remove_oversampling=remove_oversampling,
+    )
+    picture = with_preview(request.method, preview)
     outputs = choose_outputs(scan, output, format)
     if report is not None:
-        check_target(report, overwrite or all(map(is_complete, outputs)))
-    settings = {
-        "method": method,
-        "mask": None if mask is None else [mask, accel, center_fraction, mask_seed],
-        "maps": [maps, calibration.describe()],
-        "partial_fourier": partial_fourier,
-        "whiten": whiten,
-        "compress_coils": None if compress_coils is None else [compress_coils, compression],
-        "remove_oversampling": remove_oversampling,
-        "slices": slices,
-    }
+        from mrirecon.report import check_page
 
+        check_page(report, overwrite or all(map(is_complete, outputs)))
     team, done = Team.of_environment(), []
 
-    def prepared(source: str, target: Path, request: dict[str, Any]) -> Job:
+    def prepared(source: str, target: Path) -> Job:
         check_output(target, overwrite)
-        data = read_scan(source).select(part)
-        if remove_oversampling:
-            data = prepare.remove_oversampling(data)
-        made = None
-        if choice is not None:
-            pattern, made = choice.make(data.shape[2:])
-            data = data.undersample(pattern, _intersection_note(data, choice.kind), choice.kind)
-        if compress_coils is not None:
-            data = prepare.compress_coils(data, compress_coils, compression)
-        slow = is_slow(method) or team.size > 1
-        keep = SliceStore(target, {**request, **stamp_of(source)}) if slow else None
-        shared = {"partial_fourier": partial_fourier, "whiten": whiten, "device": where}
-        source_maps = maps_of_slices(source_of_maps, data, part)
+        data, made = request.prepared(read_scan(source))
+        slow = is_slow(request.method) or team.size > 1
+        about = request.describe(source)
+        keep = SliceStore(target, {**about, **stamp_of(source)}) if slow else None
         shown = picture if team.leads else {}
-        configured = build_method(method, maps=source_maps, keep=keep, **shared, **shown)
+        configured = request.configured(data, device=where, keep=keep, **shown)
         if team.size > 1:
             configured.check_shares()
-        return Job(f"{method['name']} {Path(source).name}", data, configured, made)
+        return Job(f"{request.method['name']} {Path(source).name}", data, configured, made, about)
 
-    def written(job: Job, target: Path, request: dict[str, Any]) -> None:
+    def written(job: Job, target: Path) -> None:
         # What several processes have solved is put together without a progress line.
         line = slices_progress(job.title) if team.size == 1 else nullcontext(None)
         with line as progress:
             volume = replace(job.method, progress=progress)(job.scan)
-        volume = completed(volume, job.scan, job.mask, request)
+        volume = completed(volume, job.scan, job.mask, job.request)
         write_volume(volume, target, overwrite=overwrite)
         if job.method.keep is not None:
             job.method.keep.clear()
@@ -150,14 +137,14 @@ def recon(
     failures = 0
     with team.joined():
         for source, target in zip(scan, outputs, strict=True):
-            request = {"source": source, **settings}
             try:
-                if team.first(partial(_is_done, target, request, overwrite)):
+                about = request.describe(source)
+                if team.first(partial(_is_done, target, about, overwrite)):
                     continue
-                job = team.each(partial(prepared, source, target, request))
+                job = team.each(partial(prepared, source, target))
                 if team.size > 1:
                     solve_shares(team, job)
-                team.first(partial(written, job, target, request))
+                team.first(partial(written, job, target))
             except (*EXPECTED, Elsewhere) as error:
                 if len(scan) == 1:
                     raise
@@ -173,12 +160,13 @@ def recon(
 
 @dataclass(frozen=True)
 class Job:
-    """One scan to reconstruct: what it is called, its method, and how its mask came about."""
+    """One scan to reconstruct: what it is called, its method, how its mask came about, and what was asked for."""
 
     title: str
     scan: Scan
     method: SliceMethod
     mask: dict[str, Any] | None
+    request: dict[str, Any]
 
 
 def solve_shares(team: Team, job: Job) -> None:
@@ -212,11 +200,18 @@ def _is_done(target: Path, request: dict[str, Any], overwrite: bool) -> bool:
 
 
 def _report(path: str, done: list[tuple[Scan, Volume]], overwrite: bool) -> None:
-    from mrirecon.report import write_report
+    from mrirecon.report import by_scan, comparison, write_png, write_report
 
     if done:
         write_report(path, done, overwrite=overwrite)
         print(f"{path}: the report")
+        stem = Path(path).with_suffix("")
+        groups = by_scan(done)
+        for items in groups:
+            name = f"_{Path(items[0][0].source).stem}" if len(groups) > 1 else ""
+            picture = stem.with_name(f"{stem.name}{name}.png")
+            write_png(comparison(items), picture)
+            print(f"{picture}: a picture of the middle slice")
     elif not Path(path).exists():
         print(f"{path}: not written, nothing was reconstructed now (--overwrite does it again)")
 
@@ -229,12 +224,6 @@ def stamp_of(source: str) -> dict[str, Any]:
         return {}
     status = path.stat()
     return {"size": status.st_size, "modified": status.st_mtime_ns}
-
-
-def _intersection_note(scan: Scan, mask: str) -> str:
-    if bool(scan.mask(scan.shape[0] // 2)[scan.acquired].all()):
-        return f"undersampled retrospectively ({mask})"
-    return f"the scan was undersampled already: its mask is intersected with {mask}"
 
 
 def _prepare(parser: Parser, args: list[str], settings: Settings) -> tuple[list[str], Settings]:

@@ -7,6 +7,7 @@ centre of voxel (0, 0, 0) and the positions are those of pixel N // 2, the centr
 from __future__ import annotations
 
 import gzip
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from mrirecon.io.files import PathLike, existing_file
 from mrirecon.scan import Geometry, Volume
 
 LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
+VOXEL_UNKNOWN = "voxel size unknown"  # so says the description of a file we write
 SCANNER = 1  # NIFTI_XFORM_SCANNER_ANAT: coordinates of the scanner; 0 is "unknown"
 
 
@@ -83,33 +85,112 @@ def read_image(
         FileNotFoundError, IsADirectoryError: if there is no such file.
         ValueError: if it is no NIfTI, damaged, complex or coloured, 1 x 1, empty, or not finite.
     """
+    path = existing_file(path)
+    image, data = _load(path)
+    if data.dtype.kind == "c":
+        raise ValueError(f"{path} holds {image.get_data_dtype()}: give a magnitude image")
+    if data.ndim not in (3, 4) or data.shape[:2] == (1, 1):
+        size = " x ".join(map(str, data.shape))
+        raise ValueError(f"{path} is {size}: give an image of two or more axes, larger than 1 x 1")
+    if not np.isfinite(data).all():
+        raise ValueError(f"{path} holds NaN or infinite values: repair or re-export the image")
+    return data, _claimed_affine(image)
+
+
+@dataclass(frozen=True, eq=False)
+class ImageFile:
+    """What a NIfTI file shows.
+
+    Attributes:
+        data: magnitude; what is not finite has become 0.
+        affine: from array index to RAS mm; None where the file does not claim one.
+        voxel_mm: along x, y and z; None where nothing is known.
+        notes: what had to be done to show it.
+    """
+
+    data: Float[np.ndarray, "x y z volume"]
+    affine: Float[np.ndarray, "4 4"] | None
+    voxel_mm: tuple[float, float, float] | None
+    notes: tuple[str, ...] = ()
+
+
+def read_for_display(path: PathLike) -> ImageFile:
+    """Anything a NIfTI file may hold that can be looked at: complex data as magnitude, more axes as volumes.
+
+    Raises:
+        FileNotFoundError, IsADirectoryError: if there is no such file.
+        ValueError: if it is no NIfTI, damaged, coloured or empty.
+    """
+    path = existing_file(path)
+    image, data = _load(path)
+    notes = []
+    if data.dtype.kind == "c":
+        data = np.abs(data)
+        notes.append("complex values: the magnitude is shown")
+    if data.ndim > 4:
+        notes.append(f"axes {' x '.join(map(str, data.shape[3:]))} are shown one after the other")
+    data = data.reshape(*data.shape[:3], -1)
+    bad = int(data.size - np.isfinite(data).sum())
+    if bad:
+        data = np.nan_to_num(data, nan=0.0, posinf=0.0, neginf=0.0)
+        notes.append(f"{bad} voxel(s) are NaN or infinite and shown as 0")
+    affine = _claimed_affine(image)
+    unit = {"meter": 1000.0, "micron": 0.001}.get(image.header.get_xyzt_units()[0], 1.0)
+    if affine is not None and unit != 1.0:
+        affine = np.diag([unit, unit, unit, 1.0]) @ affine
+    sizes = np.asarray([*image.header.get_zooms(), 1.0, 1.0][:3], dtype=float) * unit
+    if affine is not None:
+        sizes = np.linalg.norm(affine[:3, :3], axis=0)
+    unknown = VOXEL_UNKNOWN in str(image.header["descrip"]) or not (sizes > 0).all()
+    voxel = None if affine is None and unknown else (*map(float, sizes),)
+    return ImageFile(np.asarray(data, np.float32), affine, voxel, tuple(notes))  # type: ignore[arg-type]
+
+
+def axis_codes(affine: Float[np.ndarray, "4 4"]) -> tuple[str, str, str]:
+    """The anatomical directions (R, L, A, P, S, I) in which the array axes grow, as nearly as each can have its own."""
+    from nibabel import orientations
+
+    codes = orientations.aff2axcodes(affine)
+    return codes[0], codes[1], codes[2]
+
+
+def obliquity_degrees(affine: Float[np.ndarray, "4 4"]) -> float:
+    """The largest angle between an array axis and the anatomical axis nearest to it."""
+    from nibabel import affines
+
+    return float(np.degrees(affines.obliquity(affine)).max())
+
+
+def _load(path: Path) -> tuple[Any, np.ndarray]:
+    """The nibabel image and its values, float32 or complex64, of three axes or more."""
     import nibabel
 
-    path = existing_file(path)
     try:
         image: Any = nibabel.load(path)
         if not isinstance(image, nibabel.Nifti1Pair):
             raise ValueError(f"it is {type(image).__name__}")
         kind = image.get_data_dtype().kind
-        data = np.asarray(image.dataobj, dtype=np.float32) if kind in "biuf" else None
+        wanted = np.complex64 if kind == "c" else np.float32
+        data = np.asarray(image.dataobj, dtype=wanted) if kind in "biufc" else None
     except Exception as error:  # of damaged files nibabel raises a dozen kinds
         reason = str(error).partition("\n")[0]
         raise ValueError(f"{path} is no NIfTI image, or a damaged one: {reason}") from error
     if data is None:
         raise ValueError(f"{path} holds {image.get_data_dtype()}: give a magnitude image")
-    if data.ndim == 2:
-        data = data[:, :, None]
-    if data.ndim not in (3, 4) or data.size == 0 or data.shape[:2] == (1, 1):
+    if data.size == 0:
         size = " x ".join(map(str, data.shape))
         raise ValueError(f"{path} is {size}: give an image of two or more axes, larger than 1 x 1")
-    if not np.isfinite(data).all():
-        raise ValueError(f"{path} holds NaN or infinite values: repair or re-export the image")
+    return image, data.reshape(*data.shape, *(1,) * (3 - data.ndim))
+
+
+def _claimed_affine(image: Any) -> np.ndarray | None:
+    """To RAS mm: the sform, else the qform; None where neither is claimed."""
     affine, code = image.get_sform(coded=True)
     if not code:
         affine, code = image.get_qform(coded=True)
     if not code or abs(np.linalg.det(affine[:3, :3])) < 1e-9:
-        return data, None
-    return data, np.asarray(affine, dtype=np.float64)
+        return None
+    return np.asarray(affine, dtype=np.float64)
 
 
 def turned(
@@ -140,7 +221,7 @@ def _description(volume: Volume) -> bytes:
     if isinstance(acceleration, dict) and isinstance(acceleration.get("achieved"), float):
         words.append(f"R={acceleration['achieved']:.4g}")
     if volume.geometry.voxel_mm is None:
-        words.append("; voxel size unknown")
+        words.append(f"; {VOXEL_UNKNOWN}")
     elif not volume.geometry.known:
         words.append("; orientation unknown")
     return " ".join(words).replace(" ;", ";").encode("ascii", "replace")[:79]

@@ -4,23 +4,11 @@ from mrirecon.methods.base import Reconstructor as Reconstructor
 from mrirecon.methods.base import SliceMethod as SliceMethod
 from mrirecon.methods.calibrate import Calibrated as Calibrated
 from mrirecon.methods.calibrate import GivenMaps as GivenMaps
-from mrirecon.methods.classical import (
-    Adjoint,
-    CGSense,
-    L1Wavelet,
-    MinNorm,
-    TotalVariation,
-    ZeroFilled,
-)
-from mrirecon.methods.grappa import Grappa
-from mrirecon.methods.posterior import POSTERIOR
+from mrirecon.methods.named import CLASSICAL as CLASSICAL
+from mrirecon.methods.named import LEARNED as LEARNED
+from mrirecon.methods.named import METHODS as METHODS
+from mrirecon.methods.posterior import POSTERIOR as POSTERIOR
 from mrirecon.methods.posterior import Posterior as Posterior
-from mrirecon.methods.unrolled import HUMUS, UNet, VarNet
 from mrirecon.methods.unrolled import EndToEnd as EndToEnd
-from mrirecon.methods.unrolled_prior import UnrolledPrior
-
-CLASSICAL = (ZeroFilled, Adjoint, MinNorm, CGSense, L1Wavelet, TotalVariation, Grappa)
-LEARNED = (UNet, VarNet, HUMUS, UnrolledPrior)
-METHODS: dict[str, type[SliceMethod]] = {
-    method.name: method for method in CLASSICAL + LEARNED + POSTERIOR
-}
+from mrirecon.methods.whole_scan import Request as Request
+from mrirecon.methods.whole_scan import reconstruct as reconstruct

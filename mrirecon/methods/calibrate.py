@@ -99,6 +99,7 @@ class GivenMaps:
     maps: Complex[Tensor, "slice *set coil readout phase"]
     source: str
     whitening: Complex[Tensor, "channel channel"] | None = None
+    kind: str = "file"
 
     def __call__(self, scan: Scan, index: int, device: str) -> Complex[Tensor, "set coil y x"]:
         maps = self.maps if self.maps.ndim == 5 else self.maps.unsqueeze(1)
@@ -119,7 +120,7 @@ class GivenMaps:
         return replace(self, whitening=matrix)
 
     def describe(self) -> dict[str, Any]:
-        return {"kind": "file", "source": self.source}
+        return {"kind": self.kind, "source": self.source}
 
 
 def calibration_block(

@@ -13,15 +13,14 @@ import torch
 from jaxtyping import Complex
 from torch import Tensor
 
-from mrirecon.diffusion import SCHEDULES, Denoiser, denoiser_of
+from mrirecon.diffusion import SCHEDULES, Denoiser
 from mrirecon.diffusion.samplers import SAMPLERS
 from mrirecon.methods.base import OF_THE_LOOP, Problem, Result, SliceMethod, unwhitened_gain
 from mrirecon.methods.classical import Adjoint, CGSense, L1Wavelet, TotalVariation
 from mrirecon.methods.draws import Preview, Running, Watched, in_parts, stream_of
 from mrirecon.methods.trust import trust_figures
-from mrirecon.networks import Prior
 from mrirecon.scan import Scan, Volume
-from mrirecon.weights import Card, load_weights
+from mrirecon.weights import Card, load_prior
 
 FIRST_IMAGES: dict[str, Callable[[], SliceMethod]] = {
     "adjoint": Adjoint,
@@ -105,13 +104,7 @@ class Posterior(SliceMethod):
         Raises:
             ValueError: if the weights are of no prior, or of one that knows no complex images.
         """
-        network, card = load_weights(self.weights)
-        if not isinstance(network, Prior):
-            raise ValueError(
-                f"{self.weights} holds weights of {network.name}, which is no prior: "
-                f"use --method {network.name}, or other weights"
-            )
-        return denoiser_of(network.to(self.device).eval().requires_grad_(False)), card
+        return load_prior(self.weights, self.device)
 
     @cached_property
     def sigmas(self) -> Tensor:
@@ -251,7 +244,7 @@ def _parameters(sampler: Callable[..., Tensor]) -> dict[str, inspect.Parameter]:
 
 # What differs from the defaults of `Posterior` and of the sampler itself: budgets that suit the method.
 _DEFAULTS: dict[str, dict[str, Any]] = {
-    "dds": {"eta": 1.0},
+    "dds": {"eta": 1.0, "sigma_min": 0.03},  # lower levels smooth, on real and on simulated scans
     "dps": {"levels": 100},
     "mcg": {"levels": 100},
     "score_mri": {"levels": 100, "schedule": "geometric"},

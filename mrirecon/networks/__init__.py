@@ -72,7 +72,7 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
     },
     "humus": {
         "tiny": {
-            "num_cascades": 4,
+            "num_cascades": 6,
             "sens_chans": 4,
             "sens_pools": 3,
             # Any size works; a small one keeps the attention masks in the file small.
@@ -115,7 +115,7 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
         },
     },
     "denoiser": {
-        "tiny": {"channels": 2, "widths": [32, 64, 96, 128], "sigma_data": 0.25},
+        "tiny": {"channels": 2, "widths": [32, 64, 96, 128], "sigma_data": 0.4},
         "small": {"channels": 2, "widths": [64, 128, 192, 256], "blocks": 2, "sigma_data": 0.25},
     },
 }

@@ -125,10 +125,8 @@ class ResidualUNet(nn.Module):
         """An estimate from a scaled image, whose sides are multiples of `multiple`, and its noise level."""
         angles = level[:, None] * self.frequencies.to(level.dtype)  # type: ignore[operator]
         embedded = F.silu(self.embed(torch.cat([angles.cos(), angles.sin()], dim=1)))
-        # Convolutions on the CPU are up to four times faster so.
-        if x.device.type == "cpu":
-            x = x.contiguous(memory_format=torch.channels_last)
-        h = self.first(x)
+        # Convolutions on a CPU are up to four times faster so, and those of half precision on a GPU too.
+        h = self.first(x.contiguous(memory_format=torch.channels_last))
         skips = []
         for blocks, down in zip(self.encoder, self.down, strict=True):
             for block in blocks:  # type: ignore[attr-defined]

@@ -108,8 +108,10 @@ class Cascade(nn.Module):
 class SensitivityNet(nn.Module):
     """Coil maps from the calibration part of k-space: a U-Net on each coil image, then sum over coils |s|^2 = 1."""
 
-    # Coils share no computation: few at a time need little memory, where nothing is kept for the backward pass.
+    # Coils share no computation: few at a time need little memory, where nothing is kept for the backward pass. An
+    # accelerator wants more of them to be busy.
     pixels_at_once = 2**18
+    pixels_on_accelerator = 2**21
 
     def __init__(self, chans: int, num_pools: int) -> None:
         super().__init__()
@@ -123,7 +125,9 @@ class SensitivityNet(nn.Module):
     ) -> Complex[Tensor, "batch coil y x"]:
         """Maps of each slice; 0 for coils, and slices, without signal."""
         estimate: Callable[..., Tensor] = self._unnormalized
-        coils = max(1, self.pixels_at_once // kspace[:, 0].numel())
+        on_cpu = kspace.device.type == "cpu"
+        pixels = self.pixels_at_once if on_cpu else self.pixels_on_accelerator
+        coils = max(1, pixels // kspace[:, 0].numel())
         if torch.is_grad_enabled() and checkpointed:
             estimate = partial(checkpoint, estimate, use_reentrant=False)
         elif torch.is_grad_enabled():

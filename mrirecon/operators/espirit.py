@@ -93,9 +93,14 @@ def low_resolution_maps(
 def principal_coil(
     calibration: Complex[Tensor, "*batch coil ky kx"],
 ) -> Complex[Tensor, "*batch coil"]:
-    """Unit coil weights w of the virtual coil w^H y that holds most of the energy (first principal component)."""
+    """Unit coil weights w of the virtual coil w^H y that holds most of the energy (first principal component).
+
+    Eigenvectors come with a phase that differs between devices: the largest weight is made real and positive.
+    """
     samples = calibration.flatten(-2)
-    return torch.linalg.eigh(samples @ samples.mH).eigenvectors[..., -1]
+    weights = torch.linalg.eigh(samples @ samples.mH).eigenvectors[..., -1]
+    largest = weights.abs().argmax(dim=-1, keepdim=True)
+    return weights * weights.gather(-1, largest).sgn().conj()
 
 
 def set_gauge(

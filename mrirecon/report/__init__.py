@@ -1,4 +1,8 @@
-"""Pictures of reconstructions, and one HTML file that holds them with every number."""
+"""Pictures of reconstructions, plots of tables, and the pages that hold them: the report and the viewer."""
 
+from mrirecon.report.page import by_scan as by_scan
 from mrirecon.report.page import write_report as write_report
 from mrirecon.report.pictures import comparison as comparison
+from mrirecon.report.pictures import write_png as write_png
+from mrirecon.report.template import check_page as check_page
+from mrirecon.report.viewer import write_viewer as write_viewer

@@ -2,123 +2,102 @@
 
 from __future__ import annotations
 
-import base64
-import html
-import json
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
-import torch
-from torch import Tensor
+from mrirecon.io.files import PathLike
+from mrirecon.report import facts
+from mrirecon.report.panels import MOST_PIXELS, Comparison, Item, compared, names_of
+from mrirecon.report.pictures import png_of
+from mrirecon.report.quality import calibration, calibration_rows
+from mrirecon.report.template import encoded, write_page
 
-from mrirecon.io.files import check_target, replacing
-from mrirecon.report.pictures import ERROR_GAIN, comparison
-from mrirecon.scan import Scan, Volume
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
-STYLE = """
-:root { color-scheme: light dark; font: 16px/1.5 system-ui, sans-serif; }
-body { max-width: 72rem; margin: 2rem auto; padding: 0 1rem; }
-img { max-width: 100%; border-radius: 4px; }
-figure { margin: 1rem 0; } figcaption, .quiet { opacity: .75; font-size: .9rem; }
-table { border-collapse: collapse; margin: 1rem 0; } div.wide { overflow-x: auto; }
-th, td { text-align: right; padding: .25rem .7rem; border-bottom: 1px solid #8886; }
-th:first-child, td:first-child { text-align: left; }
-pre { overflow-x: auto; background: #8882; padding: 1rem; border-radius: 4px; font-size: .8rem; }
-.warning { border-left: 4px solid #d80; padding: .3rem 1rem; background: #d801; }
-"""
+
+@dataclass(frozen=True)
+class Section:
+    """One scan in the report."""
+
+    title: str
+    about: list[tuple[str, str]]
+    comparison: Comparison
+    table: facts.Table
+    warnings: list[str]
+    remarks: list[str]
+    missing: list[str]
+    parameters: list[tuple[str, list[tuple[str, str]]]]
+    plots: list[tuple[str, str]]
 
 
 def write_report(
-    path: str | Path, results: Sequence[tuple[Scan, Volume]], *, overwrite: bool = False
+    path: PathLike,
+    results: Sequence[Item],
+    *,
+    plots: Mapping[str, Figure] | None = None,
+    overwrite: bool = False,
 ) -> None:
     """Write the report of reconstructions; those of the same source stand side by side.
+
+    Args:
+        path: of the HTML file.
+        results: scans, each with one of its reconstructions.
+        plots: further figures, such as those of `report.quality`, by their titles.
+        overwrite: replace an existing file.
 
     Raises:
         OSError: if the file exists (without `overwrite`) or cannot be written.
     """
-    by_source: dict[str, list[tuple[Scan, Volume]]] = defaultdict(list)
+    groups = by_scan(results)
+    sections = [_section(items, MOST_PIXELS // len(groups)) for items in groups]
+    further = [(title, encoded(png_of(figure))) for title, figure in (plots or {}).items()]
+    write_page(path, "report.html", overwrite, sections=sections, plots=further)
+
+
+def by_scan(results: Sequence[Item]) -> list[list[Item]]:
+    """Results whose images can stand side by side: of one source, with as many volumes and slices of the same size."""
+    groups: dict[tuple[str, tuple[int, ...]], list[Item]] = defaultdict(list)
     for scan, volume in results:
-        by_source[scan.source].append((scan, volume))
-    sections = [_section(source, items) for source, items in by_source.items()]
-    page = (
-        '<!doctype html><html lang="en"><head><meta charset="utf-8">'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>mrirecon report</title><style>{STYLE}</style></head><body><h1>Reconstruction report</h1>"
-        '<p class="warning">Research software: not for diagnosis or treatment.</p>'
-        f"{''.join(sections)}</body></html>"
-    )
-    with replacing(check_target(path, overwrite)) as (part,):
-        part.write_text(page, encoding="utf-8")
+        groups[scan.source, tuple(volume.image.shape)].append((scan, volume))
+    return list(groups.values())
 
 
-def picture(items: Sequence[tuple[Scan, Volume]]) -> bytes:
-    """The middle slice of every reconstruction of one scan, as PNG."""
-    scan = items[0][0]
-    index = scan.shape[0] // 2
-    images: dict[str, Tensor] = {}
-    for _, volume in items:
-        method = str(volume.info["method"])
-        again = sum(name.partition(" (")[0] == method for name in images)
-        images[f"{method} ({again + 1})" if again else method] = volume.image[0, index].abs()
-    title = f"{Path(scan.source).name}, slice {index} of 0 to {scan.shape[0] - 1}"
-    if scan.volumes > 1:
-        title += f", volume 0 of 0 to {scan.volumes - 1}"
-    # A 3D scan's mask lies on its two phase-encoding axes, like the images shown.
-    return comparison(images, reference=_reference(scan, index), mask=scan.mask(index), title=title)
-
-
-def _reference(scan: Scan, index: int) -> Tensor | None:
-    """The target of a slice, where there is one that fits the image."""
-    if scan.reference is None:
-        return None
-    target = scan.reference(index)
-    fits = tuple(target.shape) == scan.matrix and bool(torch.isfinite(target).all())
-    return target if fits else None
-
-
-def _section(source: str, items: Sequence[tuple[Scan, Volume]]) -> str:
-    encoded = base64.b64encode(picture(items)).decode()
-    infos = [volume.info for _, volume in items]
-    notes = sorted({note for info in infos for note in info.get("notes", ())})
-    listed = "".join(f"<li>{html.escape(note)}</li>" for note in notes)
-    scan = items[0][0]
-    size = "{} slice(s), {} coil(s), k-space {} x {} (readout x phase)".format(*scan.shape)
-    caption = "One window level for all."
-    if any("metrics" in info for info in infos):
-        caption += f" Errors are against the reference, {ERROR_GAIN} times brighter."
-    details = "".join(
-        f"<details><summary>{html.escape(str(info['method']))}: every parameter</summary>"
-        f"<pre>{html.escape(json.dumps(info, indent=2, default=str))}</pre></details>"
-        for info in infos
-    )
-    return (
-        f'<h2>{html.escape(Path(source).name)}</h2><p class="quiet">{html.escape(source)}: {size}</p>'
-        f'<figure><img alt="reconstructions side by side" src="data:image/png;base64,{encoded}">'
-        f"<figcaption>{caption}</figcaption></figure>"
-        f'<div class="wide">{_table(infos)}</div><ul class="quiet">{listed}</ul>{details}'
+def _section(items: Sequence[Item], most_pixels: int) -> Section:
+    scan, volumes = items[0][0], [volume for _, volume in items]
+    names = names_of(items)
+    comparison = compared(items, most_pixels)
+    errors = any(window.kind == "error" for window in comparison.windows)
+    rows = [row for name, item in zip(names, items, strict=True) for row in _calibrated(name, item)]
+    plots = []
+    if rows:
+        title = "calibration: the error that the draws predict, and the true one, pixel by pixel"
+        plots.append((title, encoded(png_of(calibration(rows)))))
+    return Section(
+        Path(scan.source).name,
+        facts.about(scan, volumes[0]),
+        comparison,
+        facts.table(names, volumes),
+        facts.warnings(volumes),
+        facts.remarks(volumes),
+        facts.missing(scan, volumes, errors),
+        [(name, facts.parameters(v)) for name, v in zip(names, volumes, strict=True)],
+        plots,
     )
 
 
-def _table(infos: Sequence[Any]) -> str:
-    protocol = next((info["metrics"]["protocol"] for info in infos if "metrics" in info), None)
-    head = ["method", "acceleration", "data residual", "s / slice"]
-    head += [f"PSNR dB ({protocol})", "SSIM", "NMSE"] if protocol else []
-    rows = [f"<tr>{''.join(f'<th>{h}</th>' for h in head)}</tr>"]
-    for info in infos:
-        cells = [str(info["method"]), f"{info['acceleration']['achieved']:.2f}"]
-        residual = info.get("data_residual")
-        cells += [
-            "" if residual is None else f"{100 * residual:.1f} %",
-            f"{info['seconds_per_slice']:.2f}",
-        ]
-        if protocol:
-            metrics = info.get("metrics")
-            cells += (
-                [f"{metrics['psnr']:.2f}", f"{metrics['ssim']:.4f}", f"{metrics['nmse']:.5f}"]
-                if metrics
-                else ["", "", ""]
-            )
-        rows.append(f"<tr>{''.join(f'<td>{html.escape(c)}</td>' for c in cells)}</tr>")
-    return f"<table>{''.join(rows)}</table>"
+def _calibrated(name: str, item: Item) -> list[dict[str, object]]:
+    scan, volume = item
+    if "std" not in volume.extras or "metrics" not in volume.info or scan.reference is None:
+        return []
+    import torch
+
+    target = torch.stack([scan.reference(index) for index in range(scan.shape[0])])
+    error = volume.image[0].abs() - target
+    # The image is the mean of n draws: the truth, one more draw, is off by the deviation times sqrt(1 + 1 / n).
+    draws = volume.info["parameters"]["samples"]  # who gives a deviation draws samples
+    predicted = volume.extras["std"][0] * (1 + 1 / draws) ** 0.5
+    return calibration_rows(predicted.numpy(), error.numpy(), method=name)

@@ -1,79 +1,126 @@
-"""PNG pictures: reconstructions side by side at one window level, with the mask and error maps."""
+"""PNG figures: the reconstructions of one scan side by side at one window level, with their maps and the mask."""
 
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from mrirecon.coverage import achieved_acceleration
+from mrirecon.io.files import PathLike, replacing
+from mrirecon.io.nifti import affine_ras
+from mrirecon.report.orientation import Plane, plane
+from mrirecon.report.panels import (
+    Item,
+    Window,
+    layers_of,
+    names_of,
+    reference_of,
+    windows_of,
+)
+from mrirecon.report.template import MAP_COLOURS
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
 DPI = 110
-ERROR_GAIN = 4  # error maps are so much brighter than the images
+SIDE_INCHES = 2.3
 
 
-def comparison(
-    images: Mapping[str, Float[Tensor, "readout phase"]],
-    *,
-    reference: Float[Tensor, "readout phase"] | None = None,
-    mask: Bool[Tensor, "ky kx"] | None = None,
-    title: str = "",
-) -> bytes:
-    """One slice as PNG: a column per method, below each its error where there is a reference.
+def comparison(items: Sequence[Item]) -> Figure:
+    """The middle slice of every reconstruction of one scan: a column per method, a row per kind of picture.
 
-    The sampling mask stands below the reference, or last where there is none; it may have another size than the images
-    (readout oversampling). Everything is shown at the same window, 0 to the 99.5 % quantile of the reference (of the
-    last image without one). Rows of the picture are the phase axis, from high to low: a display choice that leaves the
-    data alone.
+    The sampling mask of the first stands below the reference, or last where there is none.
     """
+    scan, first = items[0]
+    index = first.image.shape[1] // 2
+    target = reference_of(scan, index)
+    targets = None if target is None else {index: target}
+    windows = windows_of(items, targets, [(0, index)])
+    columns: list[tuple[str, Mapping[str, np.ndarray]]] = [
+        (name, layers_of(volume, targets, (0, index)))
+        for name, (_, volume) in zip(names_of(items), items, strict=True)
+    ]
+    if target is not None:
+        columns.insert(0, ("reference", {"image": target.numpy()}))
+    affine = affine_ras(first.geometry, scan.matrix) if first.geometry.known else None
+    title = f"{Path(scan.source).name}, slice {index} of 0 to {scan.shape[0] - 1}"
+    if scan.volumes > 1:
+        title += f", volume 0 of 0 to {scan.volumes - 1}"
+    mask = scan.mask(index)
+    voxel = first.geometry.voxel_mm or (1.0, 1.0, 1.0)
+    figure = _drawn(columns, list(windows.values()), mask, plane(affine, 2), voxel)
+    figure.suptitle(
+        f"{title}, acceleration {achieved_acceleration(mask, scan.acquired).total:.2f}", fontsize=10
+    )
+    return figure
+
+
+def _drawn(
+    columns: Sequence[tuple[str, Mapping[str, Float[np.ndarray, "readout phase"]]]],
+    windows: Sequence[Window],
+    mask: Bool[Tensor, "ky kx"],
+    view: Plane,
+    voxel_mm: tuple[float, float, float],
+) -> Figure:
+    below = columns[0][0] == "reference" and len(windows) > 1  # where the mask has a place
+    count = len(columns) + (not below)
+    size = view.shown(columns[0][1]["image"]).shape
+    pixel = voxel_mm[view.down] / voxel_mm[view.right]
+    height = SIDE_INCHES * size[0] * pixel / size[1]
+    figure = empty_figure(
+        SIDE_INCHES * count + 0.8, (height + 0.25) * len(windows) + 0.35, "compressed"
+    )
+    axes = figure.subplots(len(windows), count, squeeze=False)
+    for axis in axes.flat:
+        axis.axis("off")
+    for row, window in zip(axes, windows, strict=True):
+        drawn: Any = None
+        for axis, (name, layers) in zip(row, columns, strict=False):
+            if window.kind in layers:
+                colours = "gray" if window.gray else MAP_COLOURS
+                picture = view.shown(layers[window.kind])
+                drawn = axis.imshow(picture, cmap=colours, vmin=0, vmax=window.top, aspect=pixel)
+                axis.set_title(name if window.kind == "image" else "", fontsize=9)
+        label = f"{window.title} (a.u.)"  # sizes are shares of all columns
+        figure.colorbar(
+            drawn, ax=row, label=label, fraction=0.15 / count, pad=0.05 / count, shrink=0.9
+        )
+    axis = axes[1, 0] if below else axes[0, -1]
+    shown = view.shown(mask.numpy())
+    stretched = height / SIDE_INCHES * shown.shape[1] / shown.shape[0]
+    axis.imshow(shown, cmap="gray", vmin=0, vmax=1, interpolation="nearest", aspect=stretched)
+    axis.set_title(f"samples ({' x '.join(map(str, mask.shape))})", fontsize=9)
+    return figure
+
+
+def empty_figure(width_inches: float, height_inches: float, layout: str = "constrained") -> Figure:
+    """A figure that belongs to no window system."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    first = [] if reference is None else [("reference", reference)]
-    shown = first + list(images.items())
-    top = _window(reference if reference is not None else shown[-1][1])
-    rows = len(first) + 1
-    columns = len(shown) + (mask is not None and not first)
-    height, width = _display(shown[0][1]).shape
-    figure = Figure(
-        figsize=(2.3 * columns + 0.8, (2.3 * height / width + 0.25) * rows + 0.35),
-        dpi=DPI,
-        layout="constrained",
-    )
+    figure = Figure(figsize=(width_inches, height_inches), dpi=DPI, layout=layout)  # type: ignore[arg-type]
     FigureCanvasAgg(figure)
-    axes = figure.subplots(rows, columns, squeeze=False)
-    for axis in axes.flat:
-        axis.axis("off")
-    picture: Any = None
-    error: Any = None
-    for axis, (name, image) in zip(axes[0], shown, strict=False):
-        picture = axis.imshow(_display(image), cmap="gray", vmin=0, vmax=top)
-        axis.set_title(name, fontsize=9)
-    if reference is not None:
-        for axis, (name, image) in zip(axes[1, 1:], images.items(), strict=True):
-            difference = _display((image - reference).abs())
-            error = axis.imshow(difference, cmap="magma", vmin=0, vmax=top / ERROR_GAIN)
-            axis.set_title(f"error of {name}", fontsize=9)
-    if mask is not None:
-        axis = axes[-1, 0 if first else -1]
-        axis.imshow(_display(mask), cmap="gray", vmin=0, vmax=1, interpolation="nearest")
-        size = " x ".join(map(str, mask.shape))
-        axis.set_title(f"samples in k-space ({size})", fontsize=9)
-    figure.colorbar(picture, ax=axes[0], shrink=0.8, label="intensity (a.u.)")
-    if error is not None:
-        figure.colorbar(error, ax=axes[1], shrink=0.8, label="|error| (a.u.)")
-    figure.suptitle(title, fontsize=10)
+    return figure
+
+
+def png_of(figure: Figure) -> bytes:
+    """The figure as the bytes of a PNG file."""
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="png")
+    figure.savefig(buffer, format="png", dpi=DPI, bbox_inches="tight")
     return buffer.getvalue()
 
 
-def _window(image: Tensor) -> float:
-    """The bright level; 1 for an empty image, which has none."""
-    return float(np.quantile(image.numpy(), 0.995)) or 1.0
+def write_png(figure: Figure, path: PathLike) -> None:
+    """Write the figure as PNG, replacing an older one.
 
-
-def _display(image: Tensor) -> np.ndarray:
-    return np.flipud(image.numpy().T)
+    Raises:
+        OSError: if the disk is full or the folder cannot be written.
+    """
+    with replacing(Path(path)) as (part,):
+        part.write_bytes(png_of(figure))

@@ -14,7 +14,7 @@ from torch.optim.lr_scheduler import LambdaLR
 from mrirecon.networks import Model
 from mrirecon.training.ema import averaged
 from mrirecon.training.optimizer import OptimizerSettings
-from mrirecon.training.trainer import ends, steps_per_epoch, total_steps
+from mrirecon.training.trainer import clock, ends, steps_by_clock, steps_per_epoch, total_steps
 
 
 class TrainingModule(LightningModule):
@@ -102,14 +102,18 @@ class TrainingModule(LightningModule):
             self._random_state = None
 
     def on_fit_start(self) -> None:
-        if self.settings.schedule == "cosine" and not ends(self.trainer):
+        if self.settings.schedule != "cosine" or ends(self.trainer):
+            return
+        if clock(self.trainer) is None or self.trainer.world_size > 1:  # clocks of processes differ
             raise ValueError(
-                "the cosine schedule must know when training ends: give trainer.max_epochs or "
-                "trainer.max_steps, or choose optimizer.schedule constant"
+                "the cosine schedule must know when training ends: give trainer.max_epochs or trainer.max_steps "
+                "(one process alone can go by trainer.max_time), or choose optimizer.schedule constant"
             )
 
     def _learning_rate_factor(self, step: int) -> float:
         # Lightning's estimated_stepping_batches would load the data before a resumed run restores its place in it,
         # so the length is looked up when it is known. Until then, at step 0, any length gives the same factor.
         steps, per_epoch = total_steps(self.trainer), steps_per_epoch(self.trainer)
+        if not ends(self.trainer):
+            steps = steps_by_clock(self.trainer)
         return self.settings.factor(step, steps, per_epoch)

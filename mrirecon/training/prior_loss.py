@@ -31,6 +31,7 @@ class PriorLoss:
         mean: of the logarithm of lognormal levels.
         std: of it.
         val_levels: at which validation denoises.
+        draws: of noise and level for each patch and step; several pay where reading patches is slower than training.
 
     Raises:
         ValueError: if a number makes no sense.
@@ -40,6 +41,7 @@ class PriorLoss:
     mean: float = -1.6
     std: float = 1.3
     val_levels: Sequence[float] = (0.03, 0.1, 0.3, 1.0)
+    draws: int = 1
 
     def __post_init__(self) -> None:
         if not 0 < self.std < math.inf or not math.isfinite(self.mean):
@@ -50,6 +52,23 @@ class PriorLoss:
             raise ValueError(
                 f"loss.val_levels is {list(self.val_levels)}: give one positive level or more"
             )
+        if self.draws < 1:
+            raise ValueError(f"loss.draws is {self.draws}: give at least 1")
+
+    def drawn(
+        self, clean: Channels, noise: Channels, uniform: Float[Tensor, " batch"]
+    ) -> tuple[
+        Float[Tensor, "drawn channel y x"],
+        Float[Tensor, "drawn channel y x"],
+        Float[Tensor, " drawn"],
+    ]:
+        """A batch `draws` times over, with new noise each time and levels spread evenly from the first ones."""
+        if self.draws == 1:
+            return clean, noise, uniform
+        shifts = torch.arange(self.draws, device=uniform.device)[:, None] / self.draws
+        clean = clean.repeat(self.draws, 1, 1, 1)
+        noise = torch.cat([noise, torch.randn_like(clean[len(noise) :])])
+        return clean, noise, (uniform + shifts).remainder(1).flatten()
 
     def sigmas(self, uniform: Float[Tensor, " batch"], prior: Prior) -> Float[Tensor, " batch"]:
         """Noise levels for uniform numbers in [0, 1): the quantiles of the distribution."""

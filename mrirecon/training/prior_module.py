@@ -86,8 +86,8 @@ class DenoiserModule(TrainingModule):
         self._scores: list[LevelScore] = []
 
     def batch_loss(self, batch: PriorBatch) -> Tensor:
-        sigma = self.loss.sigmas(batch.level, self.network)
-        return self.loss(self.network, *self._channels(batch), sigma).mean()
+        clean, noise, level = self.loss.drawn(*self._channels(batch), batch.level)
+        return self.loss(self.network, clean, noise, self.loss.sigmas(level, self.network)).mean()
 
     def synthetic(self, batch: PriorBatch) -> PriorBatch:
         stream = torch.Generator().manual_seed(0)

@@ -13,6 +13,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from pytorch_lightning import Callback, Trainer
+from pytorch_lightning.callbacks import Timer
 from pytorch_lightning.loggers import CSVLogger, Logger, TensorBoardLogger
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
@@ -37,7 +38,7 @@ class TrainerSettings:
     Attributes:
         max_epochs: passes through the training slices; -1 has no limit.
         max_steps: gradient steps; -1 has no limit.
-        max_time: DD:HH:MM:SS; counts what was trained before a resume too.
+        max_time: DD:HH:MM:SS; counts what was trained before a resume too. Alone, it is the end of the cosine.
         accelerator: auto, cpu, gpu or mps.
         devices: auto, a number of devices, or which, as in 0,2.
         num_nodes: number of machines.
@@ -124,6 +125,21 @@ def total_steps(trainer: Trainer) -> float:
     if trainer.max_steps != -1:
         limits.append(float(trainer.max_steps))
     return min(limits)
+
+
+def clock(trainer: Trainer) -> Timer | None:
+    """What ends the training after `max_time`."""
+    timers = (c for c in trainer.callbacks if isinstance(c, Timer))  # type: ignore[attr-defined]
+    return next(timers, None)
+
+
+def steps_by_clock(trainer: Trainer) -> float:
+    """Gradient steps until `max_time`, at the speed so far; infinity at the start and without that limit."""
+    timer = clock(trainer)
+    if timer is None or not trainer.global_step or not timer.time_elapsed():
+        return math.inf
+    elapsed = timer.time_elapsed()
+    return trainer.global_step * (elapsed + (timer.time_remaining() or 0.0)) / elapsed
 
 
 @contextmanager

@@ -13,6 +13,7 @@ from mrirecon.masks import MASKS
 from mrirecon.scan import Scan
 
 SCHEMA = 1
+OUTSIDE = "weights were trained for"  # stands in every warning of a card
 # Achieved accelerations scatter around the nominal one, those of fastMRI's random masks by 10 % and more.
 TOLERANCE = 1.2
 INTENSITY_TOLERANCE = (
@@ -112,7 +113,7 @@ class Card:
 
         def warn(here: str, there: str) -> None:
             found.append(
-                f"{scan.source} is not what the {self.network} weights were trained for: {here}, theirs {there}"
+                f"{scan.source} is not what the {self.network} {OUTSIDE}: {here}, theirs {there}"
             )
 
         if kinds and mask not in kinds:

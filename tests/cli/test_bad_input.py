@@ -194,6 +194,7 @@ def test_bad_scan(refused, command, what, tmp_path, scan_file, kspace):
         (("--method.regularization", ".nan"), ["regularization", "nan"]),
         (("--method.regularization", "-1"), ["regularization", "-1"]),
         (("--report", "none/report.html"), ["none", "folder"]),
+        (("--report", "report.png"), ["report.png", ".html"]),
     ],
 )
 def test_bad_option(refused, options, words, tmp_path, scan_file, monkeypatch):
@@ -314,6 +315,12 @@ def test_no_calibration_region(refused, mrirecon, tmp_path, kspace):
         (("convert", "scan.h5", "scan.h5"), ["exists"]),
         (("maps", "scan.h5", "--output", "o.nii"), [".npy", ".cfl"]),
         (("maps", "scan.h5", "--output", "o.npy", "--slices", "8:9"), ["8:9"]),
+        (("view", "scan.h5"), ["scan.h5", "NIfTI"]),
+        (("view", "text.npy"), ["text.npy", "NIfTI"]),
+        (("view", "none.nii"), ["none.nii"]),
+        (("view", "image.nii.gz", "--output", "v.png"), ["v.png", ".html"]),
+        (("view", "image.nii.gz", "--output", "no/v.html"), ["no", "folder"]),
+        (("view", "image.nii.gz", "--overlay", "scan.h5"), ["scan.h5", "NIfTI"]),
         (("demo", "--output", "text.npy"), ["text.npy", "file"]),
         (("demo", "--slices", "1:40"), ["1:40", "24"]),
     ],

@@ -175,6 +175,8 @@ def test_several_scans_of_which_some_are_bad(mrirecon, scan_file, tmp_path):
         "a.two.nii.gz",
         "a.two.nii.gz.json",
         "report.html",
+        "report_a.one.png",
+        "report_a.two.png",
     }
     assert {path.name for path in folder.iterdir()} == names
     shutil.copy(scan_file, bad)

@@ -131,7 +131,7 @@ def test_debug_shows_the_traceback(capsys, mrirecon, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "command", ["info", "mask", "convert", "evaluate", "simulate", "maps", "demo"]
+    "command", ["info", "mask", "convert", "evaluate", "simulate", "maps", "demo", "view"]
 )
 def test_print_config_of_every_command_is_yaml(mrirecon, command):
     given = {
@@ -142,6 +142,7 @@ def test_print_config_of_every_command_is_yaml(mrirecon, command):
         "simulate": ("a.nii", "--output", "b.h5"),
         "maps": ("a.h5", "--output", "b.npy"),
         "demo": (),
+        "view": ("a.nii", "b.nii", "--overlay", "c.nii"),
     }
     result = mrirecon(command, *given[command], "--print_config")
     assert result.status == 0 and not result.errors

@@ -30,7 +30,7 @@ def network():
 
 def test_presets():
     tiny = PRIORS["denoiser"](**PRESETS["denoiser"]["tiny"])
-    assert tiny.channels == 2 and tiny.sigma_data == 0.25 and tiny.predicts == "clean"
+    assert tiny.channels == 2 and tiny.sigma_data == 0.4 and tiny.predicts == "clean"
     assert 1.3e6 < sum(p.numel() for p in tiny.parameters()) < 1.7e6
     small = PRIORS["denoiser"](**PRESETS["denoiser"]["small"])
     assert sum(p.numel() for p in small.parameters()) > 5e6

@@ -178,8 +178,17 @@ def test_the_learning_rate_follows_the_schedule(root, tmp_path):
     assert steps.rates[-1] == 0
 
 
+def test_a_cosine_can_go_by_the_clock(root, tmp_path):
+    """Its share of the time decides, whatever the speed: near 1 at first, near the end's value at last."""
+    steps = Steps()
+    settings = runs.config(root, tmp_path, trainer={"max_epochs": -1, "max_time": "00:00:00:03"})
+    runs.fit(settings, steps)
+    assert max(steps.rates[:5]) > 0.8 * 0.003
+    assert steps.rates[-1] < 0.05 * 0.003
+
+
 def test_a_cosine_without_end_is_refused(root, tmp_path):
-    settings = runs.config(root, tmp_path, trainer={"max_epochs": -1, "max_time": "00:00:00:01"})
+    settings = runs.config(root, tmp_path, trainer={"max_epochs": -1})
     with pytest.raises(ValueError, match="cosine"):
         runs.fit(settings)
 

@@ -132,6 +132,16 @@ def test_training_finds_the_optimum_of_a_gaussian(predicts):
     assert torch.allclose(found, shrink[:, None, None, None] * x, atol=0.02)
 
 
+def test_several_draws_of_each_patch():
+    """The images again, each time with other noise, at levels that cover [0, 1) evenly."""
+    clean, noise = torch.randn(2, 3, 2, 8, 8, generator=stream())
+    more, noises, levels = PriorLoss(draws=4).drawn(clean, noise, torch.tensor([0.1, 0.5, 0.9]))
+    assert torch.equal(more, torch.cat([clean] * 4)) and torch.equal(noises[:3], noise)
+    assert len(torch.unique(noises[:, 0, 0, 0])) == 12
+    expected = [0.1, 0.5, 0.9, 0.35, 0.75, 0.15, 0.6, 0.0, 0.4, 0.85, 0.25, 0.65]
+    assert torch.allclose(levels, torch.tensor(expected), atol=1e-6)
+
+
 @pytest.mark.parametrize("predicts", ["clean", "score", "noise"])
 def test_it_denoises_as_samplers_do(predicts):
     toy = Toy(predicts, torch.zeros(1))
@@ -150,6 +160,7 @@ def test_it_denoises_as_samplers_do(predicts):
         ({"mean": math.nan}, r"loss\.mean is nan"),
         ({"val_levels": []}, r"loss\.val_levels is \[\]"),
         ({"val_levels": [0.1, 0.0]}, r"loss\.val_levels"),
+        ({"draws": 0}, r"loss\.draws is 0"),
     ],
 )
 def test_impossible_options(options, words):

@@ -1,0 +1,335 @@
+"""What a benchmark is made of: scans, masks, noise levels, methods, and how methods are tuned."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import MISSING, dataclass, field, fields
+from difflib import get_close_matches
+from functools import cache, cached_property
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from mrirecon.benchmark.sources import Source, chosen_slices, find_scans
+from mrirecon.masks import (
+    MASKS,
+    Number,
+    Seed,
+    center_fraction_of,
+    default_center_fraction,
+    make_mask,
+)
+from mrirecon.methods import METHODS, Calibrated, SliceMethod
+from mrirecon.metrics import PROTOCOLS
+from mrirecon.weights import locate, sha256_of
+
+Options = Mapping[str, Any]
+
+METRICS = {"psnr": True, "ssim": True, "nmse": False, "nrmse": False}  # name -> larger is better
+OF_FILE = "file"  # the seed of a mask that follows from the name of the scan's file
+_COMMON = {f.name for f in fields(SliceMethod)}  # what the benchmark itself decides
+
+
+@dataclass(frozen=True, kw_only=True)
+class MaskEntry:
+    """A mask of the table.
+
+    Attributes:
+        kind: of `MASKS`.
+        acceleration: nominal.
+        center_fraction: calibration share; unset takes the customary one.
+        center_size: instead, the calibration as columns or as the side of a square.
+        seeds: one mask for each; `file` draws it from the name of each scan's file, as fastMRI does in validation.
+        options: further keywords of the kind, such as `elliptical`.
+        name: in the table.
+    """
+
+    kind: str
+    acceleration: Number
+    center_fraction: Number | None = None
+    center_size: int | None = None
+    seeds: tuple[int | str, ...] = (0,)
+    options: Options = field(default_factory=dict)
+    name: str = ""
+
+    def __post_init__(self) -> None:
+        """Check what can be checked before the size is known, and name the mask where it has no name.
+
+        Raises:
+            ValueError: if the kind is unknown, or a number is out of its range.
+        """
+        if self.kind not in MASKS:
+            raise ValueError(f"unknown mask kind {self.kind!r}: {nearest(self.kind, MASKS)}")
+        if not 1 <= self.acceleration < math.inf:
+            raise ValueError(
+                f"mask {self.kind}: acceleration is {self.acceleration:g}: give at least 1"
+            )
+        if self.center_fraction is not None and self.center_size is not None:
+            raise ValueError(
+                f"mask {self.kind} has center_fraction and center_size: leave one of them out"
+            )
+        if not self.seeds:
+            raise ValueError(f"mask {self.kind}: seeds is empty: give one or more")
+        for seed in self.seeds:
+            if seed != OF_FILE and not (isinstance(seed, int) and seed >= 0):
+                raise ValueError(
+                    f"mask {self.kind}: seed is {seed!r}: give 0, a positive whole number, or {OF_FILE}"
+                )
+        if not self.name:
+            object.__setattr__(self, "name", f"{self.kind} x{self.acceleration:g}")
+
+    def make(self, shape: tuple[int, int], seed: Seed) -> tuple[Tensor, dict[str, Any]]:
+        """The mask on a grid, and how it came about, as `recon` writes it.
+
+        Raises:
+            ValueError: if the request cannot be met at this size.
+        """
+        fraction = self.center_fraction
+        if self.center_size is not None:
+            fraction = center_fraction_of(self.kind, shape, self.center_size)
+        elif fraction is None:
+            fraction = default_center_fraction(self.acceleration)
+        mask = make_mask(
+            self.kind, shape, self.acceleration, center_fraction=fraction, seed=seed, **self.options
+        )
+        return mask, {
+            "kind": self.kind,
+            "acceleration": self.acceleration,
+            "center_fraction": fraction,
+            "seed": seed,
+            **self.options,
+        }
+
+    def request(self, seed: Seed) -> dict[str, Any]:
+        """All that the mask depends on but the grid."""
+        fraction = self.center_fraction
+        if fraction is None and self.center_size is None:
+            fraction = default_center_fraction(self.acceleration)
+        return {
+            "kind": self.kind,
+            "acceleration": float(self.acceleration),
+            "center_fraction": fraction,
+            "center_size": self.center_size,
+            "seed": seed,
+            "options": dict(self.options),
+        }
+
+
+@dataclass(frozen=True, kw_only=True)
+class MethodEntry:
+    """A method of the table.
+
+    Attributes:
+        method: of `METHODS`.
+        options: its parameters.
+        seeds: of a method that draws: one result for each.
+        tune: values to try for an option, on the tuning scans, for each mask and noise level.
+        name: in the table.
+    """
+
+    method: str
+    options: Options = field(default_factory=dict)
+    seeds: tuple[int, ...] = ()
+    tune: Mapping[str, Sequence[Any]] = field(default_factory=dict)
+    name: str = ""
+
+    def __post_init__(self) -> None:
+        """Build the method once, so that wrong options are found before any work, and name it.
+
+        Raises:
+            ValueError: if the method or an option does not exist, or a value is impossible.
+        """
+        if self.method not in METHODS:
+            raise ValueError(f"unknown method {self.method!r}: {nearest(self.method, METHODS)}")
+        if not self.name:
+            object.__setattr__(self, "name", self.method)
+        known = {f.name for f in fields(METHODS[self.method])} - _COMMON
+        for option in [*self.options, *self.tune]:
+            if option not in known:
+                hint = nearest(option, known) if known else "it has none"
+                raise ValueError(f"method {self.name} has no option {option!r}: {hint}")
+        if "seed" in known:
+            own = self.options.get("seed", _default(METHODS[self.method], "seed"))
+            object.__setattr__(self, "seeds", tuple(self.seeds or (own,)))
+        elif self.seeds:
+            raise ValueError(f"method {self.name} has seeds, but draws nothing: leave them out")
+        for option, values in self.tune.items():
+            if not values:
+                raise ValueError(f"method {self.name}: tune {option} is empty: list values to try")
+        for options in self.grid or [{}]:
+            try:
+                self.build(options)
+            except TypeError as error:
+                raise ValueError(f"method {self.name}: {error}") from error
+
+    @property
+    def grid(self) -> list[dict[str, Any]]:
+        """Every combination of the values to try; empty for a method that is not tuned."""
+        if not self.tune:
+            return []
+        names = list(self.tune)
+        return [
+            dict(zip(names, values, strict=True))
+            for values in itertools.product(*self.tune.values())
+        ]
+
+    def build(self, tuned: Options, seed: int | None = None, **shared: Any) -> SliceMethod:
+        """The method, with what was tuned, and with what the loop over slices takes."""
+        drawn = {} if seed is None else {"seed": seed}
+        return METHODS[self.method](**{**self.options, **tuned, **drawn}, **shared)
+
+    def weights(self, tuned: Options) -> str | None:
+        """Name or file of its weights; None for a method that has none."""
+        usual = _default(METHODS[self.method], "weights")
+        given = {**self.options, **tuned}.get("weights", usual)
+        return None if given is None else str(given)
+
+    def weights_sha256(self, tuned: Options) -> str | None:
+        """Of the file of its weights.
+
+        Raises:
+            ValueError, OSError: if there is no such file.
+        """
+        if (name := self.weights(tuned)) is None:
+            return None
+        path = locate(name)
+        if not path.is_file():
+            raise FileNotFoundError(f"method {self.name}: no file of weights {path}")
+        status = path.stat()
+        return _hash(path, status.st_size, status.st_mtime_ns)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tuning:
+    """How options with several values are chosen: the combination that is best on the mean of other scans.
+
+    Attributes:
+        scans: files or folders, none of which may be among those of the table.
+        slices: A:B takes slices A to B - 1 of each only.
+        middle: take only so many slices in the middle of each.
+        limit: take only so many of the scans, evenly spread over them.
+        protocol: of the metric.
+        metric: psnr, ssim, nmse or nrmse.
+    """
+
+    scans: list[str] = field(default_factory=list)
+    slices: str | None = None
+    middle: int | None = None
+    limit: int | None = None
+    protocol: str = "fastmri"
+    metric: str = "psnr"
+
+    def __post_init__(self) -> None:
+        """Check the names.
+
+        Raises:
+            ValueError: if one is unknown.
+        """
+        check_name("protocol", self.protocol, PROTOCOLS)
+        check_name("metric", self.metric, METRICS)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Benchmark:
+    """Everything that a table is made of.
+
+    Attributes:
+        scans: of the table.
+        masks: names must differ.
+        methods: names must differ.
+        noise: added noise per real component of each coil's k-space, over the bright level of the images; 0 adds none.
+        noise_seed: of the added noise.
+        protocols: of `PROTOCOLS`.
+        support: judge only the pixels where the coil maps of the fully sampled scan are not zero.
+        remove_oversampling: crop the readout to the reconstruction FOV before undersampling.
+        calibration: how coil maps are estimated.
+        tuning: how methods with options to tune are tuned.
+    """
+
+    scans: tuple[Source, ...]
+    masks: tuple[MaskEntry, ...]
+    methods: tuple[MethodEntry, ...]
+    noise: tuple[float, ...] = (0.0,)
+    noise_seed: int = 0
+    protocols: tuple[str, ...] = ("fastmri",)
+    support: bool = False
+    remove_oversampling: bool = False
+    calibration: Calibrated = field(default_factory=Calibrated)
+    tuning: Tuning = field(default_factory=Tuning)
+
+    def __post_init__(self) -> None:
+        """Check what does not need the scans.
+
+        Raises:
+            ValueError, OSError: if something is missing, twice there, unknown, or impossible.
+        """
+        for what in ("scans", "masks", "methods", "noise", "protocols"):
+            if not getattr(self, what):
+                raise ValueError(f"the benchmark has no {what}: give one or more")
+        for kind, names in (
+            ("masks", [mask.name for mask in self.masks]),
+            ("methods", [method.name for method in self.methods]),
+        ):
+            twice = [name for name in names if names.count(name) > 1]
+            if twice:
+                raise ValueError(
+                    f"two {kind} are called {twice[0]}: give one of them another `name`"
+                )
+        for level in self.noise:
+            if not 0 <= level < math.inf:
+                raise ValueError(f"noise is {level}: give 0 or a positive number")
+        for protocol in self.protocols:
+            check_name("protocol", protocol, PROTOCOLS)
+        tuned = [method.name for method in self.methods if method.tune]
+        if tuned and not self.tuning.scans:
+            raise ValueError(
+                f"method {tuned[0]} is to be tuned, but there are no tuning scans: give --tuning.scans with other scans"
+            )
+        ours = {source.place for source in self.scans}
+        for source in self.tuning_scans:
+            if source.place in ours:
+                raise ValueError(
+                    f"{source.path} is a scan of the table and a tuning scan: tune on other scans"
+                )
+
+    @cached_property
+    def tuning_scans(self) -> tuple[Source, ...]:
+        """The scans to tune on; none where nothing is tuned.
+
+        Raises:
+            ValueError, OSError: if the slices are impossible, or files are missing.
+        """
+        wanted = self.tuning
+        if not any(method.tune for method in self.methods):
+            return ()
+        part = chosen_slices(wanted.slices, wanted.middle)
+        return tuple(find_scans(wanted.scans, part, wanted.limit))
+
+
+def check_name(what: str, name: object, known: Mapping[str, Any]) -> None:
+    """Raise ValueError unless the name is known."""
+    if name not in known:
+        raise ValueError(f"unknown {what} {name!r}: {nearest(str(name), known)}")
+
+
+def nearest(name: str, known: Any) -> str:
+    """The nearest known name as a question, or all of them."""
+    known = sorted(known)
+    begun = [other for other in known if other.startswith(name)] if name else []
+    near = get_close_matches(name, known, n=1) or begun[:1]
+    return f"did you mean {near[0]}?" if near else f"choose one of {', '.join(known)}"
+
+
+@cache
+def _hash(path: Path, size: int, modified_ns: int) -> str:
+    """SHA-256 of a file, computed once for each state of it."""
+    return sha256_of(path)
+
+
+def _default(kind: type, name: str) -> Any:
+    """Default of a dataclass's field; None where it has none, or no such field."""
+    found = next((f.default for f in fields(kind) if f.name == name), None)
+    return None if found is MISSING else found

@@ -1,0 +1,216 @@
+"""One cell: reconstruct, judge, and say everything about it; what goes wrong is a record too."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from jaxtyping import Bool, Complex, Float
+from torch import Tensor
+
+from mrirecon.benchmark.cells import Cell, Record
+from mrirecon.benchmark.entries import Benchmark
+from mrirecon.benchmark.sources import Source, add_noise
+from mrirecon.io.volumes import describe
+from mrirecon.methods import Calibrated
+from mrirecon.methods.classical import ZeroFilled
+from mrirecon.methods.provenance import described
+from mrirecon.metrics import evaluate
+from mrirecon.prepare import prewhiten, remove_oversampling
+from mrirecon.scan import Scan
+
+# What a scan, a method or the machine can cause; anything else is a mistake of ours, and named as one.
+_EXPECTED = (ValueError, OSError, MemoryError, RuntimeError, ImportError)
+
+
+class SharedMaps:
+    """Coil maps of one undersampled scan, estimated once for all methods, and the time that took."""
+
+    def __init__(self, source: Calibrated) -> None:
+        self.source = source
+        self._maps: dict[int, Tensor] = {}
+        self.seconds = 0.0
+
+    def __call__(self, scan: Scan, index: int, device: str) -> Complex[Tensor, "set coil y x"]:
+        if index not in self._maps:
+            started = time.perf_counter()
+            self._maps[index] = self.source(scan, index, device).cpu()
+            self.seconds += time.perf_counter() - started
+        return self._maps[index].to(device)
+
+    def whitened(self, matrix: Complex[Tensor, "coil coil"]) -> SharedMaps:
+        """The same: every method prewhitens where there is a noise measurement."""
+        return self
+
+    def describe(self) -> dict[str, Any]:
+        """Of the estimation."""
+        return self.source.describe()
+
+    @property
+    def seconds_per_slice(self) -> float:
+        """Mean time of those estimated so far."""
+        return self.seconds / max(len(self._maps), 1)
+
+
+@dataclass(frozen=True)
+class Truth:
+    """What reconstructions of a scan are compared with.
+
+    Attributes:
+        scan: fully sampled.
+        target: magnitude, (slice, readout, phase).
+        support: pixels to judge; None for all.
+    """
+
+    scan: Scan
+    target: Float[Tensor, "slice readout phase"]
+    support: Bool[Tensor, "slice readout phase"] | None
+
+
+@dataclass(frozen=True)
+class Undersampled:
+    """What cells of one scan, mask and noise level share."""
+
+    scan: Scan
+    made: Mapping[str, Any]
+    noise_std: float
+    maps: SharedMaps
+
+
+class Solver:
+    """Makes records of cells; keeps what the last one read for the next."""
+
+    def __init__(self, benchmark: Benchmark, device: str) -> None:
+        self.benchmark, self.device = benchmark, device
+        self._truth: tuple[Source, Truth] | None = None
+        self._undersampled: tuple[Any, Undersampled] | None = None
+
+    def record(self, cell: Cell, request: Mapping[str, Any]) -> Record:
+        """The result of a cell; where it cannot be made, `failure` says why in one sentence."""
+        if cell.failed is not None:
+            return {"failure": cell.failed}
+        try:
+            return self._solved(cell, request)
+        except _EXPECTED as error:
+            return {"failure": _sentence(error)}
+        except Exception as error:
+            return {
+                "failure": f"a mistake in mrirecon, please report it: {type(error).__name__}: {error}"
+            }
+
+    def _solved(self, cell: Cell, request: Mapping[str, Any]) -> Record:
+        truth = self._truth_of(cell.source)
+        problem = self._undersampled_of(cell, truth)
+        maps = problem.maps
+        method = cell.method.build(cell.tuned, cell.seed, device=self.device, maps=maps)
+        before, memory = maps.seconds, _Memory(self.device)
+        volume = method(problem.scan)
+        seconds = volume.info["seconds_per_slice"]
+        if method.uses_maps:  # every method is charged for its maps, whoever was first to need them
+            seconds += maps.seconds_per_slice - (maps.seconds - before) / problem.scan.shape[0]
+        volume = described(volume, problem.scan, problem.made, request)
+        metrics = {
+            protocol: evaluate(
+                volume.image[0].abs(), truth.target, protocol, support=truth.support
+            )._asdict()
+            for protocol in self.benchmark.protocols
+        }
+        return {
+            **describe(volume),
+            "seconds_per_slice": seconds,
+            "network_evaluations": _evaluations(volume.info),
+            "peak_memory_mb": memory.peak(),
+            "metrics": metrics,
+            "added_noise_std": problem.noise_std,
+            "slices": problem.scan.shape[0],
+        }
+
+    def _truth_of(self, source: Source) -> Truth:
+        if self._truth is None or self._truth[0] is not source:
+            scan = source.read()
+            if self.benchmark.remove_oversampling:
+                scan = remove_oversampling(scan)
+            self._truth = source, Truth(scan, _target(scan), self._support(scan))
+        return self._truth[1]
+
+    def _support(self, scan: Scan) -> Tensor | None:
+        if not self.benchmark.support:
+            return None
+        white = scan if scan.noise_covariance is None else prewhiten(scan)
+        found = []
+        for index in range(scan.shape[0]):
+            maps = self.benchmark.calibration(white, index, self.device)
+            inside = (maps != 0).flatten(0, 1).any(dim=0).to(torch.complex64)
+            found.append(scan.to_output(inside).abs().cpu() > 0.5)
+        return torch.stack(found)
+
+    def _undersampled_of(self, cell: Cell, truth: Truth) -> Undersampled:
+        place = (cell.source, cell.mask, cell.mask_seed, cell.noise)
+        kept = self._undersampled
+        if kept is None or not all(a is b or a == b for a, b in zip(kept[0], place, strict=True)):
+            scan, std = add_noise(truth.scan, cell.noise, self.benchmark.noise_seed)
+            mask, made = cell.mask.make((scan.shape[2], scan.shape[3]), cell.drawn)
+            note = f"undersampled retrospectively ({cell.mask.kind})"
+            scan = scan.undersample(mask, note, cell.mask.kind)
+            shared = SharedMaps(self.benchmark.calibration)
+            kept = self._undersampled = place, Undersampled(scan, made, std, shared)
+        return kept[1]
+
+
+class _Memory:
+    """Peak memory since it was made: of the device, or of this process where the system tells it."""
+
+    def __init__(self, device: str) -> None:
+        kind = torch.device(device).type
+        self._device = device
+        self._module = None if kind == "cpu" else torch.get_device_module(kind)
+        self._known = True
+        if self._module is None:
+            try:
+                Path("/proc/self/clear_refs").write_text("5")  # Linux: the peak starts anew
+            except OSError:
+                self._known = False
+        elif hasattr(self._module, "reset_peak_memory_stats"):
+            self._module.reset_peak_memory_stats(device)
+        else:
+            self._known = False
+
+    def peak(self) -> float | None:
+        """In MB; None where it is not known."""
+        if not self._known:
+            return None
+        if self._module is not None:
+            return float(self._module.max_memory_allocated(self._device)) / 1e6
+        status = Path("/proc/self/status").read_text(encoding="ascii")
+        line = next((x for x in status.splitlines() if x.startswith("VmHWM:")), None)
+        return None if line is None else int(line.split()[1]) * 1024 / 1e6
+
+
+def _target(scan: Scan) -> Tensor:
+    """The reference of the file, or the root sum of squares of the fully sampled coils."""
+    slices = range(scan.shape[0])
+    if scan.reference is not None:
+        return torch.stack([scan.reference(index) for index in slices])
+    if not all(bool(scan.mask(index)[scan.acquired].all()) for index in slices):
+        raise ValueError(
+            f"{scan.source} has no reference and is not fully sampled: there is nothing to compare with"
+        )
+    return ZeroFilled()(scan).image[0].abs()
+
+
+def _evaluations(info: Mapping[str, Any]) -> float:
+    """Evaluations of a network per slice."""
+    if "network_evaluations" in info:
+        return float(info["network_evaluations"])
+    return float(info["weights"]["config"].get("steps", 1)) if "weights" in info else 0.0
+
+
+def _sentence(error: BaseException) -> str:
+    text = " ".join(str(error).split())
+    if isinstance(error, MemoryError) or "out of memory" in text or "can't allocate memory" in text:
+        return "out of memory: take fewer slices, or another device"
+    return text or type(error).__name__

@@ -1,0 +1,220 @@
+"""The scans of a benchmark: files, or simulated from images; which slices of them; noise added to them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cache
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from mrirecon.io import SCAN_SUFFIXES, read_image, read_scan
+from mrirecon.io.files import existing_file
+from mrirecon.prepare import volume_scale
+from mrirecon.scan import Scan
+from mrirecon.simulate import simulate_scan
+
+SUFFIXES = (*SCAN_SUFFIXES, ".hdf5", ".dat")
+EMBEDDED = "embedded"  # the brain volume that nibabel comes with
+_NOISE = 3  # first word of the seeds; those of `simulate` are 1 and 2
+
+
+@dataclass(frozen=True, kw_only=True)
+class Source:
+    """A scan that is read when it is its turn.
+
+    Attributes:
+        path: k-space file; of a simulated scan the image.
+        name: in the table.
+        slices: a number takes so many in the middle, A:B those from A to B - 1, None all.
+        simulation: options of `simulate_scan`; None for a file of k-space.
+    """
+
+    path: str
+    name: str
+    slices: int | str | None = None
+    simulation: Mapping[str, Any] | None = field(default=None)
+
+    def __post_init__(self) -> None:
+        """Check the slices.
+
+        Raises:
+            ValueError: if they are neither a number nor A:B.
+        """
+        given = self.slices
+        if isinstance(given, str) and not re.fullmatch(r"\d*:\d*", given, re.ASCII):
+            raise ValueError(f"slices {given!r} is not of the form A:B, such as 10:12 or :5")
+        if isinstance(given, int) and given < 1:
+            raise ValueError(f"middle is {given}: give 1 or more")
+
+    @property
+    def place(self) -> tuple[str, str]:
+        """Where it comes from: two sources of one place are one scan."""
+        return str(Path(self.path).resolve()), repr(sorted((self.simulation or {}).items()))
+
+    @property
+    def parts(self) -> tuple[Path, ...]:
+        """The files it consists of.
+
+        Raises:
+            FileNotFoundError, IsADirectoryError, PermissionError: if one cannot be read.
+        """
+        if self.simulation is not None and self.path == EMBEDDED:
+            return (Path(str(files("nibabel") / "tests" / "data" / "example4d.nii.gz")),)
+        path = Path(self.path)
+        stem = path.with_suffix("") if path.suffix in (".cfl", ".hdr") else path
+        both = tuple(stem.with_name(stem.name + suffix) for suffix in (".cfl", ".hdr"))
+        pair = not path.is_file() or path.suffix in (".cfl", ".hdr")
+        if pair and all(part.is_file() for part in both):
+            return both
+        return (existing_file(path),)
+
+    def identity(self, sha256: str) -> dict[str, Any]:
+        """All that its samples depend on."""
+        return {"sha256": sha256, "slices": self.slices, "simulation": self.simulation}
+
+    def read(self) -> Scan:
+        """The scan, with its slices.
+
+        Raises:
+            ValueError, OSError: if it cannot be read, has no such slices, or several volumes.
+        """
+        scan = read_scan(self.path) if self.simulation is None else self._simulated()
+        if scan.volumes > 1:
+            raise ValueError(f"{scan.source} has {scan.volumes} volumes: a benchmark takes one")
+        return scan.select(_part(self.slices, scan.shape[0]))
+
+    def _simulated(self) -> Scan:
+        image, affine = read_image(str(self.parts[0]))
+        options = dict(self.simulation or {})
+        volume = options.pop("volume", 0)
+        if image.ndim == 4:
+            image = image[..., volume]
+        scan = simulate_scan(image, affine=affine, source=self.name, **options).scan
+        assert scan.reference is not None
+        return replace(scan, read=cache(scan.read), reference=cache(scan.reference))
+
+
+def find_scans(
+    paths: Sequence[str], slices: int | str | None = None, limit: int | None = None
+) -> list[Source]:
+    """The scans that files and folders stand for, folders in the order of their names; `limit` of them, evenly spread.
+
+    Raises:
+        FileNotFoundError: if a path does not exist, or a folder holds no scan.
+        ValueError: if `slices` or `limit` are impossible.
+    """
+    if limit is not None and limit < 1:
+        raise ValueError(f"limit is {limit}: give 1 or more")
+    found: list[Path] = []
+    for text in paths:
+        path = Path(text)
+        if path.is_dir():
+            inside = [p for p in sorted(path.iterdir()) if _is_scan(p)]
+            if not inside:
+                raise FileNotFoundError(f"{path} holds no scan ({', '.join(SUFFIXES)})")
+            found += inside
+        else:
+            found.append(path)
+    unique = _spread(list({path.resolve(): path for path in found}.values()), limit)
+    stems = [path.stem for path in unique]
+    sources = [
+        Source(
+            path=str(path),
+            name=path.stem if stems.count(path.stem) == 1 else str(path),
+            slices=slices,
+        )
+        for path in unique
+    ]
+    for source in sources:
+        _ = source.parts  # says what is missing
+    return sources
+
+
+def chosen_slices(slices: str | None, middle: int | None) -> int | str | None:
+    """What `Source.slices` is for the two options.
+
+    Raises:
+        ValueError: if both are given.
+    """
+    if slices is not None and middle is not None:
+        raise ValueError(f"slices {slices} and middle {middle}: leave one of them out")
+    return slices if middle is None else middle
+
+
+def simulated_scans(images: Sequence[Mapping[str, Any]], slices: int | str | None) -> list[Source]:
+    """Simulated scans: each has an image (`embedded` is that of the demo), a name, and options of `simulate_scan`.
+
+    Raises:
+        ValueError, OSError: if an image is missing.
+    """
+    made = []
+    for number, entry in enumerate(images):
+        options = dict(entry)
+        image = options.pop("image", None)
+        if image is None:
+            raise ValueError(f"simulated scan {number} has no image: give a NIfTI file or embedded")
+        name = options.pop("name", f"{Path(str(image)).name.partition('.')[0]} {number}")
+        source = Source(path=str(image), name=str(name), slices=slices, simulation=options)
+        _ = source.parts
+        made.append(source)
+    return made
+
+
+def add_noise(scan: Scan, level: float, seed: int) -> tuple[Scan, float]:
+    """The scan with white noise added to its measured samples, and its standard deviation per real component.
+
+    Args:
+        scan: fully sampled.
+        level: standard deviation over the bright level of the images (`prepare.volume_scale`).
+        seed: of the noise; each slice has a stream of its own, so that masks do not change it.
+    """
+    if level == 0:
+        return scan, 0.0
+    std = level * volume_scale(scan)
+
+    def read(volume: int, index: int) -> Tensor:
+        kspace = scan.read(volume, index)
+        measured = (
+            (kspace != 0).any(dim=0) if scan.sampling is None else scan.sampling(volume, index)
+        )
+        random = np.random.default_rng((_NOISE, seed, index))
+        parts = std * torch.from_numpy(random.standard_normal((2, *kspace.shape)))
+        return kspace + torch.complex(parts[0], parts[1]).to(kspace.dtype) * measured
+
+    covariance = scan.noise_covariance
+    if covariance is not None:
+        covariance = covariance + 2 * std**2 * torch.eye(len(covariance), dtype=covariance.dtype)
+    note = f"noise of {level:g} of the bright level added (standard deviation {std:.4g} per real component)"
+    noisy = replace(scan, read=read, noise_covariance=covariance, notes=(*scan.notes, note))
+    return noisy, std
+
+
+def _is_scan(path: Path) -> bool:
+    return (
+        path.suffix.lower() in SUFFIXES and path.is_file() and not path.name.startswith((".", "_"))
+    )
+
+
+def _spread(paths: list[Path], limit: int | None) -> list[Path]:
+    """So many of them at even distances."""
+    count = len(paths)
+    if limit is None or limit >= count:
+        return paths
+    return [paths[int((number + 0.5) * count / limit)] for number in range(limit)]
+
+
+def _part(slices: int | str | None, count: int) -> slice:
+    if slices is None:
+        return slice(None)
+    if isinstance(slices, int):
+        start = (count - min(slices, count)) // 2
+        return slice(start, start + min(slices, count))
+    start_stop = [int(part) if part else None for part in slices.split(":")]
+    return slice(*start_stop)

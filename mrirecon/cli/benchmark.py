@@ -1,0 +1,144 @@
+"""`mrirecon benchmark`."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from mrirecon.benchmark import Benchmark, Team, Tuning, find_scans, run_benchmark
+from mrirecon.benchmark.config import check_simulated, check_weights, mask_entry, method_entry
+from mrirecon.benchmark.sources import chosen_slices, simulated_scans
+from mrirecon.cli.choices import CALIBRATION, Device, choose_device
+from mrirecon.cli.outputs import make_folder
+from mrirecon.cli.parser import Parser, UsageError
+from mrirecon.cli.progress import work_progress
+from mrirecon.cli.run import Command
+from mrirecon.methods import METHODS, Calibrated
+
+Options = dict[str, Any]
+
+
+def benchmark(
+    *,
+    output: str,
+    masks: list[Options],
+    methods: list[Options],
+    scans: list[str] | None = None,
+    simulated: list[Options] | None = None,
+    slices: str | None = None,
+    middle: int | None = None,
+    limit: int | None = None,
+    noise: list[float] = [0.0],  # noqa: B006
+    noise_seed: int = 0,
+    weights: dict[str, str] = {},  # noqa: B006
+    protocols: list[str] = ["fastmri"],  # noqa: B006
+    support: bool = False,
+    remove_oversampling: bool = False,
+    calibration: Calibrated = Calibrated(),  # noqa: B008
+    tuning: Tuning = Tuning(),  # noqa: B008
+    device: Device = "auto",
+    threads: int | None = None,
+    retry: bool = False,
+) -> int:
+    """Compare methods on the same scans, masks and noise levels: one table.
+
+    OUTPUT gets table.csv, table.jsonl (one row per reconstruction), table.md and table.html (means), and one JSON per
+    reconstruction in cells/. A run that was stopped goes on with what is missing. Several processes share the work
+    when `python -m torch.distributed.run --standalone --nproc_per_node N -m mrirecon benchmark ...` starts them.
+
+    Args:
+        output: folder of this table.
+        masks: list of {kind, acceleration, center_fraction or center_size, seed or seeds, name}.
+        methods: list of {method, name, options, weights, seeds, tune, if_shipped}.
+        scans: fully sampled k-space files, and folders of them.
+        simulated: list of {image, name, and options of simulate}; the image embedded is that of the demo.
+        slices: A:B takes slices A to B - 1 of each scan only.
+        middle: take only so many slices in the middle of each scan.
+        limit: take only so many of the scans, evenly spread over them.
+        noise: levels of noise to add to the k-space, over the bright level of the images.
+        noise_seed: of the added noise.
+        weights: names or files for methods that name none themselves, by method; prior is for every diffusion method.
+        protocols: of the metrics, such as fastmri, slice, dds-minmax.
+        support: judge only where the coil maps of the fully sampled scan are not zero.
+        remove_oversampling: crop the readout to the reconstruction FOV before undersampling.
+        calibration: how maps are estimated.
+        tuning: how methods with values to tune are tuned.
+        device: where to compute; auto takes a GPU where there is one.
+        threads: of this process on the CPU; results are the same to the last digit with the same number only.
+        retry: compute again what failed before.
+    """
+    where = choose_device(device)
+    if threads is not None:
+        if threads < 1:
+            raise UsageError(f"--threads is {threads}: give 1 or more")
+        torch.set_num_threads(threads)
+    check_weights(weights)
+    check_simulated(simulated or [])
+    entries = [(values, method_entry(values, weights, _typed)) for values in methods]
+    part = chosen_slices(slices, middle)
+    sources = find_scans(scans or [], part, limit) + simulated_scans(simulated or [], part)
+    if not sources:
+        raise UsageError("there are no scans: give --scans with files or folders, or simulated")
+    made = Benchmark(
+        scans=tuple(sources),
+        masks=tuple(mask_entry(values) for values in masks),
+        methods=tuple(entry for _, entry in entries if entry is not None),
+        noise=tuple(noise),
+        noise_seed=noise_seed,
+        protocols=tuple(protocols),
+        support=support,
+        remove_oversampling=remove_oversampling,
+        calibration=calibration,
+        tuning=tuning,
+    )
+    for method in made.methods:
+        for tuned in method.grid or [{}]:
+            method.weights_sha256(tuned)  # says which file is missing
+    team = Team()
+    folder = make_folder(Path(output))
+    if team.leads:
+        for values, entry in entries:
+            if entry is None:
+                name = values.get("name", values["method"])
+                print(f"note: {name} is left out: its weights do not come along")
+    with work_progress("hashing scans", "cells", hidden=not team.leads) as progress:
+        rows = run_benchmark(made, folder, device=where, team=team, progress=progress, retry=retry)
+    if not team.leads:
+        return 0
+    failed = [row for row in rows if row["failure"]]
+    for row in failed:
+        place = f"{row['method']} on {row['scan']}, {row['mask']}"
+        print(f"mrirecon benchmark: error: {place}: {row['failure']}", file=sys.stderr)
+    print(f"{folder / 'table.html'}: {len(rows)} reconstructions, {len(failed)} failed")
+    print(f"{folder / 'table.csv'}: one row for each; table.jsonl and table.md: the same as text")
+    if failed:
+        print("the same line with --retry computes again what failed")
+    return 1 if failed else 0
+
+
+def _typed(method: str, options: Options) -> Options:
+    """Options of a method with values of the right type."""
+    if not options:
+        return {}
+    parser = Parser("mrirecon benchmark", "", "")
+    kind = METHODS[method]
+    parser.add_options(kind, "options", method, kind.loop_fields(), instantiate=False)
+    try:
+        return dict(parser.parse([], {"options": options})["options"].as_dict())
+    except UsageError as error:
+        raise UsageError(str(error).replace("--options.", "")) from error
+
+
+COMMAND = Command(
+    "benchmark",
+    benchmark,
+    "--config FILE.yaml --output DIR",
+    examples=(
+        "--config configs/benchmark/small.yaml --scans multicoil_val --tuning.scans multicoil_train --output table",
+        "--config configs/benchmark/leaderboard_knee.yaml --scans multicoil_val --output table --limit 20",
+    ),
+    groups={**CALIBRATION, "tuning": (Tuning, "how methods with values to tune are tuned", ())},
+)

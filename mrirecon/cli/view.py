@@ -1,0 +1,65 @@
+"""`mrirecon view`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from mrirecon.cli.parser import Parser, Settings
+from mrirecon.cli.run import Command
+from mrirecon.io.files import existing_file
+
+SUFFIXES = (".nii.gz", ".nii")
+
+
+def view(
+    *,
+    volume: list[str],
+    output: str | None = None,
+    overlay: str | None = None,
+    index: int | None = None,
+    overwrite: bool = False,
+) -> None:
+    """Make one HTML page that shows NIfTI volumes in three planes, in any browser, without a network.
+
+    Args:
+        volume: NIfTI files.
+        output: page to write; by default the first volume's name with .html.
+        overlay: a map on the same grid, such as NAME_std.nii.gz, laid over the volume.
+        index: of files with several volumes show this one only.
+        overwrite: replace an existing page.
+    """
+    from mrirecon.report import check_page, write_viewer
+
+    for path in (*volume, *([] if overlay is None else [overlay])):
+        existing_file(path)
+    target = _beside(Path(volume[0])) if output is None else Path(output)
+    check_page(target, overwrite)
+    write_viewer(target, volume, overlay=overlay, index=index, overwrite=overwrite)
+    print(f"{target}: open it in a browser ({target.stat().st_size / 1e6:.1f} MB)")
+
+
+def _beside(volume: Path) -> Path:
+    """`brain.nii.gz` -> `brain.html`."""
+    suffix = next((s for s in SUFFIXES if volume.name.lower().endswith(s)), volume.suffix)
+    return volume.with_name(volume.name[: len(volume.name) - len(suffix)] + ".html")
+
+
+def _prepare(parser: Parser, args: list[str], settings: Settings) -> tuple[list[str], Settings]:
+    if "volume" in settings and not isinstance(settings["volume"], list):
+        settings = {**settings, "volume": [str(settings["volume"])]}
+    return args, settings
+
+
+COMMAND = Command(
+    "view",
+    view,
+    "VOLUME...",
+    {"volume": {"metavar": "VOLUME", "help": "NIfTI file", "nargs": "+", "type": str}},
+    (
+        "brain.nii.gz",
+        "dds.nii.gz --overlay dds_std.nii.gz --output dds.html",
+        "demo/tv.nii.gz demo/varnet.nii.gz",
+    ),
+    {},
+    _prepare,
+)

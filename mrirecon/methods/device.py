@@ -1,0 +1,39 @@
+"""Where to compute: the one place that knows the names of devices."""
+
+from __future__ import annotations
+
+import os
+from typing import Literal
+
+import torch
+
+from mrirecon.nearest import suggest
+
+Device = Literal["auto", "cpu", "cuda", "mps"]
+
+
+def choose_device(name: str) -> str:
+    """The torch device; auto takes a GPU where there is one. Of several processes each has a GPU of its own.
+
+    Raises:
+        ValueError: if there is no such device, or not here, or there are fewer GPUs than processes.
+    """
+    present = {
+        "cuda": torch.cuda.is_available(),
+        "mps": torch.backends.mps.is_available(),
+        "cpu": True,
+    }
+    chosen = next(device for device, there in present.items() if there) if name == "auto" else name
+    if chosen not in present:
+        raise ValueError(f"unknown device {name!r}: {suggest(name, ['auto', *present])}")
+    if not present[chosen]:
+        raise ValueError(f"device {name} is not available here: use --device auto or cpu")
+    number = os.environ.get("LOCAL_RANK")  # of this process on this machine, as torchrun sets it
+    if chosen != "cuda" or number is None:
+        return chosen
+    if int(number) >= (count := torch.cuda.device_count()):
+        raise ValueError(
+            f"process {number} of this machine finds no GPU of its own, there are {count}: "
+            f"start at most {count} processes, or use --device cpu"
+        )
+    return f"cuda:{number}"

@@ -1,0 +1,213 @@
+"""From a scan to the volume with all that is to be said about it: what `recon` does, and `mrirecon.reconstruct`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+from inspect import signature
+from os import fspath
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from mrirecon import prepare
+from mrirecon.io import read_scan
+from mrirecon.io.files import PathLike
+from mrirecon.methods.base import Progress, SliceMethod
+from mrirecon.methods.calibrate import Calibrated, GivenMaps, MapSource
+from mrirecon.methods.choices import (
+    GivenMask,
+    MaskChoice,
+    choose_maps,
+    maps_of_slices,
+    parse_slices,
+)
+from mrirecon.methods.device import choose_device
+from mrirecon.methods.named import build_method, check_options, options_of, who_has
+from mrirecon.methods.provenance import completed
+from mrirecon.scan import Scan, Volume
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """A reconstruction as it is asked for; what is wrong with it is found before a scan is read.
+
+    Attributes:
+        method: its name and its options.
+        mask: retrospective undersampling.
+        maps: where coil maps come from.
+        slices: a run of slices.
+        partial_fourier: what to do about the side of k-space that partial Fourier left out.
+        whiten: prewhiten when the scan has a noise measurement.
+        compress_coils: combine the coils to this many virtual ones.
+        compression: one matrix for the scan (svd), or one per readout position (geometric).
+        remove_oversampling: crop the readout to the reconstruction FOV before reconstructing.
+    """
+
+    method: Mapping[str, Any]
+    mask: MaskChoice | GivenMask | None = None
+    maps: MapSource = field(default_factory=Calibrated)
+    slices: slice = field(default_factory=lambda: slice(None))
+    partial_fourier: Literal["zero", "homodyne", "pocs"] = "zero"
+    whiten: bool = True
+    compress_coils: int | None = None
+    compression: Literal["svd", "geometric"] = "svd"
+    remove_oversampling: bool = False
+
+    def __post_init__(self) -> None:
+        """Refuse wrong options of the method, and slices that are no run."""
+        build_method(self.method, partial_fourier=self.partial_fourier)
+        if self.slices.step not in (None, 1):
+            raise ValueError(f"slices have a step of {self.slices.step}: give a run such as 10:12")
+
+    def describe(self, source: str) -> dict[str, Any]:
+        """For the JSON: all that the result depends on."""
+        start, stop = self.slices.start, self.slices.stop
+        whole = start is None and stop is None
+        compressed = self.compress_coils is not None
+        return {
+            "source": source,
+            "method": dict(self.method),
+            "mask": None if self.mask is None else self.mask.describe(),
+            "maps": self.maps.describe(),
+            "partial_fourier": self.partial_fourier,
+            "whiten": self.whiten,
+            "compress_coils": [self.compress_coils, self.compression] if compressed else None,
+            "remove_oversampling": self.remove_oversampling,
+            "slices": None if whole else f"{start or 0}:{'' if stop is None else stop}",
+        }
+
+    def prepared(self, scan: Scan) -> tuple[Scan, dict[str, Any] | None]:
+        """The scan as the method gets it, and how its mask came about, for the JSON.
+
+        Raises:
+            ValueError, OSError: if the scan does not suit the request.
+        """
+        scan, made = scan.select(self.slices), None
+        if self.remove_oversampling:
+            scan = prepare.remove_oversampling(scan)
+        if self.mask is not None:
+            pattern, made = self.mask.make(scan.shape[2:])
+            scan = scan.undersample(
+                pattern, _intersection_note(scan, self.mask.kind), self.mask.kind
+            )
+        if self.compress_coils is not None:
+            scan = prepare.compress_coils(scan, self.compress_coils, self.compression)
+        return scan, made
+
+    def configured(self, scan: Scan, **loop: Any) -> SliceMethod:
+        """The method, ready for a scan that is `prepared`; `loop` are options of the loop over slices, as `device`."""
+        return build_method(
+            self.method,
+            maps=maps_of_slices(self.maps, scan, self.slices),
+            partial_fourier=self.partial_fourier,
+            whiten=self.whiten,
+            **loop,
+        )
+
+
+def reconstruct(
+    scan: PathLike | Scan,
+    *,
+    method: str = "l1_wavelet",
+    mask: PathLike | Tensor | None = None,
+    acceleration: int | float | None = None,
+    center_fraction: int | float | None = None,
+    mask_seed: int = 0,
+    maps: PathLike | Tensor | MapSource = "espirit",
+    slices: slice | str | None = None,
+    partial_fourier: Literal["zero", "homodyne", "pocs"] = "zero",
+    whiten: bool = True,
+    compress_coils: int | None = None,
+    compression: Literal["svd", "geometric"] = "svd",
+    remove_oversampling: bool = False,
+    device: str = "auto",
+    progress: Progress | None = None,
+    **options: Any,
+) -> Volume:
+    """Reconstruct one scan; the volume has the same `info` as the JSON that `mrirecon recon` writes.
+
+    Args:
+        scan: k-space file, or a scan at hand.
+        method: one of `METHODS`.
+        mask: undersample retrospectively with this kind of mask, with the mask of a file, or with a tensor
+            (readout, phase).
+        acceleration: of the mask.
+        center_fraction: calibration share of the mask; 0.08 up to acceleration 5, else 0.04.
+        mask_seed: seed of the mask.
+        maps: espirit, lowres, a file of coil maps, a tensor (slice, coil, readout, phase), or for example
+            `Calibrated(size=32)`.
+        slices: a run of slices, such as slice(10, 12) or "10:12".
+        partial_fourier: what to do about the side that partial Fourier left out.
+        whiten: prewhiten when the scan has a noise measurement.
+        compress_coils: combine the coils to this many virtual ones, for speed.
+        compression: one matrix for the scan (svd), or one per readout position (geometric).
+        remove_oversampling: crop the readout to the reconstruction FOV before reconstructing, for speed.
+        device: auto takes a GPU where there is one.
+        progress: called with (slices done, slices in all).
+        options: those of the method, such as `weights`, `samples`, `seed`, `regularization`.
+
+    Raises:
+        ValueError: if the method, an option or a value does not exist, or the scan does not suit them.
+        OSError: if a file cannot be read.
+    """
+    _check_names(method, options)
+    request = Request(
+        method={"name": method, **check_options(method, options)},
+        mask=_mask(mask, acceleration, center_fraction, mask_seed),
+        maps=_maps(maps),
+        slices=slices if isinstance(slices, slice) else parse_slices(slices),
+        partial_fourier=partial_fourier,
+        whiten=whiten,
+        compress_coils=compress_coils,
+        compression=compression,
+        remove_oversampling=remove_oversampling,
+    )
+    where = choose_device(device)
+    source = scan.source if isinstance(scan, Scan) else fspath(scan)
+    data, made = request.prepared(scan if isinstance(scan, Scan) else read_scan(scan))
+    solve = request.configured(data, device=where, progress=progress)
+    return completed(solve(data), data, made, request.describe(source))
+
+
+def _intersection_note(scan: Scan, mask: str) -> str:
+    if bool(scan.mask(scan.shape[0] // 2)[scan.acquired].all()):
+        return f"undersampled retrospectively ({mask})"
+    return f"the scan was undersampled already: its mask is intersected with {mask}"
+
+
+def _check_names(method: str, options: Mapping[str, Any]) -> None:
+    """A mistyped keyword of `reconstruct` lands among the options of the method: find what is nearest in both."""
+    own = [name for name in signature(reconstruct).parameters if name not in ("scan", "options")]
+    known = options_of(method)
+    for option in options:
+        near = get_close_matches(option, own, n=1, cutoff=0.8)
+        if near and not who_has(option) and not get_close_matches(option, known, cutoff=0.8):
+            raise ValueError(f"unknown keyword {option!r}: did you mean {near[0]}?")
+
+
+def _mask(
+    mask: PathLike | Tensor | None,
+    acceleration: int | float | None,
+    center_fraction: int | float | None,
+    seed: int,
+) -> MaskChoice | GivenMask | None:
+    if isinstance(mask, Tensor):
+        if acceleration is not None or center_fraction is not None:
+            raise ValueError("the given mask fixes the acceleration: leave it out")
+        return GivenMask(mask)
+    if mask is not None:
+        return MaskChoice(fspath(mask), acceleration, center_fraction, seed)
+    if acceleration is not None or center_fraction is not None:
+        raise ValueError(
+            "acceleration and center_fraction belong to a mask: add its kind, mask='poisson'"
+        )
+    return None
+
+
+def _maps(maps: PathLike | Tensor | MapSource) -> MapSource:
+    if isinstance(maps, Tensor):
+        return GivenMaps(maps.to(torch.complex64), "a tensor", kind="given")
+    return maps if isinstance(maps, MapSource) else choose_maps(maps, Calibrated())

@@ -1,0 +1,263 @@
+"""What a report shows of one scan: stacks of slices as PNGs, every kind at one window."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from mrirecon.coverage import achieved_acceleration
+from mrirecon.io.nifti import affine_ras
+from mrirecon.io.png import png_bytes
+from mrirecon.report.orientation import Plane, plane
+from mrirecon.report.template import encoded, map_table
+from mrirecon.scan import Scan, Volume
+
+Item = tuple[Scan, Volume]
+BRIGHT = 0.995  # quantile that is shown white
+ERROR_GAIN = 4  # error maps reach their brightest at 1 / ERROR_GAIN of that
+MOST_PIXELS = 10_000_000  # of all pictures of a report: 13 MB where PNG cannot compress them
+MOST_VOLUMES = 8
+EXTRAS = {
+    "error": "|error|",
+    "std": "standard deviation of the draws",
+    "null_space": "null-space part",
+}
+
+
+@dataclass(frozen=True)
+class Window:
+    """The values that a kind of picture spans.
+
+    Attributes:
+        kind: image, error, std, null_space, ...
+        title: in words.
+        top: value shown brightest; 0 is shown darkest.
+        gray: whether it is shown in gray, and not in the colours of maps.
+    """
+
+    kind: str
+    title: str
+    top: float
+    gray: bool
+
+
+@dataclass(frozen=True)
+class Stack:
+    """Pictures of one kind, one per place shown.
+
+    Attributes:
+        kind: image, error, std, null_space, mask, ...
+        title: in words, what a screen reader says.
+        pictures: base64 PNGs, all slices of the first volume first; a single one holds for every place.
+    """
+
+    kind: str
+    title: str
+    pictures: list[str]
+
+
+@dataclass(frozen=True)
+class Card:
+    """One column of the comparison.
+
+    Attributes:
+        title: method, or what it is.
+        number: index of the method's volume among those of the scan; None for the reference and masks.
+        stacks: from top to bottom.
+        notes: one line each, below the title.
+    """
+
+    title: str
+    number: int | None
+    stacks: list[Stack]
+    notes: list[str]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """All pictures of one scan.
+
+    Attributes:
+        cards: the reference first, if there is one, then methods.
+        masks: the distinct sampling masks, of the middle slice.
+        windows: of each kind of picture.
+        plane: how slices lie on the screen.
+        aspect: width over height of a picture, pixel sizes considered.
+        slices: those shown, in the scan's numbers.
+        volumes: those shown.
+        start: index of the first shown place, in the middle.
+    """
+
+    cards: list[Card]
+    masks: list[Card]
+    windows: list[Window]
+    plane: Plane
+    aspect: float
+    slices: list[int]
+    volumes: list[int]
+    start: int
+
+    @property
+    def across(self) -> bool:
+        """Whether maps stand beside the image, as of a single method, and not below it."""
+        return sum(card.number is not None for card in self.cards) == 1
+
+    @property
+    def columns(self) -> int:
+        """Pictures in a row of a wide screen: at most 6, rows as equal as they can be."""
+        count = sum(len(card.stacks) for card in self.cards) if self.across else len(self.cards)
+        return math.ceil(count / math.ceil(count / 6))
+
+
+def names_of(items: Sequence[Item]) -> list[str]:
+    """The methods' names, numbered where one occurs again."""
+    names: list[str] = []
+    for _, volume in items:
+        method = str(volume.info["method"])
+        again = sum(name.partition(" (")[0] == method for name in names)
+        names.append(f"{method} ({again + 1})" if again else method)
+    return names
+
+
+def reference_of(scan: Scan, index: int) -> Float[Tensor, "readout phase"] | None:
+    """The target of a slice, where there is one that fits the image and is finite."""
+    if scan.reference is None or scan.volumes > 1:
+        return None
+    target = scan.reference(index)
+    fits = tuple(target.shape) == scan.matrix and bool(torch.isfinite(target).all())
+    return target if fits else None
+
+
+def layers_of(
+    volume: Volume, targets: dict[int, Tensor] | None, place: tuple[int, int]
+) -> dict[str, np.ndarray]:
+    """The pictures of one place (volume, slice) by kind: the magnitude, its error, and the volume's extras."""
+    image = volume.image[place].abs().numpy()
+    layers = {"image": image}
+    if targets is not None:
+        layers["error"] = np.abs(image - targets[place[1]].numpy())
+    layers |= {name: extra[place].float().numpy() for name, extra in volume.extras.items()}
+    return layers
+
+
+def windows_of(
+    items: Sequence[Item], targets: dict[int, Tensor] | None, places: Sequence[tuple[int, int]]
+) -> dict[str, Window]:
+    """One window per kind: 0 to the bright level of the reference, or of the last image without one."""
+    shown: dict[str, list[np.ndarray]] = {}
+    for place in places:
+        for _, volume in items:
+            for kind, layer in layers_of(volume, targets, place).items():
+                shown.setdefault(kind, []).append(layer)
+    last = [items[-1][1].image[place].abs().numpy() for place in places]
+    top = _bright(last if targets is None else [target.numpy() for target in targets.values()])
+    windows = {"image": Window("image", "image", top, True)}
+    for kind in sorted(set(shown) - {"image"}, key=_rank):
+        if kind == "error":
+            windows[kind] = Window(kind, EXTRAS[kind], top / ERROR_GAIN, False)
+        elif kind.startswith("draw"):
+            windows[kind] = Window(kind, kind, top, True)
+        else:
+            windows[kind] = Window(kind, EXTRAS.get(kind, kind), _bright(shown[kind]), False)
+    return windows
+
+
+def compared(items: Sequence[Item], most_pixels: int = MOST_PIXELS) -> Comparison:
+    """The pictures of the reconstructions of one scan; evenly spaced slices where all would be too many pixels."""
+    scan, first = items[0]
+    volumes, slices = first.image.shape[:2]
+    count = sum(2 + len(volume.extras) for _, volume in items) + 1
+    allowed = max(1, most_pixels // (count * scan.matrix[0] * scan.matrix[1]))
+    chosen_volumes = evenly(volumes, min(MOST_VOLUMES, allowed))
+    chosen = evenly(slices, max(1, allowed // len(chosen_volumes)))
+    found = {index: reference_of(scan, index) for index in chosen}
+    known = {index: target for index, target in found.items() if target is not None}
+    targets = known if len(known) == len(chosen) else None
+    places = [(volume, index) for volume in chosen_volumes for index in chosen]
+    windows = windows_of(items, targets, places)
+    affine = affine_ras(first.geometry, scan.matrix) if first.geometry.known else None
+    view = plane(affine, 2)
+    voxel = first.geometry.voxel_mm or (1.0, 1.0, 1.0)
+    size = [n * mm for n, mm in zip(scan.matrix, voxel[:2], strict=True)]
+
+    def stack(kind: str, title: str, layer: Callable[[tuple[int, int]], np.ndarray]) -> Stack:
+        window = windows[kind]
+        return Stack(kind, title, [_picture(view.shown(layer(place)), window) for place in places])
+
+    cards = []
+    if targets is not None:
+        target = stack("image", "reference", lambda place: targets[place[1]].numpy())
+        cards.append(Card("reference", None, [target], []))
+    for number, (name, (_, volume)) in enumerate(zip(names_of(items), items, strict=True)):
+        stacks = [
+            stack(
+                kind,
+                name if kind == "image" else f"{name}: {window.title}",
+                lambda place, kind=kind, volume=volume: layers_of(volume, targets, place)[kind],  # type: ignore[misc]
+            )
+            for kind, window in windows.items()
+            if kind == "image" or kind in volume.extras or (kind == "error" and targets is not None)
+        ]
+        cards.append(Card(name, number, stacks, _judged(volume)))
+    start = places.index((chosen_volumes[0], chosen[len(chosen) // 2]))
+    masks = _masks(items, view, slices // 2)
+    aspect = size[view.right] / size[view.down]
+    return Comparison(
+        cards, masks, list(windows.values()), view, aspect, chosen, chosen_volumes, start
+    )
+
+
+def evenly(count: int, most: int) -> list[int]:
+    """At most `most` of the numbers below `count`, evenly spaced around the middle."""
+    kept = min(count, most)
+    return [int((n + 0.5) * count / kept) for n in range(kept)]
+
+
+def _masks(items: Sequence[Item], view: Plane, index: int) -> list[Card]:
+    """The distinct masks of one slice, turned like the images, with what they achieve."""
+    cards: list[Card] = []
+    seen: list[Tensor] = []
+    for scan, volume in items:
+        mask = scan.mask(index)
+        if any(mask.shape == other.shape and torch.equal(mask, other) for other in seen):
+            continue
+        seen.append(mask)
+        total, without = achieved_acceleration(mask, scan.acquired)
+        kind = dict(volume.info.get("mask", {})).get("kind", "as acquired")
+        if kind == "file":
+            kind = Path(str(volume.info["mask"]["file"])).name
+        shown = view.shown(mask.numpy()).astype(np.uint8) * 255
+        notes = [f"acceleration {total:.2f}, {without:.2f} outside the calibration region"]
+        notes.append(f"{mask.shape[0]} x {mask.shape[1]} (readout x phase), slice {index}")
+        picture = Stack("mask", f"sampling mask {kind}", [encoded(png_bytes(shown))])
+        cards.append(Card(f"samples: {kind}", None, [picture], notes))
+    return cards
+
+
+def _judged(volume: Volume) -> list[str]:
+    metrics = volume.info.get("metrics")
+    if metrics:
+        return [f"PSNR {metrics['psnr']:.2f} dB, SSIM {metrics['ssim']:.4f}"]
+    return []
+
+
+def _picture(levels: np.ndarray, window: Window) -> str:
+    bytes_ = np.clip(np.rint(levels * (255 / window.top)), 0, 255).astype(np.uint8)
+    return encoded(png_bytes(bytes_, None if window.gray else map_table()))
+
+
+def _bright(images: Sequence[np.ndarray]) -> float:
+    """The bright level; 1 for empty images, which have none."""
+    return float(np.quantile(np.concatenate([x.ravel() for x in images]), BRIGHT)) or 1.0
+
+
+def _rank(kind: str) -> tuple[int, str]:
+    known = list(EXTRAS)
+    return (known.index(kind) if kind in known else len(known), kind)

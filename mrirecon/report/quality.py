@@ -1,0 +1,283 @@
+"""Plots of tables: quality against acceleration, cost and scan, and the calibration of uncertainty.
+
+A table is a sequence of rows, dicts of one result each, with `method` and whichever of `mask_kind` (else `mask`),
+`acceleration`, `scan`, `seconds_per_slice`, `network_evaluations` and metrics there are. A metric is `psnr`, `ssim`,
+`nmse`, `nrmse`, or one of them after the name of its protocol, such as `fastmri_psnr`. Rows without a number that a
+plot needs (failures, methods without a network) are left out of it, and how many is said in the figure.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from jaxtyping import Float
+
+from mrirecon.report.pictures import empty_figure
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+Row = Mapping[str, Any]
+
+LABELS = {
+    "psnr": "PSNR / dB",
+    "ssim": "SSIM",
+    "nmse": "NMSE",
+    "nrmse": "NRMSE",
+    "acceleration": "acceleration",
+    "seconds_per_slice": "seconds per slice",
+    "network_evaluations": "network evaluations per slice",
+}
+LOWER_IS_BETTER = ("nmse", "nrmse")  # endings of keys
+# Okabe & Ito's colours, told apart by every kind of colour vision; markers and dashes say the same again.
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#8F8A00")
+MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*", "<", ">", "h", "p")
+DASHES = ("-", "--", "-.", ":")
+BINS = 20
+LEVELS = tuple(round(0.05 * n, 2) for n in range(1, 20))  # nominal coverages
+
+
+def quality_against_acceleration(rows: Sequence[Row], metric: str = "psnr") -> Figure:
+    """Mean over scans with its 95 % interval, a line per method, a panel per mask kind.
+
+    Raises:
+        ValueError: if no row has the metric and an acceleration.
+    """
+    kept = _complete(rows, metric, "acceleration")
+    masks = list(dict.fromkeys(map(_mask, kept)))
+    figure = empty_figure(1.6 + 3.6 * len(masks), 3.8)
+    axes = figure.subplots(1, len(masks), squeeze=False, sharey=True)[0]
+    methods = _methods(kept)
+    every = sorted({float(row["acceleration"]) for row in kept})
+    # Side by side, within a quarter of the smallest step, so that intervals do not hide each other.
+    step = min((b - a for a, b in pairwise(every)), default=1.0)
+    aside = np.linspace(-step / 8, step / 8, len(methods)) if len(methods) > 1 else [0.0]
+    for axis, mask in zip(axes, masks, strict=True):
+        for number, method in enumerate(methods):
+            points: dict[float, list[float]] = {}
+            for row in kept:
+                if row["method"] == method and _mask(row) == mask:
+                    points.setdefault(float(row["acceleration"]), []).append(float(row[metric]))
+            if points:
+                rates = sorted(points)
+                spread = [interval(points[rate]) for rate in rates]
+                means, half = zip(*spread, strict=True)
+                x = [rate + aside[number] for rate in rates]
+                axis.errorbar(x, means, half, label=method, capsize=3, **_style(number))
+        axis.set_xlabel(LABELS["acceleration"])
+        axis.set_xticks(every, [f"{rate:g}" for rate in every])
+        axis.set_xlim(every[0] - step / 2, every[-1] + step / 2)
+        axis.set_title(mask, fontsize=10)
+        axis.grid(alpha=0.3)
+    axes[0].set_ylabel(_label(metric))
+    _legend(figure, list(axes))
+    most = max(Counter((r["method"], _mask(r), float(r["acceleration"])) for r in kept).values())
+    note = "mean and its 95 % interval (Student)" if most > 1 else "one scan: no intervals"
+    figure.suptitle(note + _left_out(rows, kept), fontsize=9)
+    return figure
+
+
+def quality_against_cost(
+    rows: Sequence[Row], cost: str = "seconds_per_slice", metric: str = "psnr"
+) -> Figure:
+    """Mean quality of each method against its mean cost, logarithmic, with the Pareto front.
+
+    Methods are compared by all their rows: give rows of the same scans, masks and accelerations for each.
+
+    Raises:
+        ValueError: if no row has the metric and a positive cost.
+    """
+    kept = [row for row in _complete(rows, metric, cost) if float(row[cost]) > 0]
+    if not kept:
+        raise ValueError(f"no row has a positive {cost}: there is nothing to plot")
+    figure = empty_figure(6.4, 4.2)
+    axis = figure.subplots()
+    means = {}
+    for number, method in enumerate(_methods(kept)):
+        own = [row for row in kept if row["method"] == method]
+        x, y = (float(np.mean([float(row[key]) for row in own])) for key in (cost, metric))
+        means[method] = (x, y)
+        style = _style(number) | {"linestyle": "none", "markersize": 8}
+        axis.plot([x], [y], label=method, **style)
+    best = pareto_front(list(means.values()), lower=metric.endswith(LOWER_IS_BETTER))
+    axis.plot(*zip(*best, strict=True), color="0.5", linewidth=1, zorder=0, label="Pareto front")
+    axis.set_xscale("log")
+    axis.set_xlabel(_label(cost))
+    axis.set_ylabel(_label(metric))
+    axis.grid(alpha=0.3, which="both")
+    _legend(figure, [axis])
+    figure.suptitle("mean of all rows" + _left_out(rows, kept), fontsize=9)
+    return figure
+
+
+def quality_boxes(rows: Sequence[Row], metric: str = "psnr") -> Figure:
+    """A box per method (median, quartiles, 1.5 interquartile ranges) and a point per row, shaped by scan.
+
+    Raises:
+        ValueError: if no row has the metric.
+    """
+    kept = _complete(rows, metric)
+    methods = _methods(kept)
+    scans = list(dict.fromkeys(str(row.get("scan", "")) for row in kept))
+    figure = empty_figure(2.2 + 0.8 * len(methods), 4.2)
+    axis = figure.subplots()
+    values = [[float(r[metric]) for r in kept if r["method"] == method] for method in methods]
+    axis.boxplot(values, showfliers=False, widths=0.6, medianprops={"color": COLOURS[1]})
+    axis.set_xticks(range(1, len(methods) + 1), methods, rotation=35, ha="right", fontsize=9)
+    spread = np.linspace(-0.18, 0.18, len(scans)) if len(scans) > 1 else np.zeros(1)
+    for number, scan in enumerate(scans):
+        own = [row for row in kept if str(row.get("scan", "")) == scan]
+        x = [methods.index(str(row["method"])) + 1 + spread[number] for row in own]
+        style = _style(number) | {"linestyle": "none", "markersize": 4, "alpha": 0.7}
+        axis.plot(x, [float(row[metric]) for row in own], label=scan, **style)
+    axis.set_ylabel(_label(metric))
+    axis.grid(alpha=0.3, axis="y")
+    if 1 < len(scans) <= 12:
+        _legend(figure, [axis])
+    figure.suptitle(f"{len(scans)} scan(s)" + _left_out(rows, kept), fontsize=9)
+    return figure
+
+
+def calibration_rows(
+    std: Float[np.ndarray, "*image"], error: Float[np.ndarray, "*image"], **labels: Any
+) -> list[dict[str, Any]]:
+    """What `calibration` draws, from a map of predicted standard deviations and the true error.
+
+    Pixels with a positive standard deviation are sorted by it into bins of equal count; in each, `predicted_std` is the
+    root mean square of the predictions and `true_error` that of the errors. `nominal` and `coverage`: the share of
+    pixels that a Gaussian would have within +- z standard deviations, and the share that is there.
+
+    Args:
+        std: predicted standard deviation of each pixel.
+        error: image - reference.
+        labels: further entries of each row, such as the method.
+    """
+    inside = std > 0
+    std, error = std[inside].astype(float), error[inside].astype(float)
+    if std.size == 0:
+        return []
+    order = np.argsort(std, kind="stable")
+    rows: list[dict[str, Any]] = []
+    for part in np.array_split(order, min(BINS, std.size)):
+        predicted, true = (math.sqrt(float(np.mean(x[part] ** 2))) for x in (std, error))
+        rows.append({**labels, "predicted_std": predicted, "true_error": true})
+    from scipy.stats import norm
+
+    for nominal in LEVELS:
+        z = float(norm.ppf(0.5 + nominal / 2))
+        covered = float(np.mean(np.abs(error) <= z * std))
+        rows.append({**labels, "nominal": nominal, "coverage": covered})
+    return rows
+
+
+def calibration(rows: Sequence[Row]) -> Figure:
+    """Predicted standard deviation against true error, and nominal against real coverage; the diagonal is perfect.
+
+    Raises:
+        ValueError: if there are no rows of `calibration_rows`.
+    """
+    binned = [row for row in rows if row.get("predicted_std") is not None]
+    covered = [row for row in rows if row.get("coverage") is not None]
+    if not binned or not covered:
+        raise ValueError("no row has predicted_std and true_error, nominal and coverage")
+    figure = empty_figure(8.2, 3.9)
+    left, right = figure.subplots(1, 2)
+    for number, method in enumerate(_methods(rows)):
+        style = _style(number) | {"markersize": 4}
+        own = [row for row in binned if row["method"] == method]
+        left.plot(*_columns(own, "predicted_std", "true_error"), label=method, **style)
+        own = [row for row in covered if row["method"] == method]
+        right.plot(*_columns(own, "nominal", "coverage"), label=method, **style)
+    top = max(max(_columns(binned, "predicted_std", "true_error")[n]) for n in (0, 1))
+    for axis, end in ((left, 1.05 * top), (right, 1.0)):
+        axis.plot([0, end], [0, end], color="0.5", linewidth=1, zorder=0, label="perfect")
+        axis.set_xlim(0, end)
+        axis.set_ylim(0, end)
+        axis.grid(alpha=0.3)
+    left.set_xlabel("predicted standard deviation (a.u.)")
+    left.set_ylabel("root mean square error (a.u.)")
+    right.set_xlabel("nominal coverage")
+    right.set_ylabel("share of pixels covered")
+    _legend(figure, [left])
+    return figure
+
+
+def interval(values: Sequence[float]) -> tuple[float, float]:
+    """Mean and half width of its 95 % interval (Student); the width of one value is 0."""
+    mean, count = float(np.mean(values)), len(values)
+    if count < 2:
+        return mean, 0.0
+    from scipy.stats import t
+
+    return mean, float(t.ppf(0.975, count - 1) * np.std(values, ddof=1) / math.sqrt(count))
+
+
+def pareto_front(
+    points: Sequence[tuple[float, float]], *, lower: bool = False
+) -> list[tuple[float, float]]:
+    """Those (cost, quality) that no other point beats in both, by rising cost; `lower` quality may be better."""
+    sign = -1 if lower else 1
+    front: list[tuple[float, float]] = []
+    for cost, quality in sorted(points, key=lambda point: (point[0], -sign * point[1])):
+        if not front or sign * quality > sign * front[-1][1]:
+            front.append((cost, quality))
+    return front
+
+
+def _complete(rows: Sequence[Row], *keys: str) -> list[Row]:
+    """Rows with a finite number for each key."""
+    kept = [row for row in rows if all(_is_number(row.get(key)) for key in keys)]
+    if not kept:
+        raise ValueError(f"no row has {' and '.join(keys)}: there is nothing to plot")
+    return kept
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float, np.number)) and math.isfinite(value)
+
+
+def _methods(rows: Sequence[Row]) -> list[str]:
+    return list(dict.fromkeys(str(row["method"]) for row in rows))
+
+
+def _mask(row: Row) -> str:
+    return str(row.get("mask_kind") or row.get("mask") or "")
+
+
+def _label(key: str) -> str:
+    """`fastmri_psnr` -> PSNR / dB (fastmri)."""
+    protocol, _, metric = key.rpartition("_")
+    if key in LABELS or metric not in LABELS:
+        return LABELS.get(key, key.replace("_", " "))
+    return f"{LABELS[metric]} ({protocol})"
+
+
+def _columns(rows: Sequence[Row], *keys: str) -> list[list[float]]:
+    return [[float(row[key]) for row in rows] for key in keys]
+
+
+def _style(number: int) -> dict[str, Any]:
+    return {
+        "color": COLOURS[number % len(COLOURS)],
+        "marker": MARKERS[number % len(MARKERS)],
+        "linestyle": DASHES[number // len(COLOURS) % len(DASHES)],
+    }
+
+
+def _legend(figure: Figure, axes: Sequence[Any]) -> None:
+    """One legend beside all panels, of everything that is in any of them."""
+    found: dict[str, Any] = {}
+    for axis in axes:
+        for handle, label in zip(*axis.get_legend_handles_labels(), strict=True):
+            found.setdefault(label, handle)
+    figure.legend(list(found.values()), list(found), loc="outside right upper", fontsize=8)
+
+
+def _left_out(rows: Sequence[Row], kept: Sequence[Row]) -> str:
+    count = len(rows) - len(kept)
+    return f"; {count} row(s) without these numbers left out" if count else ""

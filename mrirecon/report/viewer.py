@@ -1,0 +1,181 @@
+"""The viewer: NIfTI volumes as one page with three orthogonal planes, which works offline.
+
+Our own canvas code and not a library. nilearn's `view_img` resamples an oblique volume to another grid, names left and
+right only, and windows a statistical map, not an image. NiiVue (2.3 MB of WebGL 2, on PyPI only inside nilearn and a
+Jupyter widget) does more than is needed here, but of a file whose sform and qform codes are 0 it writes L, A and P all
+the same (tried with the one in nilearn 0.14.1), and letters that nobody knows to be right are what this page is to
+prevent. It draws them into the canvas, where neither a screen reader nor a test can read them.
+
+Planes follow the volume's own grid, so nothing is resampled; values keep 16 bits.
+"""
+
+from __future__ import annotations
+
+import gzip
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+
+from mrirecon.io.files import PathLike
+from mrirecon.io.nifti import ImageFile, axis_codes, obliquity_degrees, read_for_display
+from mrirecon.report.orientation import OBLIQUE_DEGREES, described, plane
+from mrirecon.report.template import encoded, map_table, write_page
+
+MOST_VALUES = 2**26  # of all volumes of a page: 128 MiB as 16 bits, before compression
+WINDOW = (0.005, 0.995)  # quantiles shown black and white at first
+STEPS = 2**16 - 1
+
+
+@dataclass(frozen=True)
+class Embedded:
+    """A volume in the page.
+
+    Attributes:
+        about: what the script needs to know of it.
+        data: base64 of the gzipped little-endian uint16, first axis fastest.
+    """
+
+    about: dict[str, Any]
+    data: str
+
+
+def write_viewer(
+    path: PathLike,
+    volumes: Sequence[PathLike],
+    *,
+    overlay: PathLike | None = None,
+    index: int | None = None,
+    overwrite: bool = False,
+) -> None:
+    """Write the page.
+
+    Args:
+        path: of the HTML file.
+        volumes: NIfTI files, chosen in the page one at a time.
+        overlay: a map on the same grid, laid over each of them.
+        index: of files with several volumes show this one only; a file of one volume is shown as it is.
+        overwrite: replace an existing page.
+
+    Raises:
+        ValueError: if a file is no NIfTI, the overlay lies on another grid, there is no such volume, or all are
+            too large for one page.
+        OSError: if a file is missing, or the page cannot be written.
+    """
+    files = [(Path(file), _chosen(file, index)) for file in volumes]
+    over = None if overlay is None else (Path(overlay), _chosen(overlay, index))
+    shown = [*files, *([] if over is None else [over])]
+    size = sum(image.data.size for _, image in shown)
+    if size > MOST_VALUES:
+        remedy = "give fewer files"
+        if any(image.data.shape[3] > 1 for _, image in shown):
+            remedy += ", or one volume with --index N"
+        raise ValueError(
+            f"{', '.join(file.name for file, _ in shown)}: {size / 1e6:.0f} million voxels, "
+            f"a page holds {MOST_VALUES / 1e6:.0f} million: {remedy}"
+        )
+    for file, image in files:
+        if over is not None:
+            _check_grid(file, image, *over)
+    write_page(
+        path,
+        "viewer.html",
+        overwrite,
+        volumes=[_embedded(file, image) for file, image in files],
+        overlay=None if over is None else _embedded(*over),
+        table=map_table().tolist(),
+    )
+
+
+def _chosen(path: PathLike, index: int | None) -> ImageFile:
+    image = read_for_display(path)
+    count = image.data.shape[3]
+    if index is None or count == 1:
+        return image
+    if not 0 <= index < count:
+        raise ValueError(f"{path} has volumes 0 to {count - 1}: --index {index} is none of them")
+    notes = (*image.notes, f"volume {index} of 0 to {count - 1}")
+    return ImageFile(image.data[..., index : index + 1], image.affine, image.voxel_mm, notes)
+
+
+def _check_grid(file: Path, image: ImageFile, over: Path, map_: ImageFile) -> None:
+    """Refuse an overlay that would lie somewhere else than it seems to."""
+    here, there = image.data.shape[:3], map_.data.shape[:3]
+    if here != there:
+        sizes = [" x ".join(map(str, shape)) for shape in (there, here)]
+        raise ValueError(
+            f"{over} is {sizes[0]}, {file} is {sizes[1]}: give an overlay on the same grid"
+        )
+    if map_.data.shape[3] not in (1, image.data.shape[3]):
+        raise ValueError(
+            f"{over} has {map_.data.shape[3]} volumes, {file} has {image.data.shape[3]}: "
+            "give an overlay of one volume, or of as many"
+        )
+    if image.affine is None or map_.affine is None:
+        return  # nothing is known that could disagree
+    corners = np.array([[x, y, z, 1] for x in (0, 1) for y in (0, 1) for z in (0, 1)], float)
+    corners[:, :3] *= np.asarray(here) - 1
+    apart = np.abs(corners @ (image.affine - map_.affine).T).max()
+    if apart > 0.5 * min(image.voxel_mm or (1.0,)):
+        raise ValueError(
+            f"{over} lies up to {apart:.3g} mm from where {file} lies: give an overlay on the same grid"
+        )
+
+
+def _embedded(file: Path, image: ImageFile) -> Embedded:
+    data = image.data
+    low, high = float(data.min()), float(data.max())
+    span = high - low or 1.0
+    steps = np.rint((data - np.float32(low)) * (STEPS / span)).astype("<u2")
+    window = [float(q) for q in np.quantile(data, WINDOW)]
+    if window[0] >= window[1]:
+        window = [low, low + span]
+    about = {
+        "name": file.name,
+        "shape": data.shape,
+        "low": low,
+        "high": low + span,
+        "window": window,
+        "voxel": image.voxel_mm or (1.0, 1.0, 1.0),
+        "affine": None if image.affine is None else image.affine.tolist(),
+        "planes": [vars(plane(image.affine, normal)) for normal in (2, 1, 0)],
+        "facts": _facts(image),
+        "warnings": _warnings(image.affine),
+    }
+    packed = gzip.compress(steps.tobytes(order="F"), compresslevel=6, mtime=0)
+    return Embedded(about, encoded(packed))
+
+
+def _facts(image: ImageFile) -> list[tuple[str, str]]:
+    sizes, volumes = image.data.shape[:3], image.data.shape[3]
+    voxel = image.voxel_mm
+    facts = [
+        ("matrix", " x ".join(map(str, sizes)) + (f", {volumes} volumes" if volumes > 1 else "")),
+        ("voxel", "unknown: shown as cubes" if voxel is None else _in_mm(voxel)),
+        ("orientation", described(image.affine).partition(";")[0]),
+    ]
+    return facts + [("note", note) for note in image.notes]
+
+
+def _in_mm(sizes: Sequence[float]) -> str:
+    return " x ".join(f"{mm:.4g}" for mm in sizes) + " mm"
+
+
+def _warnings(affine: Float[np.ndarray, "4 4"] | None) -> list[str]:
+    """What a reader must know before the letters are believed."""
+    if affine is None:
+        return ["Orientation unknown: the file claims none (sform and qform codes are 0)"]
+    found = []
+    angle = obliquity_degrees(affine)
+    if angle > OBLIQUE_DEGREES:
+        found.append(
+            f"Oblique by {angle:.1f} degrees: planes follow the volume's own grid, "
+            f"letters name the nearest anatomical direction ({''.join(axis_codes(affine))})"
+        )
+    axes = affine[:3, :3] / np.linalg.norm(affine[:3, :3], axis=0)
+    if np.abs(axes.T @ axes - np.eye(3)).max() > np.sin(np.radians(OBLIQUE_DEGREES)):
+        found.append("The axes are not at right angles: planes are shown as if they were")
+    return found

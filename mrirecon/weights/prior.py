@@ -1,0 +1,26 @@
+"""Weights of a prior as the denoiser that the samplers take."""
+
+from __future__ import annotations
+
+from mrirecon.diffusion import Denoiser, denoiser_of
+from mrirecon.io.files import PathLike
+from mrirecon.networks import Prior
+from mrirecon.weights.card import Card
+from mrirecon.weights.store import load_weights
+
+
+def load_prior(name_or_path: PathLike, device: str = "cpu") -> tuple[Denoiser, Card]:
+    """A shipped prior by name, or that of a file, as a denoiser, and the card of its weights.
+
+    Its images have the bright level 1: divide k-space by `prepare.volume_scale` and multiply the result by it.
+
+    Raises:
+        ValueError: as `load_weights`, or if the weights are of no prior, or of one that knows no complex images.
+    """
+    network, card = load_weights(name_or_path)
+    if not isinstance(network, Prior):
+        raise ValueError(
+            f"{name_or_path} holds weights of {network.name}, which is no prior: "
+            f"use --method {network.name}, or other weights"
+        )
+    return denoiser_of(network.to(device).eval().requires_grad_(False)), card

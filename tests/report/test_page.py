@@ -1,0 +1,189 @@
+"""The report as text: what it says, and that it needs nothing from outside."""
+
+import base64
+import json
+import re
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+import torch
+from report_cases import SIZE, SLICES, pixels
+
+from mrirecon.report import facts, write_report
+from mrirecon.report.panels import compared, evenly
+from mrirecon.report.quality import quality_boxes
+from mrirecon.scan import Geometry, Volume
+from mrirecon.weights import OUTSIDE
+
+METRICS = {"protocol": "slice", "psnr": 30.0, "ssim": 0.9, "nmse": 0.01}
+
+
+class Elements(HTMLParser):
+    """Tags and links of a page; open ones must be closed in order."""
+
+    def __init__(self):
+        super().__init__()
+        self.stack, self.seen, self.links, self.text = [], [], [], []
+
+    def handle_starttag(self, tag, attrs):
+        self.seen.append(tag)
+        self.links += [value for key, value in attrs if key in ("src", "href")]
+        if tag not in ("meta", "img", "input", "link"):
+            self.stack.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.stack.pop() == tag
+
+    def handle_data(self, data):
+        if self.stack and self.stack[-1] not in ("style", "script"):
+            self.text.append(data.strip())
+
+
+def parsed(path):
+    page = Elements()
+    page.feed(path.read_text(encoding="utf-8"))
+    assert page.stack == []
+    page.words = " ".join(filter(None, page.text))
+    return page
+
+
+def test_what_the_page_says(tmp_path, result, target):
+    warned = {"notes": [f"it is not what the varnet {OUTSIDE}: so"], "metrics": METRICS}
+    results = [
+        result("tv", reference=target, info={"metrics": METRICS | {"psnr": 31.0}}),
+        result("varnet", reference=target, seed=1, info=warned),
+        result(source="b.h5"),
+    ]
+    path = tmp_path / "r.html"
+    write_report(path, results)
+    page = parsed(path)
+    assert page.seen.count("section") == 2 and page.seen.count("h2") == 2
+    for words in (
+        "a<b>.h5",
+        "a note & <more>",
+        "Research use only: not for diagnosis or treatment.",
+        "protocol slice",
+        "31.00 (best)",
+        f"not what the varnet {OUTSIDE}: so",
+        "no reference: no error map, no metrics",
+        "no standard-deviation map",
+        "no null-space map",
+        "parameters.samples",
+        "versions.torch",
+        "acceleration 1.00",
+        "oblique by 20.0 degrees",
+    ):
+        assert words in page.words, words
+    assert "30.00 (best)" not in page.words
+    assert all(link.startswith(("data:", "#")) for link in page.links)
+
+
+def test_nothing_is_loaded_from_a_network(tmp_path, result):
+    write_report(tmp_path / "r.html", [result()])
+    text = (tmp_path / "r.html").read_text()
+    assert "default-src 'none'" in text
+    for word in ("http:", "https:", "url(", "@import", "fetch(", "XMLHttpRequest"):
+        assert word not in text
+
+
+def test_pictures_of_every_slice_at_one_window(tmp_path, result, target):
+    """The embedded pictures are the magnitudes over the reference's bright level, turned as the plane says."""
+    one, two = (result(name, reference=target, seed=seed) for seed, name in enumerate(("tv", "cg")))
+    write_report(tmp_path / "r.html", [one, two])
+    text = (tmp_path / "r.html").read_text()
+    stacks = dict(re.findall(r'data-pictures="([^"]+)">(.*?)</script>', text))
+    assert set(stacks) == {f"0-{n}-image" for n in range(3)} | {"0-1-error", "0-2-error"}
+    top = np.quantile(np.stack([target(n).numpy() for n in range(SLICES)]), 0.995)
+    for number, (_, volume) in enumerate((one, two), 1):
+        for index, picture in enumerate(json.loads(stacks[f"0-{number}-image"])):
+            shown = pixels(base64.b64decode(picture))[..., 0]
+            expected = volume.image[0, index].abs().numpy().T  # left to the right, posterior down
+            np.testing.assert_allclose(shown, np.clip(expected / top, 0, 1) * 255, atol=0.51)
+
+
+def test_maps_of_a_posterior(tmp_path, result, target):
+    info = {"metrics": METRICS, "posterior_std": 0.1, "null_space_share": 0.25}
+    item = result("dds", reference=target, extras=("std", "null_space"), info=info)
+    write_report(tmp_path / "r.html", [item])
+    page = parsed(tmp_path / "r.html")
+    assert "standard deviation of the draws" in page.words and "null-space part" in page.words
+    assert "25.00%" in page.words and "calibration:" in page.words
+    assert "no standard-deviation map" not in page.words
+
+
+@pytest.mark.parametrize("bad", [torch.zeros(9, 8), torch.full(SIZE, torch.nan)])
+def test_a_reference_that_does_not_fit_is_left_out_and_said(tmp_path, result, bad):
+    write_report(tmp_path / "r.html", [result(reference=lambda index: bad)])
+    page = parsed(tmp_path / "r.html")
+    assert "the reference does not fit the image" in page.words
+    assert "|error|" not in page.words
+
+
+def test_unknown_orientation_is_said_and_bears_no_letters(tmp_path, result):
+    write_report(tmp_path / "r.html", [result(geometry=Geometry())])
+    page = parsed(tmp_path / "r.html")
+    assert "orientation unknown" in page.words
+    assert not {"R", "L", "A", "P", "S", "I"} & set(page.text)
+
+
+def test_masks_that_differ_are_each_shown(result):
+    scan, volume = result()
+    mask = torch.zeros(SIZE, dtype=torch.bool)
+    mask[:, ::2] = True
+    other = scan.undersample(mask, kind="equispaced"), result("cg")[1]
+    assert len(compared([(scan, volume), (scan, result("cg")[1])]).masks) == 1
+    found = compared([(scan, volume), other]).masks
+    assert len(found) == 2 and "acceleration 2.00" in found[1].notes[0]
+    shown = pixels(base64.b64decode(found[1].stacks[0].pictures[0]))[..., 0]
+    np.testing.assert_array_equal(shown, mask.numpy().T * 255.0)
+
+
+def test_a_page_of_many_pixels_shows_evenly_spaced_slices(result):
+    item = result()
+    every = compared([item])
+    some = compared([item], most_pixels=3 * SIZE[0] * SIZE[1])
+    assert every.slices == [0, 1, 2] and every.start == 1
+    assert some.slices == [1] and len(some.cards[0].stacks[0].pictures) == 1
+    assert evenly(24, 4) == [3, 9, 15, 21] and evenly(3, 9) == [0, 1, 2]
+
+
+def test_volumes_of_a_series(tmp_path, result):
+    scan, volume = result()
+    series = Volume(
+        image=volume.image.repeat(5, 1, 1, 1), geometry=volume.geometry, info=volume.info
+    )
+    found = compared([(scan, series)])
+    assert found.volumes == [0, 1, 2, 3, 4] and len(found.cards[0].stacks[0].pictures) == 15
+    write_report(tmp_path / "r.html", [(scan, series)])
+    assert 'class="volume"' in (tmp_path / "r.html").read_text()
+
+
+def test_the_same_method_twice_is_shown_twice(tmp_path, result):
+    write_report(tmp_path / "r.html", [result("tv"), result("tv", seed=1)])
+    assert "tv (2)" in parsed(tmp_path / "r.html").words
+
+
+def test_the_table_marks_the_best_only_where_there_is_a_choice(result):
+    one = result(info={"metrics": METRICS})[1]
+    two = result(info={"metrics": METRICS | {"nmse": 0.005}})[1]
+    alone, both = facts.table(["a"], [one]), facts.table(["a", "b"], [one, two])
+    assert not any(best for _, cells in alone.rows for _, best in cells)
+    column = [title for title, _ in both.columns].index("NMSE")
+    assert [cells[column] for _, cells in both.rows] == [("0.01000", False), ("0.00500", True)]
+
+
+def test_further_plots(tmp_path, result):
+    rows = [{"method": "tv", "scan": "a", "psnr": 30.0}, {"method": "cg", "scan": "a", "psnr": 28}]
+    write_report(tmp_path / "r.html", [result()], plots={"PSNR of <all>": quality_boxes(rows)})
+    assert "PSNR of <all>" in parsed(tmp_path / "r.html").words
+
+
+def test_existing_report_is_kept(tmp_path, result):
+    path = tmp_path / "r.html"
+    path.write_text("precious")
+    with pytest.raises(FileExistsError, match=re.escape("r.html")):
+        write_report(path, [result()])
+    assert path.read_text() == "precious"
+    write_report(path, [result()], overwrite=True)
+    assert [file.name for file in tmp_path.iterdir()] == ["r.html"]

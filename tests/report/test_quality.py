@@ -1,0 +1,155 @@
+"""Plots of tables: that they show the numbers of the rows, and the statistics behind them."""
+
+import math
+
+import numpy as np
+import pytest
+from report_cases import pixels
+
+from mrirecon.report.pictures import png_of
+from mrirecon.report.quality import (
+    calibration,
+    calibration_rows,
+    interval,
+    pareto_front,
+    quality_against_acceleration,
+    quality_against_cost,
+    quality_boxes,
+)
+
+
+def row(method="tv", mask="poisson", acceleration=4, scan="a", psnr=30.0, **more):
+    return {
+        "method": method,
+        "mask": mask,
+        "acceleration": acceleration,
+        "scan": scan,
+        "psnr": psnr,
+        "seconds_per_slice": 1.0,
+        "network_evaluations": None,
+        **more,
+    }
+
+
+def lines(axis):
+    """Label -> (x, y) of what is drawn with one."""
+    found = {}
+    for line, label in zip(*axis.get_legend_handles_labels(), strict=True):
+        data = line[0] if isinstance(line, tuple) else line
+        found[label] = np.asarray(data.get_data(orig=False), dtype=float)
+    return found
+
+
+def test_means_and_intervals_of_each_mask():
+    rows = [row(psnr=p, scan=s) for p, s in ((30, "a"), (32, "b"), (34, "c"))]
+    rows += [row(acceleration=8, psnr=28), row(mask="uniform1d", psnr=20), row(method="dds")]
+    rows.append(row(psnr=None))
+    figure = quality_against_acceleration(rows)
+    poisson, uniform = figure.axes
+    assert (poisson.get_title(), uniform.get_title()) == ("poisson", "uniform1d")
+    np.testing.assert_allclose(lines(poisson)["tv"], [[4 - 0.5, 8 - 0.5], [32, 28]])
+    np.testing.assert_allclose(lines(poisson)["dds"], [[4 + 0.5], [30]])  # beside it
+    np.testing.assert_allclose(lines(uniform)["tv"], [[4 - 0.5], [20]])
+    assert [tick.get_text() for tick in poisson.get_xticklabels()] == ["4", "8"]
+    bar = poisson.containers[0].lines[2][0].get_segments()[0]
+    half = 4.302653 * 2 / math.sqrt(3)  # Student, 2 degrees of freedom; standard deviation 2
+    np.testing.assert_allclose(bar[:, 1], [32 - half, 32 + half], rtol=1e-6)
+    assert "1 row(s) without these numbers left out" in figure.get_suptitle()
+    assert interval([5.0]) == (5.0, 0.0)
+
+
+def test_a_benchmarks_table_has_the_protocol_in_its_columns():
+    rows = [row(mask="poisson x4", mask_kind="poisson", fastmri_psnr=30.0)]
+    rows += [row(mask="poisson x8", mask_kind="poisson", acceleration=8, fastmri_psnr=28.0)]
+    (axis,) = quality_against_acceleration(rows, "fastmri_psnr").axes
+    np.testing.assert_allclose(lines(axis)["tv"], [[4, 8], [30, 28]])
+    assert axis.get_ylabel() == "PSNR / dB (fastmri)" and axis.get_title() == "poisson"
+
+
+def test_methods_are_told_apart_without_colour():
+    rows = [row(method=f"m{n}") for n in range(20)]
+    (axis,) = quality_against_acceleration(rows).axes
+    looks = {(c.lines[0].get_marker(), c.lines[0].get_linestyle()) for c in axis.containers}
+    assert len(looks) >= 12
+    looks = {
+        (c.lines[0].get_marker(), c.lines[0].get_linestyle(), c.lines[0].get_color())
+        for c in axis.containers
+    }
+    assert len(looks) == 20
+
+
+def test_pareto_front():
+    points = [(3.0, 30.0), (1.0, 20.0), (2.0, 25.0), (2.0, 24.0), (4.0, 29.0), (5.0, 31.0)]
+    assert pareto_front(points) == [(1, 20), (2, 25), (3, 30), (5, 31)]
+    assert pareto_front([(1.0, 5.0), (2.0, 4.0), (3.0, 4.5)], lower=True) == [(1, 5), (2, 4)]
+
+
+def test_quality_against_cost():
+    rows = [
+        row(method="tv", psnr=30, seconds_per_slice=1.0),
+        row(method="tv", psnr=32, seconds_per_slice=3.0),
+        row(method="slow", psnr=25, seconds_per_slice=8.0),
+        row(method="dds", psnr=35, seconds_per_slice=10.0, network_evaluations=20),
+    ]
+    (axis,) = quality_against_cost(rows).axes
+    found = lines(axis)
+    np.testing.assert_allclose(found["tv"], [[2], [31]])
+    np.testing.assert_allclose(found["Pareto front"], [[2, 10], [31, 35]])
+    assert axis.get_xscale() == "log"
+    figure = quality_against_cost(rows, "network_evaluations")
+    assert set(lines(figure.axes[0])) == {"dds", "Pareto front"}
+    assert "3 row(s)" in figure.get_suptitle()
+
+
+def test_boxes_and_points():
+    rows = [row(psnr=p, scan=s, method=m) for m, p, s in (("tv", 30, "a"), ("tv", 34, "b"))]
+    rows += [row(psnr=20, method="dds")]
+    (axis,) = quality_boxes(rows).axes
+    assert [tick.get_text() for tick in axis.get_xticklabels()] == ["tv", "dds"]
+    found = lines(axis)
+    np.testing.assert_allclose(found["a"][1], [30, 20])
+    np.testing.assert_allclose(found["b"][1], [34])
+    medians = [line.get_ydata()[0] for line in axis.lines if line.get_color() == "#D55E00"]
+    assert medians[:2] == [32, 20]
+
+
+def test_calibration_of_a_posterior_that_is_right_and_of_one_that_is_too_sure():
+    """Errors drawn with the predicted deviation lie on both diagonals; of half of it, the known Gaussian shares."""
+    rng = np.random.default_rng(0)
+    std = rng.uniform(0.5, 2.0, size=(4, 200, 200))
+    std[:, :20] = 0  # outside of the support: left out
+    error = std * rng.standard_normal(std.shape)
+    rows = calibration_rows(std, error, method="right")
+    for r in rows:
+        if "coverage" in r:
+            assert r["coverage"] == pytest.approx(r["nominal"], abs=0.006)
+        else:
+            assert r["true_error"] == pytest.approx(r["predicted_std"], rel=0.03)
+    sure = calibration_rows(std / 2, error, method="sure")
+    at = {r["nominal"]: r["coverage"] for r in sure if "coverage" in r}
+    assert at[0.95] == pytest.approx(math.erf(1.959964 / 2 / math.sqrt(2)), abs=0.006)
+    left, right = calibration(rows + sure).axes
+    x, y = lines(left)["sure"]
+    np.testing.assert_allclose(y / x, 2, rtol=0.03)
+    assert set(lines(right)) == {"right", "sure", "perfect"}
+    assert calibration_rows(np.zeros((2, 2)), np.ones((2, 2)), method="none") == []
+
+
+@pytest.mark.parametrize(
+    ("plot", "words"),
+    [
+        (quality_against_acceleration, "psnr and acceleration"),
+        (quality_against_cost, "psnr and seconds_per_slice"),
+        (quality_boxes, "psnr"),
+        (calibration, "predicted_std"),
+    ],
+)
+def test_nothing_to_plot_is_one_sentence(plot, words):
+    with pytest.raises(ValueError, match=words):
+        plot([{"method": "tv", "psnr": None}])
+    with pytest.raises(ValueError, match=words):
+        plot([])
+
+
+def test_figures_become_pictures():
+    assert pixels(png_of(quality_boxes([row(), row(scan="b")]))).shape[0] > 300
