@@ -1,11 +1,14 @@
 """The table of a benchmark as a library: its numbers, its pivots, what makes a cell a new one."""
 
+import inspect
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+import yaml
 
 from mrirecon.benchmark import (
     Benchmark,
@@ -21,6 +24,8 @@ from mrirecon.benchmark.config import mask_entry, method_entry
 from mrirecon.benchmark.pages import markdown, page, summarise
 from mrirecon.benchmark.pivot import Entry, ranks
 from mrirecon.benchmark.sources import add_noise, find_scans, simulated_scans
+from mrirecon.cli.benchmark import _typed
+from mrirecon.cli.benchmark import benchmark as benchmark_command
 from mrirecon.io import read_scan, write_scan
 from mrirecon.masks import MASKS, center_fraction_of, fastmri_seed, make_mask
 from mrirecon.methods import METHODS, Calibrated
@@ -401,3 +406,14 @@ def test_sources_of_a_folder(folder, tmp_path):
     assert [source.name for source in same] == [str(source.path) for source in same]
     with pytest.raises(ValueError, match=r"10-20.*A:B"):
         Source(path="a.h5", name="a", slices="10-20")
+
+
+def test_the_configuration_in_the_docs_is_one():
+    text = (Path(__file__).parents[1] / "docs" / "benchmark.md").read_text()
+    settings = yaml.safe_load(text.partition("```yaml\n")[2].partition("```")[0])
+    assert set(settings) <= set(inspect.signature(benchmark_command).parameters)
+    for values in settings["masks"]:
+        assert mask_entry(values).name == values.get("name", mask_entry(values).name)
+    for values in settings["methods"]:
+        method_entry(values, settings["weights"], _typed)
+    Tuning(**settings["tuning"])
