@@ -261,9 +261,8 @@ def volume_scale(scan: Scan, volume: int = 0) -> float:
 def noise_level(scan: Scan, volume: int = 0) -> float:
     """Standard deviation of a volume's noise per real component, in the units of its k-space.
 
-    From the scan's noise measurement, averaged over coils; without one from the outermost 5 % of the measured points of
-    up to five slices, where anatomy has little energy. The magnitude of complex noise is below sqrt(-2 ln 0.8) of it
-    with probability 0.2; so low a quantile is hardly changed by the points that hold signal.
+    From the scan's noise measurement, averaged over coils; without one the median of `outer_noise` over up to five
+    slices.
 
     Raises:
         ValueError: if there is no noise, or nothing was measured.
@@ -272,23 +271,29 @@ def noise_level(scan: Scan, volume: int = 0) -> float:
         power = scan.noise_covariance.diagonal().real.mean() / 2
         return float(power.sqrt())
     count = min(5, scan.shape[0])
-    found = []
-    for index in sorted({round((i + 0.5) * scan.shape[0] / count - 0.5) for i in range(count)}):
-        kspace, mask = scan.measured(index, volume)
-        ky, kx = (torch.arange(n).sub(n // 2).abs() / (n / 2) for n in mask.shape)
-        radius = torch.hypot(ky[:, None], kx)[mask]
-        if not len(radius):
-            continue
-        outer = radius >= torch.quantile(radius, 0.95)
-        samples = kspace[:, mask][:, outer].abs().flatten()
-        low = samples.kthvalue(max(1, round(0.2 * len(samples)))).values
-        found.append(float(low) / (-2 * math.log(0.8)) ** 0.5)
+    places = sorted({round((i + 0.5) * scan.shape[0] / count - 0.5) for i in range(count)})
+    slices = (scan.measured(index, volume) for index in places)
+    found = [outer_noise(kspace, mask) for kspace, mask in slices if bool(mask.any())]
     level = sorted(found)[len(found) // 2] if found else 0.0
     if level == 0:
         raise ValueError(
             f"{scan.source}: its outer k-space is empty and does not tell the noise level: give --method.noise_std"
         )
     return level
+
+
+def outer_noise(kspace: Complex[Tensor, "coil ky kx"], mask: Bool[Tensor, "ky kx"]) -> float:
+    """Noise of a slice per real component, from the outermost 5 % of the measured points, where anatomy is faint.
+
+    The magnitude of complex noise is below sqrt(-2 ln 0.8) of it with probability 0.2; so low a quantile is hardly
+    changed by the points that hold signal.
+    """
+    ky, kx = (torch.arange(n, device=mask.device).sub(n // 2).abs() / (n / 2) for n in mask.shape)
+    radius = torch.hypot(ky[:, None], kx)[mask]
+    outer = radius >= torch.quantile(radius, 0.95)
+    samples = kspace[:, mask][:, outer].abs().flatten()
+    low = samples.kthvalue(max(1, round(0.2 * len(samples)))).values
+    return float(low) / (-2 * math.log(0.8)) ** 0.5
 
 
 def _scale_square(shape: Sequence[int]) -> tuple[int, int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import torch
 
 from mrirecon.benchmark import Benchmark, Team, Tuning, find_scans, run_benchmark
 from mrirecon.benchmark.config import check_simulated, check_weights, mask_entry, method_entry
+from mrirecon.benchmark.pivot import Row
 from mrirecon.benchmark.sources import chosen_slices, simulated_scans
 from mrirecon.cli.choices import CALIBRATION, Device, choose_device
 from mrirecon.cli.outputs import make_folder
@@ -112,11 +114,27 @@ def benchmark(
     for row in failed:
         place = f"{row['method']} on {row['scan']}, {row['mask']}"
         print(f"mrirecon benchmark: error: {place}: {row['failure']}", file=sys.stderr)
+    _plot(folder, rows, protocols)
     print(f"{folder / 'table.html'}: {len(rows)} reconstructions, {len(failed)} failed")
     print(f"{folder / 'table.csv'}: one row for each; table.jsonl and table.md: the same as text")
+    print(
+        f"{folder / 'plots.html'}: quality against acceleration, scan and cost; plots/: the same as PNG"
+    )
     if failed:
         print("the same line with --retry computes again what failed")
     return 1 if failed else 0
+
+
+def _plot(folder: Path, rows: list[Row], protocols: list[str]) -> None:
+    from mrirecon.report import plots_of, write_png, write_report
+
+    metrics = [f"{protocol}_{name}" for protocol in protocols for name in ("psnr", "ssim")]
+    plots = plots_of(rows, metrics)
+    write_report(folder / "plots.html", [], plots=plots, overwrite=True)
+    (folder / "plots").mkdir(exist_ok=True)
+    for title, figure in plots.items():
+        name = re.sub(r"\W+", "_", title).strip("_").lower()
+        write_png(figure, folder / "plots" / f"{name}.png")
 
 
 def _typed(method: str, options: Options) -> Options:

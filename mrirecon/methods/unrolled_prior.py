@@ -76,7 +76,9 @@ class UnrolledPrior(SliceMethod):
             )
         kind, low = problem.kspace.device.type, self.precision == "bfloat16"
         with torch.inference_mode(), torch.autocast(kind, torch.bfloat16, enabled=low):
-            image = network.reconstruct(problem.kspace[None] / problem.scale, problem.operator)[0]
+            noise = torch.tensor([problem.noise_std / problem.scale], device=problem.kspace.device)
+            y = problem.kspace[None] / problem.scale
+            image = network.reconstruct(y, problem.operator, noise)[0]
         return image * problem.scale * problem.operator.support()
 
     def _image(self, problem: Problem, whitening: Tensor | None, scan: Scan) -> Result:

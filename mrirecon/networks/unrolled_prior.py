@@ -15,16 +15,21 @@ from mrirecon.networks.base import Network
 from mrirecon.networks.denoiser import DenoiserUNet
 from mrirecon.operators import espirit, sense
 from mrirecon.operators.sense import Sense
-from mrirecon.prepare import intensity_scale
+from mrirecon.prepare import intensity_scale, outer_noise
 from mrirecon.tensors import as_channels, as_complex, center_crop
+
+# Logarithms are stored divided by it, so that Adam moves them as much faster than the denoiser's weights.
+PACE = 20
+# Of the bright level: without any noise, the prior would have no say where nothing was measured.
+LEAST_NOISE = 1e-3
 
 
 class UnrolledPrior(Network):
-    """DDS without its noise, trained: x <- argmin ||y - A x||^2 + w_k ||x - D(x, s_k)||^2, by conjugate gradients.
+    """DDS without its new noise, trained: x <- argmin ||y - A x||^2 + w_k s_y^2 ||x - D(x, s_k)||^2, by CG.
 
-    It begins at the CG-SENSE image. One denoiser D serves in all steps; its noise levels s_k and the weights w_k of
-    the prior are learned, and so is D, from where the training of the prior left it (`train --weights`). Images are in
-    units of the scan's bright level, as those of the prior.
+    It begins at the CG-SENSE image. One denoiser D serves in all steps; its noise levels s_k are learned, and the
+    weights w_k of the prior against the noise level s_y of the data, and so is D, from where the training of the prior
+    left it (`train --weights`). Images are in units of the scan's bright level, as those of the prior.
 
     Not from a paper: MoDL (Aggarwal et al. 2019, arXiv:1712.02862) unrolls one denoiser in this way without noise
     levels, and trains it from scratch.
@@ -34,7 +39,7 @@ class UnrolledPrior(Network):
         cg_steps: conjugate gradients per iteration.
         sigma_first: s of the first iteration before training, in units of the bright level; they fall geometrically.
         sigma_last: s of the last one.
-        prior_weight: w = prior_weight (0.02 / s)^2 before training.
+        prior_weight: w = prior_weight / s^2 before training, as in DDS.
         denoiser: constructor arguments of `DenoiserUNet`.
         checkpoint_steps: recompute each iteration in the backward pass, keeping one iteration's features in memory.
     """
@@ -47,7 +52,7 @@ class UnrolledPrior(Network):
         cg_steps: int = 5,
         sigma_first: float = 0.3,
         sigma_last: float = 0.02,
-        prior_weight: float = 0.4,
+        prior_weight: float = 0.025,
         denoiser: Mapping[str, Any] | None = None,
         *,
         checkpoint_steps: bool = False,
@@ -66,8 +71,8 @@ class UnrolledPrior(Network):
         }
         self.cg_steps, self.checkpoint_steps = cg_steps, checkpoint_steps
         log_sigma = torch.linspace(math.log(sigma_first), math.log(sigma_last), steps)
-        self.log_sigma = nn.Parameter(log_sigma)
-        self.log_weight = nn.Parameter(math.log(prior_weight) + 2 * (math.log(0.02) - log_sigma))
+        self.log_sigma = nn.Parameter(log_sigma / PACE)
+        self.log_weight = nn.Parameter((math.log(prior_weight) - 2 * log_sigma) / PACE)
 
     def forward(
         self,
@@ -79,29 +84,40 @@ class UnrolledPrior(Network):
         y = kspace[:, 0]
         slices = zip(y, calibration, strict=True)
         maps = torch.stack([_maps(one, centre) for one, centre in slices])
-        levels = [_bright_level(*one) for one in zip(y, mask, strict=True)]
-        scale = torch.tensor(levels, device=y.device)[:, None, None]
-        image = self.reconstruct(y / scale.unsqueeze(1), sense(maps, mask)) * scale
-        return image[(..., *crop)].abs()
+        levels = [_levels(*one) for one in zip(y, mask, strict=True)]
+        scale, noise = torch.tensor(levels, device=y.device).unbind(1)
+        image = self.reconstruct(y / scale[:, None, None, None], sense(maps, mask), noise / scale)
+        return (image * scale[:, None, None])[(..., *crop)].abs()
 
     def reconstruct(
-        self, y: Complex[Tensor, "batch coil y x"], A: Sense
+        self,
+        y: Complex[Tensor, "batch coil y x"],
+        A: Sense,
+        noise_std: Float[Tensor, " batch"],
     ) -> Complex[Tensor, "batch y x"]:
-        """The image of k-space in units of the bright level."""
+        """The image of k-space in units of the bright level, which its noise per real component is in, too."""
+        power = noise_std.clamp_min(LEAST_NOISE).square()[:, None, None]
         backprojection = A.H(y)
         x = A.solve(backprojection, 0.02, iterations=2 * self.cg_steps)
         for log_sigma, log_weight in zip(self.log_sigma, self.log_weight, strict=True):
             if self.checkpoint_steps and torch.is_grad_enabled():
-                step = (A, backprojection, x, log_sigma, log_weight)
+                step = (A, backprojection, x, log_sigma, log_weight, power)
                 x = checkpoint(self._step, *step, use_reentrant=False)
             else:
-                x = self._step(A, backprojection, x, log_sigma, log_weight)
+                x = self._step(A, backprojection, x, log_sigma, log_weight, power)
         return x
 
     def _step(
-        self, A: Sense, backprojection: Tensor, x: Tensor, log_sigma: Tensor, log_weight: Tensor
+        self,
+        A: Sense,
+        backprojection: Tensor,
+        x: Tensor,
+        log_sigma: Tensor,
+        log_weight: Tensor,
+        power: Tensor,
     ) -> Tensor:
-        sigma, weight = log_sigma.exp().expand(len(x)), log_weight.exp()
+        sigma = (PACE * log_sigma).exp().expand(len(x))
+        weight = (PACE * log_weight).exp() * power
         clean = as_complex(self.denoiser(as_channels(x), sigma).to(x.real.dtype))
         return A.solve(backprojection + weight * clean, weight, clean, iterations=self.cg_steps)
 
@@ -127,6 +143,9 @@ def _maps(
     return espirit(block, (height, width), kernel=kernel).maps[0]
 
 
-def _bright_level(kspace: Complex[Tensor, "coil y x"], mask: Bool[Tensor, "y x"]) -> float:
-    """Of one slice; a reconstruction takes that of the volume (`prepare.volume_scale`)."""
-    return intensity_scale(kspace.cpu(), mask.cpu()) if bool(kspace.any()) else 1.0
+def _levels(kspace: Complex[Tensor, "coil y x"], mask: Bool[Tensor, "y x"]) -> tuple[float, float]:
+    """Bright level and noise of one slice; a reconstruction takes those of the volume (`mrirecon.prepare`)."""
+    if not bool(kspace.any()):
+        return 1.0, 1.0
+    kspace, mask = kspace.cpu(), mask.cpu()
+    return intensity_scale(kspace, mask), outer_noise(kspace, mask)

@@ -4,5 +4,6 @@ from mrirecon.report.page import by_scan as by_scan
 from mrirecon.report.page import write_report as write_report
 from mrirecon.report.pictures import comparison as comparison
 from mrirecon.report.pictures import write_png as write_png
+from mrirecon.report.quality import plots_of as plots_of
 from mrirecon.report.template import check_page as check_page
 from mrirecon.report.viewer import write_viewer as write_viewer

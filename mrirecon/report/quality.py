@@ -9,8 +9,10 @@ plot needs (failures, methods without a network) are left out of it, and how man
 from __future__ import annotations
 
 import math
-from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from functools import partial
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
@@ -141,6 +143,35 @@ def quality_boxes(rows: Sequence[Row], metric: str = "psnr") -> Figure:
         _legend(figure, [axis])
     figure.suptitle(f"{len(scans)} scan(s)" + _left_out(rows, kept), fontsize=9)
     return figure
+
+
+def plots_of(rows: Sequence[Row], metrics: Sequence[str] = ("psnr", "ssim")) -> dict[str, Figure]:
+    """Every plot of a table that its rows have the numbers for, by title.
+
+    Each metric against acceleration, of each scan under each mask, and against both costs.
+    """
+    made, parts = {}, defaultdict(list)
+    for row in rows:
+        parts[str(row.get("mask", ""))].append(row)
+    for metric in metrics:
+        label = _label(metric).replace(" / dB", "")
+        plots: dict[str, Callable[[], Figure]] = {
+            f"{label} against acceleration": partial(quality_against_acceleration, rows, metric),
+            **{
+                f"{label} of each scan, {mask}": partial(quality_boxes, part, metric)
+                for mask, part in parts.items()
+            },
+            f"{label} against seconds": partial(
+                quality_against_cost, rows, "seconds_per_slice", metric
+            ),
+            f"{label} against network evaluations": partial(
+                quality_against_cost, rows, "network_evaluations", metric
+            ),
+        }
+        for title, plot in plots.items():
+            with suppress(ValueError):  # no row has the numbers
+                made[title] = plot()
+    return made
 
 
 def calibration_rows(

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from mrirecon.networks import NETWORKS, calibration_of
-from mrirecon.networks.unrolled_prior import UnrolledPrior
+from mrirecon.networks.unrolled_prior import PACE, UnrolledPrior
 from mrirecon.operators import sense
 from mrirecon.tensors import as_channels, as_complex
 
@@ -43,10 +43,10 @@ def test_steps_are_the_formula(shape):
     x = torch.linalg.solve(G + 0.02 * one, b)
     for log_sigma, log_weight in zip(net.log_sigma, net.log_weight, strict=True):
         image = as_channels(x.reshape(1, *shape))
-        clean = as_complex(net.denoiser(image, log_sigma.exp().expand(1))).flatten()
-        w = log_weight.exp()
+        clean = as_complex(net.denoiser(image, (PACE * log_sigma).exp().expand(1))).flatten()
+        w = (PACE * log_weight).exp() * 0.3**2
         x = torch.linalg.solve(G + w * one, b + w * clean)
-    found = net.reconstruct(y, A).flatten()
+    found = net.reconstruct(y, A, torch.tensor([0.3])).flatten()
     assert float(torch.linalg.vector_norm(found - x) / torch.linalg.vector_norm(x)) < 1e-6
 
 

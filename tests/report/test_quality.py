@@ -12,6 +12,7 @@ from mrirecon.report.quality import (
     calibration_rows,
     interval,
     pareto_front,
+    plots_of,
     quality_against_acceleration,
     quality_against_cost,
     quality_boxes,
@@ -153,3 +154,13 @@ def test_nothing_to_plot_is_one_sentence(plot, words):
 
 def test_figures_become_pictures():
     assert pixels(png_of(quality_boxes([row(), row(scan="b")]))).shape[0] > 300
+
+
+def test_every_plot_that_there_are_numbers_for():
+    rows = [row(mask=mask, scan=scan) for mask in ("poisson", "radial") for scan in "ab"]
+    assert list(plots_of(rows, ["psnr", "ssim"])) == [
+        "PSNR against acceleration",
+        "PSNR of each scan, poisson",
+        "PSNR of each scan, radial",
+        "PSNR against seconds",
+    ]  # no row has SSIM or network evaluations
