@@ -22,9 +22,9 @@ SIGNAL = 0.1  # of the bright level: below it an image is background
 
 @dataclass(frozen=True, kw_only=True)
 class EndToEnd(SliceMethod):
-    """A trained network; the coils are neither prewhitened nor compressed, which is how networks are trained.
+    """A trained network. Without coil maps the image is a magnitude and the coils are not prewhitened.
 
-    The image is a magnitude. Notes say where a scan lies outside what the weights were trained for: there a network
+    Notes say where a scan lies outside what the weights were trained for: there a network
     can be wrong and look right.
 
     Attributes:
