@@ -114,7 +114,7 @@ def benchmark(
     for row in failed:
         place = f"{row['method']} on {row['scan']}, {row['mask']}"
         print(f"mrirecon benchmark: error: {place}: {row['failure']}", file=sys.stderr)
-    _plot(folder, rows, protocols)
+    _plot(folder, rows, protocols[0])
     print(f"{folder / 'table.html'}: {len(rows)} reconstructions, {len(failed)} failed")
     print(f"{folder / 'table.csv'}: one row for each; table.jsonl and table.md: the same as text")
     print(
@@ -125,11 +125,10 @@ def benchmark(
     return 1 if failed else 0
 
 
-def _plot(folder: Path, rows: list[Row], protocols: list[str]) -> None:
+def _plot(folder: Path, rows: list[Row], protocol: str) -> None:
     from mrirecon.report import plots_of, write_png, write_report
 
-    metrics = [f"{protocol}_{name}" for protocol in protocols for name in ("psnr", "ssim")]
-    plots = plots_of(rows, metrics)
+    plots = plots_of(rows, [f"{protocol}_{name}" for name in ("psnr", "ssim")])
     write_report(folder / "plots.html", [], plots=plots, overwrite=True)
     (folder / "plots").mkdir(exist_ok=True)
     for title, figure in plots.items():

@@ -148,7 +148,7 @@ def quality_boxes(rows: Sequence[Row], metric: str = "psnr") -> Figure:
 def plots_of(rows: Sequence[Row], metrics: Sequence[str] = ("psnr", "ssim")) -> dict[str, Figure]:
     """Every plot of a table that its rows have the numbers for, by title.
 
-    Each metric against acceleration, of each scan under each mask, and against both costs.
+    Each metric against acceleration and against both costs; the first also of each scan under each mask.
     """
     made, parts = {}, defaultdict(list)
     for row in rows:
@@ -160,6 +160,7 @@ def plots_of(rows: Sequence[Row], metrics: Sequence[str] = ("psnr", "ssim")) -> 
             **{
                 f"{label} of each scan, {mask}": partial(quality_boxes, part, metric)
                 for mask, part in parts.items()
+                if metric == metrics[0]
             },
             f"{label} against seconds": partial(
                 quality_against_cost, rows, "seconds_per_slice", metric
