@@ -94,9 +94,11 @@ class Sense(LinearOperator):
             isinstance(x, Tensor) and x.requires_grad for x in inputs
         ):
             return super().solve(b, weight, start, iterations=iterations, tolerance=tolerance)
+        several = isinstance(weight, Tensor) and weight.numel() > 1  # one for each image of a batch
+        number = 1.0 if several else float(weight)
         with torch.no_grad():
             x = conjugate_gradient(
-                lambda v: self._unshifted_gram(v).add_(v, alpha=float(weight)),
+                lambda v: self._unshifted_gram(v).add_(weight * v if several else v, alpha=number),
                 ifftshift(b),
                 None if start is None else ifftshift(start),
                 iterations=iterations,

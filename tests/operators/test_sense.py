@@ -105,3 +105,6 @@ def test_solve_is_the_inverse_of_the_damped_gram(sets, threads, monkeypatch):
     found = A.solve(b, weight, iterations=500, tolerance=1e-12)
     torch.testing.assert_close(found, x, rtol=1e-8, atol=1e-8)
     assert found.abs().sum().requires_grad
+    each = torch.tensor([0.3, 0.7], dtype=torch.float64).reshape(2, *[1] * (x.ndim - 1))
+    found = A.solve(A.gram(x) + each * x, each, iterations=500, tolerance=1e-12)
+    torch.testing.assert_close(found, x, rtol=1e-8, atol=1e-8)
