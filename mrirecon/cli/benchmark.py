@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -73,10 +75,8 @@ def benchmark(
         retry: compute again what failed before.
     """
     where = choose_device(device)
-    if threads is not None:
-        if threads < 1:
-            raise UsageError(f"--threads is {threads}: give 1 or more")
-        torch.set_num_threads(threads)
+    if threads is not None and threads < 1:
+        raise UsageError(f"--threads is {threads}: give 1 or more")
     check_weights(weights)
     check_simulated(simulated or [])
     entries = [(values, method_entry(values, weights, _typed)) for values in methods]
@@ -106,7 +106,8 @@ def benchmark(
             if entry is None:
                 name = values.get("name", values["method"])
                 print(f"note: {name} is left out: its weights do not come along")
-    with work_progress("hashing scans", "cells", hidden=not team.leads) as progress:
+    line = work_progress("hashing scans", "cells", hidden=not team.leads)
+    with _on_threads(threads), line as progress:
         rows = run_benchmark(made, folder, device=where, team=team, progress=progress, retry=retry)
     if not team.leads:
         return 0
@@ -123,6 +124,17 @@ def benchmark(
     if failed:
         print("the same line with --retry computes again what failed")
     return 1 if failed else 0
+
+
+@contextmanager
+def _on_threads(count: int | None) -> Iterator[None]:
+    """Compute with so many threads, and as before afterwards: a program may do more than this."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count or before)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _plot(folder: Path, rows: list[Row], protocol: str) -> None:
