@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -87,7 +88,8 @@ def _drawn(
                 picture = view.shown(layers[window.kind])
                 drawn = axis.imshow(picture, cmap=colours, vmin=0, vmax=window.top, aspect=pixel)
                 axis.set_title(name if window.kind == "image" else "", fontsize=9)
-        label = f"{window.title} (a.u.)"  # sizes are shares of all columns
+        label = textwrap.fill(f"{window.title} (a.u.)", 20)  # no longer than the row is high
+        # sizes are shares of all columns
         figure.colorbar(
             drawn, ax=row, label=label, fraction=0.15 / count, pad=0.05 / count, shrink=0.9
         )

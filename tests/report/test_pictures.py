@@ -42,7 +42,7 @@ def test_unknown_orientation_shows_the_phase_axis_upwards(result):
 
 def test_a_row_for_each_kind_of_map_with_its_colour_bar_and_unit(result, target):
     figure = comparison([result("dds", reference=target, extras=("std", "null_space"))])
-    bars = [axis.get_ylabel() for axis in figure.axes if axis.get_label() == "<colorbar>"]
+    bars = [a.get_ylabel().replace("\n", " ") for a in figure.axes if a.get_label() == "<colorbar>"]
     assert bars == [
         "image (a.u.)",
         "|error| (a.u.)",
