@@ -91,7 +91,7 @@ covered = (error <= 1.64 * std)[inside].double().mean()
 print(f"truth within 1.64 standard deviations: {100 * float(covered):.0f} % (90 % wanted)")
 
 # %% [markdown]
-# When this page was written the two correlations were 0.09 and 0.13, and 61 % of the head was covered. So on
+# When this page was written the two correlations were 0.21 and 0.19, and 49 % of the head was covered. So on
 # this slice the maps say little about where the error of a pixel is large, and the draws agree more than they
 # should.
 #

@@ -16,6 +16,8 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+NUMBERS = 58  # characters beside the name in a line of progress: a long name is cut short, not they
+
 
 @contextmanager
 def slices_progress(task: str) -> Iterator[Callable[[int, int], None]]:
@@ -31,7 +33,7 @@ def work_progress(
     """A callback (part, done, total) that draws a progress line for each part, the first named `task` until then."""
     columns = (
         TextColumn("{task.description}"),
-        BarColumn(bar_width=24),
+        BarColumn(bar_width=10),
         MofNCompleteColumn(),
         TextColumn(f"{unit}, elapsed"),
         TimeElapsedColumn(),
@@ -39,15 +41,19 @@ def work_progress(
         TimeRemainingColumn(),
     )
     lines: dict[str, TaskID] = {}
-    with Progress(
-        *columns, console=Console(stderr=True), speed_estimate_period=600, disable=hidden
-    ) as progress:
-        waiting = progress.add_task(task, total=None)
+    console = Console(stderr=True)
+    room = max(8, console.width - NUMBERS)
+
+    def named(text: str) -> str:
+        return text if len(text) <= room else text[: room - 1] + "…"
+
+    with Progress(*columns, console=console, speed_estimate_period=600, disable=hidden) as progress:
+        waiting = progress.add_task(named(task), total=None)
 
         def show(part: str, done: int, total: int) -> None:
             if part not in lines:
-                lines[part] = waiting if not lines else progress.add_task(part)
-                progress.update(lines[part], description=part)
+                lines[part] = waiting if not lines else progress.add_task(named(part))
+                progress.update(lines[part], description=named(part))
             progress.update(lines[part], completed=done, total=total)
 
         yield show
