@@ -84,6 +84,8 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
             "num_heads": [1, 2],
             "bottleneck_heads": 4,
             "drop_path_rate": 0.0,
+            # From the start the estimate is kept; the published block starts from throwing it away.
+            "no_residual_learning": True,
         },
         "small": {
             "num_cascades": 2,
