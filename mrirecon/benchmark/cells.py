@@ -136,10 +136,5 @@ class Records:
         with replacing(self._path(request)) as (part,):
             write_json(part, {**record, "request": request})
 
-    def clear_partial(self) -> None:
-        """Remove what killed runs left half-written."""
-        for path in self.folder.glob(".partial-*"):
-            path.unlink(missing_ok=True)
-
     def _path(self, request: Mapping[str, Any]) -> Path:
         return self.folder / f"{key_of(request)}.json"

@@ -247,6 +247,7 @@ class Benchmark:
         remove_oversampling: crop the readout to the reconstruction FOV before undersampling.
         calibration: how coil maps are estimated.
         tuning: how methods with options to tune are tuned.
+        pictured: scans whose images are kept for the report, evenly spread.
     """
 
     scans: tuple[Source, ...]
@@ -259,6 +260,7 @@ class Benchmark:
     remove_oversampling: bool = False
     calibration: Calibrated = field(default_factory=Calibrated)
     tuning: Tuning = field(default_factory=Tuning)
+    pictured: int = 2
 
     def __post_init__(self) -> None:
         """Check what does not need the scans.
@@ -281,6 +283,8 @@ class Benchmark:
         for level in self.noise:
             if not 0 <= level < math.inf:
                 raise ValueError(f"noise is {level}: give 0 or a positive number")
+        if self.pictured < 0:
+            raise ValueError(f"pictured is {self.pictured}: give 0 or more")
         for protocol in self.protocols:
             check_name("protocol", protocol, PROTOCOLS)
         tuned = [method.name for method in self.methods if method.tune]

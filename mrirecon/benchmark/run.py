@@ -11,13 +11,14 @@ from typing import Any
 
 from mrirecon.benchmark.cells import Cell, Record, Records, cells_of, key_of
 from mrirecon.benchmark.entries import Benchmark
+from mrirecon.benchmark.pictures import Pictures, write_figures
 from mrirecon.benchmark.pivot import Row
 from mrirecon.benchmark.solve import Solver
 from mrirecon.benchmark.sources import Source
 from mrirecon.benchmark.tables import row_of, write_tables
 from mrirecon.benchmark.team import Team
 from mrirecon.benchmark.tuning import choose, trials_of, with_choices
-from mrirecon.io.files import replacing, write_json
+from mrirecon.io.files import clear_partial, replacing, write_json
 from mrirecon.weights import sha256_of
 
 Progress = Callable[[str, int, int], object]
@@ -35,8 +36,8 @@ def run_benchmark(
     """Make or complete a table in a folder; gives its rows, one per cell, to the first process and none to others.
 
     The folder gets `cells/` with one JSON per cell, `tuning/` with one per trial, `scans.json` with the hashes of the
-    scans, `tuning.json` with what was chosen, and table.csv, table.jsonl, table.md and table.html. A cell whose file is
-    there and answers the very same request is not computed again.
+    scans, `tuning.json` with what was chosen, table.csv, table.jsonl, table.md, table.html, report.html and `plots/`. A
+    cell whose file is there and answers the very same request is not computed again.
 
     Args:
         benchmark: what to do.
@@ -53,11 +54,12 @@ def run_benchmark(
     team, watch = team or Team(), progress or (lambda *_: None)
     folder = Path(folder)
     cells, tuning = Records(folder / "cells"), Records(folder / "tuning")
+    pictures = Pictures(folder / "pictures", benchmark)
 
     def prepare() -> dict[str, str]:
-        for records in (cells, tuning):
-            records.folder.mkdir(parents=True, exist_ok=True)
-            records.clear_partial()
+        for part in (cells, tuning, pictures):
+            part.folder.mkdir(parents=True, exist_ok=True)
+            clear_partial(part.folder)
         hashes = _hashes(folder, (*benchmark.scans, *benchmark.tuning_scans))
         _refuse_overlap(benchmark, hashes)
         return hashes
@@ -70,11 +72,13 @@ def run_benchmark(
     choices = choose(trials, [search.result(trial, tuning)[0] for trial in trials], benchmark)
     table = with_choices(cells_of(benchmark, benchmark.scans, benchmark.methods), choices)
     work = _Work(benchmark, hashes, device, team, watch, retry)
-    work.do("cells", table, cells)
+    work.do("cells", table, cells, pictures)
     if not team.leads:
         return []
-    rows = [row_of(cell, *work.result(cell, cells)) for cell in table]
+    results = [(cell, *work.result(cell, cells)) for cell in table]
+    rows = [row_of(*result) for result in results]
     write_tables(folder, rows, benchmark, [choice.about for choice in choices.values()])
+    write_figures(folder, rows, list(pictures.items(results, benchmark, device)), benchmark)
     return rows
 
 
@@ -93,7 +97,13 @@ class _Work:
         self.benchmark, self.hashes, self.device = benchmark, hashes, device
         self.team, self.watch, self.retry = team, watch, retry
 
-    def do(self, name: str, cells: Sequence[Cell], records: Records) -> None:
+    def do(
+        self,
+        name: str,
+        cells: Sequence[Cell],
+        records: Records,
+        pictures: Pictures | None = None,
+    ) -> None:
         """Do all cells that are not done; come back when every process has."""
         if not cells:
             return
@@ -106,8 +116,15 @@ class _Work:
             for cell in pieces[number]:
                 request = self.request(cell)
                 known = records.load(request)
-                if known is None or (self.retry and "failure" in known):
-                    records.save(request, solver.record(cell, request))
+                key, failed = key_of(request), known is not None and "failure" in known
+                album = pictures if pictures is not None and pictures.wants(cell) else None
+                lacking = album is not None and not failed and not album.has(key)
+                if known is None or lacking or (failed and self.retry):
+                    record, volume = solver.solve(cell, request)
+                    if album is not None and volume is not None:
+                        album.save(key, volume)  # first: a record says that all is there
+                    if known is None or failed:
+                        records.save(request, record)
                 self.watch(name, team.done(name), total)
         team.wait(name, total, lambda done: self.watch(name, done, total))
 

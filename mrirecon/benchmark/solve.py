@@ -21,7 +21,7 @@ from mrirecon.methods.classical import ZeroFilled
 from mrirecon.methods.provenance import described
 from mrirecon.metrics import evaluate
 from mrirecon.prepare import prewhiten, remove_oversampling
-from mrirecon.scan import Scan
+from mrirecon.scan import Scan, Volume
 
 # What a scan, a method or the machine can cause; anything else is a mistake of ours, and named as one.
 _EXPECTED = (ValueError, OSError, MemoryError, RuntimeError, ImportError)
@@ -82,29 +82,36 @@ class Undersampled:
 
 
 class Solver:
-    """Makes records of cells; keeps what the last one read for the next."""
+    """Does cells; keeps what the last one read for the next."""
 
     def __init__(self, benchmark: Benchmark, device: str) -> None:
         self.benchmark, self.device = benchmark, device
         self._truth: tuple[Source, Truth] | None = None
         self._undersampled: tuple[Any, Undersampled] | None = None
 
-    def record(self, cell: Cell, request: Mapping[str, Any]) -> Record:
-        """The result of a cell; where it cannot be made, `failure` says why in one sentence."""
+    def solve(self, cell: Cell, request: Mapping[str, Any]) -> tuple[Record, Volume | None]:
+        """The result of a cell; where it cannot be made, there is no image, and `failure` says why in one sentence."""
         if cell.failed is not None:
-            return {"failure": cell.failed}
+            return {"failure": cell.failed}, None
         try:
             return self._solved(cell, request)
         except _EXPECTED as error:
-            return {"failure": _sentence(error)}
+            return {"failure": _sentence(error)}, None
         except Exception as error:
-            return {
-                "failure": f"a mistake in mrirecon, please report it: {type(error).__name__}: {error}"
-            }
+            kind = type(error).__name__
+            return {"failure": f"a mistake in mrirecon, please report it: {kind}: {error}"}, None
 
-    def _solved(self, cell: Cell, request: Mapping[str, Any]) -> Record:
+    def problem(self, cell: Cell) -> tuple[Truth, Undersampled]:
+        """What a cell reconstructs, and what the result is compared with.
+
+        Raises:
+            ValueError, OSError: if the scan cannot be read or has nothing to compare with.
+        """
         truth = self._truth_of(cell.source)
-        problem = self._undersampled_of(cell, truth)
+        return truth, self._undersampled_of(cell, truth)
+
+    def _solved(self, cell: Cell, request: Mapping[str, Any]) -> tuple[Record, Volume]:
+        truth, problem = self.problem(cell)
         maps = problem.maps
         method = cell.method.build(cell.tuned, cell.seed, device=self.device, maps=maps)
         before, memory = maps.seconds, _Memory(self.device)
@@ -119,7 +126,7 @@ class Solver:
             )._asdict()
             for protocol in self.benchmark.protocols
         }
-        return {
+        record = {
             **describe(volume),
             "seconds_per_slice": seconds,
             "network_evaluations": _evaluations(volume.info),
@@ -128,6 +135,7 @@ class Solver:
             "added_noise_std": problem.noise_std,
             "slices": problem.scan.shape[0],
         }
+        return record, volume
 
     def _truth_of(self, source: Source) -> Truth:
         if self._truth is None or self._truth[0] is not source:

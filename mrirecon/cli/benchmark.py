@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,7 +12,6 @@ import torch
 
 from mrirecon.benchmark import Benchmark, Team, Tuning, find_scans, run_benchmark
 from mrirecon.benchmark.config import check_simulated, check_weights, mask_entry, method_entry
-from mrirecon.benchmark.pivot import Row
 from mrirecon.benchmark.sources import chosen_slices, simulated_scans
 from mrirecon.cli.choices import CALIBRATION, Device, choose_device
 from mrirecon.cli.outputs import make_folder
@@ -43,15 +41,17 @@ def benchmark(
     remove_oversampling: bool = False,
     calibration: Calibrated = Calibrated(),  # noqa: B008
     tuning: Tuning = Tuning(),  # noqa: B008
+    pictured: int = 2,
     device: Device = "auto",
     threads: int | None = None,
     retry: bool = False,
 ) -> int:
     """Compare methods on the same scans, masks and noise levels: one table.
 
-    OUTPUT gets table.csv, table.jsonl (one row per reconstruction), table.md and table.html (means), and one JSON per
-    reconstruction in cells/. A run that was stopped goes on with what is missing. Several processes share the work
-    when `python -m torch.distributed.run --standalone --nproc_per_node N -m mrirecon benchmark ...` starts them.
+    OUTPUT gets table.csv, table.jsonl (one row per reconstruction), table.md and table.html (means), report.html
+    (images and plots), and one JSON per reconstruction in cells/. A run that was stopped goes on with what is missing.
+    Several processes share the work when `python -m torch.distributed.run --standalone --nproc_per_node N -m mrirecon
+    benchmark ...` starts them.
 
     Args:
         output: folder of this table.
@@ -70,6 +70,7 @@ def benchmark(
         remove_oversampling: crop the readout to the reconstruction FOV before undersampling.
         calibration: how maps are estimated.
         tuning: how methods with values to tune are tuned.
+        pictured: so many scans, evenly spread, are shown in the report, each under every mask and noise level.
         device: where to compute; auto takes a GPU where there is one.
         threads: of this process on the CPU; results are the same to the last digit with the same number only.
         retry: compute again what failed before.
@@ -95,6 +96,7 @@ def benchmark(
         remove_oversampling=remove_oversampling,
         calibration=calibration,
         tuning=tuning,
+        pictured=pictured,
     )
     for method in made.methods:
         for tuned in method.grid or [{}]:
@@ -115,11 +117,10 @@ def benchmark(
     for row in failed:
         place = f"{row['method']} on {row['scan']}, {row['mask']}"
         print(f"mrirecon benchmark: error: {place}: {row['failure']}", file=sys.stderr)
-    _plot(folder, rows, protocols[0])
     print(f"{folder / 'table.html'}: {len(rows)} reconstructions, {len(failed)} failed")
     print(f"{folder / 'table.csv'}: one row for each; table.jsonl and table.md: the same as text")
     print(
-        f"{folder / 'plots.html'}: quality against acceleration, scan and cost; plots/: the same as PNG"
+        f"{folder / 'report.html'}: images, and quality against acceleration, scan and cost; plots/: the latter as PNG"
     )
     if failed:
         print("the same line with --retry computes again what failed")
@@ -135,17 +136,6 @@ def _on_threads(count: int | None) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
-
-
-def _plot(folder: Path, rows: list[Row], protocol: str) -> None:
-    from mrirecon.report import plots_of, write_png, write_report
-
-    plots = plots_of(rows, [f"{protocol}_{name}" for name in ("psnr", "ssim")])
-    write_report(folder / "plots.html", [], plots=plots, overwrite=True)
-    (folder / "plots").mkdir(exist_ok=True)
-    for title, figure in plots.items():
-        name = re.sub(r"\W+", "_", title).strip("_").lower()
-        write_png(figure, folder / "plots" / f"{name}.png")
 
 
 def _typed(method: str, options: Options) -> Options:

@@ -107,6 +107,12 @@ def replacing(*paths: Path) -> Iterator[tuple[Path, ...]]:
             part.unlink(missing_ok=True)
 
 
+def clear_partial(folder: Path) -> None:
+    """Remove what killed runs left half-written in a folder that no other run writes to."""
+    for path in folder.glob(".partial-*"):
+        path.unlink(missing_ok=True)
+
+
 def write_json(path: Path, info: Mapping[str, Any]) -> None:
     """Write `info` as strict JSON; arrays become lists, numbers that are not finite become null."""
     path.write_text(json.dumps(_plain(info), indent=2, allow_nan=False) + "\n", encoding="utf-8")

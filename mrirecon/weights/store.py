@@ -39,8 +39,7 @@ def save_weights(network: Model, path: PathLike, card: Card, *, overwrite: bool 
         FileExistsError: if one of the two files exists and `overwrite` is false.
         OSError: if they cannot be written.
     """
-    from safetensors import SafetensorError
-    from safetensors.torch import save_file
+    from safetensors.torch import save
 
     suffix_of(path, (SUFFIX,))
     path, beside = check_target(path, overwrite), check_target(_card_path(path), overwrite)
@@ -52,9 +51,9 @@ def save_weights(network: Model, path: PathLike, card: Card, *, overwrite: bool 
     state = {name: x.detach().cpu().contiguous() for name, x in network.state_dict().items()}
     with replacing(path, beside) as (weights, description):
         try:
-            save_file(state, weights)
-        except SafetensorError as error:
-            raise OSError(f"cannot write {path}: {error}") from error
+            weights.write_bytes(save(state))  # save_file would make it readable to its owner alone
+        except OSError as error:
+            raise OSError(f"cannot write {path}: {error.strerror}") from error
         card = replace(card, sha256=sha256_of(weights))
         write_json(description, card.as_json())
     return card

@@ -136,7 +136,10 @@ def test_the_dds_table_end_to_end(mrirecon, knees, weights, tmp_path):
     text = (output / "table.md").read_text()
     assert "## PSNR, dB (fastmri)" in text and "## SSIM (dds-minmax)" in text
     assert "Score-MRI" in (output / "table.html").read_text()
-    assert "PSNR (fastmri) against acceleration" in (output / "plots.html").read_text()
+    report = (output / "report.html").read_text()
+    assert "PSNR (fastmri) against acceleration" in report
+    first, mask = rows[0]["scan"], rows[0]["mask"]
+    assert f"{first}, {mask}<" in report and "DDS (99): |error|" in report
     assert (output / "plots" / "psnr_fastmri_against_acceleration.png").stat().st_size > 5000
     record = json.loads((output / "cells" / f"{rows[5]['cell']}.json").read_text())
     assert record["weights"]["network"] == "denoiser" and record["maps"]["kind"] == "espirit"

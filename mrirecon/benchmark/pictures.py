@@ -1,0 +1,124 @@
+"""What the report of a benchmark shows: a few slices of every method on some of its scans, kept beside the records."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save
+
+from mrirecon.benchmark.cells import Cell, Record
+from mrirecon.benchmark.entries import Benchmark
+from mrirecon.benchmark.pivot import Row
+from mrirecon.benchmark.solve import Solver
+from mrirecon.io.files import replacing
+from mrirecon.report import Item, evenly, plots_of, write_png, write_report
+from mrirecon.scan import Volume
+
+SLICES = 3  # in the middle of a scan
+
+
+class Pictures:
+    """Images of the cells that the report shows: of `benchmark.pictured` scans, the first seed of mask and method."""
+
+    def __init__(self, folder: Path, benchmark: Benchmark) -> None:
+        self.folder = folder
+        scans = benchmark.scans
+        shown = evenly(len(scans), benchmark.pictured) if benchmark.pictured else []
+        self._scans = [scans[index] for index in shown]
+
+    def wants(self, cell: Cell) -> bool:
+        """Whether the report shows this cell."""
+        first = cell.method.seeds[0] if cell.method.seeds else None
+        return (
+            any(cell.source is scan for scan in self._scans)
+            and cell.mask_seed == cell.mask.seeds[0]
+            and cell.seed == first
+        )
+
+    def has(self, key: str) -> bool:
+        """Whether the images of a cell are there."""
+        return self._path(key).is_file()
+
+    def save(self, key: str, volume: Volume) -> None:
+        """Keep the middle slices of a reconstruction.
+
+        Raises:
+            OSError: if they cannot be written.
+        """
+        middle = _middle(volume.image.shape[1])
+        layers = {"image": volume.image.abs(), **volume.extras}
+        kept = {name: layer[:1, middle].float().contiguous() for name, layer in layers.items()}
+        with replacing(self._path(key)) as (part,):
+            part.write_bytes(save(kept))
+
+    def items(
+        self, results: Iterable[tuple[Cell, Record, str]], benchmark: Benchmark, device: str
+    ) -> Iterator[Item]:
+        """What `write_report` takes: middle slices of undersampled scans, with the reconstructions that there are."""
+        solver = Solver(benchmark, device)
+        for cell, record, key in results:
+            if not self.wants(cell) or "failure" in record:
+                continue
+            try:
+                layers = load_file(self._path(key))
+            except (OSError, SafetensorError):  # lost since: the report does without
+                continue
+            truth, problem = solver.problem(cell)
+            count = problem.scan.shape[0]
+            middle = _middle(count)
+            target = truth.target[middle]
+            scan = replace(
+                problem.scan.select(middle),
+                source=f"{cell.source.name}, {_place(cell, benchmark)}{_part(middle, count)}",
+                reference=lambda index, target=target: target[index],  # type: ignore[misc]
+            )
+            volume = Volume(
+                image=layers.pop("image") + 0j,
+                geometry=scan.geometry,
+                info=_info(cell, record, benchmark),
+                extras=layers,
+            )
+            yield scan, volume
+
+    def _path(self, key: str) -> Path:
+        return self.folder / f"{key}.safetensors"
+
+
+def write_figures(
+    folder: Path, rows: Sequence[Row], items: Sequence[Item], benchmark: Benchmark
+) -> None:
+    """Write report.html with images and plots of the table, and the plots as PNG in plots/."""
+    protocol = benchmark.protocols[0]
+    plots = plots_of(rows, [f"{protocol}_{name}" for name in ("psnr", "ssim")])
+    write_report(folder / "report.html", items, plots=plots, overwrite=True)
+    (folder / "plots").mkdir(exist_ok=True)
+    for title, figure in plots.items():
+        name = re.sub(r"\W+", "_", title).strip("_").lower()
+        write_png(figure, folder / "plots" / f"{name}.png")
+
+
+def _middle(count: int) -> slice:
+    start = max(0, (count - SLICES) // 2)
+    return slice(start, min(start + SLICES, count))
+
+
+def _part(slices: slice, count: int) -> str:
+    """Which of the slices are shown, unless all are."""
+    shown = f", slices {slices.start} to {slices.stop - 1} of 0 to {count - 1}"
+    return shown if count > SLICES else ""
+
+
+def _place(cell: Cell, benchmark: Benchmark) -> str:
+    return f"{cell.mask.name}, noise {cell.noise:g}" if len(benchmark.noise) > 1 else cell.mask.name
+
+
+def _info(cell: Cell, record: Record, benchmark: Benchmark) -> Mapping[str, Any]:
+    """The record as the JSON of a reconstruction; its metrics are those of all slices."""
+    protocol = benchmark.protocols[0]
+    metrics = {"protocol": protocol, **record["metrics"][protocol]}
+    return {**record, "method": cell.method.name, "metrics": metrics}
