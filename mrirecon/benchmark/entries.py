@@ -7,8 +7,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, dataclass, field, fields
 from difflib import get_close_matches
-from functools import cache, cached_property
-from pathlib import Path
+from functools import cached_property
 from typing import Any
 
 from torch import Tensor
@@ -198,8 +197,7 @@ class MethodEntry:
         path = locate(name)
         if not path.is_file():
             raise FileNotFoundError(f"method {self.name}: no file of weights {path}")
-        status = path.stat()
-        return _hash(path, status.st_size, status.st_mtime_ns)
+        return sha256_of(path)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -325,12 +323,6 @@ def nearest(name: str, known: Any) -> str:
     begun = [other for other in known if other.startswith(name)] if name else []
     near = get_close_matches(name, known, n=1) or begun[:1]
     return f"did you mean {near[0]}?" if near else f"choose one of {', '.join(known)}"
-
-
-@cache
-def _hash(path: Path, size: int, modified_ns: int) -> str:
-    """SHA-256 of a file, computed once for each state of it."""
-    return sha256_of(path)
 
 
 def _default(kind: type, name: str) -> Any:

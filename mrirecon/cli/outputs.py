@@ -68,7 +68,8 @@ def already_done(target: Path, request: dict[str, Any]) -> bool:
         made = None
     if not isinstance(made, dict) or made.get("request") != json.loads(json.dumps(request)):
         raise FileExistsError(
-            f"{target} exists and was made with other settings: give --overwrite or another --output"
+            f"{target} exists and was made with other settings or from other files: "
+            "give --overwrite or another --output"
         )
     return True
 

@@ -112,8 +112,8 @@ def recon(
         check_output(target, overwrite)
         data, made = request.prepared(read_scan(source))
         slow = is_slow(request.method) or team.size > 1
-        about = request.describe(source)
-        keep = SliceStore(target, {**about, **stamp_of(source)}) if slow else None
+        about = asked_of(request, source)
+        keep = SliceStore(target, about) if slow else None
         shown = picture if team.leads else {}
         configured = request.configured(data, device=where, keep=keep, **shown)
         if team.size > 1:
@@ -138,7 +138,7 @@ def recon(
     with team.joined():
         for source, target in zip(scan, outputs, strict=True):
             try:
-                about = request.describe(source)
+                about = asked_of(request, source)
                 if team.first(partial(_is_done, target, about, overwrite)):
                     continue
                 job = team.each(partial(prepared, source, target))
@@ -216,14 +216,15 @@ def _report(path: str, done: list[tuple[Scan, Volume]], overwrite: bool) -> None
         print(f"{path}: not written, nothing was reconstructed now (--overwrite does it again)")
 
 
-def stamp_of(source: str) -> dict[str, Any]:
-    """What tells that a file is still the same: slices of a run that was stopped belong to it."""
+def asked_of(request: Request, source: str) -> dict[str, Any]:
+    """All that a result depends on; size and time of change tell whether the scan is still the same."""
     path = Path(source)
     path = path if path.exists() else path.with_name(path.name + ".cfl")
-    if not path.exists():
-        return {}
-    status = path.stat()
-    return {"size": status.st_size, "modified": status.st_mtime_ns}
+    about = request.describe(source)
+    if path.exists():
+        status = path.stat()
+        about["scan"] = {"size": status.st_size, "modified": status.st_mtime_ns}
+    return about
 
 
 def _prepare(parser: Parser, args: list[str], settings: Settings) -> tuple[list[str], Settings]:

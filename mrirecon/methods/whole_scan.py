@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from difflib import get_close_matches
 from inspect import signature
 from os import fspath
+from pathlib import Path
 from typing import Any, Literal
 
 import torch
@@ -14,7 +15,7 @@ from torch import Tensor
 
 from mrirecon import prepare
 from mrirecon.io import read_scan
-from mrirecon.io.files import PathLike
+from mrirecon.io.files import PathLike, existing_file
 from mrirecon.methods.base import Progress, SliceMethod
 from mrirecon.methods.calibrate import Calibrated, GivenMaps, MapSource
 from mrirecon.methods.choices import (
@@ -28,6 +29,7 @@ from mrirecon.methods.device import choose_device
 from mrirecon.methods.named import build_method, check_options, options_of, who_has
 from mrirecon.methods.provenance import completed
 from mrirecon.scan import Scan, Volume
+from mrirecon.weights import locate, sha256_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,7 +60,7 @@ class Request:
 
     def __post_init__(self) -> None:
         """Refuse wrong options of the method, and slices that are no run."""
-        build_method(self.method, partial_fourier=self.partial_fourier)
+        self._usual()
         if self.slices.step not in (None, 1):
             raise ValueError(f"slices have a step of {self.slices.step}: give a run such as 10:12")
 
@@ -77,7 +79,24 @@ class Request:
             "compress_coils": [self.compress_coils, self.compression] if compressed else None,
             "remove_oversampling": self.remove_oversampling,
             "slices": None if whole else f"{start or 0}:{'' if stop is None else stop}",
+            "sha256": {name: sha256_of(path) for name, path in self._files().items()},
         }
+
+    def _usual(self) -> SliceMethod:
+        """The method before it knows the scan."""
+        return build_method(self.method, partial_fourier=self.partial_fourier)
+
+    def _files(self) -> dict[str, Path]:
+        """The files, besides the scan, that the result depends on."""
+        named = {
+            "weights": getattr(self._usual(), "weights", None),
+            "mask": self.mask.kind if isinstance(self.mask, MaskChoice) else None,
+            "maps": self.maps.describe().get("source"),
+        }
+        if named["weights"] is not None:
+            named["weights"] = existing_file(locate(named["weights"]))
+        paths = {name: Path(path) for name, path in named.items() if path is not None}
+        return {name: path for name, path in paths.items() if path.is_file()}
 
     def prepared(self, scan: Scan) -> tuple[Scan, dict[str, Any] | None]:
         """The scan as the method gets it, and how its mask came about, for the JSON.

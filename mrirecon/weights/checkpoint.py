@@ -7,6 +7,7 @@ import hashlib
 import re
 import zipfile
 from collections.abc import Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -87,9 +88,16 @@ def read_tensors(path: Path) -> State:
 
 
 def sha256_of(path: PathLike) -> str:
-    """Of a file's bytes, in hexadecimal."""
+    """Of a file's bytes, in hexadecimal; computed once for each size and time of change."""
+    path = Path(path)
+    status = path.stat()
+    return _sha256_of(path, status.st_size, status.st_mtime_ns)
+
+
+@cache
+def _sha256_of(path: Path, size: int, modified_ns: int) -> str:
     digest = hashlib.sha256()
-    with Path(path).open("rb") as stream:
+    with path.open("rb") as stream:
         while block := stream.read(1 << 20):
             digest.update(block)
     return digest.hexdigest()

@@ -16,6 +16,8 @@ from mrirecon.io import read_scan, write_scan
 from mrirecon.io.arrays import plain_scan
 from mrirecon.methods import CLASSICAL
 from mrirecon.methods.classical import L1Wavelet
+from mrirecon.networks.varnet import VarNet
+from mrirecon.weights import card_of, save_weights
 
 GRAPPA_MASK = ("--mask", "equispaced", "--accel", 2, "--center_fraction", 0.4)
 
@@ -136,6 +138,37 @@ def test_rerun_skips_what_is_complete(mrirecon, scan_file, tmp_path):
     assert mrirecon(*args, "--method.iterations", 3, "--overwrite").status == 0
     assert output.stat().st_mtime_ns > made
     assert strict_json(tmp_path / "o.nii.gz.json")["parameters"]["iterations"] == 3
+
+
+@pytest.mark.parametrize("changed", ["mask", "maps", "weights", "scan"])
+def test_a_rerun_notices_files_that_changed(mrirecon, scan_file, tmp_path, changed):
+    scan, weights = tmp_path / "scan.h5", tmp_path / "w.safetensors"
+    mask, maps = tmp_path / "mask.npy", tmp_path / "maps.npy"
+    shape = read_scan(scan_file).shape
+
+    def write(what, version):
+        if what == "scan":
+            shutil.copy(scan_file, scan)
+        elif what == "weights":
+            network = VarNet(num_cascades=1, chans=2 + version, pools=1, sens_chans=2, sens_pools=1)
+            save_weights(network, weights, card_of(network), overwrite=True)
+        elif what == "maps":
+            np.save(maps, np.full(shape, shape[1] ** -0.5 * 1j**version, np.complex64))
+        else:
+            np.save(mask, np.arange(shape[3]) != version)
+
+    for what in ("scan", "weights", "mask", "maps"):
+        write(what, 0)
+    method = ("--method", "varnet", "--weights", weights)
+    if changed != "weights":
+        method = ("--method", "cg_sense", "--mask", mask, "--maps", maps)
+    args = ("recon", scan, "--output", tmp_path / "o.npy", *method)
+    assert mrirecon(*args).status == 0
+    assert "skipped" in mrirecon(*args).out
+    write(changed, 1)
+    again = mrirecon(*args)
+    assert again.status == 2 and "from other files" in again.errors[0]
+    assert mrirecon(*args, "--overwrite").status == 0
 
 
 @pytest.mark.parametrize("flag", [("--overwrite",), ("--overwrite=true",), ("--overwrite", "true")])
