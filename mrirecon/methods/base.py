@@ -16,6 +16,7 @@ from torch import Tensor
 
 from mrirecon.io.slices import SliceStore
 from mrirecon.methods.calibrate import Calibrated, MapSource
+from mrirecon.methods.device import finish
 from mrirecon.methods.partial_fourier import PARTIAL_FOURIER, missing_side
 from mrirecon.methods.summary import Figures, Report
 from mrirecon.operators import sense
@@ -233,6 +234,7 @@ class SliceMethod(ABC):
         self, group: list[Problem], work: Work, started: float
     ) -> list[tuple[tuple[int, int], Result]]:
         results = self._images(group, work.whitening, work.scan)
+        finish(self.device)
         seconds = (time.perf_counter() - started) / len(group)
         for problem, result in zip(group, results, strict=True):
             figures = work.report.add_slice(problem.mask, seconds, result.figures)

@@ -37,3 +37,10 @@ def choose_device(name: str) -> str:
             f"start at most {count} processes, or use --device cpu"
         )
     return f"cuda:{number}"
+
+
+def finish(device: str) -> None:
+    """Wait until a GPU has done what it was given, as before a clock is read; a CPU has."""
+    kind = torch.device(device).type
+    if kind != "cpu":
+        torch.get_device_module(kind).synchronize()
