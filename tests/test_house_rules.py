@@ -37,6 +37,7 @@ ROWS = {
 }
 # Modules of one row that import each other, always downwards in this order.
 WITHIN_ROW = [
+    ("benchmark", "report"),
     ("scan", "tensors"),
     ("masks", "coverage"),
     ("masks", "poisson"),
