@@ -61,6 +61,11 @@ def test_every_sampler_is_a_method(name, prior, scan):
     assert volume.info["weights"]["network"] == "denoiser"
 
 
+@pytest.mark.parametrize("coils", ["joint", "separate", "hybrid"])
+def test_images_of_separate_coils_have_the_phase_of_the_data(coils, prior, scan):
+    assert sample("score_mri", prior, scan, coils=coils, levels=10).info["data_residual"] < 1
+
+
 @pytest.mark.parametrize("name", ["dds", "dps", "score_mri", "langevin"])
 def test_nothing_depends_on_what_is_computed_together(name, prior, scan):
     one, many = (

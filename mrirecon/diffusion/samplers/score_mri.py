@@ -49,8 +49,9 @@ def score_mri(
         snr: r of the corrector's step a = 2 (r ||z|| / ||score||)^2, norms per image.
         corrections: Langevin steps per level.
         coils: joint reconstructs the coil-combined image (Algorithm 3 with a SENSE operator); separate each coil by
-            itself, then their root of the sum of squares ("SSOS", Algorithm 4); hybrid is separate, and joins the
-            coils by their maps in the last levels (Algorithm 5).
+            itself, then their root of the sum of squares ("SSOS", Algorithm 4), here with the phase of their
+            combination by the maps; hybrid is separate, and joins the coils by their maps in the last levels
+            (Algorithm 5).
         joint_steps: how many levels those are.
         start: image to start from, noised to sigmas[0].
         generator: of the noise.
@@ -79,7 +80,10 @@ def score_mri(
         for _ in range(corrections if lower else 0):
             score = (denoiser(x, lower) - x) / lower**2
             x = consistent(corrector(x, score, snr, generator), joined)
-    return x if coils == "joint" else rss(x).to(x.dtype)
+    if coils == "joint":
+        return x
+    # Coils that were joined are S x: their combination is x, and its magnitude their RSS.
+    return rss(x) * (A.maps.conj() * x).sum(-3).sgn()
 
 
 def corrector(x: Image, score: Image, snr: float, generator: Streams) -> Image:
