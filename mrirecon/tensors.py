@@ -138,6 +138,18 @@ def pad_to(x: Num[Tensor, "*batch h w"], shape: tuple[int, int]) -> Num[Tensor, 
     return torch.nn.functional.pad(x, (before[1], after[1], before[0], after[0]))
 
 
+def mirrored_to(
+    x: Float[Tensor, "batch channel h w"], multiple: int
+) -> Float[Tensor, "batch channel y x"]:
+    """Mirror the last rows and columns until both sides are multiples; where x is too small for that, repeat them."""
+    below, right = (-n % multiple for n in x.shape[-2:])
+    if not (below or right):
+        return x
+    mirrors = x.shape[-2] > below and x.shape[-1] > right
+    how = "reflect" if mirrors else "replicate"
+    return torch.nn.functional.pad(x, (0, right, 0, below), how)
+
+
 def crop_or_pad(x: Num[Tensor, "*batch y x"], shape: tuple[int, int]) -> Num[Tensor, "*batch h w"]:
     """Crop the axes that are too long and zero-pad those too short, centre kept at N // 2."""
     smaller = (min(x.shape[-2], shape[0]), min(x.shape[-1], shape[1]))

@@ -12,7 +12,7 @@ from jaxtyping import Complex, Float
 from torch import Tensor
 
 from mrirecon.diffusion.schedules import ddpm_time
-from mrirecon.tensors import as_channels, as_complex, fft2, ifft2
+from mrirecon.tensors import as_channels, as_complex, fft2, ifft2, mirrored_to
 
 
 @runtime_checkable
@@ -43,11 +43,14 @@ class _NetworkDenoiser:
         sigma_range: lowest and highest noise level.
         channels: 2 for real and imaginary part together; 1 for a prior of magnitudes, applied to both parts alike, as
             Score-MRI does (Chung & Ye 2022).
+        multiple: of what the sides of the network's images are multiples; others are mirrored at the lower and right
+            edge, and cropped.
     """
 
     network: Estimate
     sigma_range: tuple[float, float]
     channels: int = 2
+    multiple: int = 1
 
     def __post_init__(self) -> None:
         """Refuse networks of other images."""
@@ -59,9 +62,10 @@ class _NetworkDenoiser:
 
     def __call__(self, x: Tensor, sigma: float) -> Tensor:
         channels = as_channels(x.reshape(-1, *x.shape[-2:]))
-        parts = channels.reshape(-1, self.channels, *x.shape[-2:])
+        height, width = x.shape[-2:]
+        parts = mirrored_to(channels.reshape(-1, self.channels, height, width), self.multiple)
         level = torch.full((len(parts),), sigma, dtype=parts.dtype, device=parts.device)
-        clean = self._clean(parts, level, sigma).to(parts.dtype)
+        clean = self._clean(parts, level, sigma).to(parts.dtype)[..., :height, :width]
         return as_complex(clean.reshape(channels.shape)).reshape(x.shape)
 
     def _clean(self, x: Tensor, level: Tensor, sigma: float) -> Tensor:
@@ -100,7 +104,7 @@ def denoiser_of(prior: Any) -> Denoiser:
         ValueError: if its images are neither complex nor magnitudes.
     """
     kinds = {"clean": CleanDenoiser, "score": ScoreDenoiser, "noise": NoiseDenoiser}
-    return kinds[prior.predicts](prior, tuple(prior.sigma_range), prior.channels)
+    return kinds[prior.predicts](prior, tuple(prior.sigma_range), prior.channels, prior.multiple)
 
 
 @dataclass(frozen=True, eq=False)

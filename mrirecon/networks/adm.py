@@ -79,6 +79,7 @@ class ADMUNet(Prior):
             "dropout": dropout,
         }
         self.channels, self.num_channels, self.levels = channels, num_channels, len(channel_mult)
+        self.multiple = 2 ** (self.levels - 1)
         kept = prod(1 - beta for beta in BETAS)
         self.sigma_range = sqrt(BETAS[0] / (1 - BETAS[0])), sqrt((1 - kept) / kept)
         features = 4 * num_channels
@@ -137,7 +138,7 @@ class ADMUNet(Prior):
         Raises:
             ValueError: if a side of the image is no multiple of 2^(levels - 1).
         """
-        check_size(x, self.levels, "adm")
+        check_size(x, self.multiple, "adm")
         embedding = F.silu(self.time_embed(self._embedded(timesteps, x.dtype)))
         h = laid_out(x)
         skips = []

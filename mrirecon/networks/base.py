@@ -52,11 +52,13 @@ class Prior(Model):
             linear DDPM schedule, whole or fractional; score: the gradient of the log density, from x and sigma;
             clean: E[x0 | x], from x and sigma.
         sigma_range: lowest and highest noise level it was trained for, in units of its images.
+        multiple: of what the sides of the images must be multiples; a denoiser mirrors others up to that.
     """
 
     channels: int
     predicts: ClassVar[Literal["noise", "score", "clean"]]
     sigma_range: tuple[float, float]
+    multiple: int = 1
 
     @abstractmethod
     def forward(

@@ -13,6 +13,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from mrirecon.networks.base import Prior
+from mrirecon.tensors import mirrored_to
 
 _FREQUENCIES = 16
 Layer = TypeVar("Layer", nn.Linear, nn.Conv2d)
@@ -73,7 +74,7 @@ class DenoiserUNet(Prior):
         s = sigma.to(x.dtype)[:, None, None, None]
         total = torch.sqrt(s**2 + self.sigma_data**2)
         height, width = x.shape[-2:]
-        features = _extended(x / total, self.unet.multiple)
+        features = mirrored_to(x / total, self.unet.multiple)
         level = sigma.to(x.dtype).clamp(*self.sigma_range).log() / 4
         # Under autocast the U-Net alone computes in low precision.
         y = self.unet(features, level)[..., :height, :width].to(x.dtype)
@@ -163,12 +164,3 @@ def _zeroed(layer: Layer) -> Layer:
     for parameter in layer.parameters():
         nn.init.zeros_(parameter)
     return layer
-
-
-def _extended(x: Tensor, multiple: int) -> Tensor:
-    """The image with its last rows and columns mirrored, or repeated where it is too small for that."""
-    below, right = (-n % multiple for n in x.shape[-2:])
-    if not (below or right):
-        return x
-    mirrors = x.shape[-2] > below and x.shape[-1] > right
-    return F.pad(x, (0, right, 0, below), "reflect" if mirrors else "replicate")

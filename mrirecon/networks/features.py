@@ -16,18 +16,17 @@ _FEW_PIXELS = 2048
 _PIXELS_AT_ONCE = 2048
 
 
-def check_size(x: Float[Tensor, "batch channel y x"], levels: int, network: str) -> None:
-    """Refuse an image that cannot be halved as often as a U-Net of so many levels does.
+def check_size(x: Float[Tensor, "batch channel y x"], multiple: int, network: str) -> None:
+    """Refuse an image that cannot be halved as often as a network does.
 
     Raises:
-        ValueError: if a side is no multiple of 2^(levels - 1).
+        ValueError: if a side is no multiple of `multiple`.
     """
-    multiple = 2 ** (levels - 1)
     height, width = x.shape[-2:]
     if height % multiple or width % multiple:
         raise ValueError(
-            f"image is {height} x {width}: {network} with {levels} levels takes multiples of {multiple}, "
-            "pad it to the next ones"
+            f"image is {height} x {width}, this {network} takes sides that are multiples of {multiple}: "
+            "give it such images or patches, or others through `denoiser_of`, which mirrors them"
         )
 
 

@@ -73,6 +73,7 @@ class NCSNpp(Prior):
         self.channels = channels
         self.sigma_range = sigma_min, sigma_max
         self.levels, self.num_res_blocks = len(ch_mult), num_res_blocks
+        self.multiple = 2 ** (self.levels - 1)
         self.attention_levels = frozenset(attention_levels)
         # float64 in the official code, which not every device has.
         powers = torch.linspace(log(sigma_max), log(sigma_min), num_scales)
@@ -122,7 +123,7 @@ class NCSNpp(Prior):
         Raises:
             ValueError: if a side of the image is no multiple of 2^(levels - 1).
         """
-        check_size(x, self.levels, "ncsnpp")
+        check_size(x, self.multiple, "ncsnpp")
         layers = iter(self.all_modules)
         embedding = next(layers)(sigma.to(x.dtype).log())
         embedding = next(layers)(embedding)

@@ -1,5 +1,8 @@
 """Networks as denoisers: fake networks that know a Gaussian prior exactly, each in its own coordinates."""
 
+import math
+
+import numpy as np
 import pytest
 import torch
 from oracle import complex_normal, dft
@@ -12,7 +15,8 @@ from mrirecon.diffusion import (
     ScoreDenoiser,
     denoiser_of,
 )
-from mrirecon.diffusion.schedules import ddpm_sigmas
+from mrirecon.diffusion.schedules import ddpm_sigmas, ddpm_time
+from mrirecon.networks import PRIORS
 from mrirecon.tensors import as_channels, as_complex, fft2, ifft2
 
 SHAPE = (9, 7)
@@ -141,7 +145,7 @@ def test_denoiser_of_a_prior(kind):
     network = KINDS[kind][1](gaussian, 2)
 
     class Fake:
-        predicts, channels, sigma_range = kind, 2, [0.01, 157.0]
+        predicts, channels, sigma_range, multiple = kind, 2, [0.01, 157.0], 1
 
         def __call__(self, x, level):
             return network(x, level)
@@ -153,6 +157,50 @@ def test_denoiser_of_a_prior(kind):
     Fake.channels = 3
     with pytest.raises(ValueError, match="3 channels"):
         denoiser_of(Fake())
+
+
+def published(name):
+    """A small network of the published kind, whose images have sides that are multiples of 8."""
+    torch.manual_seed(0)
+    if name == "adm":
+        network = PRIORS[name](num_channels=32, channel_mult=(1, 1, 1, 1), num_head_channels=32)
+    else:
+        network = PRIORS[name](channels=2, nf=8, ch_mult=(1, 1, 1, 1), num_res_blocks=1)
+    for parameter in network.parameters():  # the last layer starts at 0
+        if parameter.requires_grad:
+            torch.nn.init.normal_(parameter, std=0.05)
+    assert network.multiple == 8
+    return network.double().eval().requires_grad_(False)
+
+
+def network_on(network, x, sigma):
+    """The clean image from what the network says of x itself."""
+    level = torch.full((1,), sigma, dtype=torch.float64)
+    channels = as_channels(x)[None]
+    if network.predicts == "score":
+        return as_complex(channels + sigma**2 * network(channels, level))[0]
+    noise = network(channels / math.sqrt(1 + sigma**2), ddpm_time(level))
+    return as_complex(channels - sigma * noise[:, :2])[0]
+
+
+@pytest.mark.parametrize("size", [(16, 24), (20, 23), (13, 16), (3, 9)])
+@pytest.mark.parametrize("name", ["adm", "ncsnpp"])
+def test_published_priors_take_images_of_any_size(name, size):
+    """As if its lower and right edge were mirrored; one that fits is what it was, to the last bit."""
+    network, x, v = published(name), complex_normal(*size), complex_normal(*size, seed=1)
+    after = [(0, -n % 8) for n in size]
+    how = "reflect" if all(n > more for n, (_, more) in zip(size, after, strict=True)) else "edge"
+    index = torch.from_numpy(np.pad(np.arange(x.numel()).reshape(size), after, how))
+
+    def expected(x):
+        return network_on(network, x.flatten()[index], 0.7)[: size[0], : size[1]]
+
+    x.requires_grad_()
+    clean = denoiser_of(network)(x, 0.7)
+    torch.testing.assert_close(clean, expected(x), rtol=0, atol=0)
+    gradients = [torch.autograd.grad(y, x, v)[0] for y in (clean, expected(x))]
+    torch.testing.assert_close(*gradients)
+    assert bool(gradients[0].isfinite().all() and (gradients[0] != 0).all())
 
 
 def test_denoisers_can_be_differentiated():
