@@ -26,6 +26,7 @@ from mrirecon.scan import Scan, Volume
 from mrirecon.tensors import as_channels, as_complex, fftshift, ifft2, ifft2c, rss, rss_of_each
 
 Progress = Callable[[int, int], object]
+POSITIVE = ("noise_std", "sigma_max", "sigma_min")  # options that are unset or above 0
 OF_THE_LOOP = {"loop": True}  # metadata of a field that is none of the method's parameters
 
 
@@ -125,11 +126,15 @@ class SliceMethod(ABC):
         """Refuse parameters that no method can use.
 
         Raises:
-            ValueError: if a number is negative, infinite or NaN, or there are no iterations.
+            ValueError: if a number is negative, infinite or NaN, a noise level is 0, or there are no iterations.
         """
         iterations = self.parameters().get("iterations", 1)
         if iterations < 1:
             raise ValueError(f"{self.name}: iterations is {iterations}, it must be at least 1")
+        for name in POSITIVE:
+            value = self.parameters().get(name)
+            if value is not None and not value > 0:
+                raise ValueError(f"{self.name}: {name} is {value}: give more than 0")
         for name, value in self.parameters().items():
             if isinstance(value, (int, float)) and not 0 <= value < math.inf:
                 raise ValueError(

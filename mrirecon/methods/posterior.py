@@ -89,9 +89,6 @@ class Posterior(SliceMethod):
         for name in ("levels", "samples", "images_at_once"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{self.name}: {name} is {getattr(self, name)}: give at least 1")
-        for name in ("noise_std", "sigma_max", "sigma_min"):
-            if getattr(self, name) is not None and not getattr(self, name) > 0:
-                raise ValueError(f"{self.name}: {name} is {getattr(self, name)}: give more than 0")
         if self.partial_fourier != "zero":
             raise ValueError(
                 f"{self.name} fills in partial Fourier by itself: leave out --partial_fourier {self.partial_fourier}"

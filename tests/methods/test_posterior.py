@@ -363,6 +363,33 @@ def test_the_unrolled_prior_is_a_method(scan, tmp_path):
     assert error(scaled, plain) < 1e-4
 
 
+def test_the_unrolled_prior_can_be_told_the_noise(scan, tmp_path):
+    """The remedy of the error where the outer k-space is empty; what the scan tells by itself gives the same image."""
+    from mrirecon.networks import NETWORKS
+
+    network = NETWORKS["unrolled_prior"](steps=2, cg_steps=3, denoiser={"widths": [8, 8]})
+    path = tmp_path / "unrolled.safetensors"
+    save_weights(network, path, card_of(network))
+
+    def solved(kspace, **options):
+        return METHODS["unrolled_prior"](weights=str(path), **options)(array_scan(kspace))
+
+    kspace = torch.stack([scan.kspace(index) for index in range(3)])
+    told = solved(kspace)
+    again = solved(kspace, noise_std=told.info["noise_std"][0])
+    assert torch.equal(again.image, told.image)
+    silent = torch.zeros_like(kspace)
+    silent[..., 10:22, 8:20] = kspace[..., 10:22, 8:20]
+    mask = torch.ones(kspace.shape[-2:], dtype=torch.bool)
+    method = METHODS["unrolled_prior"]
+    with pytest.raises(ValueError, match=r"give --method\.noise_std"):
+        method(weights=str(path))(array_scan(silent, mask))
+    volume = method(weights=str(path), noise_std=1e-3)(array_scan(silent, mask))
+    assert volume.info["noise_std"] == [1e-3] and bool(volume.image.isfinite().all())
+    with pytest.raises(ValueError, match=r"unrolled_prior: noise_std is 0\.0: give more than 0"):
+        method(noise_std=0.0)
+
+
 def test_smoothness_along_z_takes_the_volume_together(prior, scan):
     plain = sample("dds", prior, scan)
     smooth = sample("dds", prior, scan, z_smoothness=0.5, samples=2, images_at_once=1)
