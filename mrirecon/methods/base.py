@@ -26,6 +26,10 @@ from mrirecon.scan import Scan, Volume
 from mrirecon.tensors import as_channels, as_complex, fftshift, ifft2, ifft2c, rss, rss_of_each
 
 Progress = Callable[[int, int], object]
+COUNTS = (  # options of which 0 would leave out what the method is
+    *("iterations", "levels", "samples", "images_at_once"),
+    *("cg_steps", "steps_per_level", "jump", "repeats"),
+)
 POSITIVE = ("noise_std", "sigma_max", "sigma_min")  # options that are unset or above 0
 OF_THE_LOOP = {"loop": True}  # metadata of a field that is none of the method's parameters
 
@@ -126,16 +130,13 @@ class SliceMethod(ABC):
         """Refuse parameters that no method can use.
 
         Raises:
-            ValueError: if a number is negative, infinite or NaN, a noise level is 0, or there are no iterations.
+            ValueError: if a number is negative, infinite or NaN, a noise level is 0, or a count of steps is.
         """
-        iterations = self.parameters().get("iterations", 1)
-        if iterations < 1:
-            raise ValueError(f"{self.name}: iterations is {iterations}, it must be at least 1")
-        for name in POSITIVE:
-            value = self.parameters().get(name)
-            if value is not None and not value > 0:
-                raise ValueError(f"{self.name}: {name} is {value}: give more than 0")
         for name, value in self.parameters().items():
+            if name in COUNTS and value is not None and not value >= 1:
+                raise ValueError(f"{self.name}: {name} is {value}: give at least 1")
+            if name in POSITIVE and value is not None and not value > 0:
+                raise ValueError(f"{self.name}: {name} is {value}: give more than 0")
             if isinstance(value, (int, float)) and not 0 <= value < math.inf:
                 raise ValueError(
                     f"{self.name}: {name} is {value}, it must be finite and at least 0"

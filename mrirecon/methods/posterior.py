@@ -83,12 +83,9 @@ class Posterior(SliceMethod):
         """Refuse what cannot be sampled.
 
         Raises:
-            ValueError: if a number is out of its range, or partial Fourier is to be filled in otherwise.
+            ValueError: as every method, or if partial Fourier is to be filled in otherwise.
         """
         super().__post_init__()
-        for name in ("levels", "samples", "images_at_once"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{self.name}: {name} is {getattr(self, name)}: give at least 1")
         if self.partial_fourier != "zero":
             raise ValueError(
                 f"{self.name} fills in partial Fourier by itself: leave out --partial_fourier {self.partial_fourier}"

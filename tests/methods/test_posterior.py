@@ -11,6 +11,7 @@ from mrirecon.diffusion.samplers import SAMPLERS
 from mrirecon.io.slices import SliceStore
 from mrirecon.methods import METHODS, Posterior, posterior
 from mrirecon.methods.base import Problem
+from mrirecon.methods.named import options_of
 from mrirecon.methods.trust import null_space_part, trust_figures
 from mrirecon.networks.denoiser import DenoiserUNet
 from mrirecon.operators import sense
@@ -164,6 +165,24 @@ def test_bad_options_are_one_line(options, message, prior, scan):
     with pytest.raises(ValueError, match=message) as raised:
         sample("dds", prior, scan, **options)
     assert "\n" not in str(raised.value)
+
+
+COUNTED = {"cg_steps", "steps_per_level", "jump", "repeats", "levels", "samples", "images_at_once"}
+
+
+@pytest.mark.parametrize(
+    ("name", "option"),
+    [(name, option) for name in SAMPLERS for option in options_of(name) if option in COUNTED],
+)
+def test_counts_below_1_are_refused_before_anything_is_read(name, option):
+    for count in (0, -1):
+        expected = f"{name}: {option} is {count}: give at least 1"
+        with pytest.raises(ValueError, match=rf"^{expected}$"):
+            METHODS[name](weights="nowhere", **{option: count})
+
+
+def test_no_correction_at_all_is_plain_reverse_diffusion(prior, scan):
+    assert sample("score_mri", prior, scan, corrections=0).info["network_evaluations"] == 3
 
 
 def test_weights_of_another_kind_are_refused(prior, scan, tmp_path):
