@@ -24,6 +24,7 @@ from mrirecon.masks import make_mask
 from mrirecon.methods.unrolled import VarNet
 from mrirecon.networks import MODELS, NETWORKS, PRESETS, Prior
 from mrirecon.phantom import shepp_logan
+from mrirecon.scan import Geometry
 from mrirecon.simulate import simulate_scan
 from mrirecon.weights import (
     Card,
@@ -738,6 +739,7 @@ RANGE = TrainingRange(
     coils=(4, 8),
     matrix=((40, 32), (80, 64)),
     intensity=(0.5, 2.0),
+    pixel_mm=(0.7, 1.5),
 )
 
 
@@ -917,9 +919,13 @@ def test_what_is_shipped_loads(name):
 # --- where a scan lies outside ---
 
 
-def undersampled(kind="uniform1d", acceleration=4, shape=(64, 48), coils=6):
+def undersampled(
+    kind="uniform1d", acceleration=4, shape=(64, 48), coils=6, pixel_mm: tuple | None = (1.0, 1.0)
+):
     image = shepp_logan(shape).numpy()[:, :, None].astype(np.float32)
     scan = simulate_scan(image, coils=coils, source="brain.h5").scan
+    geometry = Geometry(voxel_mm=None if pixel_mm is None else (*pixel_mm, 5.0))
+    scan = replace(scan, geometry=geometry)
     if kind is None:
         return scan
     return scan.undersample(make_mask(kind, shape, acceleration, center_fraction=0.04, seed=1))
@@ -946,6 +952,10 @@ def undersampled(kind="uniform1d", acceleration=4, shape=(64, 48), coils=6):
         ({"shape": (32, 48)}, {}, ["k-space is 32 x 48"]),
         ({}, {"intensity": 1e-4}, ["bright level is 0.0001", "0.5 to 2"]),
         ({}, {"intensity": 40.0}, ["bright level is 40", "0.5 to 2"]),
+        ({"pixel_mm": (0.67, 1.57)}, {}, None),
+        ({"pixel_mm": None}, {}, None),
+        ({"pixel_mm": (0.66, 1.0)}, {}, ["pixels are 0.66 x 1 mm", "0.7 to 1.5"]),
+        ({"pixel_mm": (1.0, 1.6)}, {}, ["pixels are 1 x 1.6 mm", "0.7 to 1.5"]),
     ],
 )
 def test_warnings_name_what_lies_outside(scan, given, words):
@@ -960,8 +970,8 @@ def test_warnings_name_what_lies_outside(scan, given, words):
 
 def test_every_difference_is_its_own_warning():
     card = Card(network="varnet", config={}, training=RANGE)
-    scan = undersampled("gaussian2d", 15, (96, 96), 2)
-    assert len(card.warnings(scan, intensity=100.0)) == 5
+    scan = undersampled("gaussian2d", 15, (96, 96), 2, (3.0, 3.0))
+    assert len(card.warnings(scan, intensity=100.0)) == 6
 
 
 def test_what_the_card_does_not_state_is_not_warned_about():

@@ -19,6 +19,7 @@ TOLERANCE = 1.2
 INTENSITY_TOLERANCE = (
     2.0  # a maximum and a quantile are both called bright level, and networks normalise
 )
+PIXEL_TOLERANCE = 1.05  # fields of view are rounded
 
 Described = TypeVar("Described")
 
@@ -26,6 +27,9 @@ Described = TypeVar("Described")
 @dataclass(frozen=True, kw_only=True)
 class TrainingRange:
     """The scans a network was trained on; what is empty or None is not stated and never warned about.
+
+    Compared with a scan (`Card.warnings`) are masks, accelerations, coils, matrix, intensity and pixel_mm; sigma bounds
+    the sampler's noise levels; center_fractions and patches are for the reader.
 
     Attributes:
         masks: kinds of `mrirecon.masks.MASKS`.
@@ -93,8 +97,10 @@ class Card:
     ) -> list[str]:
         """One sentence for each way in which a scan lies outside what the weights were trained for.
 
+        Compared is what the card states of mask, acceleration, coils, k-space grid, bright level and pixel size.
+
         Args:
-            scan: as it will be reconstructed, undersampled.
+            scan: as it will be reconstructed, undersampled; its pixels are not compared where their size is unknown.
             mask: kind of its mask; of one that is not in MASKS only whether it samples columns or points is compared.
             acceleration: over acquired points; that of the middle slice when not given.
             intensity: bright level of its images (`prepare.volume_scale`); not compared when not given.
@@ -132,6 +138,11 @@ class Card:
             low, high = trained.intensity
             if not low / INTENSITY_TOLERANCE <= intensity <= high * INTENSITY_TOLERANCE:
                 warn(f"its bright level is {intensity:.3g}", _span(low, high))
+        if trained.pixel_mm and scan.geometry.voxel_mm is not None:
+            low, high = trained.pixel_mm
+            sides = scan.geometry.voxel_mm[:2]
+            if min(sides) * PIXEL_TOLERANCE < low or max(sides) > high * PIXEL_TOLERANCE:
+                warn(f"its pixels are {sides[0]:.3g} x {sides[1]:.3g} mm", _span(low, high))
         return found
 
     def as_json(self) -> dict[str, Any]:
