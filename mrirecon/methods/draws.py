@@ -80,15 +80,23 @@ class Running:
 
 
 class Watched:
-    """A denoiser that is counted, in the precision asked for, and stopped when it gives no numbers."""
+    """A denoiser that is counted, in the precision asked for, and stopped when it gives no numbers.
+
+    Args:
+        denoiser: of images (draw, slice, ..., y, x).
+        precision: of its network.
+        places: (volume, slice) of each slice.
+        volumes: how many the scan has.
+    """
 
     def __init__(
         self,
         denoiser: Denoiser,
         precision: Literal["float32", "bfloat16"],
         places: Sequence[tuple[int, int]],
+        volumes: int = 1,
     ) -> None:
-        self.denoiser, self.places = denoiser, places
+        self.denoiser, self.places, self.volumes = denoiser, places, volumes
         self.low = precision == "bfloat16"
         self.images = 0
         self.calls = 0
@@ -107,10 +115,12 @@ class Watched:
         with torch.autocast(x.device.type, torch.bfloat16, enabled=self.low):
             clean = self.denoiser(x, sigma)
         self.images += math.prod(x.shape[:-2])
-        if not bool(torch.isfinite(clean.detach().abs().sum())):
-            slices = ", ".join(str(index) for _, index in self.places)
+        finite = torch.isfinite(clean.detach().abs().flatten(2).sum(2)).all(0)
+        if not bool(finite.all()):
+            volume, index = self.places[finite.tolist().index(False)]
+            where = f"volume {volume} slice {index}" if self.volumes > 1 else f"slice {index}"
             raise ValueError(
-                f"the prior gave NaN or infinite values in slice(s) {slices} at noise level {sigma:g}: "
+                f"the prior gave NaN or infinite values in {where} at noise level {sigma:g}: "
                 "lower the sampler's step, or use other weights"
             )
         return clean
@@ -167,9 +177,10 @@ def _slice_by_slice(
     parts: list[Tensor],
 ) -> Tensor:
     columns = []
+    watched = run.keywords["denoiser"]  # type: ignore[attr-defined]
     run = partial(run, callback=None)
-    for n in range(len(y)):
-        one = slice(n, n + 1)
+    for n, place in enumerate(watched.places):
+        one, watched.places = slice(n, n + 1), [place]
         first = None if start is None else start[one]
         rows = [row[one] for row in streams]
         columns.append(in_parts(run, y[one], maps[one], mask[one], first, rows, 1))

@@ -203,7 +203,9 @@ class Posterior(SliceMethod):
             [stream_of(self.seed, *problem.place, draw) for problem in problems]
             for draw in range(self.samples)
         ]
-        watched = Watched(self.trained[0], self.precision, [problem.place for problem in problems])
+        places = [problem.place for problem in problems]
+        volumes = 1 if scan is None else scan.volumes
+        watched = Watched(self.trained[0], self.precision, places, volumes)
         options = {name: getattr(self, name) for name in _parameters(type(self).sampler)}
         if _takes_noise(type(self).sampler):
             options["noise_std"] = first.noise_std / scale
@@ -211,7 +213,7 @@ class Posterior(SliceMethod):
             show, output = self.preview, scan.to_output
             options["callback"] = Running(
                 lambda preview: show(replace(preview, image=output(preview.image))),
-                *(watched.places, maps, len(self.sigmas) - 1, scale),
+                *(places, maps, len(self.sigmas) - 1, scale),
             )
         run = partial(type(self).sampler, denoiser=watched, sigmas=self.sigmas, **options)
         with torch.no_grad():

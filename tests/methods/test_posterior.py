@@ -1,5 +1,6 @@
 """Samplers as methods: nothing may depend on batches, on the scale of the data, or on the reference."""
 
+import functools
 from dataclasses import replace
 
 import numpy as np
@@ -134,19 +135,41 @@ def test_first_images(start, prior, scan):
     assert volume.info["noise_levels"]["first"] == pytest.approx(expected)
 
 
-def test_a_prior_without_numbers_names_slice_and_level(prior, scan):
-    method = METHODS["dds"](weights=prior, **SHORT)
-    denoiser, card = method.trained
+@pytest.mark.parametrize("name", ["dds", "score_mri"])
+@pytest.mark.parametrize(("volumes", "where"), [(1, "slice 1"), (2, "volume 1 slice 1")])
+@pytest.mark.parametrize("memory", [True, False])
+def test_a_prior_without_numbers_names_slice_and_level(
+    name, volumes, where, memory, prior, scan, monkeypatch
+):
+    """The first slice without them, of those computed together or, for want of memory, one by one."""
+    separate = {"coils": "separate", "corrections": 0, "schedule": "karras"}
+    more = separate if name == "score_mri" else {}
+    method = METHODS[name](weights=prior, images_at_once=6, **SHORT, **more)
+    runs, real = [], METHODS[name].sampler
+    broken = volumes if memory else 3 * (volumes - 1) + 2  # the run in which the prior fails
+
+    @functools.wraps(real)  # its options are read off its signature
+    def sampler(y, *args, **options):
+        if not memory and y.shape[:2].numel() > 1:
+            raise RuntimeError("out of memory")
+        runs.append(y.shape[1])
+        return real(y, *args, **options)
 
     class Broken:
-        sigma_range = denoiser.sigma_range
+        sigma_range = (0.005, 5.0)
 
         def __call__(self, x, sigma):
-            return x * (float("nan") if sigma < 0.2 else 1.0)
+            clean = x.clone()
+            if sigma < 0.2 and len(runs) == broken:
+                clean[:, int(memory) :, ..., 3, 4] = float("nan")
+            return clean
 
-    method.__dict__["trained"] = (Broken(), card)
-    with pytest.raises(ValueError, match=r"NaN .* in slice\(s\) 0, 1, 2 at noise level 0\.1"):
-        method(scan)
+    monkeypatch.setattr(METHODS[name], "sampler", staticmethod(sampler))
+    method.__dict__["trained"] = (Broken(), method.trained[1])
+    kspace = torch.stack([scan.kspace(index) for index in range(3)])
+    sampled = array_scan(torch.stack([kspace] * volumes), scan.mask(0))
+    with pytest.raises(ValueError, match=rf"NaN or .* values in {where} at noise level 0\.1"):
+        method(sampled)
 
 
 @pytest.mark.parametrize(
