@@ -48,6 +48,26 @@ def brain8():
     )
 
 
+class WithoutDouble(torch.Tensor):
+    """Stands for a tensor on a device that has no float64, as mps: what is computed from it must not need that."""
+
+    @classmethod
+    def __torch_function__(cls, function, types, args=(), kwargs=None):
+        result = super().__torch_function__(function, types, args, kwargs or {})
+        if function is torch.Tensor.cpu:
+            return result.as_subclass(torch.Tensor)
+        for part in result if isinstance(result, tuple) else (result,):
+            if isinstance(part, cls) and part.dtype in (torch.float64, torch.complex128):
+                raise TypeError(f"{function.__name__}: this device has no float64")
+        return result
+
+
+@pytest.fixture
+def without_double():
+    """A function that moves a tensor to a device that has no float64."""
+    return lambda x: x.as_subclass(WithoutDouble)
+
+
 @pytest.fixture
 def bart(tmp_path):
     """A function that runs BART, as in bart("ecalib -m1", kspace), on arrays of shape (..., coil, y, x)."""

@@ -93,7 +93,8 @@ class NoiseDenoiser(_NetworkDenoiser):
     """
 
     def _clean(self, x: Tensor, level: Tensor, sigma: float) -> Tensor:
-        noise = self.network(x / math.sqrt(1 + sigma**2), ddpm_time(level).to(level.dtype))
+        step = ddpm_time(torch.full_like(level, sigma, device="cpu")).to(level.device)
+        noise = self.network(x / math.sqrt(1 + sigma**2), step)
         return x - sigma * noise[:, : self.channels]
 
 

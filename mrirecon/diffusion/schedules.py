@@ -53,11 +53,11 @@ def ddpm_sigmas(steps: int = 1000) -> Float[Tensor, " step"]:
 
 def ddpm_time(sigma: Float[Tensor, "*batch"], steps: int = 1000) -> Float[Tensor, "*batch"]:
     """The step of the linear schedule with this noise level, fractional between two of them (linear in log sigma)."""
-    table = ddpm_sigmas(steps).log().to(sigma.device)
-    wanted = sigma.double().log().clamp(float(table[0]), float(table[-1]))
+    table = ddpm_sigmas(steps).log()
+    wanted = sigma.cpu().double().log().clamp(float(table[0]), float(table[-1]))
     above = torch.searchsorted(table, wanted.contiguous()).clamp(1, steps - 1)
     low, high = table[above - 1], table[above]
-    return above - 1 + (wanted - low) / (high - low)
+    return (above - 1 + (wanted - low) / (high - low)).to(sigma)  # not every device has float64
 
 
 SCHEDULES: dict[str, Callable[..., Tensor]] = {"karras": karras, "geometric": geometric, "vp": vp}

@@ -59,8 +59,8 @@ def espirit(
     if not 1 <= sets <= calibration.shape[-3]:
         raise ValueError(f"{sets} sets of maps do not fit {calibration.shape[-3]} coils")
     taps = _convolution_taps(calibration, kernel, threshold)
-    offsets = torch.arange(1 - kernel, kernel, device=calibration.device)
-    phases_y, phases_x = (_phases(n, offsets).to(calibration.dtype) for n in shape)
+    offsets = torch.arange(1 - kernel, kernel)  # on the CPU: not every device has float64
+    phases_y, phases_x = (_phases(n, offsets).to(calibration) for n in shape)
     taps = torch.einsum("...cdij,xj->...xcdi", taps, phases_x)
     rows = max(1, pixels_at_once // taps[..., 0, 0, 0].numel())
     parts = []
@@ -131,7 +131,7 @@ def _convolution_taps(calibration: Tensor, kernel: int, threshold: float) -> Ten
 
 
 def _phases(n: int, offsets: Int[Tensor, " offset"]) -> Complex[Tensor, "n offset"]:
-    position = torch.arange(n, device=offsets.device, dtype=torch.float64) - n // 2
+    position = torch.arange(n, dtype=torch.float64) - n // 2
     return torch.exp(2j * torch.pi / n * torch.outer(position, offsets.double()))
 
 

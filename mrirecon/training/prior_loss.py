@@ -74,17 +74,17 @@ class PriorLoss:
         """Noise levels for uniform numbers in [0, 1): the quantiles of the distribution."""
         usual = {"clean": "lognormal", "score": "loguniform", "noise": "ddpm"}[prior.predicts]
         levels = usual if self.levels == "auto" else self.levels
-        u = uniform.double()
+        u = uniform.cpu().double()  # not every device has float64
         if levels == "ddpm":
-            table = ddpm_sigmas().to(u.device)
-            return table[(u * len(table)).long()].to(uniform.dtype)
+            table = ddpm_sigmas()
+            return table[(u * len(table)).long()].to(uniform)
         low, high = (math.log(s) for s in prior.sigma_range)
         if levels == "loguniform":
-            return torch.exp(low + (high - low) * u).to(uniform.dtype)
+            return torch.exp(low + (high - low) * u).to(uniform)
         normal = torch.distributions.Normal(0.0, 1.0)
         ends = normal.cdf(torch.tensor([low, high]).sub(self.mean).div(self.std)).tolist()
         z = normal.icdf(ends[0] + (ends[1] - ends[0]) * u).clamp(-8, 8)
-        return (self.mean + self.std * z).clamp(low, high).exp().to(uniform.dtype)
+        return (self.mean + self.std * z).clamp(low, high).exp().to(uniform)
 
     def __call__(
         self, prior: Prior, clean: Channels, noise: Channels, sigma: Float[Tensor, " batch"]

@@ -98,7 +98,8 @@ class DenoiserModule(TrainingModule):
         for sigma in self.loss.val_levels:
             levels = torch.full_like(batch.level, sigma)
             found = denoised(self.final, clean + sigma * noise, levels)
-            error = (found - clean).double().square().sum(dim=(1, 2, 3))
+            # Double precision on the CPU: not every device has it.
+            error = (found - clean).cpu().double().square().sum(dim=(1, 2, 3))
             weights = self.loss.weight(self.final, levels) / clean[0].numel()
             for n, volume in enumerate(batch.volume):
                 score = LevelScore(
@@ -106,9 +107,9 @@ class DenoiserModule(TrainingModule):
                     number=int(batch.index[n]),
                     sigma=sigma,
                     squared_error=float(error[n]),
-                    energy=float(clean[n].double().square().sum()),
+                    energy=float(clean[n].cpu().double().square().sum()),
                     pixels=clean.shape[-2] * clean.shape[-1],
-                    loss=float(weights[n] * error[n]),
+                    loss=float(weights[n]) * float(error[n]),
                 )
                 self._scores.append(score)
 

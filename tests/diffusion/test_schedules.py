@@ -77,6 +77,13 @@ def test_time_is_the_inverse_of_the_table():
     assert outside.tolist() == [[0, 999]]
 
 
+def test_time_needs_no_float64_on_the_device(without_double):
+    sigma = torch.tensor([0.02, 0.4, 90.0])
+    time = ddpm_time(without_double(sigma))
+    assert isinstance(time, type(without_double(sigma)))
+    assert time.dtype == torch.float32 and time.tolist() == ddpm_time(sigma).tolist()
+
+
 @pytest.mark.parametrize("schedule", SCHEDULES.values(), ids=SCHEDULES)
 @pytest.mark.parametrize(
     ("arguments", "message"),

@@ -3,6 +3,7 @@
 import pytest
 import torch
 from properties import complex_normal
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from mrirecon.operators import espirit, low_resolution_maps
 from mrirecon.operators.espirit import principal_coil, set_gauge
@@ -60,6 +61,23 @@ def test_maps_of_a_phantom_are_its_coils(shape):
     inside = shepp_logan(shape) > 0.05
     cosine = (maps.conj() * truth).sum(dim=0).abs() / rss(truth)
     assert float(cosine[inside].mean()) > 0.998
+
+
+class WithoutDouble(TorchDispatchMode):
+    """Lets the meta device stand for one that has no float64, as mps."""
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        result = function(*args, **(kwargs or {}))
+        for part in result if isinstance(result, tuple) else (result,):
+            if isinstance(part, torch.Tensor) and part.device.type == "meta":
+                assert part.dtype not in (torch.float64, torch.complex128), function
+        return result
+
+
+def test_maps_need_no_float64_on_the_device():
+    with WithoutDouble():
+        kspace = torch.zeros(3, 12, 12, dtype=torch.complex64, device="meta")
+        assert espirit(kspace, (20, 22), kernel=4).maps.shape == (1, 3, 20, 22)
 
 
 def test_maps_have_unit_norm_on_the_support_and_are_zero_outside():

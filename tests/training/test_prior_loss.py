@@ -36,6 +36,15 @@ def stream(seed=0):
     return torch.Generator().manual_seed(seed)
 
 
+@pytest.mark.parametrize("levels", ["lognormal", "loguniform", "ddpm"])
+def test_levels_need_no_float64_on_the_device(levels, without_double):
+    u = torch.rand(50, generator=stream())
+    toy = Toy("clean", torch.ones(1))
+    there = PriorLoss(levels=levels).sigmas(without_double(u), toy)
+    assert isinstance(there, type(without_double(u))) and there.dtype == torch.float32
+    assert there.tolist() == PriorLoss(levels=levels).sigmas(u, toy).tolist()
+
+
 def test_levels_are_quantiles_of_their_distribution():
     u = (torch.arange(20000) + 0.5) / 20000
     toy = Toy("clean", torch.ones(1))
