@@ -212,13 +212,14 @@ class SliceMethod(ABC):
 
     def _work(self, scan: Scan) -> Work:
         """What all slices have in common, read from the scan."""
-        source, whitening = self.maps, None
+        source, whitening, unit = self.maps, None, 1.0
         if self.uses_maps and self.whiten and scan.noise_covariance is not None:
-            whitening = whitening_matrix(scan.noise_covariance).to(self.device, torch.complex64)
+            whitening, unit = whitening_matrix(scan.noise_covariance), noise_level(scan)
+            whitening = whitening.to(self.device, torch.complex64)
             scan, source = prewhiten(scan), source.whitened(whitening)
         volumes = range(scan.volumes)
         scales = [volume_scale(scan, v) if self.uses_scale else 1.0 for v in volumes]
-        noise = [self.noise_of(scan, v) if self.uses_noise else 0.0 for v in volumes]
+        noise = [self.noise_of(scan, v, unit) if self.uses_noise else 0.0 for v in volumes]
         return Work(scan, source, whitening, scales, noise, Report(scan))
 
     def _solve_all(
@@ -283,8 +284,11 @@ class SliceMethod(ABC):
         if group:
             yield group
 
-    def noise_of(self, scan: Scan, volume: int) -> float:
-        """Noise of a volume's k-space per real component."""
+    def noise_of(self, scan: Scan, volume: int, unit: float) -> float:
+        """Noise of a volume's k-space per real component.
+
+        `unit` is what 1 was before prewhitening: the measured noise level, or 1 without.
+        """
         return noise_level(scan, volume)
 
     @property

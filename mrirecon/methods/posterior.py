@@ -51,8 +51,8 @@ class Posterior(SliceMethod):
             Chung, Sim & Ye 2022); noise begins with none.
         samples: draws per slice.
         seed: of the draws.
-        noise_std: noise of the k-space per real component, in its units; unset reads it from a noise measurement or
-            from the outermost measured k-space.
+        noise_std: noise of the k-space per real component, in its units before any prewhitening; unset reads it from a
+            noise measurement or from the outermost measured k-space.
         images_at_once: slices times draws that are computed together; fewer when memory runs out.
         precision: of the network; data consistency is float32 with both.
         draws: write each draw too.
@@ -129,8 +129,10 @@ class Posterior(SliceMethod):
         }
         return replace(volume, info=info)
 
-    def noise_of(self, scan: Scan, volume: int) -> float:
-        return super().noise_of(scan, volume) if self.noise_std is None else self.noise_std
+    def noise_of(self, scan: Scan, volume: int, unit: float) -> float:
+        if self.noise_std is None:
+            return super().noise_of(scan, volume, unit)
+        return self.noise_std / unit
 
     @property
     def slices_at_once(self) -> int:

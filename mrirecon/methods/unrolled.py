@@ -114,14 +114,14 @@ class UnrolledEndToEnd(EndToEnd):
 
     uses_noise: ClassVar[bool] = True
 
-    def noise_of(self, scan: Scan, volume: int) -> float:
+    def noise_of(self, scan: Scan, volume: int, unit: float) -> float:
         """Noise of a volume's k-space; 0 where it cannot be known, which leaves the figures about trust out.
 
         Raises:
             ValueError: if they were asked for.
         """
         try:
-            return super().noise_of(scan, volume)
+            return super().noise_of(scan, volume, unit)
         except ValueError as error:
             if self.trust:
                 raise ValueError(

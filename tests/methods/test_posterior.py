@@ -257,6 +257,21 @@ def test_prewhitened_noise_is_one(scan):
     assert noise_level(prewhiten(noisy)) == pytest.approx(1.0)
 
 
+@pytest.mark.parametrize("whiten", [True, False])
+def test_the_noise_is_given_in_units_of_the_kspace(whiten, prior, scan):
+    own = scan.noise_covariance.diagonal().real.mean() / 2
+    covariance = scan.noise_covariance * (3.0 / float(own.sqrt())) ** 2
+    noisy = replace(scan, noise_covariance=covariance)
+    left_out, given, twice = (
+        sample("dds", prior, noisy, whiten=whiten, noise_std=level).info
+        for level in (None, 3.0, 6.0)
+    )
+    for figure in ("noise_std", "residual_over_noise"):
+        assert given[figure] == pytest.approx(left_out[figure], rel=1e-3)
+    assert left_out["noise_std"] == pytest.approx([1.0 if whiten else 3.0])
+    assert twice["noise_std"] == pytest.approx([2 * left_out["noise_std"][0]])
+
+
 def test_no_noise_at_all_asks_for_it(scan):
     silent = array_scan(torch.zeros(1, 2, 16, 16, dtype=torch.complex64), scan.mask(0)[:16, :16])
     with pytest.raises(ValueError, match="does not tell the noise level"):
