@@ -8,6 +8,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, fields
 from functools import cached_property, partial
+from itertools import groupby
 from typing import Any, ClassVar, Literal, Protocol
 
 import torch
@@ -166,9 +167,9 @@ class SliceMethod(ABC):
                 extras.setdefault(name, torch.zeros(output.shape))[place] = image.cpu()
 
         kept = set()
-        for place, tensors, figures in self.keep.load() if self.keep is not None else ():
+        for place, tensors, about in self._kept():
             put(place, Result.of(tensors))
-            work.report.add_kept(figures)
+            work.report.add_kept(about)
             kept.add(place)
         for place, result in self._solve_all(work, kept, range(scan.shape[0])):
             put(place, result)
@@ -195,7 +196,7 @@ class SliceMethod(ABC):
         self.check_shares()
         if self.keep is None:
             raise ValueError("a share of the slices is solved for others to read: give `keep`")
-        kept = {place for place, _, _ in self.keep.load()}
+        kept = {place for place, _, _ in self._kept()}
         for _ in self._solve_all(self._work(scan), kept, range(share, scan.shape[0], shares)):
             pass
 
@@ -222,6 +223,16 @@ class SliceMethod(ABC):
         noise = [self.noise_of(scan, v, unit) if self.uses_noise else 0.0 for v in volumes]
         return Work(scan, source, whitening, scales, noise, Report(scan))
 
+    def _kept(self) -> list[tuple[tuple[int, int], dict[str, Tensor], Any]]:
+        """What `keep` has; of slices that were solved together all of them or none."""
+        found = [] if self.keep is None else list(self.keep.load())
+        places = {place for place, _, _ in found}
+        return [
+            ((volume, index), tensors, about)
+            for (volume, index), tensors, about in found
+            if places.issuperset((volume, other) for other in about.get("coupled", ()))
+        ]
+
     def _solve_all(
         self, work: Work, kept: set[tuple[int, int]], indices: range
     ) -> Iterator[tuple[tuple[int, int], Result]]:
@@ -243,10 +254,11 @@ class SliceMethod(ABC):
         results = self._images(group, work.whitening, work.scan)
         finish(self.device)
         seconds = (time.perf_counter() - started) / len(group)
+        coupled = [problem.place[1] for problem in group] if self.couples_slices else []
         for problem, result in zip(group, results, strict=True):
-            figures = work.report.add_slice(problem.mask, seconds, result.figures)
+            about = work.report.add_slice(problem.mask, seconds, result.figures)
             if self.keep is not None:
-                self.keep.save(problem.place, result.tensors(), figures)
+                self.keep.save(problem.place, result.tensors(), {**about, "coupled": coupled})
         return [(problem.place, result) for problem, result in zip(group, results, strict=True)]
 
     def _groups(
@@ -281,7 +293,9 @@ class SliceMethod(ABC):
                 if len(group) == self.slices_at_once:
                     yield group
                     group = []
-        if group:
+        if self.couples_slices:
+            yield from _runs(group)
+        elif group:
             yield group
 
     def noise_of(self, scan: Scan, volume: int, unit: float) -> float:
@@ -298,7 +312,7 @@ class SliceMethod(ABC):
 
     @property
     def couples_slices(self) -> bool:
-        """Whether the image of a slice depends on those of others."""
+        """Whether the image of a slice depends on those of its neighbours."""
         return False
 
     def _images(
@@ -368,6 +382,13 @@ def unwhitened_gain(maps: Tensor, whitening: Tensor) -> Float[Tensor, "set y x"]
     """By what an image of prewhitened coils is multiplied to have the intensities of the coils as they were."""
     coils = torch.linalg.solve(whitening, maps.movedim(-3, -1).unsqueeze(-1))
     return torch.linalg.vector_norm(coils, dim=(-2, -1))
+
+
+def _runs(problems: list[Problem]) -> Iterator[list[Problem]]:
+    """Slices of a volume that follow each other: those beyond a slice without signal are no neighbours."""
+    ordered = enumerate(sorted(problems, key=lambda problem: problem.place))
+    for _, run in groupby(ordered, lambda item: (item[1].place[0], item[1].place[1] - item[0])):
+        yield [problem for _, problem in run]
 
 
 def _neighbour(scan: Scan, index: int, volume: int, device: str, offset: int) -> Tensor:

@@ -119,6 +119,10 @@ class Posterior(SliceMethod):
         return SCHEDULES[self.schedule](self.levels, last, first)
 
     def __call__(self, scan: Scan) -> Volume:
+        if self.couples_slices and scan.shape[0] == 1:
+            raise ValueError(
+                f"{scan.source} has one slice, but z_smoothness needs two at least: leave it out"
+            )
         sigmas, card = self.sigmas, self.trained[1]
         volume = super().__call__(scan)
         info = {
@@ -209,6 +213,8 @@ class Posterior(SliceMethod):
         volumes = 1 if scan is None else scan.volumes
         watched = Watched(self.trained[0], self.precision, places, volumes)
         options = {name: getattr(self, name) for name in _parameters(type(self).sampler)}
+        if self.couples_slices and len(problems) == 1:  # both neighbours have no signal
+            options["z_smoothness"] = 0.0
         if _takes_noise(type(self).sampler):
             options["noise_std"] = first.noise_std / scale
         if self.preview is not None and scan is not None:

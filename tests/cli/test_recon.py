@@ -392,6 +392,25 @@ def test_killed_at_any_moment(mrirecon, scan_file, tmp_path):
     assert output.read_bytes() == expected
 
 
+@pytest.mark.parametrize("options", [(), ("--method.z_smoothness", 0.1)])
+def test_a_killed_sampler_goes_on(mrirecon, scan_file, tmp_path, options):
+    """SIGKILL once the first slice is kept: a rerun ends with the image of a run that nothing disturbed."""
+    undisturbed, output = tmp_path / "undisturbed.npy", tmp_path / "o.npy"
+    options = ("--method", "dds", "--method.levels", 8, "--method.images_at_once", 1, *options)
+    args = tuple(map(str, ("recon", scan_file, *options, "--output")))
+    assert mrirecon(*args, undisturbed).status == 0
+    process = subprocess.Popen([sys.executable, "-m", "mrirecon", *args, str(output)])
+    folder = tmp_path / ".o.npy.slices"
+    while process.poll() is None and not any(folder.glob("[0-9]*.safetensors")):
+        time.sleep(0.001)
+    process.kill()
+    process.wait()
+    assert folder.exists() and not output.exists()
+    assert mrirecon(*args, output).status == 0
+    assert not folder.exists()
+    assert np.array_equal(np.load(output), np.load(undisturbed))
+
+
 def test_killed_between_the_renames(mrirecon, refused, scan_file, tmp_path, monkeypatch):
     """Once the JSON has its name and the image has not, nothing counts as done, and a rerun completes."""
     from pathlib import Path

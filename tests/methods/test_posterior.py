@@ -2,6 +2,7 @@
 
 import functools
 from dataclasses import replace
+from functools import wraps
 
 import numpy as np
 import pytest
@@ -460,3 +461,36 @@ def test_smoothness_along_z_takes_the_volume_together(prior, scan):
         METHODS["dds"](weights=prior, z_smoothness=0.5).solve_share(scan, 0, 2)
     with pytest.raises(ValueError, match="two at least"):
         sample("dds", prior, scan.select(slice(0, 1)), z_smoothness=0.5)
+
+
+def test_coupled_slices_are_kept_all_or_none(prior, scan, tmp_path):
+    output, seen = tmp_path / "brain.nii.gz", []
+    options = {"z_smoothness": 0.5, "progress": lambda *done: seen.append(done)}
+    whole = sample("dds", prior, scan, **options, keep=SliceStore(output, {}))
+    for lost in ([], ["0_00001"], ["0_00000", "0_00002"]):
+        keep = SliceStore(output, {})
+        for name in lost:
+            (keep.folder / f"{name}.safetensors").unlink()
+        seen.clear()
+        volume = sample("dds", prior, scan, **options, keep=keep)
+        assert torch.equal(volume.image, whole.image), lost
+        assert volume.info["residual_over_noise"] == whole.info["residual_over_noise"]
+        assert bool(seen) == bool(lost)
+        assert len(list(keep.folder.glob("*.safetensors"))) == 3
+
+
+def test_smoothness_along_z_does_not_reach_over_a_gap(prior, monkeypatch):
+    whole = phantom(slices=5, shape=(32, 28)).scan
+    whole = whole.undersample(columns(whole, calibration=12))
+    gap = replace(whole, read=lambda volume, index: whole.read(volume, index) * (index != 1))
+    runs, real = [], SAMPLERS["dds"]
+
+    @wraps(real)
+    def watched(y, *args, **options):
+        runs.append((y.shape[1], options["z_smoothness"]))
+        return real(y, *args, **options)
+
+    monkeypatch.setattr(METHODS["dds"], "sampler", staticmethod(watched))
+    image = sample("dds", prior, gap, z_smoothness=0.5).image[0]
+    assert runs == [(1, 0.0), (3, 0.5)]
+    assert [bool(x.any()) for x in image] == [True, False, True, True, True]
