@@ -290,7 +290,7 @@ class SliceMethod(ABC):
                     known = (work.scales[volume], near, place, work.noise[volume])
                     group.append(Problem(kspace, mask, maps, *known))
                 del kspace
-                if len(group) == self.slices_at_once:
+                if len(group) >= self.slices_at_once(scan):
                     yield group
                     group = []
         if self.couples_slices:
@@ -299,14 +299,14 @@ class SliceMethod(ABC):
             yield group
 
     def noise_of(self, scan: Scan, volume: int, unit: float) -> float:
-        """Noise of a volume's k-space per real component.
+        """Noise of a volume's k-space per real component: the method's option `noise_std`, or read from the scan.
 
         `unit` is what 1 was before prewhitening: the measured noise level, or 1 without.
         """
-        return noise_level(scan, volume)
+        told: float | None = getattr(self, "noise_std", None)
+        return noise_level(scan, volume) if told is None else told / unit
 
-    @property
-    def slices_at_once(self) -> int:
+    def slices_at_once(self, scan: Scan) -> int:
         """How many slices are solved together."""
         return 1
 

@@ -10,6 +10,9 @@ import torch
 from mrirecon.nearest import suggest
 
 Device = Literal["auto", "cpu", "cuda", "mps"]
+FEW = 4  # images at once where more are hardly faster
+MANY = 32  # more fill no GPU, and finished slices are kept the sooner
+PIXEL = 2**14  # bytes a pixel: networks of some 100 channels, or of 32 with their gradient
 
 
 def choose_device(name: str) -> str:
@@ -44,3 +47,13 @@ def finish(device: str) -> None:
     kind = torch.device(device).type
     if kind != "cpu":
         torch.get_device_module(kind).synchronize()
+
+
+def images_that_fit(device: str, pixels: int) -> int:
+    """How many images to compute at once: 4, on a GPU as many as its free memory holds, 16 KiB a pixel, up to 32."""
+    if not device.startswith("cuda"):
+        return FEW
+    index = torch.device(device).index
+    unused = torch.cuda.memory_reserved(index) - torch.cuda.memory_allocated(index)
+    free = torch.cuda.mem_get_info(index)[0] + unused  # what was freed stays reserved
+    return max(1, min(MANY, free // (PIXEL * pixels)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -126,6 +127,13 @@ class Watched:
         return clean
 
 
+@dataclass
+class Room:
+    """How many images fit into memory at once, as far as is known: fewer once it ran out."""
+
+    images: int = sys.maxsize
+
+
 def in_parts(
     run: Callable[..., Tensor],
     y: Tensor,
@@ -134,57 +142,75 @@ def in_parts(
     start: Tensor | None,
     streams: list[list[torch.Generator]],
     at_once: int,
+    room: Room,
     divisible: bool = True,
 ) -> Tensor:
-    """All draws of all slices, (draw, slice, y, x), at most `at_once` images together; fewer when memory runs out."""
-    watched = run.keywords["denoiser"]  # type: ignore[attr-defined]
+    """All draws of all slices, (draw, slice, y, x), at most `at_once` images together.
+
+    Where memory runs out half as many are tried, and no more than that from then on.
+
+    Raises:
+        RuntimeError: if memory does not suffice for one image, or for one draw of slices that are not divisible.
+    """
     running = run.keywords.get("callback")  # type: ignore[attr-defined]
-    draws = max(1, at_once // len(y))
     parts: list[Tensor] = []
+    slices, smallest = len(y), 1 if divisible else len(y)
     while streams:
-        now, rest = streams[:draws], streams[draws:]
-        states = [[stream.get_state() for stream in row] for row in now]
-        try:
-            several = y.expand(len(now), *y.shape)
-            first = None if start is None else start.expand(len(now), *start.shape)
-            image = run(several, sense(maps, mask), start=first, generator=now)
-            watched.calls += len(now) * len(y)
-        except RuntimeError as error:  # of every kind of memory
-            smallest = 1 if divisible else len(y)
-            if "memory" not in str(error).lower() or len(now) * len(y) == smallest:
-                raise
-            for row, old in zip(now, states, strict=True):
-                for stream, state in zip(row, old, strict=True):
-                    stream.set_state(state)
-            if len(now) == 1:
-                return _slice_by_slice(run, y, maps, mask, start, streams, parts)
-            draws = len(now) // 2
+        if divisible and room.images < slices:
+            halves = slice(0, slices // 2), slice(slices // 2, slices)
+            columns = []
+            watched = run.keywords["denoiser"]  # type: ignore[attr-defined]
+            places = watched.places
+            run = partial(run, callback=None)  # a preview shows all slices
+            for half in halves:
+                watched.places = places[half]
+                first = None if start is None else start[half]
+                rows = [row[half] for row in streams]
+                columns.append(
+                    in_parts(run, y[half], maps[half], mask[half], first, rows, at_once, room)
+                )
+            watched.places = places
+            return torch.cat([*parts, torch.cat(columns, dim=1)])
+        draws = max(1, min(at_once, room.images) // slices)
+        now = streams[:draws]
+        images = len(now) * slices
+        image = _attempt(run, y, maps, mask, start, now, last=images == smallest)
+        if image is None:
+            room.images = images // 2
             continue
         if running is not None:
             running.add(image)
         parts.append(image)
-        streams = rest
+        streams = streams[draws:]
     return torch.cat(parts)
 
 
-def _slice_by_slice(
+def _attempt(
     run: Callable[..., Tensor],
     y: Tensor,
     maps: Tensor,
     mask: Tensor,
     start: Tensor | None,
     streams: list[list[torch.Generator]],
-    parts: list[Tensor],
-) -> Tensor:
-    columns = []
+    last: bool,
+) -> Tensor | None:
+    """These draws; nothing where memory runs out, unless it is the last attempt, with all as it was before."""
     watched = run.keywords["denoiser"]  # type: ignore[attr-defined]
-    run = partial(run, callback=None)
-    for n, place in enumerate(watched.places):
-        one, watched.places = slice(n, n + 1), [place]
-        first = None if start is None else start[one]
-        rows = [row[one] for row in streams]
-        columns.append(in_parts(run, y[one], maps[one], mask[one], first, rows, 1))
-    return torch.cat([*parts, torch.cat(columns, dim=1)])
+    flat = [stream for row in streams for stream in row]
+    states, evaluated = [stream.get_state() for stream in flat], watched.images
+    try:
+        several = y.expand(len(streams), *y.shape)
+        first = None if start is None else start.expand(len(streams), *start.shape)
+        image = run(several, sense(maps, mask), start=first, generator=streams)
+    except RuntimeError as error:  # of every kind of memory
+        if last or "memory" not in str(error).lower():
+            raise
+        for stream, state in zip(flat, states, strict=True):
+            stream.set_state(state)
+        watched.images = evaluated
+        return None  # and try again when the error is gone, whose traceback holds the tensors of this attempt
+    watched.calls += len(flat)
+    return image
 
 
 def stream_of(*key: int) -> torch.Generator:

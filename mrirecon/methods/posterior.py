@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import inspect
+import math
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, make_dataclass, replace
 from functools import cached_property, partial
 from typing import Any, ClassVar, Literal, get_type_hints
@@ -17,7 +18,8 @@ from mrirecon.diffusion import SCHEDULES, Denoiser
 from mrirecon.diffusion.samplers import SAMPLERS
 from mrirecon.methods.base import OF_THE_LOOP, Problem, Result, SliceMethod, unwhitened_gain
 from mrirecon.methods.classical import Adjoint, CGSense, L1Wavelet, TotalVariation
-from mrirecon.methods.draws import Preview, Running, Watched, in_parts, stream_of
+from mrirecon.methods.device import images_that_fit
+from mrirecon.methods.draws import Preview, Room, Running, Watched, in_parts, stream_of
 from mrirecon.methods.trust import trust_figures
 from mrirecon.scan import Scan, Volume
 from mrirecon.weights import Card, load_prior
@@ -53,7 +55,8 @@ class Posterior(SliceMethod):
         seed: of the draws.
         noise_std: noise of the k-space per real component, in its units before any prewhitening; unset reads it from a
             noise measurement or from the outermost measured k-space.
-        images_at_once: slices times draws that are computed together; fewer when memory runs out.
+        images_at_once: slices times draws that are computed together; unset takes 4, on a GPU as many as its memory
+            holds, 16 KiB a pixel, up to 32. When memory runs out it is halved.
         precision: of the network; data consistency is float32 with both.
         draws: write each draw too.
         trust: write the null-space part of the image, which the prior supplied and not the scanner.
@@ -69,7 +72,7 @@ class Posterior(SliceMethod):
     samples: int = 1
     seed: int = 0
     noise_std: float | None = None
-    images_at_once: int = 4
+    images_at_once: int | None = None
     precision: Literal["float32", "bfloat16"] = "float32"
     draws: bool = False
     trust: bool = False
@@ -133,14 +136,20 @@ class Posterior(SliceMethod):
         }
         return replace(volume, info=info)
 
-    def noise_of(self, scan: Scan, volume: int, unit: float) -> float:
-        if self.noise_std is None:
-            return super().noise_of(scan, volume, unit)
-        return self.noise_std / unit
+    @cached_property
+    def room(self) -> Room:
+        """What is known of the memory."""
+        return Room()
 
-    @property
-    def slices_at_once(self) -> int:
-        return sys.maxsize if self.couples_slices else max(1, self.images_at_once // self.samples)
+    def slices_at_once(self, scan: Scan) -> int:
+        if self.couples_slices:
+            return sys.maxsize
+        return max(1, self._images_at_once(scan.shape[2:]) // self.samples)
+
+    def _images_at_once(self, shape: Sequence[int]) -> int:
+        if self.images_at_once is not None:
+            return min(self.images_at_once, self.room.images)
+        return min(images_that_fit(self.device, math.prod(shape)), self.room.images)
 
     @property
     def couples_slices(self) -> bool:
@@ -225,7 +234,8 @@ class Posterior(SliceMethod):
             )
         run = partial(type(self).sampler, denoiser=watched, sigmas=self.sigmas, **options)
         with torch.no_grad():
-            parts = (run, y, maps, mask, start, streams, self.images_at_once)
+            at_once = self._images_at_once(y.shape[-2:])
+            parts = (run, y, maps, mask, start, streams, at_once, self.room)
             draws = in_parts(*parts, divisible=not self.couples_slices)
         support = (maps != 0).any(1)
         return draws * support * scale, watched.calls_per_image

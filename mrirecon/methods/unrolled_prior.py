@@ -21,8 +21,8 @@ class UnrolledPrior(EndToEnd):
     """Denoiser of a diffusion prior, unrolled with data consistency and fine-tuned (ours; no sampling, one image).
 
     Attributes:
-        noise_std: noise of the k-space per real component, in its units; unset reads it from a noise measurement or
-            from the outermost measured k-space.
+        noise_std: noise of the k-space per real component, in its units before any prewhitening; unset reads it from a
+            noise measurement or from the outermost measured k-space.
         trust: write the null-space part of the image, which the prior supplied and not the scanner.
     """
 
@@ -34,9 +34,6 @@ class UnrolledPrior(EndToEnd):
     uses_maps: ClassVar[bool] = True
     uses_scale: ClassVar[bool] = True
     uses_noise: ClassVar[bool] = True
-
-    def noise_of(self, scan: Scan, volume: int) -> float:
-        return super().noise_of(scan, volume) if self.noise_std is None else self.noise_std
 
     def solve(self, problem: Problem) -> Complex[Tensor, "*set y x"]:
         network, _ = self.trained

@@ -1,6 +1,7 @@
 """Samplers as methods: nothing may depend on batches, on the scale of the data, or on the reference."""
 
 import functools
+import weakref
 from dataclasses import replace
 from functools import wraps
 
@@ -13,6 +14,7 @@ from mrirecon.diffusion.samplers import SAMPLERS
 from mrirecon.io.slices import SliceStore
 from mrirecon.methods import METHODS, Posterior, posterior
 from mrirecon.methods.base import Problem
+from mrirecon.methods.device import images_that_fit
 from mrirecon.methods.named import options_of
 from mrirecon.methods.trust import null_space_part, trust_figures
 from mrirecon.networks.denoiser import DenoiserUNet
@@ -120,6 +122,43 @@ def test_memory_running_out_halves_the_batch(prior, scan, monkeypatch):
     assert error(image, expected) < 1e-4
 
 
+def test_memory_that_ran_out_is_remembered(prior, monkeypatch):
+    scan = phantom(slices=8, shape=(32, 28)).scan
+    scan = scan.undersample(columns(scan, calibration=12))
+    expected = sample("dds", prior, scan)
+    tries, alive, real = [], [], SAMPLERS["dds"]
+
+    @wraps(real)
+    def hungry(y, A, denoiser, sigmas, **options):
+        tries.append(y[..., 0, 0, 0].numel())
+        assert not any(tensor() is not None for tensor in alive)
+        if tries[-1] > 2:
+            of_this_attempt = denoiser(torch.zeros(y.shape[:2] + y.shape[3:]) + 0j, 0.1)
+            alive.append(weakref.ref(of_this_attempt))
+            raise torch.OutOfMemoryError("GPU out of memory")
+        return real(y, A, denoiser, sigmas, **options)
+
+    monkeypatch.setattr(METHODS["dds"], "sampler", staticmethod(hungry))
+    volume = sample("dds", prior, scan, images_at_once=8)
+    assert tries == [8, 4, 2, 2, 2, 2]
+    assert error(volume.image, expected.image) < 1e-4
+    assert volume.info["network_evaluations"] == expected.info["network_evaluations"]
+    tries.clear()
+    method = METHODS["dds"](weights=prior, **SHORT, samples=5)
+    method(scan.select(slice(0, 3)))
+    assert tries == [4, 2, 2, 1] + 2 * [2, 2, 1]  # draws of a slice; the next slice begins with two
+
+
+@pytest.mark.parametrize(("free", "expected"), [(0, 1), (10, 10), (1000, 32)])
+def test_a_gpu_takes_as_many_images_as_fit(free, expected, monkeypatch):
+    image = 2**14 * 32 * 28
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda index: (free * image // 2, 2**40))
+    monkeypatch.setattr(torch.cuda, "memory_reserved", lambda index: image + free * image // 2)
+    monkeypatch.setattr(torch.cuda, "memory_allocated", lambda index: image)
+    assert images_that_fit("cuda:1", 32 * 28) == expected
+    assert images_that_fit("cpu", 32 * 28) == 4
+
+
 def test_an_error_that_is_not_about_memory_is_shown(prior, scan, monkeypatch):
     def broken(y, A, denoiser, sigmas, *, start=None, generator=None):
         raise RuntimeError("something else")
@@ -178,6 +217,7 @@ def test_a_prior_without_numbers_names_slice_and_level(
     [
         ({"levels": 0}, "levels is 0"),
         ({"samples": 0}, "samples is 0"),
+        ({"images_at_once": 0}, "images_at_once is 0"),
         ({"noise_std": 0.0}, "noise_std is 0.0"),
         ({"noise_std": -1.0}, "noise_std is -1.0"),
         ({"sigma_max": 50.0}, "but the prior knows 5 to 0.005"),
