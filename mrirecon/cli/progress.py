@@ -20,8 +20,8 @@ NUMBERS = 58  # characters beside the name in a line of progress: a long name is
 
 
 @contextmanager
-def slices_progress(task: str) -> Iterator[Callable[[int, int], None]]:
-    """A callback (done, total) that draws a progress line named `task`."""
+def slices_progress(task: str) -> Iterator[Callable[[int | float, int], None]]:
+    """A callback (done, total) that draws a progress line named `task`; parts of a slice move the bar and the time."""
     with work_progress(task, "slices") as show:
         yield lambda done, total: show(task, done, total)
 
@@ -29,7 +29,7 @@ def slices_progress(task: str) -> Iterator[Callable[[int, int], None]]:
 @contextmanager
 def work_progress(
     task: str, unit: str, hidden: bool = False
-) -> Iterator[Callable[[str, int, int], None]]:
+) -> Iterator[Callable[[str, int | float, int], None]]:
     """A callback (part, done, total) that draws a progress line for each part, the first named `task` until then."""
     columns = (
         TextColumn("{task.description}"),
@@ -50,7 +50,7 @@ def work_progress(
     with Progress(*columns, console=console, speed_estimate_period=600, disable=hidden) as progress:
         waiting = progress.add_task(named(task), total=None)
 
-        def show(part: str, done: int, total: int) -> None:
+        def show(part: str, done: int | float, total: int) -> None:
             if part not in lines:
                 lines[part] = waiting if not lines else progress.add_task(named(part))
                 progress.update(lines[part], description=named(part))

@@ -26,7 +26,8 @@ from mrirecon.prepare import noise_level, prewhiten, volume_scale, whitening_mat
 from mrirecon.scan import Scan, Volume
 from mrirecon.tensors import as_channels, as_complex, fftshift, ifft2, ifft2c, rss, rss_of_each
 
-Progress = Callable[[int, int], object]
+Progress = Callable[[int | float, int], object]
+Advance = Callable[[int | float], object]  # how many slices of a group are done
 COUNTS = (  # options of which 0 would leave out what the method is
     *("iterations", "levels", "samples", "images_at_once"),
     *("cg_steps", "steps_per_level", "jump", "repeats"),
@@ -111,7 +112,7 @@ class SliceMethod(ABC):
         partial_fourier: what to do about the side of k-space that partial Fourier left out; zero leaves it zero.
         whiten: prewhiten when the scan has a noise measurement.
         device: torch device of the computation.
-        progress: called with (slices done, slices in all).
+        progress: called with (slices done, slices in all); a sampler counts parts of a slice too.
         keep: where finished slices are kept, and taken from when they are there; by default nowhere.
     """
 
@@ -238,20 +239,24 @@ class SliceMethod(ABC):
     ) -> Iterator[tuple[tuple[int, int], Result]]:
         """The slices of these indices that are not kept already, solved, reported and kept."""
         done, total = sum(index in indices for _, index in kept), len(indices) * work.scan.volumes
+
+        def advance(slices: int | float) -> None:
+            if self.progress is not None:
+                self.progress(done + len(work.report.skipped) + slices, total)
+
         started = time.perf_counter()
         for group in self._groups(work, kept, indices):
-            finished = self._finished(group, work, started)
+            finished = self._finished(group, work, started, advance)
             del group  # before the next slice is read, whose memory it can then be
             yield from finished
             done += len(finished)
-            if self.progress is not None:
-                self.progress(done + len(work.report.skipped), total)
+            advance(0)
             started = time.perf_counter()
 
     def _finished(
-        self, group: list[Problem], work: Work, started: float
+        self, group: list[Problem], work: Work, started: float, advance: Advance
     ) -> list[tuple[tuple[int, int], Result]]:
-        results = self._images(group, work.whitening, work.scan)
+        results = self._images(group, work.whitening, work.scan, advance)
         finish(self.device)
         seconds = (time.perf_counter() - started) / len(group)
         coupled = [problem.place[1] for problem in group] if self.couples_slices else []
@@ -316,7 +321,7 @@ class SliceMethod(ABC):
         return False
 
     def _images(
-        self, problems: list[Problem], whitening: Tensor | None, scan: Scan
+        self, problems: list[Problem], whitening: Tensor | None, scan: Scan, advance: Advance
     ) -> list[Result]:
         """Slices solved, cropped to the output, in the units of the coils before prewhitening."""
         return [self._image(problem, whitening, scan) for problem in problems]

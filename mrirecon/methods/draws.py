@@ -6,7 +6,6 @@ import math
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Literal
 
 import numpy as np
@@ -41,32 +40,41 @@ class Preview:
 
 
 class Running:
-    """Makes a preview every few levels; it is the callback of a sampler.
+    """Tells how far the draws are, and makes a preview every few levels; it is the callback of a sampler.
 
     Args:
-        show: takes the preview.
         places: of the slices that are sampled together.
         maps: theirs.
+        draws: of each.
         levels: of the schedule.
         scale: what images are multiplied by.
+        advance: called with how many of the slices are done, in parts too.
+        show: takes the preview.
     """
 
     def __init__(
         self,
-        show: Callable[[Preview], object],
         places: Sequence[tuple[int, int]],
         maps: Complex[Tensor, "slice coil y x"],
+        draws: int,
         levels: int,
         scale: float,
+        advance: Callable[[float], object],
+        show: Callable[[Preview], object] | None,
     ) -> None:
-        self.show, self.places, self.maps = show, places, maps
-        self.levels, self.scale = levels, scale
+        self.places, self.maps = places, maps
+        self.draws, self.levels, self.scale = draws, levels, scale
+        self.advance, self.show = advance, show
         self.support = (maps != 0).any(1)
         self.sum: Tensor | float = 0.0
-        self.finished = 0
+        self.finished = self.images = 0
+        self.reached = 0.0
 
     def __call__(self, step: int, sigma: float, x: Tensor, x0: Tensor) -> None:
-        if step % EVERY or x0.shape[1] != len(self.places):  # slice by slice for want of memory
+        images = self.images + len(x0) * x0.shape[1] * step / self.levels
+        self.reached = max(self.reached, images)  # some samplers walk levels again
+        self.advance(self.reached / self.draws)
+        if self.show is None or step % EVERY or not self._is_whole(x0):
             return
         if x0.ndim > 4:  # every coil by itself
             x0 = (self.maps.conj() * x0).sum(-3)
@@ -76,8 +84,14 @@ class Running:
 
     def add(self, draws: Complex[Tensor, "draw slice y x"]) -> None:
         """These draws are finished."""
-        self.sum = self.sum + draws.sum(0)
-        self.finished += len(draws)
+        self.images += len(draws) * draws.shape[1]
+        if self._is_whole(draws):
+            self.sum = self.sum + draws.sum(0)
+            self.finished += len(draws)
+
+    def _is_whole(self, draws: Tensor) -> bool:
+        """Whether all slices are there: for want of memory it may be some of them, which make no preview."""
+        return draws.shape[1] == len(self.places)
 
 
 class Watched:
@@ -152,7 +166,7 @@ def in_parts(
     Raises:
         RuntimeError: if memory does not suffice for one image, or for one draw of slices that are not divisible.
     """
-    running = run.keywords.get("callback")  # type: ignore[attr-defined]
+    running = run.keywords["callback"]  # type: ignore[attr-defined]
     parts: list[Tensor] = []
     slices, smallest = len(y), 1 if divisible else len(y)
     while streams:
@@ -161,7 +175,6 @@ def in_parts(
             columns = []
             watched = run.keywords["denoiser"]  # type: ignore[attr-defined]
             places = watched.places
-            run = partial(run, callback=None)  # a preview shows all slices
             for half in halves:
                 watched.places = places[half]
                 first = None if start is None else start[half]
@@ -178,8 +191,7 @@ def in_parts(
         if image is None:
             room.images = images // 2
             continue
-        if running is not None:
-            running.add(image)
+        running.add(image)
         parts.append(image)
         streams = streams[draws:]
     return torch.cat(parts)

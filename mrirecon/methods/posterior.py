@@ -16,7 +16,14 @@ from torch import Tensor
 
 from mrirecon.diffusion import SCHEDULES, Denoiser
 from mrirecon.diffusion.samplers import SAMPLERS
-from mrirecon.methods.base import OF_THE_LOOP, Problem, Result, SliceMethod, unwhitened_gain
+from mrirecon.methods.base import (
+    OF_THE_LOOP,
+    Advance,
+    Problem,
+    Result,
+    SliceMethod,
+    unwhitened_gain,
+)
 from mrirecon.methods.classical import Adjoint, CGSense, L1Wavelet, TotalVariation
 from mrirecon.methods.device import images_that_fit
 from mrirecon.methods.draws import Preview, Room, Running, Watched, in_parts, stream_of
@@ -160,12 +167,13 @@ class Posterior(SliceMethod):
         return self._draws([problem])[0][:, 0].mean(0)
 
     def _images(
-        self, problems: list[Problem], whitening: Tensor | None, scan: Scan
+        self, problems: list[Problem], whitening: Tensor | None, scan: Scan, advance: Advance
     ) -> list[Result]:
-        results = {}
+        results: dict[tuple[int, int], Result] = {}
         for number in sorted({problem.place[0] for problem in problems}):
             volume = [problem for problem in problems if problem.place[0] == number]
-            draws, evaluations = self._draws(volume, scan)
+            so_far = partial(_beyond, advance, len(results))
+            draws, evaluations = self._draws(volume, scan, so_far)
             for problem, draw in zip(volume, draws.unbind(1), strict=True):
                 result = self._result(problem, draw, whitening, scan)
                 result.figures["network_evaluations"] = float(evaluations)
@@ -198,7 +206,10 @@ class Posterior(SliceMethod):
         return Result(scan.to_output(image * gain), figures, extras)
 
     def _draws(
-        self, problems: list[Problem], scan: Scan | None = None
+        self,
+        problems: list[Problem],
+        scan: Scan | None = None,
+        advance: Advance = lambda slices: None,
     ) -> tuple[Complex[Tensor, "draw slice y x"], int]:
         """Draws of a few slices of one volume, in the units of the k-space, and evaluations of the network for one."""
         first = problems[0]
@@ -226,19 +237,28 @@ class Posterior(SliceMethod):
             options["z_smoothness"] = 0.0
         if _takes_noise(type(self).sampler):
             options["noise_std"] = first.noise_std / scale
-        if self.preview is not None and scan is not None:
-            show, output = self.preview, scan.to_output
-            options["callback"] = Running(
-                lambda preview: show(replace(preview, image=output(preview.image))),
-                *(places, maps, len(self.sigmas) - 1, scale),
-            )
-        run = partial(type(self).sampler, denoiser=watched, sigmas=self.sigmas, **options)
+        show = None if scan is None else self._show(scan)
+        levels = len(self.sigmas) - 1
+        running = Running(watched.places, maps, self.samples, levels, scale, advance, show)
+        options |= {"denoiser": watched, "sigmas": self.sigmas, "callback": running}
+        run = partial(type(self).sampler, **options)
         with torch.no_grad():
             at_once = self._images_at_once(y.shape[-2:])
             parts = (run, y, maps, mask, start, streams, at_once, self.room)
             draws = in_parts(*parts, divisible=not self.couples_slices)
         support = (maps != 0).any(1)
         return draws * support * scale, watched.calls_per_image
+
+    def _show(self, scan: Scan) -> Callable[[Preview], object] | None:
+        show = self.preview
+        if show is None:
+            return None
+        return lambda preview: show(replace(preview, image=scan.to_output(preview.image)))
+
+
+def _beyond(advance: Advance, before: int, slices: float) -> None:
+    """Tell of slices that are done beyond those of the volumes before."""
+    advance(before + slices)
 
 
 def _takes_noise(sampler: Callable[..., Tensor]) -> bool:

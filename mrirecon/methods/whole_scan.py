@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from inspect import signature
@@ -26,7 +26,8 @@ from mrirecon.methods.choices import (
     parse_slices,
 )
 from mrirecon.methods.device import choose_device
-from mrirecon.methods.named import build_method, check_options, options_of, who_has
+from mrirecon.methods.draws import Preview
+from mrirecon.methods.named import build_method, check_options, is_slow, options_of, who_has
 from mrirecon.methods.provenance import completed
 from mrirecon.scan import Scan, Volume
 from mrirecon.weights import locate, sha256_of
@@ -144,6 +145,7 @@ def reconstruct(
     remove_oversampling: bool = False,
     device: str = "auto",
     progress: Progress | None = None,
+    preview: Callable[[Preview], object] | None = None,
     **options: Any,
 ) -> Volume:
     """Reconstruct one scan; the volume has the same `info` as the JSON that `mrirecon recon` writes.
@@ -165,7 +167,8 @@ def reconstruct(
         compression: one matrix for the scan (svd), or one per readout position (geometric).
         remove_oversampling: crop the readout to the reconstruction FOV before reconstructing, for speed.
         device: auto takes a GPU where there is one.
-        progress: called with (slices done, slices in all).
+        progress: called with (slices done, slices in all); a diffusion method counts parts of a slice too.
+        preview: of a diffusion method, called every few noise levels with what is known of the slices it is at.
         options: those of the method, such as `weights`, `samples`, `seed`, `regularization`.
 
     Raises:
@@ -184,10 +187,13 @@ def reconstruct(
         compression=compression,
         remove_oversampling=remove_oversampling,
     )
+    if preview is not None and not is_slow(request.method):
+        raise ValueError(f"preview: {method} shows nothing before it is done, dds would")
     where = choose_device(device)
     source = scan.source if isinstance(scan, Scan) else fspath(scan)
     data, made = request.prepared(scan if isinstance(scan, Scan) else read_scan(scan))
-    solve = request.configured(data, device=where, progress=progress)
+    shown = {} if preview is None else {"preview": preview}
+    solve = request.configured(data, device=where, progress=progress, **shown)
     return completed(solve(data), data, made, request.describe(source))
 
 

@@ -1,5 +1,7 @@
 """The line of progress."""
 
+import time
+
 from mrirecon.cli.progress import slices_progress
 
 
@@ -11,3 +13,13 @@ def test_a_long_name_leaves_room_for_the_numbers(capsys, monkeypatch):
     line = capsys.readouterr().err.splitlines()[-1]
     assert line.startswith("unrolled_prior") and "…" in line.split("━")[0]
     assert "240/240 slices, elapsed 0:00:0" in line and "left 0:00:00" in line
+
+
+def test_parts_of_a_slice_tell_the_time_that_is_left(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    with slices_progress("dds scan.h5") as show:
+        for done in (0, 0.25, 0.5, 0.75):
+            show(done, 1)
+            time.sleep(0.01)
+    line = capsys.readouterr().err.splitlines()[-1]
+    assert "0/1 slices, elapsed 0:00:0" in line and "left 0:00:0" in line

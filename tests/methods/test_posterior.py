@@ -12,7 +12,7 @@ from cases import array_scan, columns, phantom
 
 from mrirecon.diffusion.samplers import SAMPLERS
 from mrirecon.io.slices import SliceStore
-from mrirecon.methods import METHODS, Posterior, posterior
+from mrirecon.methods import METHODS, Posterior, posterior, reconstruct
 from mrirecon.methods.base import Problem
 from mrirecon.methods.device import images_that_fit
 from mrirecon.methods.named import options_of
@@ -160,7 +160,7 @@ def test_a_gpu_takes_as_many_images_as_fit(free, expected, monkeypatch):
 
 
 def test_an_error_that_is_not_about_memory_is_shown(prior, scan, monkeypatch):
-    def broken(y, A, denoiser, sigmas, *, start=None, generator=None):
+    def broken(y, A, denoiser, sigmas, *, start=None, generator=None, callback=None):
         raise RuntimeError("something else")
 
     monkeypatch.setattr(METHODS["dds"], "sampler", staticmethod(broken))
@@ -385,12 +385,57 @@ def test_shares_make_the_whole(prior, scan, tmp_path):
     method = METHODS["dds"](weights=prior, **options)
     for share in (2, 0, 3, 1):  # more of them than slices
         method.solve_share(scan, share, 4)
-    assert seen == [(1, 1)] * 3
+    assert [done for done in seen if done == (1, 1)] == [(1, 1)] * 3
+    seen.clear()
     volume = method(scan)
-    assert len(seen) == 3  # nothing is left to solve
+    assert not seen  # nothing is left to solve
     whole = sample("dds", prior, scan, samples=2)
     assert error(volume.image, whole.image) < 1e-4
     assert volume.info["null_space_share"] == pytest.approx(whole.info["null_space_share"])
+
+
+@pytest.mark.parametrize("name", ["dds", "repaint", "langevin"])
+def test_parts_of_a_slice_are_progress(name, prior, scan):
+    seen = []
+    options = {"samples": 2, "images_at_once": 3, "levels": 4}  # slice by slice, both draws
+    sample(name, prior, scan, **options, progress=lambda *done: seen.append(done))
+    assert {total for _, total in seen} == {3}
+    done = [slices for slices, _ in seen]
+    assert done == sorted(done) and sorted(set(done)) == [n / 4 for n in range(13)]
+    seen.clear()
+    options["images_at_once"] = 1  # draw by draw
+    one = scan.select(slice(0, 1))
+    sample(name, prior, one, **options, progress=lambda *done: seen.append(done))
+    done = [slices for slices, _ in seen]
+    assert done == sorted(done) and sorted(set(done)) == [n / 8 for n in range(9)]
+
+
+def test_progress_goes_on_where_memory_runs_out(prior, scan, monkeypatch):
+    seen, real = [], SAMPLERS["dds"]
+
+    @wraps(real)
+    def hungry(y, A, denoiser, sigmas, *, callback, **options):
+        if y[..., 0, 0, 0].numel() > 1:
+            callback(1, 1.0, y[:, :, 0], y[:, :, 0])
+            raise torch.OutOfMemoryError("GPU out of memory")
+        return real(y, A, denoiser, sigmas, callback=callback, **options)
+
+    monkeypatch.setattr(METHODS["dds"], "sampler", staticmethod(hungry))
+    shown = []
+    options = {"levels": 4, "preview": shown.append, "progress": lambda *done: seen.append(done)}
+    sample("dds", prior, scan, **options)
+    done = [slices for slices, _ in seen]
+    assert done == sorted(done) and done[-1] == 3 and set(done) >= {1.5, 2.25, 2.75}
+    assert not shown  # one slice is no preview of three
+
+
+def test_reconstruct_shows_previews(prior, scan):
+    seen = []
+    options = {"weights": prior, "device": "cpu", **SHORT}
+    reconstruct(scan, method="dds", preview=seen.append, **options)
+    assert [preview.places for preview in seen] == [[(0, 0), (0, 1), (0, 2)]]
+    with pytest.raises(ValueError, match="cg_sense shows nothing before it is done, dds would"):
+        reconstruct(scan, method="cg_sense", preview=seen.append)
 
 
 @pytest.mark.parametrize(("name", "bound"), [("dds", 0.2), ("score_mri", 0.6)])
