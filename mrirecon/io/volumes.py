@@ -172,6 +172,27 @@ def read_volume(path: PathLike) -> Float[Tensor, "slice readout phase"]:
     return torch.from_numpy(np.array(np.abs(array), dtype=np.float32, order="C", copy=True))
 
 
+def read_complex(path: PathLike) -> Complex[Tensor, "volume slice readout phase"]:
+    """The image of a .npy or .cfl that `write_volume` wrote, with its phase; a real one is taken as it is.
+
+    Raises:
+        FileNotFoundError, IsADirectoryError: if there is no such file.
+        ValueError: if it is damaged, no image, or holds NaN or infinite values.
+    """
+    path = Path(path)
+    array = _image_of_cfl(path) if path.suffix.lower() == ".cfl" else open_npy(path)
+    array = array[None] if array.ndim == 3 else array
+    if array.ndim != 4 or array.dtype.kind not in "fc":
+        size = " x ".join(map(str, array.shape))
+        raise ValueError(
+            f"{path} is {size} of {array.dtype}: give an image (slice, readout, phase), complex or real"
+        )
+    image = torch.from_numpy(np.array(array, dtype=np.complex64, order="C", copy=True))
+    if not bool(torch.isfinite(image).all()):
+        raise ValueError(f"{path}: the image holds NaN or infinite values: reconstruct it again")
+    return image
+
+
 def _image_of_cfl(path: Path) -> np.ndarray:
     """(volume, slice, readout, phase) of BART's dimensions."""
     array = open_cfl(path)

@@ -22,21 +22,16 @@ from mrirecon.methods.base import (
     Problem,
     Result,
     SliceMethod,
+    Work,
     unwhitened_gain,
 )
-from mrirecon.methods.classical import Adjoint, CGSense, L1Wavelet, TotalVariation
 from mrirecon.methods.device import images_that_fit
 from mrirecon.methods.draws import Preview, Room, Running, Watched, in_parts, stream_of
+from mrirecon.methods.first_images import OfFile, OfMethod, check_start, first_image
 from mrirecon.methods.trust import trust_figures
 from mrirecon.scan import Scan, Volume
 from mrirecon.weights import Card, load_prior
 
-FIRST_IMAGES: dict[str, Callable[[], SliceMethod]] = {
-    "adjoint": Adjoint,
-    "cg_sense": CGSense,
-    "l1_wavelet": L1Wavelet,
-    "tv": TotalVariation,
-}
 SHIPPED = "prior_tiny"
 WARM = 0.3  # of the bright level: where a sampler begins that is given a first image
 
@@ -57,7 +52,8 @@ class Posterior(SliceMethod):
             without.
         sigma_min: last noise level before 0; unset takes the prior's lowest.
         start: first image, from which the sampler begins with noise of the first level (come-closer-diffuse-faster,
-            Chung, Sim & Ye 2022); noise begins with none.
+            Chung, Sim & Ye 2022): that of adjoint, min_norm, cg_sense, l1_wavelet, tv, grappa, varnet, humus or
+            unrolled_prior with their defaults, or a .npy or .cfl that recon wrote; noise begins with none.
         samples: draws per slice.
         seed: of the draws.
         noise_std: noise of the k-space per real component, in its units before any prewhitening; unset reads it from a
@@ -75,7 +71,7 @@ class Posterior(SliceMethod):
     levels: int = 20
     sigma_max: float | None = None
     sigma_min: float | None = None
-    start: Literal["noise", "adjoint", "cg_sense", "l1_wavelet", "tv"] = "cg_sense"
+    start: str = "cg_sense"
     samples: int = 1
     seed: int = 0
     noise_std: float | None = None
@@ -93,9 +89,11 @@ class Posterior(SliceMethod):
         """Refuse what cannot be sampled.
 
         Raises:
-            ValueError: as every method, or if partial Fourier is to be filled in otherwise.
+            ValueError: as every method, if there is no such first image, or if partial Fourier is to be filled in
+                otherwise.
         """
         super().__post_init__()
+        check_start(self.name, self.start)
         if self.partial_fourier != "zero":
             raise ValueError(
                 f"{self.name} fills in partial Fourier by itself: leave out --partial_fourier {self.partial_fourier}"
@@ -109,6 +107,11 @@ class Posterior(SliceMethod):
             ValueError: if the weights are of no prior, or of one that knows no complex images.
         """
         return load_prior(self.weights, self.device)
+
+    @cached_property
+    def first(self) -> OfMethod | OfFile | None:
+        """The first image; none where noise is the beginning."""
+        return first_image(self.start, self.device)
 
     @cached_property
     def sigmas(self) -> Tensor:
@@ -141,7 +144,15 @@ class Posterior(SliceMethod):
             "noise_levels": {"first": float(sigmas[0]), "last": float(sigmas[-2])},
             "notes": [*volume.info["notes"], *card.warnings(scan, scan.mask_kind)],
         }
+        if self.first is not None and (begun := self.first.card) is not None:
+            info["start_weights"] = begun.as_json()
+            info["notes"] += [f"first image: {w}" for w in begun.warnings(scan, scan.mask_kind)]
         return replace(volume, info=info)
+
+    def _work(self, scan: Scan) -> Work:
+        if self.first is not None:
+            self.first.check(scan)
+        return super()._work(scan)
 
     @cached_property
     def room(self) -> Room:
@@ -173,7 +184,7 @@ class Posterior(SliceMethod):
         for number in sorted({problem.place[0] for problem in problems}):
             volume = [problem for problem in problems if problem.place[0] == number]
             so_far = partial(_beyond, advance, len(results))
-            draws, evaluations = self._draws(volume, scan, so_far)
+            draws, evaluations = self._draws(volume, whitening, scan, so_far)
             for problem, draw in zip(volume, draws.unbind(1), strict=True):
                 result = self._result(problem, draw, whitening, scan)
                 result.figures["network_evaluations"] = float(evaluations)
@@ -208,6 +219,7 @@ class Posterior(SliceMethod):
     def _draws(
         self,
         problems: list[Problem],
+        whitening: Tensor | None = None,
         scan: Scan | None = None,
         advance: Advance = lambda slices: None,
     ) -> tuple[Complex[Tensor, "draw slice y x"], int]:
@@ -222,9 +234,8 @@ class Posterior(SliceMethod):
         maps = torch.stack([problem.maps[0] for problem in problems])  # type: ignore[index]
         mask = torch.stack([problem.mask for problem in problems])
         start = None
-        if self.start != "noise":
-            method = FIRST_IMAGES[self.start]()
-            start = torch.stack([method.solve(problem) for problem in problems]) / scale
+        if self.first is not None:
+            start = torch.stack([self.first(problem, whitening) for problem in problems]) / scale
         streams = [
             [stream_of(self.seed, *problem.place, draw) for problem in problems]
             for draw in range(self.samples)

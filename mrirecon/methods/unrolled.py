@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, ClassVar, Literal
@@ -79,16 +81,28 @@ class EndToEnd(SliceMethod):
         raise NotImplementedError  # `_image` needs the crop, which is the scan's
 
     def _image(self, problem: Problem, whitening: Tensor | None, scan: Scan) -> Result:
-        network, _ = self.trained
-        reach = network.adjacent_slices // 2
+        with self._inference(problem):
+            return self._result(problem, *self._seen(problem), scan)
+
+    def _seen(
+        self, problem: Problem
+    ) -> tuple[
+        Complex[Tensor, "1 adjacent coil y x"], Bool[Tensor, "1 y x"], Bool[Tensor, "1 y x"]
+    ]:
+        """What the network is given: k-space, mask and calibration part."""
+        reach = self.trained[0].adjacent_slices // 2
         near = [
             problem.neighbour(offset) if offset else problem.kspace
             for offset in range(-reach, reach + 1)
         ]
-        kspace, mask = torch.stack(near)[None], problem.mask[None]
+        mask = problem.mask[None]
+        return torch.stack(near)[None], mask, calibration_of(mask)
+
+    @contextmanager
+    def _inference(self, problem: Problem) -> Iterator[None]:
         kind, low = problem.kspace.device.type, self.precision == "bfloat16"
         with torch.inference_mode(), torch.autocast(kind, torch.bfloat16, enabled=low):
-            return self._result(problem, kspace, mask, calibration_of(mask), scan)
+            yield
 
     def _result(
         self,
@@ -113,6 +127,12 @@ class UnrolledEndToEnd(EndToEnd):
     trust: bool = False
 
     uses_noise: ClassVar[bool] = True
+
+    def solve(self, problem: Problem) -> Complex[Tensor, "coil y x"]:
+        network = self.trained[0]
+        assert isinstance(network, UnrolledNetwork)
+        with self._inference(problem):
+            return network.refine(*self._seen(problem))[0]
 
     def noise_of(self, scan: Scan, volume: int, unit: float) -> float:
         """Noise of a volume's k-space; 0 where it cannot be known, which leaves the figures about trust out.

@@ -11,19 +11,23 @@ import torch
 from cases import array_scan, columns, phantom
 
 from mrirecon.diffusion.samplers import SAMPLERS
+from mrirecon.io import write_volume
 from mrirecon.io.slices import SliceStore
 from mrirecon.methods import METHODS, Posterior, posterior, reconstruct
 from mrirecon.methods.base import Problem
 from mrirecon.methods.device import images_that_fit
+from mrirecon.methods.first_images import FIRST_IMAGES
 from mrirecon.methods.named import options_of
 from mrirecon.methods.trust import null_space_part, trust_figures
 from mrirecon.networks.denoiser import DenoiserUNet
 from mrirecon.operators import sense
 from mrirecon.prepare import noise_level, prewhiten
 from mrirecon.tensors import fft2c, ifft2c
-from mrirecon.weights import card_of, save_weights
+from mrirecon.weights import card_of, save_weights, shipped_weights
 
 SHORT = {"levels": 3, "sigma_min": 0.05}
+NETWORKS = {"varnet", "humus", "unrolled_prior"}
+STARTS = [n for n in FIRST_IMAGES if n not in NETWORKS or f"{n}_tiny" in shipped_weights()]
 STEPS = {"langevin": {"steps_per_level": 1}, "snips": {"steps_per_level": 1}}
 
 
@@ -168,11 +172,75 @@ def test_an_error_that_is_not_about_memory_is_shown(prior, scan, monkeypatch):
         sample("dds", prior, scan)
 
 
-@pytest.mark.parametrize("start", ["noise", "adjoint", "cg_sense", "l1_wavelet", "tv"])
+def begun(prior, scan, start):
+    """A method's first image of the first slice, and what is known of that slice."""
+    method = METHODS["dds"](weights=prior, start=start)
+    work = method._work(scan)
+    problem = next(method._groups(work, set(), range(1)))[0]
+    return method.first(problem, work.whitening), problem
+
+
+@pytest.mark.parametrize("start", ["noise", *STARTS])
 def test_first_images(start, prior, scan):
     volume = sample("dds", prior, scan, start=start)
     expected = 5.0 if start == "noise" else posterior.WARM
     assert volume.info["noise_levels"]["first"] == pytest.approx(expected)
+    assert ("start_weights" in volume.info) == (start in NETWORKS)
+    assert bool(torch.isfinite(volume.image.abs()).all())
+
+
+@pytest.mark.parametrize("whiten", [True, False])
+@pytest.mark.parametrize("start", STARTS)
+def test_first_images_have_scale_and_phase_of_the_image(start, whiten, prior):
+    whole = phantom(slices=3, shape=(64, 56), phase_rad=1.0)
+    scan = whole.scan if whiten else replace(whole.scan, noise_covariance=None)
+    image, problem = begun(prior, scan.undersample(columns(scan)), start)
+    kspace = (prewhiten(scan) if whiten else scan).kspace(0)
+    support = problem.operator.support()
+    truth = sense(problem.maps[0], torch.ones(64, 56, dtype=torch.bool)).adjoint(kspace)
+    assert error(image * support, truth) < 0.4  # a phantom, which no network was trained on
+
+
+def test_a_network_begins_with_weights_that_are_loaded_once(prior, scan):
+    method = METHODS["dds"](weights=prior, start="varnet", device="cpu", **SHORT)
+    method(scan)
+    network = method.first.method.trained[0]
+    assert method.first.method.device == "cpu"
+    method(scan)
+    assert method.first.method.trained[0] is network
+
+
+@pytest.mark.parametrize("suffix", [".npy", ".cfl"])
+def test_a_file_is_a_first_image(suffix, prior, scan, tmp_path):
+    path = tmp_path / f"cg{suffix}"
+    volume = METHODS["cg_sense"]()(scan)
+    write_volume(volume, path)
+    from_file, from_method = (
+        reconstruct(scan, method="dds", weights=prior, device="cpu", start=start, **SHORT).image
+        for start in (path, "cg_sense")
+    )
+    assert error(from_file, from_method) < 1e-3
+    image, problem = begun(prior, scan, str(path))
+    write_volume(replace(volume, image=volume.image.abs() + 0j), path, overwrite=True)
+    magnitude, _ = begun(prior, scan, str(path))
+    assert error(magnitude.abs(), image.abs()) < 1e-4
+    phase = problem.operator.adjoint(problem.kspace).sgn()
+    assert error(magnitude, magnitude.abs() * phase) < 1e-4
+
+
+def test_files_that_are_no_first_image(prior, scan, tmp_path):
+    path = tmp_path / "cg.npy"
+    write_volume(METHODS["cg_sense"]()(scan.select(slice(0, 2))), path)
+    with pytest.raises(ValueError, match=r"is 1 x 2 x 32 x 28 .* is 1 x 3 x 32 x 28: start from"):
+        sample("dds", prior, scan, start=str(path))
+    np.save(path, np.full((3, 32, 28), np.nan, np.complex64))
+    with pytest.raises(ValueError, match="NaN or infinite"):
+        sample("dds", prior, scan, start=str(path))
+    np.save(path, np.zeros((32, 28)))
+    with pytest.raises(ValueError, match="32 x 28 of float64: give an image"):
+        sample("dds", prior, scan, start=str(path))
+    with pytest.raises(FileNotFoundError, match=r"none\.hdr: no such file"):
+        sample("dds", prior, scan, start=str(tmp_path / "none.cfl"))
 
 
 @pytest.mark.parametrize("name", ["dds", "score_mri"])
@@ -215,6 +283,8 @@ def test_a_prior_without_numbers_names_slice_and_level(
 @pytest.mark.parametrize(
     ("options", "message"),
     [
+        ({"start": "cg_sens"}, "start is 'cg_sens': did you mean cg_sense"),
+        ({"start": "brain.nii.gz"}, "or give a reconstruction as .npy or .cfl"),
         ({"levels": 0}, "levels is 0"),
         ({"samples": 0}, "samples is 0"),
         ({"images_at_once": 0}, "images_at_once is 0"),
