@@ -130,12 +130,30 @@ class Checkpoints(Checkpoint):
     """Writes the last checkpoint every so often and after each epoch, and the best ones after validation.
 
     Only ever between two gradient steps, so that a resumed run goes on exactly where the killed one was.
+
+    Args:
+        folder: of the checkpoints.
+        settings: when they are written, and which are kept.
+        start: what the run goes on from; None begins anew.
     """
 
-    def __init__(self, folder: Path, settings: CheckpointSettings) -> None:
+    def __init__(self, folder: Path, settings: CheckpointSettings, start: Path | None) -> None:
         super().__init__()
-        self.folder, self.settings = folder, settings
+        self.folder, self.settings, self.start = folder, settings, start
         self._saved_step, self._saved_time = 0, time.monotonic()
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Make sure that all processes begin alike.
+
+        Raises:
+            OSError: on all of them if they do not, where another machine sees another folder.
+        """
+        first = trainer.strategy.broadcast(self.start)
+        if not trainer.strategy.reduce_boolean_decision(first == self.start, all=True):
+            raise OSError(
+                f"{self.folder}: not all processes see the checkpoint that the first one goes on from ({first}): "
+                "give an --output that all machines share"
+            )
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if trainer.is_global_zero:
@@ -163,7 +181,9 @@ class Checkpoints(Checkpoint):
         path = self.folder / f"best-{float(score):.6g}-step{trainer.global_step}.ckpt"
         kept = best_checkpoints(self.folder, settings.mode)[: settings.keep_best]
         sign = 1 if settings.mode == "max" else -1
-        if len(kept) < settings.keep_best or sign * float(score) >= sign * kept[-1].score:
+        better = len(kept) < settings.keep_best or sign * float(score) >= sign * kept[-1].score
+        # Only the first process writes, so others may see an older folder, but all must save together.
+        if trainer.strategy.broadcast(better):
             trainer.save_checkpoint(path)
         if trainer.is_global_zero:
             for best in best_checkpoints(self.folder, settings.mode)[settings.keep_best :]:

@@ -126,7 +126,7 @@ class Run:
                 else (SeenScans(), ValidationImages(pictures))
             ),
             *reporters,
-            Checkpoints(self.folder, chosen),
+            Checkpoints(self.folder, chosen, start),
         ]
         if chosen.patience:
             stop = EarlyStopping(chosen.monitor, patience=chosen.patience, mode=chosen.mode)

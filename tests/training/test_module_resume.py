@@ -9,13 +9,19 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 import runs
 import torch
-from pytorch_lightning import Callback
+from pytorch_lightning import Callback, LightningModule, Trainer
 
-from mrirecon.training.checkpoints import CheckpointSettings, WholeFiles, best_checkpoints
+from mrirecon.training.checkpoints import (
+    Checkpoints,
+    CheckpointSettings,
+    WholeFiles,
+    best_checkpoints,
+)
 from mrirecon.training.run import Run
 
 HERE = Path(__file__).parent
@@ -155,6 +161,35 @@ def test_two_processes_equal_one_with_twice_the_batch(root, tmp_path):
     states = [runs.last(tmp_path / name)["state_dict"] for name in ("one", "two")]
     for name, value in states[0].items():
         assert torch.allclose(value, states[1][name], atol=1e-6), name
+
+
+def beside(first):
+    """The trainer of a process beside another one, which decided `first`."""
+    trainer = Mock(spec=Trainer, sanity_checking=False, is_global_zero=False, global_step=7)
+    trainer.callback_metrics = {"val_ssim": torch.tensor(0.5)}
+    trainer.strategy.broadcast.return_value = first
+    trainer.strategy.reduce_boolean_decision = lambda mine, all: mine
+    return trainer
+
+
+MODULE = Mock(spec=LightningModule)
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_all_processes_save_when_the_first_one_does(tmp_path, first):
+    """Whatever the others see in the folder: writing has a barrier."""
+    (tmp_path / ("best-0.9-step6.ckpt" if first else "other")).touch()
+    trainer = beside(first)
+    Checkpoints(tmp_path, CheckpointSettings(), None).on_validation_end(trainer, MODULE)
+    assert trainer.save_checkpoint.called == first
+
+
+def test_processes_that_would_start_from_different_checkpoints_refuse(tmp_path):
+    last = tmp_path / "last.ckpt"
+    trainer = beside(last)
+    with pytest.raises(OSError, match="an --output that all machines share"):
+        Checkpoints(tmp_path, CheckpointSettings(), None).setup(trainer, MODULE, "fit")
+    Checkpoints(tmp_path, CheckpointSettings(), last).setup(trainer, MODULE, "fit")
 
 
 # --- what is kept ---
