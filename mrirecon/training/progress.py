@@ -12,13 +12,13 @@ import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
 from torch import Tensor
 
-from mrirecon.training.trainer import total_steps
+from mrirecon.training.trainer import clock, total_steps
 
 SMOOTHING = 0.98  # of the loss shown
 
 
 class Progress(Callback):
-    """Reports epoch, step, loss, slices per second and the time left; and each validation.
+    """Reports epoch, step, loss, slices per second and the time left; each validation; and that nothing was trained.
 
     Args:
         show: takes the line whenever it changes, at most every `seconds`.
@@ -59,6 +59,18 @@ class Progress(Callback):
             if f"val_{name}" in found:
                 parts.append(f"{name} {float(found[f'val_{name}']):.{digits}f}")
         self.tell(" ".join(parts))
+
+    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if self._batches or not trainer.is_global_zero:
+            return
+        timer = clock(trainer)
+        if timer is not None and (timer.time_remaining() or 0.0) <= 0:
+            limit = "trainer.max_time, which counts the time before a resume too"
+        else:
+            limit = f"trainer.{'max_steps' if trainer.global_step == trainer.max_steps else 'max_epochs'}"
+        self.tell(
+            f"note: nothing was left to train after step {trainer.global_step}: to go on raise {limit}"
+        )
 
     def _line(self, trainer: Trainer) -> str:
         elapsed = max(time.monotonic() - self._start, 1e-9)

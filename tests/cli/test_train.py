@@ -113,6 +113,12 @@ def test_train_resume_and_export(mrirecon, refused, root, config, tmp_path):
     ]
     assert len(losses) == 6 and losses[-1] < losses[0]
 
+    longer = ("--trainer.max_epochs", 9, "--trainer.max_time", "00:00:00:00")
+    for limits in (longer[:1] + (6,), longer):
+        more = mrirecon(*args, "--ckpt_path", "last", *limits)
+        assert more.status == 0 and "note: nothing was left to train" in more.out
+        assert f"raise {limits[-2][2:]}" in more.out
+
     line = refused(*args)
     assert "--ckpt_path last" in line and str(out) in line
 
