@@ -87,7 +87,8 @@ def train(
         trainer: how long, where, at what precision.
         about: for the card of the weights.
         weights: trained weights to begin with, a shipped name or a file; of unrolled_prior also those of its denoiser.
-        ckpt_path: checkpoint to go on from; last is this run's latest, and starts from the beginning if there is none.
+        ckpt_path: checkpoint to go on from, of this run or of another; last is this run's latest, and starts from the
+            beginning if there is none.
         seed: of the initial weights, the order of the slices and their masks.
         images: number of validation volumes whose middle slice TensorBoard shows, or of samples of a prior.
         compile: fuse the networks' real-valued parts with torch.compile: a minute or two at the start, then faster; on

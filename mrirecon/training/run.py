@@ -98,16 +98,24 @@ class Run:
 
         Raises:
             FileExistsError: if the run exists already and is not to be resumed.
-            OSError: if the checkpoint is not there.
+            OSError: if the checkpoint is not there, or the latest one is gone and others are.
         """
-        last = self.folder / LAST
+        last, made = self.folder / LAST, list(self.folder.glob("[!.]*.ckpt"))
         if ckpt_path == "last":
-            return last if last.exists() else None
-        if any(self.folder.glob("*.ckpt")):
+            if made and not last.exists():
+                newest = max(made, key=lambda path: path.stat().st_mtime)
+                raise FileNotFoundError(
+                    f"{self.folder} holds no {LAST}, its newest checkpoint is {newest.name}: go on with "
+                    f"--ckpt_path {newest}, or choose another --output"
+                )
+            return last if made else None
+        start = None if ckpt_path is None else existing_file(ckpt_path)
+        own = start is not None and start.resolve().parent == self.folder.resolve()
+        if made and not own:
             raise FileExistsError(
                 f"{self.output} holds a training run already: go on with --ckpt_path last, or choose another --output"
             )
-        return None if ckpt_path is None else existing_file(ckpt_path)
+        return start
 
     def fit(self, start: Path | None, *reporters: Callback) -> Trainer:
         """Train, from a checkpoint where one is given.

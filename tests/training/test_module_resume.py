@@ -192,6 +192,26 @@ def test_processes_that_would_start_from_different_checkpoints_refuse(tmp_path):
     Checkpoints(tmp_path, CheckpointSettings(), last).setup(trainer, MODULE, "fit")
 
 
+def test_which_checkpoint_a_run_goes_on_from(root, tmp_path):
+    run = Run.of(runs.config(root, tmp_path / "run"))
+    assert run.start("last") is None
+    run.folder.mkdir(parents=True)
+    (run.folder / ".partial-1.ckpt").touch()  # of a run that was killed early
+    assert run.start("last") is None
+    older, best, other = run.folder / "best-1.ckpt", run.folder / "best-2.ckpt", tmp_path / "o.ckpt"
+    for age, path in enumerate((other, best, older)):
+        path.touch()
+        os.utime(path, (-age, -age))
+    with pytest.raises(FileNotFoundError, match=rf"no last\.ckpt.* go on with --ckpt_path {best}"):
+        run.start("last")
+    (run.folder / "last.ckpt").touch()
+    assert run.start("last") == run.folder / "last.ckpt"
+    assert run.start(str(older)) == older
+    for path in (None, str(other)):
+        with pytest.raises(FileExistsError, match="choose another --output"):
+            run.start(path)
+
+
 # --- what is kept ---
 
 
