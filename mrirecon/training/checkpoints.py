@@ -1,7 +1,7 @@
 """Checkpoints that are whole at any moment: the last one to resume from, and the best ones.
 
-A folder of checkpoints holds `last.ckpt` and `best-SCORE-stepN.ckpt`; the names say all, so a run that was killed
-between two files is understood by the next one.
+A folder of checkpoints holds `last.ckpt` and `best-MONITOR-SCORE-stepN.ckpt`; the names say all, so a run that was
+killed between two files is understood by the next one.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from pytorch_lightning.plugins.io import TorchCheckpointIO
 from mrirecon.io.files import existing_file, replacing
 
 LAST = "last.ckpt"
-BEST = re.compile(r"best-(?P<score>[-+.\de]+)-step(?P<step>\d+)\.ckpt")
+BEST = re.compile(r"best-(?P<monitor>\w+)-(?P<score>[-+.\de]+)-step(?P<step>\d+)\.ckpt")
 
 
 @dataclass(frozen=True)
@@ -81,11 +81,15 @@ class Best(NamedTuple):
     step: int
 
 
-def best_checkpoints(folder: Path, mode: Literal["max", "min"]) -> list[Best]:
-    """The best checkpoints in a folder, best first; of equals the newer one first."""
+def best_checkpoints(folder: Path, settings: CheckpointSettings) -> list[Best]:
+    """The best checkpoints in a folder by what is monitored, best first; of equals the newer one first."""
     found = [(path, BEST.fullmatch(path.name)) for path in folder.glob("best-*.ckpt")]
-    best = [Best(path, float(name["score"]), int(name["step"])) for path, name in found if name]
-    sign = -1 if mode == "max" else 1
+    best = [
+        Best(path, float(name["score"]), int(name["step"]))
+        for path, name in found
+        if name and name["monitor"] == settings.monitor
+    ]
+    sign = -1 if settings.mode == "max" else 1
     return sorted(best, key=lambda b: (sign * b.score, -b.step))
 
 
@@ -178,15 +182,15 @@ class Checkpoints(Checkpoint):
             return
         if not math.isfinite(score):
             return
-        path = self.folder / f"best-{float(score):.6g}-step{trainer.global_step}.ckpt"
-        kept = best_checkpoints(self.folder, settings.mode)[: settings.keep_best]
+        name = f"best-{settings.monitor}-{float(score):.6g}-step{trainer.global_step}.ckpt"
+        kept = best_checkpoints(self.folder, settings)[: settings.keep_best]
         sign = 1 if settings.mode == "max" else -1
         better = len(kept) < settings.keep_best or sign * float(score) >= sign * kept[-1].score
         # Only the first process writes, so others may see an older folder, but all must save together.
         if trainer.strategy.broadcast(better):
-            trainer.save_checkpoint(path)
+            trainer.save_checkpoint(self.folder / name)
         if trainer.is_global_zero:
-            for best in best_checkpoints(self.folder, settings.mode)[settings.keep_best :]:
+            for best in best_checkpoints(self.folder, settings)[settings.keep_best :]:
                 best.path.unlink(missing_ok=True)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:

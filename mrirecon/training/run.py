@@ -155,7 +155,7 @@ class Run:
         Returns:
             The file; None if there is no checkpoint.
         """
-        best = [found.path for found in best_checkpoints(self.folder, self.checkpoints.mode)]
+        best = [found.path for found in best_checkpoints(self.folder, self.checkpoints)]
         paths = [path for path in (*best, self.folder / LAST) if path.exists()]
         if not paths:
             return None

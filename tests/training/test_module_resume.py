@@ -178,7 +178,7 @@ MODULE = Mock(spec=LightningModule)
 @pytest.mark.parametrize("first", [True, False])
 def test_all_processes_save_when_the_first_one_does(tmp_path, first):
     """Whatever the others see in the folder: writing has a barrier."""
-    (tmp_path / ("best-0.9-step6.ckpt" if first else "other")).touch()
+    (tmp_path / ("best-val_ssim-0.9-step6.ckpt" if first else "other")).touch()
     trainer = beside(first)
     Checkpoints(tmp_path, CheckpointSettings(), None).on_validation_end(trainer, MODULE)
     assert trainer.save_checkpoint.called == first
@@ -219,18 +219,21 @@ def test_the_best_checkpoints_are_kept(root, tmp_path):
     changed = {"checkpoints": {"keep_best": 2}, "trainer": {"max_epochs": 5}}
     run = runs.fit(runs.config(root, tmp_path, **changed))
     scores = runs.logged(tmp_path, "val_ssim")
-    kept = best_checkpoints(run.folder, "max")
+    kept = best_checkpoints(run.folder, CheckpointSettings())
     assert [b.score for b in kept] == pytest.approx(sorted(scores, reverse=True)[:2], rel=1e-5)
     assert sorted(path.name for path in run.folder.iterdir()) == sorted(
         ["last.ckpt", *(b.path.name for b in kept)]
     )
 
 
-def test_names_of_best_checkpoints_sort_by_score(tmp_path):
-    for name in ("best-0.9-step10.ckpt", "best-0.95-step5.ckpt", "best-1e-05-step7.ckpt", "x.ckpt"):
-        (tmp_path / name).touch()
-    assert [b.step for b in best_checkpoints(tmp_path, "max")] == [5, 10, 7]
-    assert [b.step for b in best_checkpoints(tmp_path, "min")] == [7, 10, 5]
+def test_best_checkpoints_sort_by_score_each_monitor_alone(tmp_path):
+    for score in ("0.9-step10", "0.95-step5", "1e-05-step7"):
+        for monitor in ("val_ssim", "val_loss"):
+            (tmp_path / f"best-{monitor}-{score}.ckpt").touch()
+    (tmp_path / "x.ckpt").touch()
+    for monitor, steps in (("val_ssim", [5, 10, 7]), ("val_loss", [7, 10, 5]), ("val_psnr", [])):
+        best = best_checkpoints(tmp_path, CheckpointSettings(monitor=monitor))
+        assert [b.step for b in best] == steps
 
 
 def test_checkpoints_by_steps_and_minutes(root, tmp_path):
