@@ -206,12 +206,12 @@ def _prepare(parser: Parser, args: list[str], settings: Settings) -> tuple[list[
     configured = settings.get("network", {})
     if not isinstance(configured, dict):
         configured = {"name": configured}
-    if name is not None and configured.get("name", DEFAULT) != name:
-        configured = {}  # the options of another network
-    configured = dict(configured)
-    name = name or configured.pop("name", DEFAULT)
+    known = configured.get("name", DEFAULT)
+    if preset is not None or name not in (None, known):
+        configured = {}  # what is typed stands for all of it
+    name = name or known
+    configured = {key: value for key, value in configured.items() if key != "name"}
     preset = preset or configured.pop("preset", None)
-    configured.pop("preset", None)
     if name not in MODELS:
         raise UsageError(f"unknown network {name!r}: {suggest(str(name), MODELS)}")
     if preset is not None and preset not in PRESETS[name]:
@@ -224,7 +224,7 @@ def _prepare(parser: Parser, args: list[str], settings: Settings) -> tuple[list[
     parser.explain(
         "--network",
         f"{', '.join(MODELS)} (default: {DEFAULT}); `--network NAME --help` lists the options of NAME; "
-        f"--network.preset {presets} sets them together",
+        f"--network.preset {presets} sets them together, in place of those of the YAML",
         "NAME",
     )
     groups = {**GROUPS, **(PRIOR_GROUPS if name in PRIORS else {})}

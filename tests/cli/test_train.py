@@ -243,7 +243,11 @@ def test_presets_and_typed_options(mrirecon, config, tmp_path):
     assert shown["network"]["name"] == "unet" and shown["network"]["chans"] == 32
     options = ("--network.preset", "tiny", "--network.chans", 5)
     shown = yaml.safe_load(mrirecon(*args, "--config", config(), *options).out)
-    assert shown["network"]["chans"] == 5 and shown["network"]["num_cascades"] == 2
+    assert shown["network"]["chans"] == 5  # typed, and so is the preset, whose 6 win over the file's 2
+    assert shown["network"]["num_cascades"] == 6
+    recipe = config(network={"name": "varnet", "preset": "small", "chans": 6})
+    shown = yaml.safe_load(mrirecon(*args, "--config", recipe).out)
+    assert shown["network"]["chans"] == 6 and shown["network"]["num_cascades"] == 5
     shown = yaml.safe_load(mrirecon(*args, "--config", config(), "--network=unet").out)
     assert shown["network"]["name"] == "unet" and "num_cascades" not in shown["network"]
 
