@@ -11,6 +11,7 @@ from mrirecon.io import write_scan
 from mrirecon.phantom import shepp_logan
 from mrirecon.simulate import simulate_scan
 from mrirecon.weights import load_weights
+from mrirecon.weights.recognise import PUBLISHED
 
 CONFIGS = sorted((Path(__file__).parents[2] / "configs").glob("*.yaml"))
 TINY = {
@@ -79,6 +80,16 @@ def test_recipes_parse_and_stay_what_they_are(mrirecon, path, tmp_path):
 def test_recipes_are_commented(path):
     text = path.read_text()
     assert text.startswith("# ") and f"configs/{path.name}" in text and text.count("#") > 5
+
+
+@pytest.mark.parametrize("part", ["knee", "brain"])
+def test_recipes_have_the_masks_of_the_published_networks(part):
+    recipe = next(path for path in CONFIGS if path.stem == f"fastmri_{part}_varnet")
+    masks = yaml.safe_load(recipe.read_text())["data"]["masks"]
+    published = PUBLISHED["varnet", f"{part}_leaderboard_state_dict.pt"]["training"]
+    assert {mask["kind"] for mask in masks} == set(published.masks)
+    assert tuple(mask["acceleration"] for mask in masks) == published.accelerations
+    assert tuple(mask["center_fraction"] for mask in masks) == published.center_fractions
 
 
 def test_there_are_the_promised_recipes():
