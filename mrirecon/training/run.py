@@ -36,6 +36,7 @@ from mrirecon.training.trainer import TrainerSettings, build_trainer
 from mrirecon.weights import load_weights
 
 Config = Mapping[str, Any]
+TRAINING_ONLY = ("drop_path_rate", "drop_prob", "dropout")  # options that no weight depends on
 
 
 @dataclass(frozen=True)
@@ -173,15 +174,25 @@ def _initialise(network: Model, weights: str) -> None:
         ValueError: if they are of another network or configuration.
     """
     trained, _ = load_weights(weights)
-    part = network.denoiser if isinstance(network, UnrolledPrior) else network
-    for target in (network, part):
-        if (target.name, target.config) == (trained.name, trained.config):
-            target.load_state_dict(trained.state_dict())
-            return
-    raise ValueError(
-        f"--weights {weights} are of {trained.name} {trained.config}, this run trains {part.name} {part.config}: "
-        "make the options of --network those of the weights"
-    )
+    target: Model = network
+    if isinstance(network, UnrolledPrior) and trained.name == network.denoiser.name:
+        target = network.denoiser
+    if target.name != trained.name:
+        raise ValueError(
+            f"--weights {weights} are of {trained.name}, this run trains {network.name}: give weights of {network.name}"
+        )
+    ours, theirs = target.config, trained.config
+    different = [
+        f"{key} {theirs.get(key, 'left out')} there, {ours.get(key, 'left out')} here"
+        for key in {**theirs, **ours}
+        if key not in TRAINING_ONLY and theirs.get(key) != ours.get(key)
+    ]
+    if different:
+        raise ValueError(
+            f"--weights {weights} are of a {trained.name} with {'; '.join(different)}: "
+            "make the options of --network those of the weights"
+        )
+    target.load_state_dict(trained.state_dict())
 
 
 def _end_to_end(config: Config, network: Network) -> tuple[UnrolledModule, FastMRIDataModule]:

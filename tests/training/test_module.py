@@ -333,8 +333,23 @@ def test_training_begins_with_given_weights(root, tmp_path):
     for name, value in load_weights(weights)[0].state_dict().items():
         assert torch.equal(begun[name], value)
     settings["network"] = {**settings["network"], "chans": 3}
-    with pytest.raises(ValueError, match="make the options of --network those of the weights"):
+    with pytest.raises(ValueError, match="a varnet with chans 2 there, 3 here: make the options"):
         Run.of(settings)
+    settings["network"] = {"name": "unet", "chans": 2}
+    with pytest.raises(ValueError, match="are of varnet, this run trains unet: give weights of unet"):
+        Run.of(settings)
+
+
+def test_fine_tuning_chooses_its_own_dropout(root, tmp_path):
+    network = {"chans": 2, "num_pool_layers": 1, "drop_prob": 0.0}
+    trained, path = NETWORKS["unet"](**network), tmp_path / "unet.safetensors"
+    save_weights(trained, path, card_of(trained))
+    network = {**network, "name": "unet", "drop_prob": 0.1}
+    settings = {**runs.config(root, tmp_path, network=network), "weights": str(path)}
+    begun = Run.of(settings).module.network
+    assert begun.config["drop_prob"] == 0.1
+    for name, value in trained.state_dict().items():
+        assert torch.equal(begun.state_dict()[name], value)
 
 
 def test_an_unrolled_prior_begins_with_its_denoiser(root, tmp_path):
