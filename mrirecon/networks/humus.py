@@ -121,7 +121,9 @@ class HUMUSNet(UnrolledNetwork):
                 f"{kspace.shape[1]} adjacent slices for a network that looks at {self.adjacent_slices}: "
                 "give the slice to reconstruct in the middle of its neighbours"
             )
-        maps = self.sens_net(kspace.flatten(1, 2), calibration).view(kspace.shape)
+        maps = self.sens_net(
+            kspace.flatten(1, 2), calibration, self.checkpoint_cascades
+        ).view(kspace.shape)
         A = sense(maps, mask.unsqueeze(1))
         power = torch.stack([rss(slice_maps).square() for slice_maps in maps.unbind(1)], dim=1)
         zero_filled = A.H(kspace)

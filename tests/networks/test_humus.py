@@ -240,12 +240,15 @@ def test_zero_slices_have_finite_gradients():
 
 def test_checkpointing_changes_no_gradient():
     scan = random_scan(built(), 32, 32)
-    gradients = []
+    gradients, passes = [], []
     for checkpoint_cascades in (False, True):
         network = built(checkpoint_cascades=checkpoint_cascades)
         torch.manual_seed(1)  # of the stochastic depth
+        for part in (network.sens_net.norm_unet, network.cascades[0]):
+            part.register_forward_pre_hook(lambda part, _: passes.append(part))
         network(*scan, EVERYTHING).square().mean().backward()
         gradients.append([p.grad for p in network.parameters()])
+    assert len(passes) == 2 * (1 + 2)  # both parts are computed again in the backward pass
     for plain, checkpointed in zip(*gradients, strict=True):
         assert torch.allclose(plain, checkpointed, rtol=1e-5, atol=1e-9)
 
