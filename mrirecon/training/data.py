@@ -23,10 +23,10 @@ class FastMRIDataModule(LightningDataModule):
     """Training, validation and test slices of a fastMRI download, or of files laid out like it.
 
     Args:
-        root: folder that holds `multicoil_train`, `multicoil_val`, `multicoil_test`, or singlecoil likewise.
+        root: folder that holds `multicoil_train` and `multicoil_val`, or singlecoil likewise.
         masks: kinds of undersampling; one is drawn for each slice and epoch, in validation one for each volume.
         challenge: multicoil or singlecoil.
-        val_masks: kinds for validation and test, where other ones are wanted.
+        val_masks: kinds for validation, where other ones are wanted.
         adjacent_slices: that the network sees: 1, 3, 5, ...
         batch_size: slices per step and process, of one size and coil count.
         workers: threads that read ahead; 0 reads when a batch is asked for.
@@ -36,7 +36,6 @@ class FastMRIDataModule(LightningDataModule):
         index: JSON file to keep the index of all folders in; by default one in each folder that is writable.
         train_folder: name below `root`, where it is not CHALLENGE_train.
         val_folder: likewise.
-        test_folder: likewise.
         full_kspace: give the fully sampled k-space too, for `Loss.complex`.
     """
 
@@ -55,7 +54,6 @@ class FastMRIDataModule(LightningDataModule):
         index: str | os.PathLike[str] | None = None,
         train_folder: str | None = None,
         val_folder: str | None = None,
-        test_folder: str | None = None,
         full_kspace: bool = False,
     ) -> None:
         super().__init__()
@@ -74,7 +72,6 @@ class FastMRIDataModule(LightningDataModule):
         self.index = None if index is None else Path(index)
         self.train_folder = self.root / (train_folder or f"{challenge}_train")
         self.val_folder = self.root / (val_folder or f"{challenge}_val")
-        self.test_folder = self.root / (test_folder or f"{challenge}_test")
 
     def prepare_data(self) -> None:
         """Bring the index up to date, in one process of each node."""
@@ -92,17 +89,13 @@ class FastMRIDataModule(LightningDataModule):
         return self._loader(entries, self.masks, self.seed)
 
     def val_dataloader(self) -> SliceLoader:
-        """Whole volumes, slice by slice, with masks fixed by file name. Errors as `train_dataloader`."""
+        """Whole volumes, slice by slice, with masks fixed by file name; files with a mask of their own keep it.
+
+        Raises:
+            ValueError, OSError: as `train_dataloader`.
+        """
         entries = _choose(self._entries(self.val_folder), self.val_volume_fraction, self.seed)
         return self._loader(entries, self.val_masks, None)
-
-    def test_dataloader(self) -> SliceLoader:
-        """As `val_dataloader`, of the test folder; files with a mask of their own keep it."""
-        return self._loader(self._entries(self.test_folder), self.val_masks, None)
-
-    def predict_dataloader(self) -> SliceLoader:
-        """The test folder."""
-        return self.test_dataloader()
 
     def _loader(
         self, entries: list[Entry], masks: Sequence[MaskSpec], seed: int | None

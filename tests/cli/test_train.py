@@ -174,6 +174,7 @@ def _options(config):
         (("--data.batch_size", "two"), ["--data.batch_size", "a whole number"]),
         (("--data.batch_size", 0), ["batch_size", "0"]),
         (("--data.root", "nowhere"), ["nowhere"]),
+        (("--data.test_folder", "test"), ["unknown option --data.test_folder", "did you mean"]),
         (("--data.challenge", "twocoil"), ["--data.challenge", "multicoil"]),
         (("--network", "varnett"), ["varnett", "did you mean varnet?"]),
         (("--network.preset", "tinny"), ["tinny", "did you mean tiny?"]),

@@ -62,12 +62,11 @@ def test_the_window_is_where_fastmri_crops(tmp_path):
 
 def test_a_file_with_its_own_mask_keeps_it(tmp_path):
     """The public test sets: undersampled, without target; the padded columns are not sampled."""
-    folder = tmp_path / "multicoil_test"
+    folder = tmp_path / "multicoil_val"
     columns = np.zeros(60, np.float32)
     columns[::4] = columns[27:33] = 1
     write(folder / "file7.h5", (2, 3, 48, 60), (40, 40), padding=(5, 7), target=False, mask=columns)
-    module = FastMRIDataModule(tmp_path, [R8], workers=0)
-    for own, peer in zip(module.test_dataloader(), official_varnet(folder), strict=True):
+    for own, peer in zip(validation(tmp_path, [R8]), official_varnet(folder), strict=True):
         assert torch.equal(own.kspace[0, 0], torch.view_as_complex(peer.masked_kspace))
         assert torch.equal(own.mask[0], peer.mask[0, :, :, 0].expand_as(own.mask[0]))
         assert own.target is None
@@ -79,12 +78,12 @@ def test_zeros_without_a_mask_are_a_mask_of_the_file(tmp_path):
     """A test file without the dataset `mask`: what is exactly zero was not sampled."""
     columns = np.zeros(60, np.float32)
     columns[::3] = columns[26:34] = 1
-    kspace = write(tmp_path / "multicoil_test" / "a.h5", (2, 3, 48, 60), (40, 40), target=False)
+    kspace = write(tmp_path / "multicoil_val" / "a.h5", (2, 3, 48, 60), (40, 40), target=False)
     import h5py
 
-    with h5py.File(tmp_path / "multicoil_test" / "a.h5", "r+") as file:
+    with h5py.File(tmp_path / "multicoil_val" / "a.h5", "r+") as file:
         file["kspace"][...] = kspace * columns
-    batch = next(iter(FastMRIDataModule(tmp_path, [R8], workers=0).test_dataloader()))
+    batch = validation(tmp_path, [R8])[0]
     assert torch.equal(batch.mask[0, 0], torch.from_numpy(columns > 0))
 
 
