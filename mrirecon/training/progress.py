@@ -80,8 +80,10 @@ class Progress(Callback):
         if steps < math.inf:
             parts[-1] += f"/{int(steps)}"
         parts += [f"loss {loss:.4f}", f"{self._slices / elapsed:.1f} slices/s"]
-        done = trainer.global_step - self._first_step
-        if done and steps < math.inf:
-            left = timedelta(seconds=round((steps - trainer.global_step) * elapsed / done))
-            parts.append(f"{left} left")
+        done, timer = trainer.global_step - self._first_step, clock(trainer)
+        left = (steps - trainer.global_step) * elapsed / done if done else math.inf
+        if timer is not None:
+            left = min(left, max(timer.time_remaining() or 0.0, 0.0))
+        if left < math.inf:
+            parts.append(f"{timedelta(seconds=round(left))} left")
         return ", ".join(parts)

@@ -114,6 +114,6 @@ def _metrics(slices: list[SliceScore]) -> Metrics:
     nmse = error / sum(score.energy for score in slices)
     mse = error / sum(score.pixels for score in slices)
     peak = slices[0].maximum
-    psnr = 10 * math.log10(peak**2 / mse) if mse > 0 else math.inf
+    psnr = 10 * math.log10(peak**2 / mse) if mse else math.inf
     ssim = sum(score.ssim for score in slices) / len(slices)
     return Metrics("fastmri", False, nmse, math.sqrt(nmse), psnr, ssim)

@@ -76,6 +76,13 @@ def test_a_black_volume_has_no_metrics():
     assert mean_metrics(volume_metrics([black])) == {}
 
 
+def test_metrics_of_an_image_that_is_no_number_are_none():
+    broken = torch.full((9, 9), math.nan)
+    score = score_slice(broken, torch.rand(9, 9), 1.0, volume="n", number=0, loss=math.nan)
+    found = volume_metrics([score])["n"]
+    assert all(math.isnan(value) for value in (found.nmse, found.psnr, found.ssim))
+
+
 def test_validation_equals_evaluate_on_whole_volumes(root, tmp_path):
     with quiet():
         run = Run.of(runs.config(root, tmp_path, data={"batch_size": 2}))
@@ -236,6 +243,15 @@ def test_progress_lines(root, tmp_path):
     assert shown[2].startswith("epoch 1, step 3/12, loss 0.") and "slices/s" in shown[2]
     assert shown[2].endswith(" left")
     assert "epoch 2, step 12/12" in told[1] and "psnr" in told[1] and "ssim" in told[1]
+
+
+@pytest.mark.parametrize("steps", [-1, 10**9])
+def test_progress_shows_the_time_until_the_clock_stops(root, tmp_path, steps):
+    shown = []
+    limits = {"max_epochs": -1, "max_steps": steps, "max_time": "00:00:00:03"}
+    runs.fit(runs.config(root, tmp_path, trainer=limits), Progress(shown.append, print, 0.0))
+    left = [line.rpartition(", ")[2] for line in shown]
+    assert set(left) <= {f"0:00:0{seconds} left" for seconds in range(4)} and left[-1] < left[0]
 
 
 def test_progress_lines_are_few(root, tmp_path):
