@@ -16,7 +16,7 @@ from mrirecon.io.files import check_target, replacing, write_json
 from mrirecon.scan import Scan
 from mrirecon.tensors import ifft2c, rss
 
-SCHEMA = 1
+SCHEMA = 2
 SUFFIXES = (".h5", ".hdf5")
 Box = tuple[int, int, int, int]
 
@@ -125,7 +125,7 @@ def describe(path: Path) -> Entry:
             acquired = measured  # only the zeros can tell what was padded
         else:
             sampled = not all(bool(line.all()) for line in covered)
-    maximum = scan.attributes.get("max")
+    maximum = _positive(scan.attributes.get("max"))
     if maximum is None and (scan.reference is not None or not sampled):
         maximum = max(float(_target(scan, index).max()) for index in range(scan.shape[0]))
     rows, columns = scan.crop
@@ -136,8 +136,14 @@ def describe(path: Path) -> Entry:
         acquired=acquired,
         sampled=sampled,
         has_target=scan.reference is not None,
-        maximum=None if maximum is None or not math.isfinite(maximum) else float(maximum),
+        maximum=None if maximum is None or not math.isfinite(maximum) else maximum,
     )
+
+
+def _positive(value: Any) -> float | None:
+    """An attribute that is a positive number; None where it is anything else, such as text or NaN."""
+    number = isinstance(value, int | float) and 0 < value < math.inf
+    return float(value) if number else None
 
 
 def _target(scan: Scan, index: int) -> Tensor:

@@ -1,8 +1,10 @@
 """The index of a folder, and what is said of folders and options that cannot be used."""
 
 import json
+import math
 import os
 
+import h5py
 import pytest
 from fastmri_layout import write
 
@@ -66,7 +68,7 @@ def test_the_index_is_json_beside_the_folders(folder):
     assert stored["files"][str(folder / "a.h5")]["acquired"] == [0, 24, 2, 19]
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", '{"schema": 0, "files": {}}', '{"schema": 1}'])
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"schema": 0, "files": {}}', '{"schema": 2}'])
 def test_a_damaged_index_is_made_again(folder, text, described):
     first = index_folder(folder)
     (folder.parent / "mrirecon_index.json").write_text(text)
@@ -83,6 +85,14 @@ def test_entries_of_another_form_are_made_again(folder, described):
     del stored["files"][str(folder / "a.h5")]["crop"]
     file.write_text(json.dumps(stored))
     assert index_folder(folder) == first
+
+
+@pytest.mark.parametrize("stored", [0.0, -1.0, math.nan, math.inf, "bright", [1.0, 2.0]])
+def test_a_maximum_that_cannot_be_one_is_computed(folder, stored):
+    with h5py.File(folder / "a.h5", "r+") as file:
+        file.attrs["max"] = stored
+        expected = file["reconstruction_rss"][()].max()
+    assert describe(folder / "a.h5").maximum == pytest.approx(expected)
 
 
 def test_an_index_of_ones_own(folder, tmp_path, described):
