@@ -227,7 +227,13 @@ def _gathered(args: list[str], lists: set[str]) -> list[str]:
 
 
 def _in_words(kind: str) -> str:
-    words = {"int": "a whole number", "float": "a number", "bool": "true or false", "str": "a text"}
+    words = {
+        "int": "a whole number",
+        "float": "a number",
+        "bool": "true or false",
+        "str": "a text",
+        "list": "a list",
+    }
     if literal := re.search(r"Literal\[(.*?)\]", kind):
         return "one of " + literal[1].replace("'", "")
     return next((text for name, text in words.items() if re.search(rf"\b{name}\b", kind)), kind)

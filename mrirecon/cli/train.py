@@ -212,9 +212,9 @@ def _prepare(parser: Parser, args: list[str], settings: Settings) -> tuple[list[
     name = name or known
     configured = {key: value for key, value in configured.items() if key != "name"}
     preset = preset or configured.pop("preset", None)
-    if name not in MODELS:
+    if not isinstance(name, str) or name not in MODELS:
         raise UsageError(f"unknown network {name!r}: {suggest(str(name), MODELS)}")
-    if preset is not None and preset not in PRESETS[name]:
+    if preset is not None and preset not in list(PRESETS[name]):
         hint = suggest(str(preset), PRESETS[name])
         raise UsageError(f"network {name} has no preset {preset!r}: {hint}")
     parser.add_argument("--network.name", default=name)

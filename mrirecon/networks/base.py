@@ -20,6 +20,17 @@ from mrirecon.tensors import fft2c, ifft2c, rss_of_each
 Combine = Literal["rss", "maps"]
 
 
+def at_least_one(**numbers: int) -> None:
+    """Check options of a network.
+
+    Raises:
+        ValueError: if one is below 1.
+    """
+    for name, value in numbers.items():
+        if value < 1:
+            raise ValueError(f"{name} is {value}: give at least 1")
+
+
 class Model(nn.Module, ABC):
     """A network whose weights travel with its name and configuration.
 

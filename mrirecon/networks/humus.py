@@ -15,7 +15,7 @@ from jaxtyping import Bool, Complex, Float
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from mrirecon.networks.base import Combine, Unrolled, UnrolledNetwork
+from mrirecon.networks.base import Combine, Unrolled, UnrolledNetwork, at_least_one
 from mrirecon.networks.swin import (
     PatchEmbed,
     PatchExpand,
@@ -47,7 +47,7 @@ class HUMUSNet(UnrolledNetwork):
         checkpoint_cascades: recompute each cascade in the backward pass, keeping one cascade's features in memory.
 
     Raises:
-        ValueError: if the number of slices is even, or if the block cannot be built.
+        ValueError: if a number is below 1, that of slices even, or the block cannot be built.
     """
 
     name = "humus"
@@ -76,6 +76,14 @@ class HUMUSNet(UnrolledNetwork):
         checkpoint_cascades: bool = False,
     ) -> None:
         super().__init__()
+        at_least_one(
+            num_cascades=num_cascades,
+            sens_chans=sens_chans,
+            sens_pools=sens_pools,
+            patch_size=patch_size,
+            window_size=window_size,
+            embed_dim=embed_dim,
+        )
         if num_adj_slices % 2 == 0 or num_adj_slices < 1:
             raise ValueError(
                 f"num_adj_slices is {num_adj_slices}: give an odd number, so that a slice is in the middle"
@@ -121,9 +129,9 @@ class HUMUSNet(UnrolledNetwork):
                 f"{kspace.shape[1]} adjacent slices for a network that looks at {self.adjacent_slices}: "
                 "give the slice to reconstruct in the middle of its neighbours"
             )
-        maps = self.sens_net(
-            kspace.flatten(1, 2), calibration, self.checkpoint_cascades
-        ).view(kspace.shape)
+        maps = self.sens_net(kspace.flatten(1, 2), calibration, self.checkpoint_cascades).view(
+            kspace.shape
+        )
         A = sense(maps, mask.unsqueeze(1))
         power = torch.stack([rss(slice_maps).square() for slice_maps in maps.unbind(1)], dim=1)
         zero_filled = A.H(kspace)

@@ -15,7 +15,7 @@ from jaxtyping import Bool, Complex, Float
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from mrirecon.networks.base import Network
+from mrirecon.networks.base import Network, at_least_one
 from mrirecon.tensors import as_channels, as_complex, fftshift, ifft2, rss_of_each
 
 
@@ -30,6 +30,9 @@ class UNet(nn.Module):
         chans: features at full resolution; they double with each level.
         num_pool_layers: how often the resolution is halved.
         drop_prob: probability with which training zeroes a whole feature.
+
+    Raises:
+        ValueError: by `forward`, if an image is too small to be halved so often.
     """
 
     def __init__(
@@ -56,6 +59,12 @@ class UNet(nn.Module):
         )
 
     def forward(self, image: Float[Tensor, "batch in y x"]) -> Float[Tensor, "batch out y x"]:
+        y, x = image.shape[-2:]
+        if min(y, x) < 2 ** len(self.down_sample_layers):
+            raise ValueError(
+                f"images of {y} x {x} cannot be halved {len(self.down_sample_layers)} times: "
+                "lower the network's pools, sens_pools or num_pool_layers"
+            )
         skips = []
         features = _channels_last(image)
         for down in self.down_sample_layers:
@@ -180,12 +189,16 @@ class UNetBaseline(Network):
     """The fastMRI baseline: a U-Net on the zero-filled root-sum-of-squares image (Zbontar et al. 2018).
 
     The cropped image is normalised to mean 0 and standard deviation 1 and clamped to +-6, as in fastMRI.
+
+    Raises:
+        ValueError: if a number of features or levels is below 1.
     """
 
     name = "unet"
 
     def __init__(self, chans: int = 32, num_pool_layers: int = 4, drop_prob: float = 0.0) -> None:
         super().__init__()
+        at_least_one(chans=chans, num_pool_layers=num_pool_layers)
         self.config = {"chans": chans, "num_pool_layers": num_pool_layers, "drop_prob": drop_prob}
         self.unet = UNet(1, 1, chans, num_pool_layers, drop_prob)
 

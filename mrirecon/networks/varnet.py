@@ -10,7 +10,7 @@ from jaxtyping import Bool, Complex
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from mrirecon.networks.base import Combine, Unrolled, UnrolledNetwork
+from mrirecon.networks.base import Combine, Unrolled, UnrolledNetwork, at_least_one
 from mrirecon.networks.unet import NormUNet
 from mrirecon.operators import LinearOperator, sense
 from mrirecon.tensors import ifft2c, rss
@@ -33,6 +33,9 @@ class VarNet(UnrolledNetwork):
         shared: one cascade's weights serve in all of them, which learns faster from little data.
         combine: how coil images become one image (`UnrolledNetwork`).
         checkpoint_cascades: recompute each cascade in the backward pass, keeping one cascade's features in memory.
+
+    Raises:
+        ValueError: if a number is below 1.
     """
 
     name = "varnet"
@@ -57,6 +60,7 @@ class VarNet(UnrolledNetwork):
             "sens_chans": sens_chans,
             "sens_pools": sens_pools,
         }
+        at_least_one(**self.config)
         if shared:
             self.config["shared"] = True
         self._combine_by(combine)

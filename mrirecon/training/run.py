@@ -148,6 +148,13 @@ class Run:
             trainer.fit(self.module, self.data, ckpt_path=start, weights_only=True)
         except SystemExit:  # Lightning's answer to Ctrl-C
             raise KeyboardInterrupt from None
+        except ValueError as error:
+            if "`val_check_interval`" not in str(error):
+                raise
+            raise ValueError(  # Lightning's advice is of options that are not ours
+                f"trainer.val_check_interval is {self.trainer.val_check_interval}, but an epoch has fewer batches: "
+                "give a share such as 0.5, or 1.0 with trainer.check_val_every_n_epoch"
+            ) from error
         return trainer
 
     def export(self) -> Path | None:

@@ -76,6 +76,9 @@ class TrainerSettings:
     benchmark: bool = False
 
     def __post_init__(self) -> None:
+        for name in ("accumulate_grad_batches", "check_val_every_n_epoch"):
+            if (value := getattr(self, name)) < 1:
+                raise ValueError(f"trainer.{name} is {value}: give at least 1")
         if self.max_time is not None and not re.fullmatch(r"\d+:\d\d:\d\d:\d\d", self.max_time):
             raise ValueError(
                 f"trainer.max_time is {self.max_time}: write DD:HH:MM:SS, as in 00:12:00:00 for 12 hours"

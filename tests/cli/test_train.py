@@ -178,6 +178,15 @@ def _options(config):
         (("--data.challenge", "twocoil"), ["--data.challenge", "multicoil"]),
         (("--network", "varnett"), ["varnett", "did you mean varnet?"]),
         (("--network.preset", "tinny"), ["tinny", "did you mean tiny?"]),
+        (("--network.pools", 7), ["cannot be halved 7 times", "pools"]),
+        (("--network.chans", 0), ["chans is 0", "at least 1"]),
+        (("--network.num_cascades", 0), ["num_cascades is 0", "at least 1"]),
+        (("--network.sens_pools", 0), ["sens_pools is 0", "at least 1"]),
+        (("--network=humus", "--network.num_cascades", 0), ["num_cascades is 0", "at least 1"]),
+        (("--network=unet", "--network.num_pool_layers", 0), ["num_pool_layers is 0"]),
+        (("--trainer.accumulate_grad_batches", 0), ["trainer.accumulate_grad_batches is 0"]),
+        (("--trainer.check_val_every_n_epoch", 0), ["trainer.check_val_every_n_epoch is 0"]),
+        (("--trainer.val_check_interval", 99), ["99", "trainer.check_val_every_n_epoch"]),
         (("--network.cascades", 3), ["--network.cascades", "num_cascades"]),
         (("--loss.ssim", 0), ["loss"]),
         (("--seed", -1), ["--seed", "-1"]),
@@ -217,7 +226,10 @@ def test_bad_usage_is_one_line(refused, root, config, options, words, tmp_path, 
         ({"traner": {"max_epochs": 3}}, ["traner", "trainer"]),
         ({"network": "humuss"}, ["humuss", "humus"]),
         ({"network": {"name": "unet", "num_cascades": 2}}, ["num_cascades"]),
-        ({"data": {"masks": 3}}, ["masks"]),
+        ({"network": {"name": ["varnet"]}}, ["unknown network ['varnet']"]),
+        ({"network": {"name": "varnet", "preset": ["tiny"]}}, ["no preset ['tiny']"]),
+        ({"data": {"masks": 3}}, ["--data.masks", "a list"]),
+        ({"data": {"masks": {"kind": "uniform1d"}}}, ["--data.masks", "it takes a list"]),
         ({"data": {"masks": [3]}}, ["masks"]),
     ],
 )
@@ -255,7 +267,9 @@ def test_presets_and_typed_options(mrirecon, config, tmp_path):
     assert shown["network"]["name"] == "unet" and shown["network"]["chans"] == 32
     options = ("--network.preset", "tiny", "--network.chans", 5)
     shown = yaml.safe_load(mrirecon(*args, "--config", config(), *options).out)
-    assert shown["network"]["chans"] == 5  # typed, and so is the preset, whose 6 win over the file's 2
+    assert (
+        shown["network"]["chans"] == 5
+    )  # typed, and so is the preset, whose 6 win over the file's 2
     assert shown["network"]["num_cascades"] == 6
     recipe = config(network={"name": "varnet", "preset": "small", "chans": 6})
     shown = yaml.safe_load(mrirecon(*args, "--config", recipe).out)

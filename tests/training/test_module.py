@@ -352,7 +352,9 @@ def test_training_begins_with_given_weights(root, tmp_path):
     with pytest.raises(ValueError, match="a varnet with chans 2 there, 3 here: make the options"):
         Run.of(settings)
     settings["network"] = {"name": "unet", "chans": 2}
-    with pytest.raises(ValueError, match="are of varnet, this run trains unet: give weights of unet"):
+    with pytest.raises(
+        ValueError, match="are of varnet, this run trains unet: give weights of unet"
+    ):
         Run.of(settings)
 
 
