@@ -25,7 +25,7 @@ from mrirecon.training.prior_data import PriorDataModule
 from mrirecon.training.prior_loss import PriorLoss
 from mrirecon.training.progress import Progress
 from mrirecon.training.run import Run
-from mrirecon.training.trainer import TrainerSettings, accelerator_of, quiet
+from mrirecon.training.trainer import TrainerSettings, build_trainer, quiet
 
 Options = dict[str, Any]
 DEFAULT = "varnet"
@@ -129,8 +129,12 @@ def train(
 
 
 def _dry_run(run: Run) -> None:
+    """Refuses what the run itself would, as far as one step can tell."""
+    device = build_trainer(run.trainer, run.output, []).strategy.root_device.type
     print(yaml.safe_dump(run.config, sort_keys=False), end="")
     run.data.prepare_data()
+    if run.trainer.limit_val_batches:
+        run.data.val_dataloader()
     batch = run.module.synthetic(next(iter(run.data.train_dataloader())))
     shape = " x ".join(map(str, batch[0].shape))
     axes = (
@@ -138,7 +142,6 @@ def _dry_run(run: Run) -> None:
         if "image" in batch._fields
         else "batch x adjacent x coil x readout x phase"
     )
-    device = accelerator_of(run.trainer)
     memory = step_memory(run.module, batch, device, run.trainer.precision)
     print(f"memory of a training step on {device}, in MB:")
     for part, size in memory.items():

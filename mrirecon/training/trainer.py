@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Literal
 
 from pytorch_lightning import Callback, Trainer
 from pytorch_lightning.callbacks import Timer
@@ -43,7 +44,7 @@ class TrainerSettings:
         devices: auto, a number of devices, or which, as in 0,2.
         num_nodes: number of machines.
         strategy: auto, ddp, fsdp, ... as Lightning names them.
-        precision: 32-true, bf16-mixed or 16-mixed; Fourier transforms and data consistency stay in float32.
+        precision: of the convolutions; Fourier transforms and data consistency stay in float32.
         accumulate_grad_batches: batches per gradient step.
         gradient_clip_val: bound of the gradient's norm; 0 is none.
         limit_train_batches: batches per epoch, or their share; 1.0 is all.
@@ -63,7 +64,7 @@ class TrainerSettings:
     devices: int | str = "auto"
     num_nodes: int = 1
     strategy: str = "auto"
-    precision: str = "32-true"
+    precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "32-true"
     accumulate_grad_batches: int = 1
     gradient_clip_val: float = 0.0
     limit_train_batches: int | float = 1.0
@@ -166,15 +167,3 @@ def quiet() -> Iterator[None]:
         finally:
             for logger, level in zip(loggers, levels, strict=True):
                 logger.setLevel(level)
-
-
-def accelerator_of(settings: TrainerSettings) -> str:
-    """Type of the device that training runs on, as PyTorch names it.
-
-    Raises:
-        ValueError: if there is no such accelerator here.
-    """
-    trainer = Trainer(
-        accelerator=settings.accelerator, devices=1, logger=False, enable_checkpointing=False
-    )
-    return trainer.strategy.root_device.type

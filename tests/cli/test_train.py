@@ -125,7 +125,7 @@ def test_train_resume_and_export(mrirecon, refused, root, config, tmp_path):
     assert len(losses) == 6 and losses[-1] < losses[0]
 
     longer = ("--trainer.max_epochs", 9, "--trainer.max_time", "00:00:00:00")
-    for limits in (longer[:1] + (6,), longer):
+    for limits in ((*longer[:1], 6), longer):
         more = mrirecon(*args, "--ckpt_path", "last", *limits)
         assert more.status == 0 and "note: nothing was left to train" in more.out
         assert f"raise {limits[-2][2:]}" in more.out
@@ -212,6 +212,21 @@ def test_bad_usage_is_one_line(refused, root, config, options, words, tmp_path, 
     given = ("--data.root", root, "--output", "run", *options)
     line = refused("train", "--config", config(), *given)
     assert all(word in line for word in words), line
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        ("--trainer.precision", "bf17"),
+        ("--trainer.strategy", "dpp"),
+        ("--trainer.devices", "0"),
+        ("--data.val_folder", "nowhere"),
+    ],
+)
+def test_a_dry_run_refuses_what_the_run_would(refused, root, config, tmp_path, option, value):
+    given = ("--data.root", root, "--output", tmp_path / "run", option, value)
+    assert value in refused("train", "--config", config(), *given, "--dry_run")
+    assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.parametrize(
