@@ -20,6 +20,7 @@ from script import parser, run
 
 from mrirecon.cli.run import EXPECTED, one_line
 from mrirecon.io import read_scan, write_json
+from mrirecon.io.files import suffix_of
 
 
 class Entry(NamedTuple):
@@ -50,7 +51,12 @@ def main(args: argparse.Namespace) -> int:
 
 
 def make(root: Path, manifest: Path, no_sha256: bool) -> int:
-    """Write the manifest of what is there, whole or not at all."""
+    """Write the manifest of what is there, whole or not at all.
+
+    Raises:
+        ValueError: if the manifest has another suffix than .csv and .json, before any file is read.
+    """
+    kind = suffix_of(manifest, (".csv", ".json"))
     rows = [
         {
             "file": name,
@@ -62,15 +68,13 @@ def make(root: Path, manifest: Path, no_sha256: bool) -> int:
     ]
     part = manifest.with_name(f".partial-{manifest.name}")
     try:
-        if manifest.suffix.lower() == ".json":
+        if kind == ".json":
             write_json(part, {"files": rows})
-        elif manifest.suffix.lower() == ".csv":
+        else:
             with part.open("w", newline="", encoding="utf-8") as stream:
                 writer = csv.DictWriter(stream, ["file", "bytes", "sha256"])
                 writer.writeheader()
                 writer.writerows(rows)
-        else:
-            raise ValueError(f"{manifest}: a manifest is named .csv or .json")
         part.replace(manifest)
     finally:
         part.unlink(missing_ok=True)

@@ -132,7 +132,11 @@ def test_a_manifest_that_is_none(root, tmp_path, refused, text):
     assert "m.csv" in refused(script, root, "--manifest", tmp_path / "m.csv")
 
 
+def test_a_manifest_of_another_kind_is_refused_before_hashing(root, tmp_path, refused, monkeypatch):
+    monkeypatch.setattr(script, "sha256", lambda path: pytest.fail("hashed first"))
+    assert "must end in one of .csv, .json" in refused(script, root, "--make", tmp_path / "m.txt")
+
+
 def test_wrong_paths(root, tmp_path, refused):
     assert "is not a folder" in refused(script, root / "nothing")
-    assert "named .csv or .json" in refused(script, root, "--make", tmp_path / "m.txt")
     assert "gone.csv" in refused(script, root, "--manifest", tmp_path / "gone.csv")
