@@ -52,7 +52,7 @@ def evaluate(
 
 
 def _pairs(recon: Path, target: Path) -> list[tuple[Path, Path]]:
-    """Files to compare; two folders are matched by file name without suffix.
+    """Files to compare; two folders are matched by file name without suffix, and what has no match is counted.
 
     Raises:
         ValueError: if one is a folder and the other not, or no name is in both.
@@ -65,6 +65,11 @@ def _pairs(recon: Path, target: Path) -> list[tuple[Path, Path]]:
     names = sorted(made.keys() & known.keys())
     if not names:
         raise ValueError(f"no file name of {recon} is in {target}")
+    for folder, files in ((recon, made), (target, known)):
+        if alone := len(files) - len(names):
+            print(
+                f"note: {alone} of {len(files)} volumes in {folder} have no partner and are left out"
+            )
     return [(made[name], known[name]) for name in names]
 
 

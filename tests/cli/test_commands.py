@@ -135,6 +135,8 @@ def test_evaluate_folders(mrirecon, scan_file, tmp_path):
     assert mrirecon("recon", *scans, "--output", folder, "--method", "adjoint").status == 0
     result = mrirecon("evaluate", folder, targets, "--output", tmp_path / "m.json")
     assert result.status == 0 and "mean of volumes" in result.out
+    assert f"note: 1 of 3 volumes in {targets} have no partner" in result.out
+    assert result.out.count("note: ") == 1
     found = json.loads((tmp_path / "m.json").read_text())
     assert set(found["volumes"]) == {"a.1.nii.gz", "a.2.nii.gz"}
     one = found["volumes"]["a.1.nii.gz"]
