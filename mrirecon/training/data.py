@@ -33,7 +33,7 @@ class FastMRIDataModule(LightningDataModule):
         volume_fraction: share of the training volumes to use, drawn by `seed`.
         val_volume_fraction: share of the validation volumes to use.
         seed: of order, masks and choice of volumes.
-        index: JSON file to keep the index of all folders in; by default one in each folder that is writable.
+        index: JSON file to keep the index of the files in; by default one beside the folders, where that is writable.
         train_folder: name below `root`, where it is not CHALLENGE_train.
         val_folder: likewise.
         full_kspace: give the fully sampled k-space too, for `Loss.complex`.
