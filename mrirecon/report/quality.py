@@ -1,7 +1,7 @@
 """Plots of tables: quality against acceleration, cost and scan, and the calibration of uncertainty.
 
 A table is a sequence of rows, dicts of one result each, with `method` and whichever of `mask_kind` (else `mask`),
-`acceleration`, `scan`, `seconds_per_slice`, `network_evaluations` and metrics there are. A metric is `psnr`, `ssim`,
+`acceleration`, `noise`, `scan`, `seconds_per_slice`, `network_evaluations` and metrics there are. A metric is `psnr`, `ssim`,
 `nmse`, `nrmse`, or one of them after the name of its protocol, such as `fastmri_psnr`. Rows without a number that a
 plot needs (failures, methods without a network) are left out of it, and how many is said in the figure.
 """
@@ -13,7 +13,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
-from itertools import pairwise
+from itertools import pairwise, product
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -47,11 +47,14 @@ LEVELS = tuple(round(0.05 * n, 2) for n in range(1, 20))  # nominal coverages
 def quality_against_acceleration(rows: Sequence[Row], metric: str = "psnr") -> Figure:
     """Mean over scans with its 95 % interval, a line per method, a panel per mask kind.
 
+    Masks of one kind and acceleration get a panel each. Give rows of one noise level.
+
     Raises:
         ValueError: if no row has the metric and an acceleration.
     """
     kept = _complete(rows, metric, "acceleration")
-    masks = list(dict.fromkeys(map(_mask, kept)))
+    panel = _panels(kept)
+    masks = list(dict.fromkeys(map(panel, kept)))
     figure = empty_figure(1.6 + 3.6 * len(masks), 3.8)
     axes = figure.subplots(1, len(masks), squeeze=False, sharey=True)[0]
     methods = _methods(kept)
@@ -63,7 +66,7 @@ def quality_against_acceleration(rows: Sequence[Row], metric: str = "psnr") -> F
         for number, method in enumerate(methods):
             points: dict[float, list[float]] = {}
             for row in kept:
-                if row["method"] == method and _mask(row) == mask:
+                if row["method"] == method and panel(row) == mask:
                     points.setdefault(float(row["acceleration"]), []).append(float(row[metric]))
             if points:
                 rates = sorted(points)
@@ -78,7 +81,7 @@ def quality_against_acceleration(rows: Sequence[Row], metric: str = "psnr") -> F
         axis.grid(alpha=0.3)
     axes[0].set_ylabel(_label(metric))
     _legend(figure, list(axes))
-    most = max(Counter((r["method"], _mask(r), float(r["acceleration"])) for r in kept).values())
+    most = max(Counter((r["method"], panel(r), float(r["acceleration"])) for r in kept).values())
     note = "mean and its 95 % interval (Student)" if most > 1 else "one scan: no intervals"
     figure.suptitle(note + _left_out(rows, kept), fontsize=9)
     return figure
@@ -146,32 +149,31 @@ def quality_boxes(rows: Sequence[Row], metric: str = "psnr") -> Figure:
 
 
 def plots_of(rows: Sequence[Row], metrics: Sequence[str] = ("psnr", "ssim")) -> dict[str, Figure]:
-    """Every plot of a table that its rows have the numbers for, by title.
+    """Every plot of a table that its rows have the numbers for, by title; noise levels apart.
 
     Each metric against acceleration and against both costs; the first also of each scan under each mask.
     """
-    made, parts = {}, defaultdict(list)
-    for row in rows:
-        parts[str(row.get("mask", ""))].append(row)
-    for metric in metrics:
+    made, levels = {}, _split(rows, "noise")
+    for metric, (level, part) in product(metrics, levels.items()):
         label = _label(metric).replace(" / dB", "")
+        noise = f", noise {level or 0:g}" if len(levels) > 1 else ""
         plots: dict[str, Callable[[], Figure]] = {
-            f"{label} against acceleration": partial(quality_against_acceleration, rows, metric),
+            f"{label} against acceleration": partial(quality_against_acceleration, part, metric),
             **{
-                f"{label} of each scan, {mask}": partial(quality_boxes, part, metric)
-                for mask, part in parts.items()
+                f"{label} of each scan, {mask or 'any mask'}": partial(quality_boxes, own, metric)
+                for mask, own in _split(part, "mask").items()
                 if metric == metrics[0]
             },
             f"{label} against seconds": partial(
-                quality_against_cost, rows, "seconds_per_slice", metric
+                quality_against_cost, part, "seconds_per_slice", metric
             ),
             f"{label} against network evaluations": partial(
-                quality_against_cost, rows, "network_evaluations", metric
+                quality_against_cost, part, "network_evaluations", metric
             ),
         }
         for title, plot in plots.items():
             with suppress(ValueError):  # no row has the numbers
-                made[title] = plot()
+                made[title + noise] = plot()
     return made
 
 
@@ -279,6 +281,23 @@ def _methods(rows: Sequence[Row]) -> list[str]:
 
 def _mask(row: Row) -> str:
     return str(row.get("mask_kind") or row.get("mask") or "")
+
+
+def _panels(rows: Sequence[Row]) -> Callable[[Row], str]:
+    """What names the panel of a row: the kind of its mask, or the mask where two of the kind share an acceleration."""
+    found: dict[tuple[str, float], set[Any]] = defaultdict(set)
+    for row in rows:
+        found[_mask(row), float(row["acceleration"])].add(row.get("mask"))
+    apart = {kind for (kind, _), masks in found.items() if len(masks) > 1}
+    return lambda row: str(row["mask"]) if _mask(row) in apart else _mask(row)
+
+
+def _split(rows: Sequence[Row], key: str) -> dict[Any, list[Row]]:
+    """The rows of each value of a column."""
+    parts: dict[Any, list[Row]] = defaultdict(list)
+    for row in rows:
+        parts[row.get(key)].append(row)
+    return parts
 
 
 def _label(key: str) -> str:

@@ -164,3 +164,22 @@ def test_every_plot_that_there_are_numbers_for():
         "PSNR of each scan, radial",
         "PSNR against seconds",
     ]  # no row has SSIM or network evaluations
+
+
+def test_noise_levels_and_masks_that_share_kind_and_acceleration_are_kept_apart():
+    """Means of unlike problems mean nothing."""
+    rows = [
+        row(mask=mask, mask_kind="poisson", noise=noise, psnr=psnr)
+        for mask, noise, psnr in (("small", 0.0, 30), ("large", 0.0, 40), ("small", 0.1, 20))
+    ]
+    found = plots_of(rows, ["psnr"])
+    assert [title for title in found if "acceleration" in title or "seconds" in title] == [
+        f"PSNR against {what}, noise {level}"
+        for level in ("0", "0.1")
+        for what in ("acceleration", "seconds")
+    ]
+    small, large = found["PSNR against acceleration, noise 0"].axes
+    assert (small.get_title(), large.get_title()) == ("small", "large")
+    assert (lines(small)["tv"][1], lines(large)["tv"][1]) == (30, 40)
+    (noisy,) = found["PSNR against acceleration, noise 0.1"].axes
+    assert noisy.get_title() == "poisson" and lines(noisy)["tv"][1] == 20
