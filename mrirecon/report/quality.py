@@ -9,7 +9,7 @@ plot needs (failures, methods without a network) are left out of it, and how man
 from __future__ import annotations
 
 import math
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
@@ -64,13 +64,11 @@ def quality_against_acceleration(rows: Sequence[Row], metric: str = "psnr") -> F
     aside = np.linspace(-step / 8, step / 8, len(methods)) if len(methods) > 1 else [0.0]
     for axis, mask in zip(axes, masks, strict=True):
         for number, method in enumerate(methods):
-            points: dict[float, list[float]] = {}
-            for row in kept:
-                if row["method"] == method and panel(row) == mask:
-                    points.setdefault(float(row["acceleration"]), []).append(float(row[metric]))
+            own = [row for row in kept if row["method"] == method and panel(row) == mask]
+            points = {float(rate): part for rate, part in _split(own, "acceleration").items()}
             if points:
                 rates = sorted(points)
-                spread = [interval(points[rate]) for rate in rates]
+                spread = [interval(list(_of_scans(points[r], metric).values())) for r in rates]
                 means, half = zip(*spread, strict=True)
                 x = [rate + aside[number] for rate in rates]
                 axis.errorbar(x, means, half, label=method, capsize=3, **_style(number))
@@ -81,8 +79,10 @@ def quality_against_acceleration(rows: Sequence[Row], metric: str = "psnr") -> F
         axis.grid(alpha=0.3)
     axes[0].set_ylabel(_label(metric))
     _legend(figure, list(axes))
-    most = max(Counter((r["method"], panel(r), float(r["acceleration"])) for r in kept).values())
-    note = "mean and its 95 % interval (Student)" if most > 1 else "one scan: no intervals"
+    scans = len(_split(kept, "scan"))
+    note = f"mean of {scans} scans and its 95 % interval (Student)"
+    if scans == 1:
+        note = "one scan: no intervals"
     figure.suptitle(note + _left_out(rows, kept), fontsize=9)
     return figure
 
@@ -121,25 +121,27 @@ def quality_against_cost(
 
 
 def quality_boxes(rows: Sequence[Row], metric: str = "psnr") -> Figure:
-    """A box per method (median, quartiles, 1.5 interquartile ranges) and a point per row, shaped by scan.
+    """A box per method (median, quartiles, 1.5 interquartile ranges) and a point per scan, its mean over seeds.
 
     Raises:
         ValueError: if no row has the metric.
     """
     kept = _complete(rows, metric)
     methods = _methods(kept)
-    scans = list(dict.fromkeys(str(row.get("scan", "")) for row in kept))
+    scans = list(_split(kept, "scan"))
     figure = empty_figure(2.2 + 0.8 * len(methods), 4.2)
     axis = figure.subplots()
-    values = [[float(r[metric]) for r in kept if r["method"] == method] for method in methods]
+    by_method = _split(kept, "method")
+    means = [_of_scans(by_method[method], metric) for method in methods]
+    values = [list(found.values()) for found in means]
     axis.boxplot(values, showfliers=False, widths=0.6, medianprops={"color": COLOURS[1]})
     axis.set_xticks(range(1, len(methods) + 1), methods, rotation=35, ha="right", fontsize=9)
     spread = np.linspace(-0.18, 0.18, len(scans)) if len(scans) > 1 else np.zeros(1)
     for number, scan in enumerate(scans):
-        own = [row for row in kept if str(row.get("scan", "")) == scan]
-        x = [methods.index(str(row["method"])) + 1 + spread[number] for row in own]
+        own = {place: found[scan] for place, found in enumerate(means, 1) if scan in found}
+        x = [place + spread[number] for place in own]
         style = _style(number) | {"linestyle": "none", "markersize": 4, "alpha": 0.7}
-        axis.plot(x, [float(row[metric]) for row in own], label=scan, **style)
+        axis.plot(x, list(own.values()), label=str(scan), **style)
     axis.set_ylabel(_label(metric))
     axis.grid(alpha=0.3, axis="y")
     if 1 < len(scans) <= 12:
@@ -298,6 +300,12 @@ def _split(rows: Sequence[Row], key: str) -> dict[Any, list[Row]]:
     for row in rows:
         parts[row.get(key)].append(row)
     return parts
+
+
+def _of_scans(rows: Sequence[Row], metric: str) -> dict[Any, float]:
+    """Each scan's mean: its seeds are no further scans."""
+    parts = _split(rows, "scan")
+    return {scan: float(np.mean([float(r[metric]) for r in own])) for scan, own in parts.items()}
 
 
 def _label(key: str) -> str:

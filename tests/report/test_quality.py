@@ -183,3 +183,15 @@ def test_noise_levels_and_masks_that_share_kind_and_acceleration_are_kept_apart(
     assert (lines(small)["tv"][1], lines(large)["tv"][1]) == (30, 40)
     (noisy,) = found["PSNR against acceleration, noise 0.1"].axes
     assert noisy.get_title() == "poisson" and lines(noisy)["tv"][1] == 20
+
+
+def test_seeds_of_a_scan_are_no_further_scans():
+    """Two scans of many draws each have the interval of two numbers, whatever the draws are."""
+    rows = [row(scan=s, psnr=p + d, seed=d) for s, p in (("a", 30), ("b", 32)) for d in (-1, 0, 1)]
+    figure = quality_against_acceleration(rows)
+    bar = figure.axes[0].containers[0].lines[2][0].get_segments()[0]
+    half = 12.706205  # Student, 1 degree of freedom; standard deviation sqrt(2), over sqrt(2)
+    np.testing.assert_allclose(bar[:, 1], [31 - half, 31 + half], rtol=1e-6)
+    assert "2 scans" in figure.get_suptitle()
+    found = lines(quality_boxes(rows).axes[0])
+    assert (list(found["a"][1]), list(found["b"][1])) == ([30], [32])
