@@ -1,15 +1,15 @@
 """Plots of tables: quality against acceleration, cost and scan, and the calibration of uncertainty.
 
 A table is a sequence of rows, dicts of one result each, with `method` and whichever of `mask_kind` (else `mask`),
-`acceleration`, `noise`, `scan`, `seconds_per_slice`, `network_evaluations` and metrics there are. A metric is `psnr`, `ssim`,
-`nmse`, `nrmse`, or one of them after the name of its protocol, such as `fastmri_psnr`. Rows without a number that a
-plot needs (failures, methods without a network) are left out of it, and how many is said in the figure.
+`acceleration`, `noise`, `scan`, `seconds_per_slice`, `network_evaluations` and metrics there are. A metric is
+`psnr`, `ssim`, `nmse`, `nrmse`, or one of them after the name of its protocol, such as `fastmri_psnr`. Rows without a
+number that a plot needs (such as failures) are left out of it, and how many is said in the figure.
 """
 
 from __future__ import annotations
 
 import math
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
@@ -92,31 +92,49 @@ def quality_against_cost(
 ) -> Figure:
     """Mean quality of each method against its mean cost, logarithmic, with the Pareto front.
 
-    Methods are compared by all their rows: give rows of the same scans, masks and accelerations for each.
+    Means are over pairs of scan and mask, each the mean of its seeds. A method that lacks some pairs, as
+    where it failed, may have been spared the hard ones: it is drawn hollow and is not on the front.
 
     Raises:
         ValueError: if no row has the metric and a positive cost.
     """
-    kept = [row for row in _complete(rows, metric, cost) if float(row[cost]) > 0]
-    if not kept:
+    kept = _complete(rows, metric, cost)
+    positive = [float(row[cost]) for row in kept if float(row[cost]) > 0]
+    if not positive:
         raise ValueError(f"no row has a positive {cost}: there is nothing to plot")
     figure = empty_figure(6.4, 4.2)
     axis = figure.subplots()
-    means = {}
-    for number, method in enumerate(_methods(kept)):
-        own = [row for row in kept if row["method"] == method]
-        x, y = (float(np.mean([float(row[key]) for row in own])) for key in (cost, metric))
-        means[method] = (x, y)
+    cells, tried = set(map(_cell, rows)), Counter(str(row["method"]) for row in rows)
+    whole = []
+    for number, (method, own) in enumerate(_split(kept, "method").items()):
+        of_cells = defaultdict(list)
+        for row in own:
+            of_cells[_cell(row)].append([float(row[cost]), float(row[metric])])
+        x, y = np.mean([np.mean(points, axis=0) for points in of_cells.values()], axis=0).tolist()
         style = _style(number) | {"linestyle": "none", "markersize": 8}
-        axis.plot([x], [y], label=method, **style)
-    best = pareto_front(list(means.values()), lower=metric.endswith(LOWER_IS_BETTER))
-    axis.plot(*zip(*best, strict=True), color="0.5", linewidth=1, zorder=0, label="Pareto front")
-    axis.set_xscale("log")
+        if len(of_cells) == len(cells) and len(own) == tried[method]:
+            whole.append((x, y))
+            axis.plot([x], [y], label=method, **style)
+        else:
+            axis.plot([x], [y], label=f"{method} (not everywhere)", fillstyle="none", **style)
+    if whole:
+        best = pareto_front(whole, lower=metric.endswith(LOWER_IS_BETTER))
+        axis.plot(
+            *zip(*best, strict=True), color="0.5", linewidth=1, zorder=0, label="Pareto front"
+        )
+    if len(positive) < len(kept):  # 0 has its place left of a linear decade
+        decade = 10 ** math.floor(math.log10(min(positive)))
+        axis.set_xscale("symlog", linthresh=decade)
+        axis.set_xlim(left=-decade / 5)
+    else:
+        axis.set_xscale("log")
     axis.set_xlabel(_label(cost))
     axis.set_ylabel(_label(metric))
     axis.grid(alpha=0.3, which="both")
     _legend(figure, [axis])
-    figure.suptitle("mean of all rows" + _left_out(rows, kept), fontsize=9)
+    figure.suptitle(
+        f"mean over {len(cells)} pair(s) of scan and mask" + _left_out(rows, kept), fontsize=9
+    )
     return figure
 
 
@@ -281,6 +299,11 @@ def _methods(rows: Sequence[Row]) -> list[str]:
     return list(dict.fromkeys(str(row["method"]) for row in rows))
 
 
+def _cell(row: Row) -> tuple[Any, ...]:
+    """What methods have in common: a scan, and how it was undersampled."""
+    return tuple(row.get(key) for key in ("scan", "mask", "mask_seed", "acceleration", "noise"))
+
+
 def _mask(row: Row) -> str:
     return str(row.get("mask_kind") or row.get("mask") or "")
 
@@ -338,5 +361,9 @@ def _legend(figure: Figure, axes: Sequence[Any]) -> None:
 
 
 def _left_out(rows: Sequence[Row], kept: Sequence[Row]) -> str:
-    count = len(rows) - len(kept)
-    return f"; {count} row(s) without these numbers left out" if count else ""
+    failed = sum(bool(row.get("failure")) for row in rows)
+    other = len(rows) - len(kept) - failed
+    parts = [f"{failed} that failed"] * (failed > 0) + [f"{other} without these numbers"] * (
+        other > 0
+    )
+    return f"; rows left out: {', '.join(parts)}" if parts else ""

@@ -55,7 +55,7 @@ def test_means_and_intervals_of_each_mask():
     bar = poisson.containers[0].lines[2][0].get_segments()[0]
     half = 4.302653 * 2 / math.sqrt(3)  # Student, 2 degrees of freedom; standard deviation 2
     np.testing.assert_allclose(bar[:, 1], [32 - half, 32 + half], rtol=1e-6)
-    assert "1 row(s) without these numbers left out" in figure.get_suptitle()
+    assert "rows left out: 1 without these numbers" in figure.get_suptitle()
     assert interval([5.0]) == (5.0, 0.0)
 
 
@@ -99,7 +99,7 @@ def test_quality_against_cost():
     assert axis.get_xscale() == "log"
     figure = quality_against_cost(rows, "network_evaluations")
     assert set(lines(figure.axes[0])) == {"dds", "Pareto front"}
-    assert "3 row(s)" in figure.get_suptitle()
+    assert "3 without these numbers" in figure.get_suptitle()
 
 
 def test_boxes_and_points():
@@ -195,3 +195,23 @@ def test_seeds_of_a_scan_are_no_further_scans():
     assert "2 scans" in figure.get_suptitle()
     found = lines(quality_boxes(rows).axes[0])
     assert (list(found["a"][1]), list(found["b"][1])) == ([30], [32])
+
+
+def test_a_method_that_fails_on_hard_scans_is_not_on_the_front():
+    rows = [row(scan=s, psnr=p) for s, p in (("easy", 34), ("hard", 26))]
+    rows += [row("fragile", scan="easy", psnr=33, seconds_per_slice=0.5)]
+    rows += [row("fragile", scan="hard", psnr=None, seconds_per_slice=None, failure="no memory")]
+    figure = quality_against_cost(rows)
+    found = lines(figure.axes[0])
+    np.testing.assert_allclose(found["Pareto front"], [[1], [30]])
+    np.testing.assert_allclose(found["fragile (not everywhere)"], [[0.5], [33]])
+    assert "rows left out: 1 that failed" in figure.get_suptitle()
+
+
+def test_methods_without_a_network_are_in_the_plot_of_evaluations():
+    rows = [row(network_evaluations=0.0), row("dds", psnr=35, network_evaluations=20.0)]
+    (axis,) = quality_against_cost(rows, "network_evaluations").axes
+    np.testing.assert_allclose(lines(axis)["Pareto front"], [[0, 20], [30, 35]])
+    assert axis.get_xscale() == "symlog" and axis.get_xlim()[0] < 0
+    with pytest.raises(ValueError, match="positive network_evaluations"):
+        quality_against_cost(rows[:1], "network_evaluations")
