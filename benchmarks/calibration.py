@@ -4,7 +4,8 @@ For each sampler (options of configs/samplers) N draws of the middle slices of e
 (benchmarks/cases.py): the correlation of the predicted standard deviation with the absolute error of the mean of the
 draws, pixel by pixel and averaged over 8 x 8 pixels (a single pixel's error is one draw of a random number, which no
 standard deviation can predict); the standard deviation over the root mean square error; and the coverage of the 90 %
-interval, mean ± 1.645 standard deviations times sqrt(1 + 1/N), and of the draws' own 5 to 95 % quantiles.
+interval, mean ± t standard deviations times sqrt(1 + 1/N) with Student's t of N - 1 degrees of freedom, and of the
+draws' own 5 to 95 % quantiles.
 The same correlation of the null-space part, which needs no draws, stands beside it.
 """
 
@@ -19,13 +20,13 @@ import torch
 import torch.nn.functional as F
 from cases import PATTERNS, files, head, truth, undersampled
 from gallery import sampler_options
+from scipy.stats import t as student
 from torch import Tensor
 
 from mrirecon.methods import METHODS
 from mrirecon.scan import Scan
 
 BLOCK = 8
-NORMAL_90 = 1.645
 
 
 def main() -> None:
@@ -52,10 +53,10 @@ def main() -> None:
                 figures(undersampled(path, args.slices, pattern, seed), name, args.draws)
                 for seed, path in enumerate(scans)
             ]
-            pixel, block, hidden, ratio, normal, quantiles = map(mean, zip(*found, strict=True))
+            pixel, block, hidden, ratio, interval, quantiles = map(mean, zip(*found, strict=True))
             print(
                 f"| {pattern} | `{name}` | {pixel:.2f} | {block:.2f} | {hidden:.2f} | {ratio:.2f} "
-                f"| {normal:.0%} | {quantiles:.0%} |",
+                f"| {interval:.0%} | {quantiles:.0%} |",
                 flush=True,
             )
 
@@ -69,7 +70,7 @@ def figures(scan: Scan, name: str, count: int) -> tuple[float, ...]:
     draws = torch.stack([volume.extras[f"draw{n}"][0] for n in range(1, count + 1)])
     middle, std = draws.mean(0), draws.std(0)
     error = (middle - target).abs()
-    half = NORMAL_90 * math.sqrt(1 + 1 / count) * std
+    half = float(student.ppf(0.95, count - 1)) * math.sqrt(1 + 1 / count) * std
     low, high = torch.quantile(draws, torch.tensor([0.05, 0.95]), dim=0)
     covered, between = error <= half, (target >= low) & (target <= high)
     return (

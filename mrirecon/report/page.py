@@ -74,7 +74,12 @@ def _section(items: Sequence[Item], most_pixels: int) -> Section:
     rows = [row for name, item in zip(names, items, strict=True) for row in _calibrated(name, item)]
     plots = []
     if rows:
-        title = "calibration: the error that the draws predict, and the true one, pixel by pixel"
+        title = "calibration: the share of pixels in intervals that the draws predict"
+        if any("predicted_std" in row for row in rows):
+            title += (
+                ", and the error that they predict beside the true one (with few draws even of the right posterior "
+                "the curve is flatter than the diagonal: pixels are sorted by an estimate)"
+            )
         plots.append((title, encoded(png_of(calibration(rows)))))
     return Section(
         Path(scan.source).name,
@@ -97,7 +102,5 @@ def _calibrated(name: str, item: Item) -> list[dict[str, object]]:
 
     target = torch.stack([scan.reference(index) for index in range(scan.shape[0])])
     error = volume.image[0].abs() - target
-    # The image is the mean of n draws: the truth, one more draw, is off by the deviation times sqrt(1 + 1 / n).
     draws = volume.info["parameters"]["samples"]  # who gives a deviation draws samples
-    predicted = volume.extras["std"][0] * (1 + 1 / draws) ** 0.5
-    return calibration_rows(predicted.numpy(), error.numpy(), method=name)
+    return calibration_rows(volume.extras["std"][0].numpy(), error.numpy(), draws, method=name)

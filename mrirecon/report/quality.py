@@ -41,6 +41,7 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#0
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*", "<", ">", "h", "p")
 DASHES = ("-", "--", "-.", ":")
 BINS = 20
+FEWEST_DRAWS = 8  # whose deviation is known to a quarter
 LEVELS = tuple(round(0.05 * n, 2) for n in range(1, 20))  # nominal coverages
 
 
@@ -198,66 +199,70 @@ def plots_of(rows: Sequence[Row], metrics: Sequence[str] = ("psnr", "ssim")) -> 
 
 
 def calibration_rows(
-    std: Float[np.ndarray, "*image"], error: Float[np.ndarray, "*image"], **labels: Any
+    std: Float[np.ndarray, "*image"],
+    error: Float[np.ndarray, "*image"],
+    draws: int,
+    **labels: Any,
 ) -> list[dict[str, Any]]:
-    """What `calibration` draws, from a map of predicted standard deviations and the true error.
+    """What `calibration` draws, from a map of the standard deviation of draws and the true error of their mean.
 
-    Pixels with a positive standard deviation are sorted by it into bins of equal count; in each, `predicted_std` is the
-    root mean square of the predictions and `true_error` that of the errors. `nominal` and `coverage`: the share of
-    pixels that a Gaussian would have within +- z standard deviations, and the share that is there.
+    The truth, one draw more, is off by the deviation times sqrt(1 + 1 / draws); the deviation is itself an estimate of
+    few draws, so that the error over it has Student's distribution with draws - 1 degrees of freedom. `nominal` and
+    `coverage`: the share of pixels that this has within +- t deviations, and the share that is there.
+
+    From FEWEST_DRAWS on, pixels are also sorted by deviation into bins of equal count; `predicted_std` is the root mean
+    square of the predictions in each and `true_error` that of the errors. With fewer, sorting would rather sort chance.
 
     Args:
-        std: predicted standard deviation of each pixel.
-        error: image - reference.
+        std: standard deviation of the draws at each pixel; where it is 0 the pixel is left out.
+        error: mean of the draws - reference.
+        draws: how many there were, at least 2.
         labels: further entries of each row, such as the method.
     """
+    from scipy.stats import t
+
+    std = std * math.sqrt(1 + 1 / draws)
     inside = std > 0
     std, error = std[inside].astype(float), error[inside].astype(float)
     if std.size == 0:
         return []
     order = np.argsort(std, kind="stable")
     rows: list[dict[str, Any]] = []
-    for part in np.array_split(order, min(BINS, std.size)):
+    for part in np.array_split(order, min(BINS, std.size)) if draws >= FEWEST_DRAWS else ():
         predicted, true = (math.sqrt(float(np.mean(x[part] ** 2))) for x in (std, error))
         rows.append({**labels, "predicted_std": predicted, "true_error": true})
-    from scipy.stats import norm
-
     for nominal in LEVELS:
-        z = float(norm.ppf(0.5 + nominal / 2))
-        covered = float(np.mean(np.abs(error) <= z * std))
+        covered = float(np.mean(np.abs(error) <= t.ppf(0.5 + nominal / 2, draws - 1) * std))
         rows.append({**labels, "nominal": nominal, "coverage": covered})
     return rows
 
 
 def calibration(rows: Sequence[Row]) -> Figure:
-    """Predicted standard deviation against true error, and nominal against real coverage; the diagonal is perfect.
+    """Nominal against real coverage, and predicted against true error of who drew enough; the diagonal is perfect.
 
     Raises:
         ValueError: if there are no rows of `calibration_rows`.
     """
     binned = [row for row in rows if row.get("predicted_std") is not None]
     covered = [row for row in rows if row.get("coverage") is not None]
-    if not binned or not covered:
-        raise ValueError("no row has predicted_std and true_error, nominal and coverage")
-    figure = empty_figure(8.2, 3.9)
-    left, right = figure.subplots(1, 2)
-    for number, method in enumerate(_methods(rows)):
-        style = _style(number) | {"markersize": 4}
-        own = [row for row in binned if row["method"] == method]
-        left.plot(*_columns(own, "predicted_std", "true_error"), label=method, **style)
-        own = [row for row in covered if row["method"] == method]
-        right.plot(*_columns(own, "nominal", "coverage"), label=method, **style)
-    top = max(max(_columns(binned, "predicted_std", "true_error")[n]) for n in (0, 1))
-    for axis, end in ((left, 1.05 * top), (right, 1.0)):
+    if not covered:
+        raise ValueError("no row has nominal and coverage: there is nothing to plot")
+    panels = [(covered, ("nominal", "coverage"), "nominal coverage", "share of pixels covered")]
+    if binned:
+        labels = ("predicted standard deviation (a.u.)", "root mean square error (a.u.)")
+        panels.append((binned, ("predicted_std", "true_error"), *labels))
+    figure = empty_figure(1.6 + 3.3 * len(panels), 3.9)
+    axes = figure.subplots(1, len(panels), squeeze=False)[0]
+    methods = _methods(rows)
+    for axis, (kept, keys, x, y) in zip(axes, panels, strict=True):
+        for method, own in _split(kept, "method").items():
+            style = _style(methods.index(method)) | {"markersize": 4}
+            axis.plot(*_columns(own, *keys), label=method, **style)
+        end = 1.0 if kept is covered else 1.05 * max(map(max, _columns(kept, *keys)))
         axis.plot([0, end], [0, end], color="0.5", linewidth=1, zorder=0, label="perfect")
-        axis.set_xlim(0, end)
-        axis.set_ylim(0, end)
+        axis.set(xlim=(0, end), ylim=(0, end), xlabel=x, ylabel=y)
         axis.grid(alpha=0.3)
-    left.set_xlabel("predicted standard deviation (a.u.)")
-    left.set_ylabel("root mean square error (a.u.)")
-    right.set_xlabel("nominal coverage")
-    right.set_ylabel("share of pixels covered")
-    _legend(figure, [left])
+    _legend(figure, list(axes))
     return figure
 
 

@@ -114,26 +114,34 @@ def test_boxes_and_points():
     assert medians[:2] == [32, 20]
 
 
-def test_calibration_of_a_posterior_that_is_right_and_of_one_that_is_too_sure():
-    """Errors drawn with the predicted deviation lie on both diagonals; of half of it, the known Gaussian shares."""
+def draws_of(rng, count, sure=1.0):
+    """Deviation of draws and the true error of their mean; those of a posterior that is too sure are too alike."""
+    width = rng.uniform(0.5, 2.0, size=(4, 200, 200))
+    width[:, :20] = 0  # outside of the support: left out
+    samples = width * sure * rng.standard_normal((count, *width.shape))
+    truth = width * rng.standard_normal(width.shape)
+    return samples.std(axis=0, ddof=1), samples.mean(axis=0) - truth
+
+
+@pytest.mark.parametrize("count", [2, 4, 50])
+def test_calibration_of_a_posterior_that_is_right_and_of_one_that_is_too_sure(count):
+    """However few the draws are, those of the right posterior cover what they should."""
     rng = np.random.default_rng(0)
-    std = rng.uniform(0.5, 2.0, size=(4, 200, 200))
-    std[:, :20] = 0  # outside of the support: left out
-    error = std * rng.standard_normal(std.shape)
-    rows = calibration_rows(std, error, method="right")
-    for r in rows:
-        if "coverage" in r:
-            assert r["coverage"] == pytest.approx(r["nominal"], abs=0.006)
-        else:
-            assert r["true_error"] == pytest.approx(r["predicted_std"], rel=0.03)
-    sure = calibration_rows(std / 2, error, method="sure")
-    at = {r["nominal"]: r["coverage"] for r in sure if "coverage" in r}
-    assert at[0.95] == pytest.approx(math.erf(1.959964 / 2 / math.sqrt(2)), abs=0.006)
-    left, right = calibration(rows + sure).axes
-    x, y = lines(left)["sure"]
-    np.testing.assert_allclose(y / x, 2, rtol=0.03)
-    assert set(lines(right)) == {"right", "sure", "perfect"}
-    assert calibration_rows(np.zeros((2, 2)), np.ones((2, 2)), method="none") == []
+    rows = calibration_rows(*draws_of(rng, count), count, method="right")
+    at = {r["nominal"]: r["coverage"] for r in rows if "coverage" in r}
+    assert len(at) == 19 and all(at[n] == pytest.approx(n, abs=0.006) for n in at)
+    sure = calibration_rows(*draws_of(rng, count, sure=0.5), count, method="sure")
+    assert all(r["coverage"] < r["nominal"] - 0.015 for r in sure if "coverage" in r)
+    axes = calibration(rows + sure).axes
+    assert set(lines(axes[0])) == {"right", "sure", "perfect"}
+    assert len(axes) == (2 if count == 50 else 1)  # too few to sort pixels by
+    if count == 50:
+        drawn = lines(axes[1])
+        x, y = drawn["right"]
+        np.testing.assert_allclose(y / x, 1, rtol=0.15)  # sorted by an estimate
+        x, y = drawn["sure"]
+        np.testing.assert_allclose(y / x, 2, rtol=0.15)
+    assert calibration_rows(np.zeros((2, 2)), np.ones((2, 2)), count, method="none") == []
 
 
 @pytest.mark.parametrize(
@@ -142,7 +150,7 @@ def test_calibration_of_a_posterior_that_is_right_and_of_one_that_is_too_sure():
         (quality_against_acceleration, "psnr and acceleration"),
         (quality_against_cost, "psnr and seconds_per_slice"),
         (quality_boxes, "psnr"),
-        (calibration, "predicted_std"),
+        (calibration, "nominal and coverage"),
     ],
 )
 def test_nothing_to_plot_is_one_sentence(plot, words):
