@@ -10,7 +10,15 @@ from typing import TYPE_CHECKING
 
 from mrirecon.io.files import PathLike
 from mrirecon.report import facts
-from mrirecon.report.panels import MOST_PIXELS, Comparison, Item, compared, names_of
+from mrirecon.report.panels import (
+    MOST_PIXELS,
+    Comparison,
+    Item,
+    compared,
+    evenly,
+    least_pixels,
+    names_of,
+)
 from mrirecon.report.pictures import png_of
 from mrirecon.report.quality import calibration, calibration_rows
 from mrirecon.report.template import encoded, write_page
@@ -52,10 +60,16 @@ def write_report(
     Raises:
         OSError: if the file exists (without `overwrite`) or cannot be written.
     """
-    groups = by_scan(results)
-    sections = [_section(items, MOST_PIXELS // len(groups)) for items in groups]
+    every = by_scan(results)
+    shown = evenly(len(every), MOST_PIXELS // max(map(least_pixels, every), default=1))
+    sections = [_section(every[index], MOST_PIXELS // len(shown)) for index in shown]
     further = [(title, encoded(png_of(figure))) for title, figure in (plots or {}).items()]
-    write_page(path, "report.html", overwrite, sections=sections, plots=further)
+    notes = []
+    if len(shown) < len(every):
+        notes.append(
+            f"{len(shown)} of {len(every)} scans are shown, evenly spread: the page stays below 15 MB"
+        )
+    write_page(path, "report.html", overwrite, sections=sections, plots=further, notes=notes)
 
 
 def by_scan(results: Sequence[Item]) -> list[list[Item]]:
@@ -71,6 +85,11 @@ def _section(items: Sequence[Item], most_pixels: int) -> Section:
     names = names_of(items)
     comparison = compared(items, most_pixels)
     errors = any(window.kind == "error" for window in comparison.windows)
+    missing = facts.missing(scan, volumes, errors)
+    if comparison.reduced > 1:
+        missing.append(
+            f"pictures at 1/{comparison.reduced} of the resolution, to keep the page small"
+        )
     rows = [row for name, item in zip(names, items, strict=True) for row in _calibrated(name, item)]
     plots = []
     if rows:
@@ -88,7 +107,7 @@ def _section(items: Sequence[Item], most_pixels: int) -> Section:
         facts.table(names, volumes),
         facts.warnings(volumes),
         facts.remarks(volumes),
-        facts.missing(scan, volumes, errors),
+        missing,
         [(name, facts.parameters(v)) for name, v in zip(names, volumes, strict=True)],
         plots,
     )

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from torch.nn import functional
 
 from mrirecon.coverage import achieved_acceleration
 from mrirecon.io.nifti import affine_ras
@@ -22,7 +23,9 @@ from mrirecon.scan import Scan, Volume
 Item = tuple[Scan, Volume]
 BRIGHT = 0.995  # quantile that is shown white
 ERROR_GAIN = 4  # error maps reach their brightest at 1 / ERROR_GAIN of that
-MOST_PIXELS = 10_000_000  # of all pictures of a report: 13 MB where PNG cannot compress them
+# What a report may take, in pixels: 10 million are 13 MB where PNG cannot compress them.
+MOST_PIXELS = 10_000_000
+LEAST_PIXELS = 10_000  # of a picture: with less of it than 100 x 100 a scan is rather left out
 MOST_VOLUMES = 8
 EXTRAS = {
     "error": "|error|",
@@ -93,6 +96,7 @@ class Comparison:
         slices: those shown, in the scan's numbers.
         volumes: those shown.
         start: index of the first shown place, in the middle.
+        reduced: pixels of the image along a side of one pixel shown.
     """
 
     cards: list[Card]
@@ -103,6 +107,7 @@ class Comparison:
     slices: list[int]
     volumes: list[int]
     start: int
+    reduced: int
 
     @property
     def across(self) -> bool:
@@ -169,12 +174,22 @@ def windows_of(
     return windows
 
 
+def least_pixels(items: Sequence[Item]) -> int:
+    """Of the report's pixels, what the reconstructions of one scan need at least."""
+    return _overhead(items) + _count(items) * LEAST_PIXELS
+
+
 def compared(items: Sequence[Item], most_pixels: int = MOST_PIXELS) -> Comparison:
-    """The pictures of the reconstructions of one scan; evenly spaced slices where all would be too many pixels."""
+    """The pictures of the reconstructions of one scan.
+
+    Where all would be too many pixels, evenly spaced slices; where even one is, at a lower resolution.
+    """
     scan, first = items[0]
     volumes, slices = first.image.shape[:2]
-    count = sum(2 + len(volume.extras) for _, volume in items) + 1
-    allowed = max(1, most_pixels // (count * scan.matrix[0] * scan.matrix[1]))
+    of_place = _count(items) * scan.matrix[0] * scan.matrix[1]
+    most_pixels = max(most_pixels - _overhead(items), 1)
+    reduced = max(1, math.ceil((of_place / most_pixels) ** 0.5))
+    allowed = max(1, most_pixels // of_place - 1)  # of several, the first shown is there twice
     chosen_volumes = evenly(volumes, min(MOST_VOLUMES, allowed))
     chosen = evenly(slices, max(1, allowed // len(chosen_volumes)))
     found = {index: reference_of(scan, index) for index in chosen}
@@ -187,9 +202,12 @@ def compared(items: Sequence[Item], most_pixels: int = MOST_PIXELS) -> Compariso
     voxel = first.geometry.voxel_mm or (1.0, 1.0, 1.0)
     size = [n * mm for n, mm in zip(scan.matrix, voxel[:2], strict=True)]
 
+    def shown(layer: np.ndarray) -> np.ndarray:
+        return view.shown(layer if reduced == 1 else _coarse(layer, reduced))
+
     def stack(kind: str, title: str, layer: Callable[[tuple[int, int]], np.ndarray]) -> Stack:
         window = windows[kind]
-        return Stack(kind, title, [_picture(view.shown(layer(place)), window) for place in places])
+        return Stack(kind, title, [_picture(shown(layer(place)), window) for place in places])
 
     cards = []
     if targets is not None:
@@ -210,8 +228,24 @@ def compared(items: Sequence[Item], most_pixels: int = MOST_PIXELS) -> Compariso
     masks = _masks(items, view, slices // 2)
     aspect = size[view.right] / size[view.down]
     return Comparison(
-        cards, masks, list(windows.values()), view, aspect, chosen, chosen_volumes, start
+        cards, masks, list(windows.values()), view, aspect, chosen, chosen_volumes, start, reduced
     )
+
+
+def _count(items: Sequence[Item]) -> int:
+    """Pictures of one place: the reference, and of each method the image, its error and maps."""
+    return 1 + sum(2 + len(volume.extras) for _, volume in items)
+
+
+def _overhead(items: Sequence[Item]) -> int:
+    """What masks, plots and the text of parameters take, as pixels."""
+    return 30_000 + 10_000 * len(items)
+
+
+def _coarse(layer: np.ndarray, by: int) -> np.ndarray:
+    """Means of squares of pixels."""
+    pooled = functional.avg_pool2d(torch.from_numpy(layer)[None, None], by, ceil_mode=True)
+    return pooled[0, 0].numpy()
 
 
 def evenly(count: int, most: int) -> list[int]:

@@ -10,6 +10,7 @@ import pytest
 import torch
 from report_cases import SIZE, SLICES, pixels
 
+from mrirecon.io.arrays import plain_scan
 from mrirecon.report import facts, write_report
 from mrirecon.report.panels import compared, evenly
 from mrirecon.report.quality import quality_boxes
@@ -142,10 +143,37 @@ def test_masks_that_differ_are_each_shown(result):
 def test_a_page_of_many_pixels_shows_evenly_spaced_slices(result):
     item = result()
     every = compared([item])
-    some = compared([item], most_pixels=3 * SIZE[0] * SIZE[1])
+    some = compared([item], most_pixels=40_000 + 3 * SIZE[0] * SIZE[1])
     assert every.slices == [0, 1, 2] and every.start == 1
     assert some.slices == [1] and len(some.cards[0].stacks[0].pictures) == 1
     assert evenly(24, 4) == [3, 9, 15, 21] and evenly(3, 9) == [0, 1, 2]
+
+
+def test_many_scans_stay_below_the_limit_that_the_docs_promise(tmp_path):
+    """Noise, which PNG cannot compress, of more scans than fit: coarser pictures, of some of them, and both said."""
+    rng = torch.Generator().manual_seed(0)
+    size = (160, 140)
+    image = torch.rand((1, 1, *size), generator=rng)
+    target = torch.rand(size, generator=rng)
+    volume = Volume(image=image + 0j, geometry=Geometry(), info={"method": "tv"})
+    kspace = torch.ones((2, *size), dtype=torch.complex64)
+    scans = [
+        plain_scan(
+            f"{n}.h5", "test", (1, 2, *size), lambda v, i: kspace, reference=lambda i: target
+        )
+        for n in range(200)
+    ]
+    write_report(tmp_path / "r.html", [(scan, volume) for scan in scans])
+    assert 3e6 < (tmp_path / "r.html").stat().st_size < 15e6
+    words = parsed(tmp_path / "r.html").words
+    assert "142 of 200 scans are shown" in words and "at 1/2 of the resolution" in words
+    found = compared([(scans[0], volume)], most_pixels=70_000)
+    shown = pixels(base64.b64decode(found.cards[1].stacks[0].pictures[0]))[..., 0]
+    window = found.windows[0].top
+    means = image[0, 0].numpy().reshape(80, 2, 70, 2).mean(axis=(1, 3))
+    np.testing.assert_allclose(
+        shown, np.clip(found.plane.shown(means) / window, 0, 1) * 255, atol=0.51
+    )
 
 
 def test_volumes_of_a_series(tmp_path, result):
