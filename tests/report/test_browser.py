@@ -102,9 +102,22 @@ def test_zoom_place_and_brightness_are_linked(browser, report):
     assert moved != zoomed
     browser.run("document.querySelector('[data-zoom=reset]').click()")
     assert set(transforms(browser)) == {"matrix(1, 0, 0, 1, 0, 0)"}
-    seen = browser.picture(".linked").mean()
-    browser.set("input.bright", 3)
-    assert browser.picture(".linked").mean() > 1.1 * seen
+
+
+def test_brightness_is_of_images_and_their_bar_says_what_is_white(browser, report):
+    browser.open(report)
+    error = ".card:nth-child(2) .layer[data-kind=error] .linked"
+    image, of_error = browser.picture(".linked"), browser.picture(error)
+    tops = "return [...document.querySelectorAll('.bar .number:last-child')].map((e) => Number(e.textContent))"
+    before = browser.run(tops)
+    browser.set("input.bright", 2)
+    assert browser.picture(".linked").mean() > 1.1 * image.mean()
+    np.testing.assert_array_equal(browser.picture(error), of_error)  # its colours are values
+    after = browser.run(tops)
+    np.testing.assert_allclose(after[0], before[0] / 2, rtol=0.01)
+    assert after[1:] == before[1:]
+    browser.set("input.bright", 1)
+    assert browser.run(tops) == before
 
 
 def test_maps_can_be_hidden(browser, report):

@@ -90,6 +90,8 @@ for (const scan of document.querySelectorAll(".scan")) {
   for (const name of ["slice", "volume"]) input(name)?.addEventListener("input", showSlice);
   input("bright").addEventListener("input", (event) => {
     scan.style.setProperty("--bright", event.target.value);
+    for (const top of scan.querySelectorAll("[data-top]")) // the value that is white now
+      top.textContent = Number((top.dataset.top / event.target.value).toPrecision(3));
     say(event.target, Number(event.target.value).toFixed(1) + " x");
   });
   const zooms = { in: 1.5, out: 1 / 1.5, reset: 1 / 16 };
