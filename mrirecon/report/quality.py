@@ -41,6 +41,7 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#0
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*", "<", ">", "h", "p")
 DASHES = ("-", "--", "-.", ":")
 BINS = 20
+FEW_SCANS = 5  # whose intervals would leave no room for the means to differ
 FEWEST_DRAWS = 8  # whose deviation is known to a quarter
 LEVELS = tuple(round(0.05 * n, 2) for n in range(1, 20))  # nominal coverages
 
@@ -63,6 +64,7 @@ def quality_against_acceleration(rows: Sequence[Row], metric: str = "psnr") -> F
     # Side by side, within a quarter of the smallest step, so that intervals do not hide each other.
     step = min((b - a for a, b in pairwise(every)), default=1.0)
     aside = np.linspace(-step / 8, step / 8, len(methods)) if len(methods) > 1 else [0.0]
+    drawn: list[float] = []
     for axis, mask in zip(axes, masks, strict=True):
         for number, method in enumerate(methods):
             own = [row for row in kept if row["method"] == method and panel(row) == mask]
@@ -72,6 +74,7 @@ def quality_against_acceleration(rows: Sequence[Row], metric: str = "psnr") -> F
                 spread = [interval(list(_of_scans(points[r], metric).values())) for r in rates]
                 means, half = zip(*spread, strict=True)
                 x = [rate + aside[number] for rate in rates]
+                drawn += means
                 axis.errorbar(x, means, half, label=method, capsize=3, **_style(number))
         axis.set_xlabel(LABELS["acceleration"])
         axis.set_xticks(every, [f"{rate:g}" for rate in every])
@@ -84,6 +87,10 @@ def quality_against_acceleration(rows: Sequence[Row], metric: str = "psnr") -> F
     note = f"mean of {scans} scans and its 95 % interval (Student)"
     if scans == 1:
         note = "one scan: no intervals"
+    elif scans < FEW_SCANS and np.ptp(drawn) > 0:
+        margin = np.ptp(drawn) / 3
+        axes[0].set_ylim(min(drawn) - margin, max(drawn) + margin)
+        note += ", longer than the axis where cut"
     figure.suptitle(note + _left_out(rows, kept), fontsize=9)
     return figure
 

@@ -59,6 +59,20 @@ def test_means_and_intervals_of_each_mask():
     assert interval([5.0]) == (5.0, 0.0)
 
 
+def test_intervals_of_few_scans_leave_room_for_the_means():
+    """Student's interval of two scans is 13 times their standard error: an axis that holds it shows nothing else."""
+    rows = [
+        row(m, scan=s, psnr=p + d)
+        for m, p in (("tv", 30), ("cg", 27))
+        for s, d in (("a", 0), ("b", 2))
+    ]
+    figure = quality_against_acceleration(rows)
+    np.testing.assert_allclose(figure.axes[0].get_ylim(), (28 - 1, 31 + 1))
+    assert "longer than the axis where cut" in figure.get_suptitle()
+    rows += [row(m, scan=s, psnr=p) for m, p in (("tv", 30), ("cg", 27)) for s in "cdef"]
+    assert "cut" not in quality_against_acceleration(rows).get_suptitle()
+
+
 def test_a_benchmarks_table_has_the_protocol_in_its_columns():
     rows = [row(mask="poisson x4", mask_kind="poisson", fastmri_psnr=30.0)]
     rows += [row(mask="poisson x8", mask_kind="poisson", acceleration=8, fastmri_psnr=28.0)]
