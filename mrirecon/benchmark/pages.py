@@ -99,7 +99,11 @@ def markdown(summary: Summary) -> str:
 
 def page(summary: Summary) -> str:
     """The summary as an HTML page."""
-    parts = ["<h1>Benchmark</h1>", _listed(summary.facts)]
+    parts = [
+        "<h1>Benchmark</h1>",
+        '<p><a href="report.html">Pictures and plots</a></p>',
+        _listed(summary.facts),
+    ]
     for table in summary.tables:
         head = "".join(f"<th>{html.escape(heading)}</th>" for heading in table.headings)
         body = "".join(f"<tr>{''.join(_cell(shown) for shown in row)}</tr>\n" for row in table.rows)

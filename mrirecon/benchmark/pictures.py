@@ -95,7 +95,8 @@ def write_figures(
     """Write report.html with images and plots of the table, and the plots as PNG in plots/."""
     protocol = benchmark.protocols[0]
     plots = plots_of(rows, [f"{protocol}_{name}" for name in ("psnr", "ssim")])
-    write_report(folder / "report.html", items, plots=plots, overwrite=True)
+    links = {"Table of means": "table.html"}
+    write_report(folder / "report.html", items, plots=plots, links=links, overwrite=True)
     (folder / "plots").mkdir(exist_ok=True)
     for title, figure in plots.items():
         name = re.sub(r"\W+", "_", title).strip("_").lower()

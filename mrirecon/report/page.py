@@ -47,6 +47,7 @@ def write_report(
     results: Sequence[Item],
     *,
     plots: Mapping[str, Figure] | None = None,
+    links: Mapping[str, str] | None = None,
     overwrite: bool = False,
 ) -> None:
     """Write the report of reconstructions; those of the same source stand side by side.
@@ -55,6 +56,7 @@ def write_report(
         path: of the HTML file.
         results: scans, each with one of its reconstructions.
         plots: further figures, such as those of `report.quality`, by their titles.
+        links: files that belong to it, relative to it, by what they are.
         overwrite: replace an existing file.
 
     Raises:
@@ -69,7 +71,15 @@ def write_report(
         notes.append(
             f"{len(shown)} of {len(every)} scans are shown, evenly spread: the page stays below 15 MB"
         )
-    write_page(path, "report.html", overwrite, sections=sections, plots=further, notes=notes)
+    write_page(
+        path,
+        "report.html",
+        overwrite,
+        sections=sections,
+        plots=further,
+        notes=notes,
+        links=links or {},
+    )
 
 
 def by_scan(results: Sequence[Item]) -> list[list[Item]]:

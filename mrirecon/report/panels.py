@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -115,6 +115,12 @@ class Comparison:
         return sum(card.number is not None for card in self.cards) == 1
 
     @property
+    def alone(self) -> list[str]:
+        """Kinds of maps that stand in a row of their own."""
+        methods = [card for card in self.cards if card.number is not None]
+        return alone(self.windows, [[stack.kind for stack in card.stacks] for card in methods])
+
+    @property
     def columns(self) -> int:
         """Pictures in a row of a wide screen: at most 6, rows as equal as they can be."""
         count = sum(len(card.stacks) for card in self.cards) if self.across else len(self.cards)
@@ -177,6 +183,12 @@ def windows_of(
 def least_pixels(items: Sequence[Item]) -> int:
     """Of the report's pixels, what the reconstructions of one scan need at least."""
     return _overhead(items) + _count(items) * LEAST_PIXELS
+
+
+def alone(windows: Sequence[Window], methods: Sequence[Collection[str]]) -> list[str]:
+    """Kinds that one only of several methods has: below it, they would leave a row of empty places."""
+    counts = {window.kind: sum(window.kind in own for own in methods) for window in windows}
+    return [kind for kind, count in counts.items() if count == 1 < len(methods)]
 
 
 def compared(items: Sequence[Item], most_pixels: int = MOST_PIXELS) -> Comparison:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -19,6 +20,7 @@ from mrirecon.report.orientation import Plane, plane
 from mrirecon.report.panels import (
     Item,
     Window,
+    alone,
     layers_of,
     names_of,
     reference_of,
@@ -36,7 +38,8 @@ SIDE_INCHES = 2.3
 def comparison(items: Sequence[Item]) -> Figure:
     """The middle slice of every reconstruction of one scan: a column per method, a row per kind of picture.
 
-    The sampling mask of the first stands below the reference, or last where there is none.
+    Maps that one only of several methods has stand at the right. The sampling mask of the first stands below the
+    reference, or last where there is none.
     """
     scan, first = items[0]
     index = first.image.shape[1] // 2
@@ -69,31 +72,43 @@ def _drawn(
     view: Plane,
     voxel_mm: tuple[float, float, float],
 ) -> Figure:
-    below = columns[0][0] == "reference" and len(windows) > 1  # where the mask has a place
-    count = len(columns) + (not below)
+    own = alone(windows, [layers for name, layers in columns if name != "reference"])
+    rows = [window for window in windows if window.kind not in own]
+    maps = [(*c, w) for c in columns for w in windows if w.kind in own and w.kind in c[1]]
+    below = columns[0][0] == "reference" and len(rows) > 1  # where the mask has a place
+    count, further = len(columns) + (not below), math.ceil(len(maps) / len(rows))
     size = view.shown(columns[0][1]["image"]).shape
     pixel = voxel_mm[view.down] / voxel_mm[view.right]
     height = SIDE_INCHES * size[0] * pixel / size[1]
-    figure = empty_figure(
-        SIDE_INCHES * count + 0.8, (height + 0.25) * len(windows) + 0.35, "compressed"
-    )
-    axes = figure.subplots(len(windows), count, squeeze=False)
+    width = SIDE_INCHES * (count + further) + 0.8 * (1 + further)
+    figure = empty_figure(width, (height + 0.25) * len(rows) + 0.35, "compressed")
+    axes = figure.subplots(len(rows), count + further, squeeze=False)
     for axis in axes.flat:
         axis.axis("off")
-    for row, window in zip(axes, windows, strict=True):
-        drawn: Any = None
-        for axis, (name, layers) in zip(row, columns, strict=False):
-            if window.kind in layers:
-                colours = "gray" if window.gray else MAP_COLOURS
-                picture = view.shown(layers[window.kind])
-                drawn = axis.imshow(picture, cmap=colours, vmin=0, vmax=window.top, aspect=pixel)
-                axis.set_title(name if window.kind == "image" else "", fontsize=9)
+
+    def draw(axis: Any, title: str, layers: Mapping[str, np.ndarray], window: Window) -> Any:
+        axis.set_title(title, fontsize=9)
+        colours = "gray" if window.gray else MAP_COLOURS
+        picture = view.shown(layers[window.kind])
+        return axis.imshow(picture, cmap=colours, vmin=0, vmax=window.top, aspect=pixel)
+
+    def explain(drawn: Any, places: Sequence[Any], window: Window) -> None:
         label = textwrap.fill(f"{window.title} (a.u.)", 20)  # no longer than the row is high
-        # sizes are shares of all columns
+        share = 1 / len(places)  # sizes are shares of all places
         figure.colorbar(
-            drawn, ax=row, label=label, fraction=0.15 / count, pad=0.05 / count, shrink=0.9
+            drawn, ax=places, label=label, fraction=0.15 * share, pad=0.05 * share, shrink=0.9
         )
-    axis = axes[1, 0] if below else axes[0, -1]
+
+    for row, window in zip(axes, rows, strict=True):
+        drawn = [
+            draw(axis, name if window.kind == "image" else "", layers, window)
+            for axis, (name, layers) in zip(row, columns, strict=False)
+            if window.kind in layers
+        ]
+        explain(drawn[-1], list(row[:count]), window)
+    for axis, (name, layers, window) in zip(axes[:, count:].T.flat, maps, strict=False):
+        explain(draw(axis, name, layers, window), [axis], window)
+    axis = axes[1, 0] if below else axes[0, count - 1]
     shown = view.shown(mask.numpy())
     stretched = height / SIDE_INCHES * shown.shape[1] / shown.shape[0]
     axis.imshow(shown, cmap="gray", vmin=0, vmax=1, interpolation="nearest", aspect=stretched)

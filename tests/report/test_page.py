@@ -207,6 +207,32 @@ def test_further_plots(tmp_path, result):
     assert "PSNR of <all>" in parsed(tmp_path / "r.html").words
 
 
+def test_plots_and_companions_are_found_at_the_top(tmp_path, result):
+    rows = [{"method": "tv", "scan": "a", "psnr": 30.0}]
+    links = {"Table of means": "table.html"}
+    plots = {"PSNR": quality_boxes(rows)}
+    write_report(tmp_path / "r.html", [result(), result(source="b")], plots=plots, links=links)
+    text = (tmp_path / "r.html").read_text()
+    assert parsed(tmp_path / "r.html").links[1:5] == ["table.html", "#plots", "#scan0", "#scan1"]
+    assert text.index('id="plots"') < text.index('id="scan0"')  # after many scans nobody finds them
+    write_report(tmp_path / "one.html", [result()], plots=plots)
+    text = (tmp_path / "one.html").read_text()
+    assert text.index('id="plots"') > text.index('id="scan0"')
+    assert text.startswith("<!doctype html>")
+
+
+def test_maps_of_one_method_leave_no_empty_row(result, tmp_path, target):
+    dds = result("dds", reference=target, extras=("std", "null_space"))
+    others = [result(name, reference=target) for name in ("tv", "cg")]
+    assert compared([*others, dds]).alone == ["std", "null_space"]
+    assert compared([dds]).alone == []
+    write_report(tmp_path / "r.html", [*others, dds])
+    text = (tmp_path / "r.html").read_text()
+    assert text.count('class="layer empty"') == 1  # the reference has no error
+    assert text.count('class="layer alone"') == 2
+    assert compared([*others, dds, result("ddnm", extras=("std",))]).alone == ["null_space"]
+
+
 def test_existing_report_is_kept(tmp_path, result):
     path = tmp_path / "r.html"
     path.write_text("precious")

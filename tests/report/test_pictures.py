@@ -53,6 +53,18 @@ def test_a_row_for_each_kind_of_map_with_its_colour_bar_and_unit(result, target)
     assert maps <= {"gray", "cividis"}
 
 
+def test_maps_of_one_method_leave_no_empty_row(result, target):
+    dds = result("dds", reference=target, extras=("std", "null_space"))
+    figure = comparison([result("tv", reference=target), dds])
+    images = [axis for axis in figure.axes if axis.get_label() != "<colorbar>"]
+    assert (
+        len(images) == 2 * 4
+    )  # reference over mask, two methods over their errors, one map over the other
+    assert all(axis.images for axis in images)
+    bars = [a.get_ylabel().replace("\n", " ") for a in figure.axes if a.get_label() == "<colorbar>"]
+    assert bars[2:] == ["standard deviation of the draws (a.u.)", "null-space part (a.u.)"]
+
+
 def test_pixels_have_their_shape_in_millimetres(result):
     figure = comparison([result()])  # 2 mm along the rows, 3 mm along the columns
     assert next(axis for axis in figure.axes if axis.get_title() == "tv").get_aspect() == 1.5
