@@ -90,6 +90,7 @@ class Scan:
         noise_covariance: E[n n^H] per complex sample, from a noise scan.
         reference: slice -> magnitude target (readout, phase) of `matrix` size, only ever used for metrics.
         header: ISMRMRD XML, when the file has one.
+        first_slice: number of the first slice in the file, where others were left out before it.
         mask_kind: name of the retrospective mask in `masks.MASKS`, where one was applied.
         attributes: whatever else the file says (fastMRI `acquisition`, `max`, `norm`, `patient_id`, ...).
         notes: what the reader had to assume or ignore; `info` prints them.
@@ -112,6 +113,7 @@ class Scan:
     noise_covariance: Complex[Tensor, "coil coil"] | None = None
     reference: Callable[[int], Float[Tensor, "readout phase"]] | None = None
     header: str | None = None
+    first_slice: int = 0
     mask_kind: str | None = None
     attributes: Mapping[str, Any] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
@@ -126,7 +128,7 @@ class Scan:
         # The sum of a slice shows NaN and infinity at a quarter of the cost of looking at each sample.
         if not bool(torch.isfinite(kspace.sum())) and not bool(torch.isfinite(kspace).all()):
             raise ValueError(
-                f"{self.source}: k-space of slice {index} holds NaN or infinite samples: "
+                f"{self.source}: k-space of slice {self.first_slice + index} holds NaN or infinite samples: "
                 "repair or re-export the file"
             )
         return kspace
@@ -166,6 +168,7 @@ class Scan:
         return replace(
             self,
             shape=(stop - start, *self.shape[1:]),
+            first_slice=self.first_slice + start,
             read=shift(self.read),
             sampling=shift(self.sampling),
             calibration=shift(self.calibration),

@@ -161,6 +161,12 @@ def test_numbers_are_those_of_the_method_itself(folder, tmp_path):
     assert rows[1]["peak_memory_mb"] is None or rows[1]["peak_memory_mb"] > 50
 
 
+def test_the_report_numbers_slices_as_the_file_does(folder, tmp_path):
+    run_benchmark(small(folder, scans=tuple(find_scans([str(folder / "test")], "1:3"))), tmp_path)
+    text = (tmp_path / "report.html").read_text()
+    assert text.count('data-slices="[1, 2]"') == 2 and 'data-slices="[0' not in text
+
+
 def test_support_judges_inside_the_coil_maps(folder, tmp_path):
     image = np.zeros((64, 56))
     image[20:44, 16:40] = shepp_logan((24, 24)).numpy()

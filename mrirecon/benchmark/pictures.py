@@ -17,7 +17,7 @@ from mrirecon.benchmark.pivot import Row
 from mrirecon.benchmark.solve import Solver
 from mrirecon.io.files import replacing
 from mrirecon.report import Item, evenly, plots_of, write_png, write_report
-from mrirecon.scan import Volume
+from mrirecon.scan import Scan, Volume
 
 SLICES = 3  # in the middle of a scan
 
@@ -69,12 +69,11 @@ class Pictures:
             except (OSError, SafetensorError):  # lost since: the report does without
                 continue
             truth, problem = solver.problem(cell)
-            count = problem.scan.shape[0]
-            middle = _middle(count)
+            middle = _middle(problem.scan.shape[0])
             target = truth.target[middle]
             scan = replace(
                 problem.scan.select(middle),
-                source=f"{cell.source.name}, {_place(cell, benchmark)}{_part(middle, count)}",
+                source=f"{cell.source.name}, {_place(cell, benchmark)}{_part(middle, problem.scan)}",
                 reference=lambda index, target=target: target[index],  # type: ignore[misc]
             )
             volume = Volume(
@@ -108,10 +107,11 @@ def _middle(count: int) -> slice:
     return slice(start, min(start + SLICES, count))
 
 
-def _part(slices: slice, count: int) -> str:
-    """Which of the slices are shown, unless all are."""
-    shown = f", slices {slices.start} to {slices.stop - 1} of 0 to {count - 1}"
-    return shown if count > SLICES else ""
+def _part(slices: slice, scan: Scan) -> str:
+    """Which of the judged slices are shown, in the file's numbers, unless all are."""
+    first, count = scan.first_slice, scan.shape[0]
+    shown = f"{first + slices.start} to {first + slices.stop - 1}"
+    return f", slices {shown} of {first} to {first + count - 1}" if count > SLICES else ""
 
 
 def _place(cell: Cell, benchmark: Benchmark) -> str:

@@ -93,7 +93,7 @@ class Comparison:
         windows: of each kind of picture.
         plane: how slices lie on the screen.
         aspect: width over height of a picture, pixel sizes considered.
-        slices: those shown, in the scan's numbers.
+        slices: those shown, in the file's numbers.
         volumes: those shown.
         start: index of the first shown place, in the middle.
         reduced: pixels of the image along a side of one pixel shown.
@@ -239,8 +239,9 @@ def compared(items: Sequence[Item], most_pixels: int = MOST_PIXELS) -> Compariso
     start = places.index((chosen_volumes[0], chosen[len(chosen) // 2]))
     masks = _masks(items, view, slices // 2)
     aspect = size[view.right] / size[view.down]
+    numbers = [scan.first_slice + index for index in chosen]
     return Comparison(
-        cards, masks, list(windows.values()), view, aspect, chosen, chosen_volumes, start, reduced
+        cards, masks, list(windows.values()), view, aspect, numbers, chosen_volumes, start, reduced
     )
 
 
@@ -281,7 +282,9 @@ def _masks(items: Sequence[Item], view: Plane, index: int) -> list[Card]:
             kind = Path(str(volume.info["mask"]["file"])).name
         shown = view.shown(mask.numpy()).astype(np.uint8) * 255
         notes = [f"acceleration {total:.2f}, {without:.2f} outside the calibration region"]
-        notes.append(f"{mask.shape[0]} x {mask.shape[1]} (readout x phase), slice {index}")
+        notes.append(
+            f"{mask.shape[0]} x {mask.shape[1]} (readout x phase), slice {scan.first_slice + index}"
+        )
         picture = Stack("mask", f"sampling mask {kind}", [encoded(png_bytes(shown))])
         cards.append(Card(f"samples: {kind}", None, [picture], notes))
     return cards

@@ -53,7 +53,8 @@ def comparison(items: Sequence[Item]) -> Figure:
     if target is not None:
         columns.insert(0, ("reference", {"image": target.numpy()}))
     affine = affine_ras(first.geometry, scan.matrix) if first.geometry.known else None
-    title = f"{Path(scan.source).name}, slice {index} of 0 to {scan.shape[0] - 1}"
+    start, last = scan.first_slice, scan.first_slice + scan.shape[0] - 1
+    title = f"{Path(scan.source).name}, slice {start + index} of {start} to {last}"
     if scan.volumes > 1:
         title += f", volume 0 of 0 to {scan.volumes - 1}"
     mask = scan.mask(index)

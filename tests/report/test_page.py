@@ -11,7 +11,7 @@ import torch
 from report_cases import SIZE, SLICES, pixels
 
 from mrirecon.io.arrays import plain_scan
-from mrirecon.report import facts, write_report
+from mrirecon.report import comparison, facts, write_report
 from mrirecon.report.panels import compared, evenly
 from mrirecon.report.quality import quality_boxes
 from mrirecon.scan import Geometry, Volume
@@ -174,6 +174,18 @@ def test_many_scans_stay_below_the_limit_that_the_docs_promise(tmp_path):
     np.testing.assert_allclose(
         shown, np.clip(found.plane.shown(means) / window, 0, 1) * 255, atol=0.51
     )
+
+
+def test_slices_have_the_numbers_of_the_file(result, target):
+    """Whoever looks for slice 12 in the file finds that slice, whatever was left out before it."""
+    scan, volume = result(reference=target)
+    part = scan.select(slice(1, 3)).select(slice(1, 2))
+    volume = Volume(
+        image=volume.image[:, 2:], geometry=volume.geometry.select(slice(2, 3)), info=volume.info
+    )
+    found = compared([(part, volume)])
+    assert found.slices == [2] and "slice 2" in found.masks[0].notes[1]
+    assert "slice 2 of 2 to 2" in comparison([(part, volume)]).get_suptitle()
 
 
 def test_volumes_of_a_series(tmp_path, result):
