@@ -106,7 +106,7 @@ def recon(
         from mrirecon.report import check_page
 
         check_page(report, overwrite or all(map(is_complete, outputs)))
-    team, done = Team.of_environment(), []
+    team, done, skipped = Team.of_environment(), [], []
 
     def prepared(source: str, target: Path) -> Job:
         check_output(target, overwrite)
@@ -140,6 +140,7 @@ def recon(
             try:
                 about = asked_of(request, source)
                 if team.first(partial(_is_done, target, about, overwrite)):
+                    skipped.append(Path(source).name)
                     continue
                 job = team.each(partial(prepared, source, target))
                 if team.size > 1:
@@ -154,7 +155,7 @@ def recon(
                     where_from = "" if source in text else f"{source}: "
                     print(f"mrirecon recon: error: {where_from}{text}", file=sys.stderr)
         if report is not None and team.leads:
-            _report(report, done, overwrite)
+            _report(report, done, skipped, overwrite)
     return 1 if failures and team.leads else 0
 
 
@@ -199,12 +200,17 @@ def _is_done(target: Path, request: dict[str, Any], overwrite: bool) -> bool:
     return True
 
 
-def _report(path: str, done: list[tuple[Scan, Volume]], overwrite: bool) -> None:
+def _report(
+    path: str, done: list[tuple[Scan, Volume]], skipped: list[str], overwrite: bool
+) -> None:
     from mrirecon.report import by_scan, comparison, write_png, write_report
 
     if done:
-        write_report(path, done, overwrite=overwrite)
+        note = f"Not in this report, complete before: {', '.join(skipped)}"
+        write_report(path, done, notes=[note] if skipped else [], overwrite=overwrite)
         print(f"{path}: the report")
+        if skipped:
+            print(f"  {note}")
         stem = Path(path).with_suffix("")
         groups = by_scan(done)
         for items in groups:

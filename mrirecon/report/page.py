@@ -48,6 +48,7 @@ def write_report(
     *,
     plots: Mapping[str, Figure] | None = None,
     links: Mapping[str, str] | None = None,
+    notes: Sequence[str] = (),
     overwrite: bool = False,
 ) -> None:
     """Write the report of reconstructions; those of the same source stand side by side.
@@ -57,6 +58,7 @@ def write_report(
         results: scans, each with one of its reconstructions.
         plots: further figures, such as those of `report.quality`, by their titles.
         links: files that belong to it, relative to it, by what they are.
+        notes: sentences at the top, without the full stop.
         overwrite: replace an existing file.
 
     Raises:
@@ -66,7 +68,7 @@ def write_report(
     shown = evenly(len(every), MOST_PIXELS // max(map(least_pixels, every), default=1))
     sections = [_section(every[index], MOST_PIXELS // len(shown)) for index in shown]
     further = [(title, encoded(png_of(figure))) for title, figure in (plots or {}).items()]
-    notes = []
+    notes = list(notes)
     if len(shown) < len(every):
         notes.append(
             f"{len(shown)} of {len(every)} scans are shown, evenly spread: the page stays below 15 MB"

@@ -214,8 +214,10 @@ def test_several_scans_of_which_some_are_bad(mrirecon, scan_file, tmp_path):
     assert {path.name for path in folder.iterdir()} == names
     shutil.copy(scan_file, bad)
     shutil.copy(scan_file, gone)
-    again = mrirecon(*args)
+    again = mrirecon(*args, "--report", tmp_path / "again.html")
     assert again.status == 0 and again.out.count("skipped") == 2
+    left_out = "Not in this report, complete before: a.one.h5, a.two.h5"
+    assert left_out in again.out and left_out in (tmp_path / "again.html").read_text()
     assert (folder / "bad.nii.gz").exists() and (folder / "gone.nii.gz").exists()
 
 
