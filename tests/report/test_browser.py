@@ -9,6 +9,7 @@ import pytest
 import torch
 from report_cases import SLICES, pixels
 
+from mrirecon.cli import main
 from mrirecon.report import write_report, write_viewer
 from mrirecon.report.template import map_table
 
@@ -174,6 +175,27 @@ def test_everything_can_be_reached_by_keyboard(browser, report):
     assert browser.run("return [...document.images].every((i) => i.alt)")
     browser.press(".linked", "+")
     assert transforms(browser)[0].startswith("1.5 ")
+
+
+def test_the_demos_report(browser, tmp_path):
+    """The page that a user sees first, with real weights and pictures."""
+    with pytest.raises(SystemExit) as end:
+        main(["demo", "--slices", "11:12", "--output", str(tmp_path)])
+    assert not end.value.code
+    path = tmp_path / "report.html"
+    assert 1e5 < path.stat().st_size < 2e6
+    browser.open(path)
+    assert browser.complaints() == []
+    titles = browser.run(
+        "return [...document.querySelectorAll('figcaption strong')].map((e) => e.textContent)"
+    )
+    assert (
+        titles[:2] == ["reference", "zero_filled"] and titles.count("dds") == 2
+    )  # and its deviation
+    assert browser.run("return [...document.images].every((i) => i.complete && i.naturalWidth > 0)")
+    assert "slice 11" in browser.run("return document.querySelector('.masks').innerText")
+    browser.open(path, width=390, height=844)
+    assert browser.overflow() <= 0
 
 
 # --- the viewer ---
