@@ -32,7 +32,7 @@ PATTERNS: dict[str, tuple[str, float, float | None]] = {
     "poisson x8": ("poisson", 8.0, None),
     "poisson x15": ("poisson", 15.0, None),
 }
-WEIGHTS = (0.00125, 0.0025, 0.005, 0.01, 0.02, 0.04, 0.08, 0.16)
+WEIGHTS = (0.000625, 0.00125, 0.0025, 0.005, 0.01, 0.02, 0.04, 0.08, 0.16)
 CONVERGED = {"iterations": 150}  # of l1_wavelet and tv
 
 

@@ -287,17 +287,23 @@ def _parameters(sampler: Callable[..., Tensor]) -> dict[str, inspect.Parameter]:
     }
 
 
-# What differs from the defaults of `Posterior` and of the sampler itself: budgets that suit the method.
+# What differs from the defaults of `Posterior` and of the sampler itself: what suits noise of some percent of the image,
+# and budgets that suit the method. The files in configs/samplers have the same values.
 _DEFAULTS: dict[str, dict[str, Any]] = {
+    "ddnm": {"damping": 1.0, "eta": 1.0},
+    "ddnm_plus": {"eta": 1.0, "weakest": 0.15},
     "dds": {"eta": 1.0, "sigma_min": 0.03},  # lower levels smooth, on real and on simulated scans
+    "diffpir": {"prior_weight": 0.4, "zeta": 1.0},
     "dps": {"levels": 100},
-    "mcg": {"levels": 100},
-    "score_mri": {"levels": 100, "schedule": "geometric"},
-    "langevin": {"levels": 40, "schedule": "geometric"},
-    "snips": {"levels": 40, "schedule": "geometric"},
-    "projection": {"levels": 50},
-    "ilvr": {"levels": 50},
-    "red_diff": {"levels": 100},
+    "ilvr": {"damping": 1.0, "levels": 25},
+    "langevin": {"step_size": 0.3, "levels": 20, "schedule": "geometric"},
+    "mcg": {"damping": 1.0, "levels": 50},
+    "pigdm": {"prior_variance": 0.1},
+    "projection": {"damping": 1.0, "levels": 25},
+    "red_diff": {"weight": 1.0, "learning_rate": 0.03, "levels": 100},
+    "repaint": {"damping": 1.0},
+    "score_mri": {"levels": 50, "schedule": "geometric"},
+    "snips": {"step_size": 0.3, "levels": 20, "schedule": "geometric"},
 }
 
 
