@@ -7,8 +7,7 @@ the same mask on every platform, and no global random state is read or changed. 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Collection
-from difflib import get_close_matches
+from collections.abc import Callable
 from functools import partial
 from math import isfinite
 from pathlib import Path
@@ -22,6 +21,7 @@ from torch import Tensor
 from mrirecon.coverage import Acceleration as Acceleration
 from mrirecon.coverage import achieved_acceleration as achieved_acceleration
 from mrirecon.coverage import calibration_region as calibration_region
+from mrirecon.nearest import suggest
 from mrirecon.poisson import inscribed_ellipse, poisson_disk
 
 Number: TypeAlias = float | int
@@ -47,13 +47,11 @@ def make_mask(
         ValueError: if the kind or an option does not exist (the nearest one is named) or the request cannot be met.
     """
     if kind not in MASKS:
-        raise ValueError(f"unknown mask kind {kind!r}: {_suggest(kind, MASKS)}")
+        raise ValueError(f"unknown mask kind {kind!r}: {suggest(kind, MASKS)}")
     known = list(inspect.signature(MASKS[kind]).parameters)[4:]
     for option in options:
         if option not in known:
-            raise ValueError(
-                f"mask kind {kind} has no option {option!r}: {_suggest(option, known)}"
-            )
+            raise ValueError(f"mask kind {kind} has no option {option!r}: {suggest(option, known)}")
     return MASKS[kind](shape, acceleration, center_fraction=center_fraction, seed=seed, **options)
 
 
@@ -446,10 +444,3 @@ def _legacy_generator(seed: Seed) -> np.random.RandomState:
 def _check_seed(seed: Seed, limit: int) -> None:
     if not all(0 <= part < limit for part in (seed if isinstance(seed, tuple) else (seed,))):
         raise ValueError(f"seed is {seed}: it must be at least 0 and below {limit}")
-
-
-def _suggest(name: str, known: Collection[str]) -> str:
-    nearest = get_close_matches(name, known, n=1, cutoff=0.5)
-    if nearest:
-        return f"did you mean {nearest[0]}?"
-    return f"choose from {', '.join(known)}" if known else "it has none"

@@ -7,7 +7,10 @@ from difflib import get_close_matches
 
 
 def suggest(name: str, known: Iterable[str]) -> str:
-    """The nearest known name as a question, or all of them."""
+    """The nearest known name, or one that begins so, as a question; or all of them."""
     known = list(known)
-    near = get_close_matches(name, known, n=1)
-    return f"did you mean {near[0]}?" if near else f"choose one of {', '.join(known)}"
+    begun = [other for other in known if name and other.startswith(name)]
+    near = get_close_matches(name, known, n=1) or begun
+    if near:
+        return f"did you mean {near[0]}?"
+    return f"choose one of {', '.join(known)}" if known else "there is none"

@@ -473,7 +473,7 @@ def test_calibration_beyond_the_budget_is_an_error(kind):
     [
         (("uniform",), "unknown mask kind 'uniform': did you mean uniform1d?"),
         (("Poison",), "did you mean poisson"),
-        (("xyz",), "unknown mask kind 'xyz': choose from uniform1d"),
+        (("xyz",), "unknown mask kind 'xyz': choose one of uniform1d"),
         (
             ("equispaced", (64, 64), 4.5),
             "acceleration is 4.5: equispaced lines need a whole number",
@@ -490,7 +490,7 @@ def test_wrong_names_and_kinds(request_, message):
 def test_options_are_checked():
     with pytest.raises(ValueError, match="no option 'eliptical': did you mean elliptical"):
         draw("poisson", eliptical=True)
-    with pytest.raises(ValueError, match="no option 'offset': it has none"):
+    with pytest.raises(ValueError, match="no option 'offset': there is none"):
         draw("uniform1d", offset=1)
     with pytest.raises(ValueError, match="offset is 8: it must be at least 0 and below 8"):
         draw("equispaced", offset=8)

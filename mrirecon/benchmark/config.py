@@ -6,9 +6,10 @@ import inspect
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from mrirecon.benchmark.entries import MaskEntry, MethodEntry, nearest
+from mrirecon.benchmark.entries import MaskEntry, MethodEntry
 from mrirecon.masks import MASKS
 from mrirecon.methods import METHODS, Posterior
+from mrirecon.nearest import suggest
 from mrirecon.simulate import simulate_scan
 from mrirecon.weights import shipped_weights
 
@@ -47,7 +48,9 @@ def mask_entry(values: Mapping[str, Any]) -> MaskEntry:
     known = {**_MASK, **{option: ((object,), "a value") for option in own}}
     _check(values, known, "masks", ("kind", "acceleration"))
     given = {key: value for key, value in values.items() if key in _MASK and key != "seed"}
-    seeds = tuple(values.get("seeds") or (values.get("seed", 0),))
+    if "seed" in values and "seeds" in values:
+        raise ValueError(f"mask {kind} has seed and seeds: give one of them")
+    seeds = tuple(values.get("seeds", (values.get("seed", 0),)))
     options = {key: values[key] for key in own if key in values}
     return MaskEntry(**{**given, "seeds": seeds}, options=options)
 
@@ -70,7 +73,7 @@ def method_entry(
     method = values["method"]
     label = values.get("name", method)
     if method not in METHODS:
-        raise ValueError(f"unknown method {method!r}: {nearest(method, METHODS)}")
+        raise ValueError(f"unknown method {method!r}: {suggest(method, METHODS)}")
     options, tune = dict(values.get("options") or {}), dict(values.get("tune") or {})
     default = weights.get(method)
     if default is None and issubclass(METHODS[method], Posterior):
@@ -100,7 +103,7 @@ def check_weights(weights: Mapping[str, str]) -> None:
     known = {name for name, kind in METHODS.items() if hasattr(kind, "weights")} | {PRIOR}
     for name in weights:
         if name not in known:
-            raise ValueError(f"weights: unknown method {name!r}: {nearest(name, known)}")
+            raise ValueError(f"weights: unknown method {name!r}: {suggest(name, sorted(known))}")
 
 
 def check_simulated(images: Sequence[Mapping[str, Any]]) -> None:
@@ -110,11 +113,13 @@ def check_simulated(images: Sequence[Mapping[str, Any]]) -> None:
     for entry in images:
         for key in entry:
             if key not in known:
-                raise ValueError(f"simulated has an unknown key {key!r}: {nearest(key, known)}")
+                raise ValueError(f"simulated has an unknown key {key!r}: {suggest(key, known)}")
 
 
 def _seeds(values: Mapping[str, Any], where: str) -> tuple[int, ...]:
-    seeds = values.get("seeds") or []
+    seeds = values.get("seeds", [])
+    if "seeds" in values and not seeds:
+        raise ValueError(f"{where}: seeds is empty: give one or more, or leave it out")
     if not all(
         isinstance(seed, int) and not isinstance(seed, bool) and seed >= 0 for seed in seeds
     ):
@@ -127,7 +132,7 @@ def _check(values: object, known: Mapping[str, Any], where: str, required: Seque
         raise ValueError(f"{where}: {values!r} must hold {', '.join(known)}")
     for key, value in values.items():
         if key not in known:
-            raise ValueError(f"{where} has an unknown key {key!r}: {nearest(str(key), known)}")
+            raise ValueError(f"{where} has an unknown key {key!r}: {suggest(str(key), known)}")
         kinds, words = known[key]
         wrong_bool = isinstance(value, bool) and bool not in kinds and object not in kinds
         if value is not None and (wrong_bool or not isinstance(value, kinds)):

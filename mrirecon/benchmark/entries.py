@@ -6,7 +6,6 @@ import itertools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, dataclass, field, fields
-from difflib import get_close_matches
 from functools import cached_property
 from typing import Any
 
@@ -23,6 +22,7 @@ from mrirecon.masks import (
 )
 from mrirecon.methods import METHODS, Calibrated, SliceMethod
 from mrirecon.metrics import PROTOCOLS
+from mrirecon.nearest import suggest
 from mrirecon.weights import locate, sha256_of
 
 Options = Mapping[str, Any]
@@ -61,7 +61,7 @@ class MaskEntry:
             ValueError: if the kind is unknown, or a number is out of its range.
         """
         if self.kind not in MASKS:
-            raise ValueError(f"unknown mask kind {self.kind!r}: {nearest(self.kind, MASKS)}")
+            raise ValueError(f"unknown mask kind {self.kind!r}: {suggest(self.kind, MASKS)}")
         if not 1 <= self.acceleration < math.inf:
             raise ValueError(
                 f"mask {self.kind}: acceleration is {self.acceleration:g}: give at least 1"
@@ -142,13 +142,13 @@ class MethodEntry:
             ValueError: if the method or an option does not exist, or a value is impossible.
         """
         if self.method not in METHODS:
-            raise ValueError(f"unknown method {self.method!r}: {nearest(self.method, METHODS)}")
+            raise ValueError(f"unknown method {self.method!r}: {suggest(self.method, METHODS)}")
         if not self.name:
             object.__setattr__(self, "name", self.method)
         known = {f.name for f in fields(METHODS[self.method])} - _COMMON
         for option in [*self.options, *self.tune]:
             if option not in known:
-                hint = nearest(option, known) if known else "it has none"
+                hint = suggest(option, known)
                 raise ValueError(f"method {self.name} has no option {option!r}: {hint}")
         if "seed" in known:
             own = self.options.get("seed", _default(METHODS[self.method], "seed"))
@@ -314,15 +314,7 @@ class Benchmark:
 def check_name(what: str, name: object, known: Mapping[str, Any]) -> None:
     """Raise ValueError unless the name is known."""
     if name not in known:
-        raise ValueError(f"unknown {what} {name!r}: {nearest(str(name), known)}")
-
-
-def nearest(name: str, known: Any) -> str:
-    """The nearest known name as a question, or all of them."""
-    known = sorted(known)
-    begun = [other for other in known if other.startswith(name)] if name else []
-    near = get_close_matches(name, known, n=1) or begun[:1]
-    return f"did you mean {near[0]}?" if near else f"choose one of {', '.join(known)}"
+        raise ValueError(f"unknown {what} {name!r}: {suggest(str(name), known)}")
 
 
 def _default(kind: type, name: str) -> Any:

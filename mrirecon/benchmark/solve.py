@@ -211,10 +211,13 @@ def _target(scan: Scan) -> Tensor:
 
 
 def _evaluations(info: Mapping[str, Any]) -> float:
-    """Evaluations of a network per slice."""
+    """Evaluations of a network per slice; an unrolled one has as many as cascades or steps."""
     if "network_evaluations" in info:
         return float(info["network_evaluations"])
-    return float(info["weights"]["config"].get("steps", 1)) if "weights" in info else 0.0
+    if "weights" not in info:
+        return 0.0
+    config = info["weights"]["config"]
+    return float(config.get("steps", config.get("num_cascades", 1)))
 
 
 def _sentence(error: BaseException) -> str:

@@ -82,7 +82,7 @@ def _who_has(option: str, known: list[str]) -> str:
     others = who_has(option)
     if others:
         return f"{', '.join(others[:4])}{', ...' if len(others) > 4 else ''} do"
-    return suggest(option, known) if known else "it takes none"
+    return suggest(option, known)
 
 
 def _fits(value: Any, hint: Any) -> bool:

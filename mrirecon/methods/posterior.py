@@ -287,8 +287,8 @@ def _parameters(sampler: Callable[..., Tensor]) -> dict[str, inspect.Parameter]:
     }
 
 
-# What differs from the defaults of `Posterior` and of the sampler itself: what suits noise of some percent of the image,
-# and budgets that suit the method. The files in configs/samplers have the same values.
+# What differs from the defaults of `Posterior` and of the sampler itself: what suits noise of some percent of the
+# image, and budgets that suit the method. The files in configs/samplers have the same values.
 _DEFAULTS: dict[str, dict[str, Any]] = {
     "ddnm": {"damping": 1.0, "eta": 1.0},
     "ddnm_plus": {"eta": 1.0, "weakest": 0.15},

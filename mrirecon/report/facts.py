@@ -111,9 +111,11 @@ def missing(scan: Scan, volumes: Sequence[Volume], errors_shown: bool) -> list[s
     elif not errors_shown:
         lines.append("the reference does not fit the image or is of one volume only: no error map")
     if not any("std" in volume.extras for volume in volumes):
-        lines.append("no standard-deviation map: no method here drew several samples (--samples)")
+        lines.append(
+            "no standard-deviation map: no method here drew several samples (its option samples)"
+        )
     if not any("null_space" in volume.extras for volume in volumes):
-        lines.append("no null-space map: no method here was asked for one (--method.trust true)")
+        lines.append("no null-space map: no method here was asked for one (its option trust)")
     if any("data_residual" not in volume.info for volume in volumes):
         lines.append("no data residual of methods that work without coil maps")
     return lines

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, is_dataclass
-from difflib import get_close_matches
 from types import UnionType
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
 from mrirecon.coverage import achieved_acceleration
 from mrirecon.masks import MASKS
+from mrirecon.nearest import suggest
 from mrirecon.scan import Scan
 
 SCHEMA = 1
@@ -183,9 +183,7 @@ def _described(kind: type[Described], values: object, where: str = "") -> Descri
     given = {}
     for name, value in values.items():
         if name not in hints:
-            near = get_close_matches(name, hints, n=1)
-            hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(hints)}"
-            raise ValueError(f"it has an unknown entry {where + name!r}: {hint}")
+            raise ValueError(f"it has an unknown entry {where + name!r}: {suggest(name, hints)}")
         wanted = hints[name]
         if is_dataclass(wanted):
             value = _described(wanted, value, f"{where}{name}.")  # type: ignore[arg-type]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ from mrirecon.io.files import (
     suffix_of,
     write_json,
 )
+from mrirecon.nearest import suggest
 from mrirecon.networks import Model
 from mrirecon.weights.build import build
 from mrirecon.weights.card import Card
@@ -118,9 +118,10 @@ def locate(name_or_path: PathLike) -> Path:
         return PRETRAINED / f"{name_or_path}{SUFFIX}"
     if path.suffix or path.exists() or len(path.parts) > 1:
         return path
-    near = get_close_matches(str(name_or_path), names, n=1)
-    hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(names) or 'none'}"
-    raise ValueError(f"no shipped weights are called {str(name_or_path)!r}: {hint}, or give a file")
+    hint = suggest(str(name_or_path), names)
+    raise ValueError(
+        f"no shipped weights are called {str(name_or_path)!r}: {hint} (or give a file)"
+    )
 
 
 def _card_path(path: PathLike) -> Path:

@@ -382,6 +382,12 @@ def test_weights_that_do_not_come_along(mrirecon, refused, knees, weights, tmp_p
         ({"methods": [{"method": "tv", "tune": {"iterations": 3}}]}, ["tune", "list"]),
         ({"methods": [{"method": "tv", "tune": {"iteration": [3]}}]}, ["did you mean iterations?"]),
         ({"methods": [{"method": "tv", "seeds": [1]}]}, ["tv", "draws nothing"]),
+        ({"methods": [{"method": "dds", "seeds": []}]}, ["method dds", "seeds is empty"]),
+        ({"masks": [{"kind": "poisson", "acceleration": 4, "seeds": []}]}, ["seeds is empty"]),
+        (
+            {"masks": [{"kind": "poisson", "acceleration": 4, "seeds": [1], "seed": 2}]},
+            ["seed and seeds"],
+        ),
         ({"methods": [{"method": "tv"}] * 2}, ["two methods", "tv"]),
         ({"methods": [{"method": "varnet", "weights": "varnet_tini"}]}, ["varnet_tiny?"]),
         ({"protocols": ["fastmr"]}, ["fastmr", "did you mean fastmri?"]),
