@@ -1,4 +1,4 @@
-"""Predict measured samples that were left out: ours beside BART's `pics -l1`, over a sweep of weights.
+"""Predict measured samples that were left out: ours beside BART's `pics -l1`, over a sweep of settings.
 
 A random tenth of the real scan's samples outside the calibration square is left out; each reconstruction's forward
 model predicts them. The error is ||predicted - measured|| / ||measured||, after fitting one complex gain on the samples
@@ -8,6 +8,7 @@ that were kept (BART 0.8 `pics` flips the sign at this size). Each tool uses its
 from __future__ import annotations
 
 import argparse
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,6 +18,13 @@ from mrirecon.methods import METHODS, Calibrated, GivenMaps
 from mrirecon.operators import sense
 
 WEIGHTS = (0.0005, 0.001, 0.0015, 0.002, 0.003, 0.005)
+# What the learned methods are tried with.
+LEARNED: dict[str, tuple[dict[str, Any], ...]] = {
+    "unrolled_prior": ({},),
+    "dds": ({"samples": 4}, {"samples": 4, "sigma_min": 0.05}, {"samples": 8}),
+    "score_mri": ({}, {"levels": 60, "sigma_min": 0.03}),
+    "dps": ({}, {"zeta": 3.0}),
+}
 
 
 def leave_out(kspace: torch.Tensor, seed: int) -> torch.Tensor:
@@ -48,8 +56,10 @@ def main() -> None:
     args = parser.parse_args()
     torch.set_grad_enabled(False)
     kspace = kspace_8x230x180()
-    best: dict[str, list[float]] = {}
+    found: dict[str, list[list[float]]] = {}
     print(f"weight (absolute)          {'  '.join(f'{w:7g}' for w in WEIGHTS)}")
+    for name, variants in LEARNED.items():
+        print(f"settings of {name}: {'; '.join(str(options) for options in variants)}")
     for seed in args.seeds:
         left_out = leave_out(kspace, seed)
         seen = kspace * ~left_out
@@ -67,6 +77,11 @@ def main() -> None:
                 image = method(scan).image[0, 0]
                 error = prediction_error(image, ours[0], kspace, left_out)
                 errors.setdefault(name, []).append(error)
+        for name, variants in LEARNED.items():
+            for options in variants:
+                image = METHODS[name](maps=GivenMaps(ours, "memory"), **options)(scan).image[0, 0]
+                error = prediction_error(image, ours[0], kspace, left_out)
+                errors.setdefault(name, []).append(error)
         if HAVE_BART:
             ecalib = Bart(seen)
             ecalib("ecalib -m1")
@@ -79,9 +94,10 @@ def main() -> None:
                     errors.setdefault(label, []).append(error)
         for name, values in errors.items():
             print(f"seed {seed}: {name:18s} {'  '.join(f'{e:7.4f}' for e in values)}")
-            best.setdefault(name, []).append(min(values))
-    for name, values in best.items():
-        print(f"best weight, mean of {len(values)} seeds: {name:18s} {np.mean(values):.4f}")
+            found.setdefault(name, []).append(values)
+    for name, rows in found.items():
+        means = np.mean(rows, axis=0)
+        print(f"mean of {len(rows)} seeds: {name:18s} {'  '.join(f'{e:7.4f}' for e in means)}")
 
 
 if __name__ == "__main__":
