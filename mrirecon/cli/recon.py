@@ -112,7 +112,7 @@ def recon(
         check_output(target, overwrite)
         data, made = request.prepared(read_scan(source))
         slow = is_slow(request.method) or team.size > 1
-        about = asked_of(request, source)
+        about = request.describe(source)
         keep = SliceStore(target, about) if slow else None
         shown = picture if team.leads else {}
         configured = request.configured(data, device=where, keep=keep, **shown)
@@ -138,7 +138,7 @@ def recon(
     with team.joined():
         for source, target in zip(scan, outputs, strict=True):
             try:
-                about = asked_of(request, source)
+                about = request.describe(source)
                 if team.first(partial(_is_done, target, about, overwrite)):
                     skipped.append(Path(source).name)
                     continue
@@ -220,17 +220,6 @@ def _report(
             print(f"{picture}: a picture of the middle slice")
     elif not Path(path).exists():
         print(f"{path}: not written, nothing was reconstructed now (--overwrite does it again)")
-
-
-def asked_of(request: Request, source: str) -> dict[str, Any]:
-    """All that a result depends on; size and time of change tell whether the scan is still the same."""
-    path = Path(source)
-    path = path if path.exists() else path.with_name(path.name + ".cfl")
-    about = request.describe(source)
-    if path.exists():
-        status = path.stat()
-        about["scan"] = {"size": status.st_size, "modified": status.st_mtime_ns}
-    return about
 
 
 def _prepare(parser: Parser, args: list[str], settings: Settings) -> tuple[list[str], Settings]:

@@ -66,12 +66,13 @@ class Request:
             raise ValueError(f"slices have a step of {self.slices.step}: give a run such as 10:12")
 
     def describe(self, source: str) -> dict[str, Any]:
-        """For the JSON: all that the result depends on."""
+        """For the JSON: all that the result depends on; of the scan's file its size and time of change."""
         start, stop = self.slices.start, self.slices.stop
         whole = start is None and stop is None
         compressed = self.compress_coils is not None
         return {
             "source": source,
+            "scan": _status(source),
             "method": dict(self.method),
             "mask": None if self.mask is None else self.mask.describe(),
             "maps": self.maps.describe(),
@@ -201,6 +202,16 @@ def _intersection_note(scan: Scan, mask: str) -> str:
     if bool(scan.mask(scan.shape[0] // 2)[scan.acquired].all()):
         return f"undersampled retrospectively ({mask})"
     return f"the scan was undersampled already: its mask is intersected with {mask}"
+
+
+def _status(source: str) -> dict[str, int] | None:
+    """Whether a file is still the same is told by this, for its hash takes as long as reading it; None of no file."""
+    path = Path(source)
+    path = path if path.exists() else path.with_name(path.name + ".cfl")
+    if not path.exists():
+        return None
+    status = path.stat()
+    return {"size": status.st_size, "modified": status.st_mtime_ns}
 
 
 def _check_names(method: str, options: Mapping[str, Any]) -> None:
