@@ -254,6 +254,24 @@ def test_weights_count_by_their_content(folder, tmp_path):
     assert rows[0]["weights"] == both[1] and rows[0]["cell"] == keys[0]
 
 
+def test_a_first_image_counts_by_its_content(tmp_path):
+    entries, path = [], tmp_path / "first.cfl"
+    header = path.with_suffix(".hdr")
+    header.write_text("# Dimensions\n8 8\n")
+    for content in (b"1", b"1", b"2"):
+        path.write_bytes(content)
+        method = method_entry({"method": "dds", "options": {"start": str(path)}}, {})
+        entries.append(method.sha256({}))
+    assert entries[0] == entries[1] != entries[2]
+    assert set(entries[0]) == {"weights", "start_image"}
+    begun = method_entry({"method": "dds", "options": {"start": "varnet"}}, {})
+    usual = method_entry({"method": "varnet"}, {})
+    assert begun.sha256({})["start_weights"] == usual.sha256({})["weights"]
+    path.unlink()
+    with pytest.raises(FileNotFoundError, match=r"method dds: .*first\.cfl: no such file"):
+        method.sha256({})
+
+
 def test_other_content_under_the_same_name_is_another_cell(folder, tmp_path):
     path = write(tmp_path / "scan.h5", 7)
     benchmark = small(folder, scans=tuple(find_scans([str(path)], 1)))
@@ -412,6 +430,32 @@ def test_sources_of_a_folder(folder, tmp_path):
     assert [source.name for source in same] == [str(source.path) for source in same]
     with pytest.raises(ValueError, match=r"10-20.*A:B"):
         Source(path="a.h5", name="a", slices="10-20")
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ({"kind": ["poisson"], "acceleration": 4}, r"kind is \['poisson'\]: it takes a name"),
+        ({"kind": "poisson", "acceleration": 4, "seeds": [1, 1]}, "seed 1 is there twice"),
+    ],
+)
+def test_masks_that_are_none(values, words):
+    with pytest.raises(ValueError, match=words):
+        mask_entry(values)
+
+
+def test_null_is_left_out():
+    values = {"kind": "poisson", "acceleration": 4, "seeds": None, "seed": 3, "name": None}
+    assert mask_entry(values) == mask_entry({"kind": "poisson", "acceleration": 4, "seed": 3})
+    assert method_entry({"method": "dds", "seeds": None}, {}) == method_entry({"method": "dds"}, {})
+
+
+def test_what_would_count_twice(folder):
+    with pytest.raises(ValueError, match="method dds: seed 2 is there twice"):
+        method_entry({"method": "dds", "seeds": [2, 2]}, {})
+    scan = Source(path="embedded", name="brain", simulation={})
+    with pytest.raises(ValueError, match="two scans are called brain"):
+        small(folder, scans=(scan, replace(scan, simulation={"coils": 4})))
 
 
 def test_the_configuration_in_the_docs_is_one():

@@ -14,6 +14,7 @@ import mrirecon as mr
 from mrirecon.cli import main
 from mrirecon.io.volumes import describe
 from mrirecon.methods.named import DEFAULT, check_options, options_of
+from mrirecon.methods.whole_scan import run_of_slices
 from mrirecon.phantom import shepp_logan
 
 PUBLIC = [
@@ -146,6 +147,8 @@ def test_a_scan_a_mask_and_maps_at_hand(scan_file):
         ({"mask": torch.full((32,), 2.0)}, ["only 0 and 1"]),
         ({"maps": "espirits"}, ["espirits", "lowres"]),
         ({"method": "cg_sense", "maps": torch.ones(3, 4, 8, 8)}, ["a tensor", "(3, 4, 8, 8)"]),
+        ({"accel": 4}, ["'accel'", "acceleration="]),
+        ({"calibration": 24}, ["'calibration'", "maps=mr.Calibrated"]),
         ({"slices": "1"}, ["A:B"]),
         ({"slices": slice(0, 3, 2)}, ["step of 2"]),
         ({"slices": slice(2, 9)}, ["2:9", "0:3"]),
@@ -158,6 +161,11 @@ def test_what_is_wrong_is_one_sentence(scan_file, keywords, words):
     text = str(error.value)
     assert all(word in text for word in words), text
     assert len(text) < 300 and "\n" not in text
+
+
+def test_one_slice_is_no_run():
+    with pytest.raises(ValueError, match="slices is 1: give a run, such as slice"):
+        run_of_slices(1)
 
 
 def test_a_prior_composed_with_a_sampler():

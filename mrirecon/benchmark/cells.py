@@ -72,7 +72,7 @@ class Cell:
             "mask": self.mask.request(self.drawn),
             "noise": [self.noise, benchmark.noise_seed if self.noise else None],
             "method": {"name": self.method.method, **parameters},
-            "weights_sha256": self.method.weights_sha256(self.tuned),
+            "sha256": self.method.sha256(self.tuned),
             "protocols": list(benchmark.protocols),
             "support": benchmark.support,
             "remove_oversampling": benchmark.remove_oversampling,

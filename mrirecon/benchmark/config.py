@@ -44,9 +44,9 @@ def mask_entry(values: Mapping[str, Any]) -> MaskEntry:
         ValueError: if a key is unknown or missing, or a value of the wrong kind.
     """
     kind = values.get("kind")
-    own = list(inspect.signature(MASKS[kind]).parameters)[4:] if kind in MASKS else []
+    own = list(inspect.signature(MASKS[kind]).parameters)[4:] if kind in list(MASKS) else []
     known = {**_MASK, **{option: ((object,), "a value") for option in own}}
-    _check(values, known, "masks", ("kind", "acceleration"))
+    values = _checked(values, known, "masks", ("kind", "acceleration"))
     given = {key: value for key, value in values.items() if key in _MASK and key != "seed"}
     if "seed" in values and "seeds" in values:
         raise ValueError(f"mask {kind} has seed and seeds: give one of them")
@@ -69,7 +69,7 @@ def method_entry(
     Raises:
         ValueError: if a key is unknown or missing, or a value of the wrong kind.
     """
-    _check(values, _METHOD, "methods", ("method",))
+    values = _checked(values, _METHOD, "methods", ("method",))
     method = values["method"]
     label = values.get("name", method)
     if method not in METHODS:
@@ -127,7 +127,10 @@ def _seeds(values: Mapping[str, Any], where: str) -> tuple[int, ...]:
     return tuple(seeds)
 
 
-def _check(values: object, known: Mapping[str, Any], where: str, required: Sequence[str]) -> None:
+def _checked(
+    values: object, known: Mapping[str, Any], where: str, required: Sequence[str]
+) -> dict[str, Any]:
+    """Those that are given: null stands for what is left out."""
     if not isinstance(values, Mapping):
         raise ValueError(f"{where}: {values!r} must hold {', '.join(known)}")
     for key, value in values.items():
@@ -139,3 +142,4 @@ def _check(values: object, known: Mapping[str, Any], where: str, required: Seque
             raise ValueError(f"{where}: {key} is {value!r}: it takes {words}")
     if missing := [key for key in required if values.get(key) is None]:
         raise ValueError(f"{where}: {dict(values)} has no {missing[0]}")
+    return {key: value for key, value in values.items() if value is not None}

@@ -23,7 +23,7 @@ from mrirecon.masks import (
 from mrirecon.methods import METHODS, Calibrated, SliceMethod
 from mrirecon.metrics import PROTOCOLS
 from mrirecon.nearest import suggest
-from mrirecon.weights import locate, sha256_of
+from mrirecon.weights import sha256_of
 
 Options = Mapping[str, Any]
 
@@ -77,6 +77,7 @@ class MaskEntry:
                 raise ValueError(
                     f"mask {self.kind}: seed is {seed!r}: give 0, a positive whole number, or {OF_FILE}"
                 )
+        check_seeds(f"mask {self.kind}", self.seeds)
         if not self.name:
             object.__setattr__(self, "name", f"{self.kind} x{self.acceleration:g}")
 
@@ -155,6 +156,7 @@ class MethodEntry:
             object.__setattr__(self, "seeds", tuple(self.seeds or (own,)))
         elif self.seeds:
             raise ValueError(f"method {self.name} has seeds, but draws nothing: leave them out")
+        check_seeds(f"method {self.name}", self.seeds)
         for option, values in self.tune.items():
             if not values:
                 raise ValueError(f"method {self.name}: tune {option} is empty: list values to try")
@@ -186,18 +188,17 @@ class MethodEntry:
         given = {**self.options, **tuned}.get("weights", usual)
         return None if given is None else str(given)
 
-    def weights_sha256(self, tuned: Options) -> str | None:
-        """Of the file of its weights.
+    def sha256(self, tuned: Options) -> dict[str, str]:
+        """Of the files that it reads: weights, a first image.
 
         Raises:
             ValueError, OSError: if there is no such file.
         """
-        if (name := self.weights(tuned)) is None:
-            return None
-        path = locate(name)
-        if not path.is_file():
-            raise FileNotFoundError(f"method {self.name}: no file of weights {path}")
-        return sha256_of(path)
+        try:
+            files = self.build(tuned).files()
+        except FileNotFoundError as error:
+            raise FileNotFoundError(f"method {self.name}: {error}") from error
+        return {name: sha256_of(*parts) for name, parts in files.items()}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -235,7 +236,7 @@ class Benchmark:
     """Everything that a table is made of.
 
     Attributes:
-        scans: of the table.
+        scans: of the table; names must differ.
         masks: names must differ.
         methods: names must differ.
         noise: added noise per real component of each coil's k-space, over the bright level of the images; 0 adds none.
@@ -270,6 +271,7 @@ class Benchmark:
             if not getattr(self, what):
                 raise ValueError(f"the benchmark has no {what}: give one or more")
         for kind, names in (
+            ("scans", [scan.name for scan in self.scans]),
             ("masks", [mask.name for mask in self.masks]),
             ("methods", [method.name for method in self.methods]),
         ):
@@ -315,6 +317,12 @@ def check_name(what: str, name: object, known: Mapping[str, Any]) -> None:
     """Raise ValueError unless the name is known."""
     if name not in known:
         raise ValueError(f"unknown {what} {name!r}: {suggest(str(name), known)}")
+
+
+def check_seeds(where: str, seeds: Sequence[int | str]) -> None:
+    """Raise ValueError for a seed that is there twice: its results would count twice."""
+    if twice := [seed for seed in seeds if seeds.count(seed) > 1]:
+        raise ValueError(f"{where}: seed {twice[0]} is there twice: give each seed once")
 
 
 def _default(kind: type, name: str) -> Any:

@@ -174,7 +174,7 @@ def _hashes(folder: Path, sources: Sequence[Source]) -> dict[str, str]:
         if isinstance(old, list) and len(old) == 2 and old[0] == stamp:
             sha256 = str(old[1])
         else:
-            sha256 = " ".join(sha256_of(part) for part in source.parts)
+            sha256 = sha256_of(*source.parts)
         found[source.path] = sha256
         stamps[source.path] = [stamp, sha256]
     with replacing(memory) as (part,):

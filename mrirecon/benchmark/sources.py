@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from mrirecon.io import SCAN_SUFFIXES, read_image, read_scan
-from mrirecon.io.files import existing_file
+from mrirecon.io.cfl import parts_of
 from mrirecon.prepare import volume_scale
 from mrirecon.scan import Scan
 from mrirecon.simulate import simulate_scan
@@ -67,13 +67,7 @@ class Source:
         """
         if self.simulation is not None and self.path == EMBEDDED:
             return (Path(str(files("nibabel") / "tests" / "data" / "example4d.nii.gz")),)
-        path = Path(self.path)
-        stem = path.with_suffix("") if path.suffix in (".cfl", ".hdr") else path
-        both = tuple(stem.with_name(stem.name + suffix) for suffix in (".cfl", ".hdr"))
-        pair = not path.is_file() or path.suffix in (".cfl", ".hdr")
-        if pair and all(part.is_file() for part in both):
-            return both
-        return (existing_file(path),)
+        return parts_of(Path(self.path))
 
     def identity(self, sha256: str) -> dict[str, Any]:
         """All that its samples depend on."""

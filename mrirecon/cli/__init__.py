@@ -13,7 +13,7 @@ from mrirecon.nearest import suggest
 # command -> what it does; the command NAME is COMMAND of the module mrirecon.cli.NAME, or of two words the second of
 # its COMMANDS
 COMMANDS = {
-    "demo": "reconstruct the embedded brain scan with every method that needs no download",
+    "demo": "reconstruct an embedded brain scan by classical, learned and diffusion methods; downloads nothing",
     "recon": "reconstruct scans to NIfTI, HDF5, npy or cfl volumes",
     "maps": "estimate coil maps of a scan and write them to a file",
     "info": "print what a scan holds and what recon would do with it",

@@ -100,7 +100,7 @@ def benchmark(
     )
     for method in made.methods:
         for tuned in method.grid or [{}]:
-            method.weights_sha256(tuned)  # says which file is missing
+            method.sha256(tuned)  # says which file is missing
     team = Team()
     folder = make_folder(Path(output))
     if team.leads:

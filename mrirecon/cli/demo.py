@@ -28,7 +28,7 @@ MASK, ACCELERATION, CENTER_FRACTION = "poisson", 6.0, 0.25
 
 
 def demo(*, output: str = "demo", slices: str | None = None, device: Device = "auto") -> None:
-    """Reconstruct the embedded scan with every method that needs no download.
+    """Reconstruct the embedded scan by classical methods, the networks and a diffusion sampler; nothing is downloaded.
 
     Args:
         output: folder for the NIfTI volumes, the picture and the report; those of an earlier demo are replaced.

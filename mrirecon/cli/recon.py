@@ -218,7 +218,7 @@ def _report(
             picture = stem.with_name(f"{stem.name}{name}.png")
             write_png(comparison(items), picture)
             print(f"{picture}: a picture of the middle slice")
-    elif not Path(path).exists():
+    elif skipped and not Path(path).exists():
         print(f"{path}: not written, nothing was reconstructed now (--overwrite does it again)")
 
 

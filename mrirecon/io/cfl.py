@@ -31,6 +31,18 @@ def pair(path: Path) -> tuple[Path, Path]:
     return base.with_name(base.name + ".cfl"), base.with_name(base.name + ".hdr")
 
 
+def parts_of(path: Path) -> tuple[Path, ...]:
+    """The files that hold it: both of a pair, by whichever name, or the file itself.
+
+    Raises:
+        FileNotFoundError, IsADirectoryError, PermissionError: if it cannot be read.
+    """
+    both = pair(path)
+    if (path in both or not path.is_file()) and all(part.is_file() for part in both):
+        return both
+    return (existing_file(path),)
+
+
 def open_cfl(path: Path) -> np.ndarray:
     """The array with its 16 dimensions, mapped from the file and read only where it is touched.
 

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, fields
 from functools import cached_property, partial
 from itertools import groupby
+from pathlib import Path
 from typing import Any, ClassVar, Literal, Protocol
 
 import torch
@@ -20,8 +21,7 @@ from mrirecon.methods.calibrate import Calibrated, MapSource
 from mrirecon.methods.device import finish
 from mrirecon.methods.partial_fourier import PARTIAL_FOURIER, missing_side
 from mrirecon.methods.summary import Figures, Report
-from mrirecon.operators import sense
-from mrirecon.operators.sense import Sense
+from mrirecon.operators.sense import Sense, sense
 from mrirecon.prepare import noise_level, prewhiten, volume_scale, whitening_matrix
 from mrirecon.scan import Scan, Volume
 from mrirecon.tensors import as_channels, as_complex, fftshift, ifft2, ifft2c, rss, rss_of_each
@@ -143,6 +143,10 @@ class SliceMethod(ABC):
                 raise ValueError(
                     f"{self.name}: {name} is {value}, it must be finite and at least 0"
                 )
+
+    def files(self) -> dict[str, tuple[Path, ...]]:
+        """What it reads besides the scan and the coil maps: weights, a first image."""
+        return {}
 
     @abstractmethod
     def solve(self, problem: Problem) -> Complex[Tensor, "*set y x"]:

@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Complex
 from torch import Tensor
 
+from mrirecon.io.cfl import parts_of
 from mrirecon.io.volumes import read_complex
 from mrirecon.methods.base import Problem, SliceMethod, unwhitened_gain
 from mrirecon.methods.classical import Adjoint, CGSense, L1Wavelet, MinNorm, TotalVariation
@@ -50,6 +51,10 @@ class OfMethod:
         """
         _ = self.card
 
+    def files(self) -> dict[str, tuple[Path, ...]]:
+        """What the image depends on besides the scan."""
+        return self.method.files()
+
     @property
     def card(self) -> Card | None:
         """Of the weights, if the method is a network."""
@@ -72,6 +77,14 @@ class OfFile:
         if not bool(x.imag.any()):
             x = x.abs() * problem.operator.adjoint(problem.kspace).sgn()
         return x
+
+    def files(self) -> dict[str, tuple[Path, ...]]:
+        """What the image depends on besides the scan.
+
+        Raises:
+            OSError: if it is not there.
+        """
+        return {"image": parts_of(Path(self.path))}
 
     @cached_property
     def image(self) -> Complex[Tensor, "volume slice y x"]:

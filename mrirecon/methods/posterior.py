@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, make_dataclass, replace
 from functools import cached_property, partial
+from pathlib import Path
 from typing import Any, ClassVar, Literal, get_type_hints
 
 import torch
@@ -16,6 +17,7 @@ from torch import Tensor
 
 from mrirecon.diffusion import SCHEDULES, Denoiser
 from mrirecon.diffusion.samplers import SAMPLERS
+from mrirecon.io.files import existing_file
 from mrirecon.methods.base import (
     OF_THE_LOOP,
     Advance,
@@ -30,7 +32,7 @@ from mrirecon.methods.draws import Preview, Room, Running, Watched, in_parts, st
 from mrirecon.methods.first_images import OfFile, OfMethod, check_start, first_image
 from mrirecon.methods.trust import trust_figures
 from mrirecon.scan import Scan, Volume
-from mrirecon.weights import Card, load_prior
+from mrirecon.weights import Card, load_prior, locate
 
 SHIPPED = "prior_tiny"
 WARM = 0.3  # of the bright level: where a sampler begins that is given a first image
@@ -98,6 +100,11 @@ class Posterior(SliceMethod):
             raise ValueError(
                 f"{self.name} fills in partial Fourier by itself: leave out --partial_fourier {self.partial_fourier}"
             )
+
+    def files(self) -> dict[str, tuple[Path, ...]]:
+        first = {} if self.first is None else self.first.files()
+        begun = {f"start_{name}": parts for name, parts in first.items()}
+        return {"weights": (existing_file(locate(self.weights)),), **begun}
 
     @cached_property
     def trained(self) -> tuple[Denoiser, Card]:

@@ -6,18 +6,20 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
+from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 import torch
 from jaxtyping import Bool, Complex, Float
 from torch import Tensor
 
+from mrirecon.io.files import existing_file
 from mrirecon.methods.base import Problem, Result, SliceMethod
 from mrirecon.methods.trust import trust_figures
 from mrirecon.networks import Network, UnrolledNetwork, calibration_of
 from mrirecon.prepare import volume_scale
 from mrirecon.scan import Scan, Volume
-from mrirecon.weights import Card, load_weights
+from mrirecon.weights import Card, load_weights, locate
 
 SIGNAL = 0.1  # of the bright level: below it an image is background
 
@@ -46,6 +48,9 @@ class EndToEnd(SliceMethod):
             raise ValueError(
                 f"{self.name} fills in partial Fourier by itself: leave out --partial_fourier {self.partial_fourier}"
             )
+
+    def files(self) -> dict[str, tuple[Path, ...]]:
+        return {"weights": (existing_file(locate(self.weights)),)}
 
     @cached_property
     def trained(self) -> tuple[Network, Card]:

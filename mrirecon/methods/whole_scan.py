@@ -8,6 +8,7 @@ from difflib import get_close_matches
 from inspect import signature
 from os import fspath
 from pathlib import Path
+from types import NoneType
 from typing import Any, Literal
 
 import torch
@@ -15,7 +16,8 @@ from torch import Tensor
 
 from mrirecon import prepare
 from mrirecon.io import read_scan
-from mrirecon.io.files import PathLike, existing_file
+from mrirecon.io.cfl import parts_of
+from mrirecon.io.files import PathLike
 from mrirecon.methods.base import Progress, SliceMethod
 from mrirecon.methods.calibrate import Calibrated, GivenMaps, MapSource
 from mrirecon.methods.choices import (
@@ -30,7 +32,7 @@ from mrirecon.methods.draws import Preview
 from mrirecon.methods.named import build_method, check_options, is_slow, options_of, who_has
 from mrirecon.methods.provenance import completed
 from mrirecon.scan import Scan, Volume
-from mrirecon.weights import locate, sha256_of
+from mrirecon.weights import sha256_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,24 +83,21 @@ class Request:
             "compress_coils": [self.compress_coils, self.compression] if compressed else None,
             "remove_oversampling": self.remove_oversampling,
             "slices": None if whole else f"{start or 0}:{'' if stop is None else stop}",
-            "sha256": {name: sha256_of(path) for name, path in self._files().items()},
+            "sha256": {name: sha256_of(*parts) for name, parts in self._files().items()},
         }
 
     def _usual(self) -> SliceMethod:
         """The method before it knows the scan."""
         return build_method(self.method, partial_fourier=self.partial_fourier)
 
-    def _files(self) -> dict[str, Path]:
+    def _files(self) -> dict[str, tuple[Path, ...]]:
         """The files, besides the scan, that the result depends on."""
         named = {
-            "weights": getattr(self._usual(), "weights", None),
             "mask": self.mask.kind if isinstance(self.mask, MaskChoice) else None,
             "maps": self.maps.describe().get("source"),
         }
-        if named["weights"] is not None:
-            named["weights"] = existing_file(locate(named["weights"]))
-        paths = {name: Path(path) for name, path in named.items() if path is not None}
-        return {name: path for name, path in paths.items() if path.is_file()}
+        given = {name: _parts(path) for name, path in named.items() if path is not None}
+        return {**self._usual().files(), **{name: parts for name, parts in given.items() if parts}}
 
     def prepared(self, scan: Scan) -> tuple[Scan, dict[str, Any] | None]:
         """The scan as the method gets it, and how its mask came about, for the JSON.
@@ -181,7 +180,7 @@ def reconstruct(
         method={"name": method, **check_options(method, options)},
         mask=_mask(mask, acceleration, center_fraction, mask_seed),
         maps=_maps(maps),
-        slices=slices if isinstance(slices, slice) else parse_slices(slices),
+        slices=run_of_slices(slices),
         partial_fourier=partial_fourier,
         whiten=whiten,
         compress_coils=compress_coils,
@@ -206,12 +205,24 @@ def _intersection_note(scan: Scan, mask: str) -> str:
 
 def _status(source: str) -> dict[str, int] | None:
     """Whether a file is still the same is told by this, for its hash takes as long as reading it; None of no file."""
-    path = Path(source)
-    path = path if path.exists() else path.with_name(path.name + ".cfl")
-    if not path.exists():
+    if not (parts := _parts(source)):
         return None
-    status = path.stat()
-    return {"size": status.st_size, "modified": status.st_mtime_ns}
+    status = [part.stat() for part in parts]
+    return {
+        "size": sum(part.st_size for part in status),
+        "modified": max(part.st_mtime_ns for part in status),
+    }
+
+
+def _parts(source: str) -> tuple[Path, ...]:
+    """The files of that name; none where it is the name of something else, as of a kind of mask."""
+    try:
+        return parts_of(Path(source))
+    except OSError:
+        return ()
+
+
+_OF_COMMAND_LINE = {"accel": "acceleration=", "calibration": "maps=mr.Calibrated(...)"}
 
 
 def _check_names(method: str, options: Mapping[str, Any]) -> None:
@@ -219,9 +230,26 @@ def _check_names(method: str, options: Mapping[str, Any]) -> None:
     own = [name for name in signature(reconstruct).parameters if name not in ("scan", "options")]
     known = options_of(method)
     for option in options:
+        if option in _OF_COMMAND_LINE:
+            raise ValueError(
+                f"unknown keyword {option!r}: in Python it is {_OF_COMMAND_LINE[option]}"
+            )
         near = get_close_matches(option, own, n=1, cutoff=0.8)
         if near and not who_has(option) and not get_close_matches(option, known, cutoff=0.8):
             raise ValueError(f"unknown keyword {option!r}: did you mean {near[0]}?")
+
+
+def run_of_slices(given: object) -> slice:
+    """The slices that are meant.
+
+    Raises:
+        ValueError: if they are no run.
+    """
+    if isinstance(given, slice):
+        return given
+    if not isinstance(given, (str, NoneType)):
+        raise ValueError(f"slices is {given!r}: give a run, such as slice(10, 12) or '10:12'")
+    return parse_slices(given)
 
 
 def _mask(

@@ -87,11 +87,10 @@ def read_tensors(path: Path) -> State:
         raise ValueError(f"{path} is damaged or no safetensors file: {error}") from error
 
 
-def sha256_of(path: PathLike) -> str:
-    """Of a file's bytes, in hexadecimal; computed once for each size and time of change."""
-    path = Path(path)
-    status = path.stat()
-    return _sha256_of(path, status.st_size, status.st_mtime_ns)
+def sha256_of(*paths: PathLike) -> str:
+    """Of each file's bytes, in hexadecimal with blanks between; computed once for each size and time of change."""
+    status = [(Path(path), Path(path).stat()) for path in paths]
+    return " ".join(_sha256_of(path, s.st_size, s.st_mtime_ns) for path, s in status)
 
 
 @cache

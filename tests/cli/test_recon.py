@@ -171,6 +171,42 @@ def test_a_rerun_notices_files_that_changed(mrirecon, scan_file, tmp_path, chang
     assert mrirecon(*args, "--overwrite").status == 0
 
 
+def test_a_rerun_notices_another_first_image(mrirecon, scan_file, tmp_path):
+    first = tmp_path / "first.cfl"
+    for method in ("cg_sense", "adjoint"):
+        line = ("recon", scan_file, "--method", method, "--output", first, "--overwrite")
+        assert mrirecon(*line).status == 0
+        args = ("recon", scan_file, "--method", "dds", "--method.start", first)
+        args = (*args, "--method.levels", 2, "--slices", ":3", "--output", tmp_path / "o.npy")
+        told = mrirecon(*args)
+        assert told.status == (0 if method == "cg_sense" else 2)
+    assert "from other files" in told.errors[0]
+
+
+def test_a_rerun_notices_half_of_a_pair(mrirecon, scan_file, tmp_path):
+    assert mrirecon("convert", scan_file, tmp_path / "scan.cfl").status == 0
+    for name in ("scan", "scan.hdr"):
+        args = (
+            "recon",
+            tmp_path / name,
+            "--method",
+            "adjoint",
+            "--output",
+            tmp_path / f"{name}.npy",
+        )
+        assert mrirecon(*args).status == 0 and "skipped" in mrirecon(*args).out
+        data = tmp_path / "scan.cfl"
+        (2 * np.fromfile(data, np.complex64)).tofile(data)
+        assert "from other files" in mrirecon(*args).errors[0]
+
+
+def test_a_report_of_nothing_names_overwriting_only_where_it_helps(mrirecon, scan_file, tmp_path):
+    (tmp_path / "bad.h5").write_bytes(b"no scan")
+    args = ("recon", tmp_path / "bad.h5", tmp_path / "bad2.h5", "--output", tmp_path / "out")
+    told = mrirecon(*args, "--method", "adjoint", "--report", tmp_path / "r.html")
+    assert told.status == 1 and "--overwrite" not in told.out
+
+
 @pytest.mark.parametrize("flag", [("--overwrite",), ("--overwrite=true",), ("--overwrite", "true")])
 def test_overwrite_is_a_bare_flag(mrirecon, scan_file, tmp_path, flag):
     output = tmp_path / "o.npy"
