@@ -163,9 +163,10 @@ def test_what_is_wrong_is_one_sentence(scan_file, keywords, words):
     assert len(text) < 300 and "\n" not in text
 
 
-def test_one_slice_is_no_run():
-    with pytest.raises(ValueError, match="slices is 1: give a run, such as slice"):
-        run_of_slices(1)
+@pytest.mark.parametrize("given", [1, 1.5, [1, 2], slice(1.5, 2), slice("a", None)])
+def test_what_is_no_run_of_slices(given):
+    with pytest.raises(ValueError, match="give a run, such as slice"):
+        run_of_slices(given)
 
 
 def test_a_prior_composed_with_a_sampler():

@@ -43,7 +43,7 @@ def mask_entry(values: Mapping[str, Any]) -> MaskEntry:
     Raises:
         ValueError: if a key is unknown or missing, or a value of the wrong kind.
     """
-    kind = values.get("kind")
+    kind = values.get("kind") if isinstance(values, Mapping) else None
     own = list(inspect.signature(MASKS[kind]).parameters)[4:] if kind in list(MASKS) else []
     known = {**_MASK, **{option: ((object,), "a value") for option in own}}
     values = _checked(values, known, "masks", ("kind", "acceleration"))

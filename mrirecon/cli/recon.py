@@ -155,7 +155,7 @@ def recon(
                     where_from = "" if source in text else f"{source}: "
                     print(f"mrirecon recon: error: {where_from}{text}", file=sys.stderr)
         if report is not None and team.leads:
-            _report(report, done, skipped, overwrite)
+            _report(report, done, skipped, failures, overwrite)
     return 1 if failures and team.leads else 0
 
 
@@ -201,7 +201,11 @@ def _is_done(target: Path, request: dict[str, Any], overwrite: bool) -> bool:
 
 
 def _report(
-    path: str, done: list[tuple[Scan, Volume]], skipped: list[str], overwrite: bool
+    path: str,
+    done: list[tuple[Scan, Volume]],
+    skipped: list[str],
+    failures: int,
+    overwrite: bool,
 ) -> None:
     from mrirecon.report import by_scan, comparison, write_png, write_report
 
@@ -218,7 +222,7 @@ def _report(
             picture = stem.with_name(f"{stem.name}{name}.png")
             write_png(comparison(items), picture)
             print(f"{picture}: a picture of the middle slice")
-    elif skipped and not Path(path).exists():
+    elif skipped and not failures and not Path(path).exists():
         print(f"{path}: not written, nothing was reconstructed now (--overwrite does it again)")
 
 

@@ -245,7 +245,9 @@ def run_of_slices(given: object) -> slice:
     Raises:
         ValueError: if they are no run.
     """
-    if isinstance(given, slice):
+    if isinstance(given, slice) and all(
+        isinstance(edge, (int, NoneType)) for edge in (given.start, given.stop)
+    ):
         return given
     if not isinstance(given, (str, NoneType)):
         raise ValueError(f"slices is {given!r}: give a run, such as slice(10, 12) or '10:12'")
