@@ -5,7 +5,7 @@ from __future__ import annotations
 from mrirecon.cli.choices import LAYOUT, SCAN_ARGUMENT, parse_slices
 from mrirecon.cli.run import Command
 from mrirecon.io import read_scan, write_scan
-from mrirecon.io.layout import Layout
+from mrirecon.io.layout import USUAL, Layout
 
 
 def convert(
@@ -14,7 +14,7 @@ def convert(
     dst: str,
     slices: str | None = None,
     overwrite: bool = False,
-    layout: Layout = Layout(),  # noqa: B008
+    layout: Layout = USUAL,
 ) -> None:
     """Convert k-space between formats.
 

@@ -8,7 +8,7 @@ from mrirecon.cli.choices import LAYOUT, SCAN_ARGUMENT
 from mrirecon.cli.run import Command
 from mrirecon.coverage import achieved_acceleration, calibration_region
 from mrirecon.io import read_scan
-from mrirecon.io.layout import Layout
+from mrirecon.io.layout import USUAL, Layout
 from mrirecon.methods.calibrate import Calibrated, calibration_block
 from mrirecon.methods.partial_fourier import missing_side
 from mrirecon.scan import Geometry, Scan
@@ -16,7 +16,7 @@ from mrirecon.scan import Geometry, Scan
 AXES = ("readout", "phase")
 
 
-def info(*, scan: str, layout: Layout = Layout()) -> None:  # noqa: B008
+def info(*, scan: str, layout: Layout = USUAL) -> None:
     """Print what a scan holds and what recon would do with it.
 
     Args:

@@ -22,7 +22,7 @@ from mrirecon.cli.progress import slices_progress
 from mrirecon.cli.run import Command
 from mrirecon.io import MAPS_SUFFIXES, read_scan, write_maps
 from mrirecon.io.files import check_target, suffix_of
-from mrirecon.io.layout import Layout
+from mrirecon.io.layout import USUAL, Layout
 from mrirecon.methods import Calibrated
 
 
@@ -35,7 +35,7 @@ def maps(
     slices: str | None = None,
     device: Device = "auto",
     overwrite: bool = False,
-    layout: Layout = Layout(),  # noqa: B008
+    layout: Layout = USUAL,
 ) -> None:
     """Estimate the coil maps of a scan.
 
@@ -92,5 +92,5 @@ COMMAND = Command(
     {"scan": SCAN_ARGUMENT},
     ("scan.h5 --output maps.npy --calibration.sets 2", "scan.h5 --output maps.cfl --kind lowres"),
     CALIBRATION,
-    LAYOUT,
+    flat=LAYOUT,
 )

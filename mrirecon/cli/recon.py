@@ -26,7 +26,7 @@ from mrirecon.cli.progress import slices_progress
 from mrirecon.cli.run import EXPECTED, Command, one_line
 from mrirecon.cli.team import Elsewhere, Team
 from mrirecon.io import check_output, is_complete, write_volume
-from mrirecon.io.layout import Layout
+from mrirecon.io.layout import USUAL, Layout
 from mrirecon.io.slices import SliceStore
 from mrirecon.methods import Calibrated, Request, SliceMethod
 from mrirecon.methods.named import is_slow
@@ -58,7 +58,7 @@ def recon(
     report: str | None = None,
     preview: str | None = None,
     overwrite: bool = False,
-    layout: Layout = Layout(),  # noqa: B008
+    layout: Layout = USUAL,
 ) -> int:
     """Reconstruct scans.
 
@@ -249,7 +249,7 @@ COMMAND = Command(
         "multicoil_test/*.h5 --method varnet --weights best.safetensors --format h5 --output leaderboard",
     ),
     CALIBRATION,
-    LAYOUT,
     _prepare,
     ("method",),
+    flat=LAYOUT,
 )

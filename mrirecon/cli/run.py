@@ -33,9 +33,9 @@ class Command:
         arguments: positional ones, and others that the signature cannot express: name -> `add_argument` options.
         examples: argument lines, shown at the end of the help.
         groups: parameters that are classes: name -> (class, title in the help, parameters that are no options).
-        flat: the same whose fields are options without the name before them: name -> (class, title in the help).
         prepare: adds options that depend on others; returns the arguments and the YAML's settings to parse.
         prepared: the function's parameters that `prepare` adds.
+        flat: like `groups`, whose fields are options without the name before them: name -> (class, title in the help).
     """
 
     name: str
@@ -44,9 +44,9 @@ class Command:
     arguments: dict[str, dict[str, Any]] = field(default_factory=dict)
     examples: tuple[str, ...] = ()
     groups: Mapping[str, tuple[type, str, tuple[str, ...]]] = field(default_factory=dict)
-    flat: Mapping[str, tuple[type, str]] = field(default_factory=dict)
     prepare: Prepare | None = None
     prepared: tuple[str, ...] = ()
+    flat: Mapping[str, tuple[type, str]] = field(default_factory=dict)
 
 
 def run(command: Command, argv: Sequence[str]) -> int:

@@ -42,7 +42,7 @@ def check_complex(source: str, name: str, shape: Sequence[int], dtype: np.dtype)
         remedy = "save it as complex64"
         if len(shape) > 2 and shape[-1] == 2:
             remedy = "its last axis looks like real and imaginary part, save it as complex64"
-        elif name == "k-space":
+        elif name != "maps":
             remedy += "; of an image in NIfTI the command simulate makes k-space"
         raise ValueError(f"{source}: {name} is real-valued ({dtype}): {remedy}")
 

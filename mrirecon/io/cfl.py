@@ -25,7 +25,7 @@ from mrirecon.io.arrays import (
     plain_scan,
 )
 from mrirecon.io.files import existing_file
-from mrirecon.io.layout import Layout
+from mrirecon.io.layout import USUAL, Layout
 from mrirecon.scan import Scan
 from mrirecon.tensors import fft2c, ifft2c
 
@@ -87,7 +87,7 @@ def write_cfl(paths: tuple[Path, Path], dims: dict[int, int], blocks: Iterable[T
             stream.write(np.ascontiguousarray(block.numpy(), dtype="<c8").data)
 
 
-def read_cfl(path: Path, layout: Layout) -> Scan:
+def read_cfl(path: Path, layout: Layout = USUAL) -> Scan:
     """A scan from BART k-space, read by slice; with a second phase dimension it is three-dimensional.
 
     Where `layout` names axes, they are the dimensions larger than 1, whatever BART calls them.

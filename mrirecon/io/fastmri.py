@@ -21,7 +21,7 @@ from torch import Tensor
 
 from mrirecon.io.arrays import NO_HEADER, arrange, arranged_scan
 from mrirecon.io.hdf5 import OpenFiles, read_complex, read_text, reading, writing
-from mrirecon.io.layout import IMAGE, Arrangement, Layout
+from mrirecon.io.layout import IMAGE, USUAL, Arrangement, Layout
 from mrirecon.io.masks import as_mask, expand_mask
 from mrirecon.io.mrd_header import Encoding, HeaderInfo, build_header, parse_header
 from mrirecon.scan import Geometry, Scan
@@ -31,7 +31,7 @@ REFERENCES = ("reconstruction_rss", "reconstruction_esc")
 ASSUMED_SPACING = "slice spacing assumed equal to slice thickness; position and orientation unknown"
 
 
-def read_fastmri(path: Path, layout: Layout) -> Scan:
+def read_fastmri(path: Path, layout: Layout = USUAL) -> Scan:
     """A scan whose slices are read when asked for.
 
     The image window is fastMRI's: of the target's size, or of the header's reconSpace, starting at (N - n) // 2, and

@@ -129,6 +129,9 @@ class Layout:
         return [axis - 2 for axis, corner in enumerate(self.corners(option)) if corner]
 
 
+USUAL = Layout()
+
+
 @dataclass(frozen=True)
 class Arrangement:
     """The axes of a stored array.

@@ -1,4 +1,4 @@
-"""MATLAB files: v4 and v5 (to v7.2) by scipy, read whole, and v7.3, which is HDF5 with reversed axes, read by slice.
+"""MATLAB files: level 5 (saved with -v6 or -v7), read whole, and v7.3, which is HDF5 with reversed axes, read by slice.
 
 A MATLAB array does not say what its axes are: two are taken for readout and phase of one slice and coil, more must be
 named. Only arrays of numbers are read; structs, cells, objects and functions never are.
@@ -6,8 +6,9 @@ named. Only arrays of numbers are read; structs, cells, objects and functions ne
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Callable
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from math import prod
 from pathlib import Path
@@ -16,9 +17,10 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from mrirecon.io.arrays import NO_HEADER, arrange, arranged_scan
+from mrirecon.io import mat5
+from mrirecon.io.arrays import NO_HEADER, arrange, arranged_scan, check_complex
 from mrirecon.io.hdf5 import is_hdf5, names, reading
-from mrirecon.io.layout import PLANE, Arrangement, Layout, is_complex_record, size_text
+from mrirecon.io.layout import PLANE, USUAL, Arrangement, Layout, is_complex_record, size_text
 from mrirecon.io.masks import refuse_mask
 from mrirecon.scan import Scan
 
@@ -26,7 +28,6 @@ USUAL_NAMES = ("kspace", "k_space", "ksp", "kdata", "kspace_data", "k", "data", 
 NUMBERS = {"double", "single", "float64", "float32", "complex", "logical", "bool"} | {
     f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)
 }
-PACKED = 200  # how many times its size in the file a compressed array may have
 SWAPPED = {"coil": "slice", "slice": "coil"}
 DAMAGED = "the MATLAB file is truncated or damaged: save it again"
 
@@ -47,27 +48,34 @@ class Variable:
         """Whether it is an array of numbers with two axes or more that are longer than 1."""
         return self.kind in NUMBERS and sum(size > 1 for size in self.shape) >= 2
 
+    @property
+    def dtype(self) -> np.dtype:
+        named = {"complex": np.complex64, "logical": np.bool_}
+        return np.dtype(named.get(self.kind, self.kind))
+
     def __str__(self) -> str:
         return f"{self.name} ({self.kind}{' ' * bool(self.shape)}{size_text(self.shape)})"
 
 
 def is_mat(path: Path, head: bytes) -> bool:
-    """Whether a file is one of MATLAB: by its first bytes, or, in v4, which has none of its own, by its name."""
+    """Whether a file is one of MATLAB: by its first bytes or its name."""
     return head.startswith(b"MATLAB ") or path.suffix.lower() == ".mat"
 
 
-def read_mat(path: Path, layout: Layout) -> Scan:
+def read_mat(path: Path, layout: Layout = USUAL) -> Scan:
     """A scan from the k-space array of a MATLAB file: the one called `layout.variable`, or the only complex one.
 
     Raises:
         ValueError: if the file is damaged, has no or several complex arrays, or one whose axes must be named.
     """
     source, path = str(path), path.absolute()
-    file = _Hdf5(path) if is_hdf5(path) else _Whole(source, path)
-    variable = _chosen(source, file, layout)
-    dtype = file.dtype(variable)
+    file = _Hdf5(path) if is_hdf5(path) else _Level5(source, path)
+    variable = _chosen(source, file.variables, layout)
+    if variable.kind != "complex" and prod(variable.shape) <= 1 << 24:
+        refuse_mask(source, file.load(variable))
+    check_complex(source, variable.name, variable.shape, variable.dtype)
     named = layout if layout.axes else replace(layout, axes=_usual_axes(source, variable))
-    arrangement = arrange(source, variable.shape, dtype, named, {})
+    arrangement = arrange(source, variable.shape, variable.dtype, named, {})
     notes = [NO_HEADER]
     if layout.variable is None and len(file.variables) > 1:
         notes.append(f"{variable.name} is taken for k-space (--variable names another array)")
@@ -80,46 +88,31 @@ def read_mat(path: Path, layout: Layout) -> Scan:
     )
 
 
-class _Whole:
-    """A file of v4 or v5: its variables are read whole."""
+class _Level5:
+    """A file that was saved with -v6 or -v7: its arrays are read whole."""
 
     def __init__(self, source: str, path: Path) -> None:
-        import scipy.io
-
         self.source, self.path = source, path
-        self.arrays: dict[str, np.ndarray] = {}
-        found = self._read(lambda: scipy.io.whosmat(str(path)))
-        self.variables = [Variable(name, tuple(shape), kind) for name, shape, kind in found]
-
-    def dtype(self, variable: Variable) -> np.dtype:
-        return self._array(variable).dtype
+        with self._checked():
+            self.entries = {entry.name: entry for entry in mat5.entries(path)}
+        self.variables = [
+            Variable(entry.name, entry.shape, "complex" if entry.is_complex else entry.kind)
+            for entry in self.entries.values()
+        ]
 
     def reader(self, variable: Variable, arrangement: Arrangement) -> Read:
-        array = self._array(variable)
-        refuse_mask(self.source, array)
+        array = self.load(variable)
         return lambda volume, index: arrangement.read(array, volume, index)
 
-    def _array(self, variable: Variable) -> np.ndarray:
-        import scipy.io
+    def load(self, variable: Variable) -> np.ndarray:
+        with self._checked():
+            return mat5.load(self.path, self.entries[variable.name])
 
-        name = variable.name
-        if name not in self.arrays:
-            declared, size = 16 * prod(variable.shape), self.path.stat().st_size
-            if min(variable.shape) < 0 or declared > max(1 << 30, PACKED * size):
-                raise ValueError(f"{self.source}: {DAMAGED}")
-            loaded = self._read(lambda: scipy.io.loadmat(str(self.path), variable_names=[name]))
-            array = loaded.get(name)
-            if not isinstance(array, np.ndarray) or array.dtype.kind not in "biufc":
-                raise ValueError(f"{self.source}: {DAMAGED}")
-            self.arrays[name] = array
-        return self.arrays[name]
-
-    def _read(self, read: Callable[[], Any]) -> Any:
+    @contextmanager
+    def _checked(self) -> Iterator[None]:
         try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")
-                return read()
-        except Exception as error:  # of damaged files scipy raises a dozen kinds
+            yield
+        except (ValueError, zlib.error) as error:
             raise ValueError(f"{self.source}: {DAMAGED}") from error
 
 
@@ -130,13 +123,7 @@ class _Hdf5:
         self.path = path
         with reading(path) as file:
             found = {name: file.get(name) for name in names(file) if not name.startswith("#")}
-            self.dtypes = {
-                name: item.dtype for name, item in found.items() if hasattr(item, "dtype")
-            }
             self.variables = [_hdf5_variable(name, item) for name, item in found.items()]
-
-    def dtype(self, variable: Variable) -> np.dtype:
-        return self.dtypes[variable.name]
 
     def reader(self, variable: Variable, arrangement: Arrangement) -> Read:
         reverse = Arrangement(arrangement.names[::-1], arrangement.sizes[::-1])
@@ -146,6 +133,10 @@ class _Hdf5:
                 return reverse.read(file[variable.name], volume, index)
 
         return read
+
+    def load(self, variable: Variable) -> np.ndarray:
+        with reading(self.path) as file:
+            return np.asarray(file[variable.name])
 
 
 def _hdf5_variable(name: str, item: Any) -> Variable:
@@ -160,15 +151,15 @@ def _hdf5_variable(name: str, item: Any) -> Variable:
     return Variable(name, shape, kind or "cell")
 
 
-def _chosen(source: str, file: _Whole | _Hdf5, layout: Layout) -> Variable:
+def _chosen(source: str, variables: list[Variable], layout: Layout) -> Variable:
     """The variable that is k-space: the one asked for, or the only complex array, those of a usual name first.
 
     Raises:
         ValueError: if there is none, or several.
     """
-    listed = ", ".join(map(str, file.variables)) or "nothing"
+    listed = ", ".join(map(str, variables)) or "nothing"
     if layout.variable is not None:
-        for variable in file.variables:
+        for variable in variables:
             if variable.name == layout.variable:
                 if not variable.is_array:
                     raise ValueError(
@@ -176,12 +167,10 @@ def _chosen(source: str, file: _Whole | _Hdf5, layout: Layout) -> Variable:
                     )
                 return variable
         raise ValueError(f"{source} has no variable {layout.variable!r}: it has {listed}")
-    arrays = [variable for variable in file.variables if variable.is_array]
-    usual = [variable for variable in arrays if variable.name.lower() in USUAL_NAMES]
-    for candidates in (usual, arrays):
-        found = [variable for variable in candidates if file.dtype(variable).kind in "cV"]
-        if len(found) == 1 or (len(found) > 1 and candidates is arrays):
-            break
+    arrays = [variable for variable in variables if variable.is_array]
+    found = [variable for variable in arrays if variable.kind == "complex"]
+    usual = [variable for variable in found if variable.name.lower() in USUAL_NAMES]
+    found = usual if len(usual) == 1 else found
     if len(found) > 1:
         raise ValueError(
             f"{source} has several complex arrays: name one with --variable, it has {listed}"

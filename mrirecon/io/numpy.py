@@ -12,7 +12,7 @@ from torch import Tensor
 
 from mrirecon.io.arrays import NO_GEOMETRY, arrange, arranged_scan
 from mrirecon.io.files import existing_file
-from mrirecon.io.layout import Layout
+from mrirecon.io.layout import USUAL, Layout
 from mrirecon.io.masks import as_mask, expand_mask, refuse_mask
 from mrirecon.scan import Scan
 
@@ -69,7 +69,7 @@ def read_npz(path: Path, key: str, remedy: str = "") -> dict[str, np.ndarray]:
     return arrays
 
 
-def read_numpy(path: Path, layout: Layout) -> Scan:
+def read_numpy(path: Path, layout: Layout = USUAL) -> Scan:
     """A scan from npy, or from npz with `kspace` and, optionally, `mask` and `acquired`.
 
     Raises:

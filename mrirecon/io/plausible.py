@@ -35,6 +35,11 @@ def doubts(
         slices: how many the scan has.
         layout: as it was read.
     """
+    largest = float(torch.linalg.vector_norm(kspace, torch.inf))
+    if not 0 < largest < torch.inf:
+        return ()  # said when the slice is taken
+    if not 1e-12 < largest < 1e12:  # whose squares are no float32
+        kspace = kspace / largest
     power = kspace.real.square() + kspace.imag.square()
     plane, large = power.sum(dim=0), min(power.shape[1:]) >= SMALLEST
     if large and _is_image(kspace, plane):
@@ -48,7 +53,7 @@ def doubts(
     found = []
     if corner := _cornered_axes(plane):
         found.append(
-            f"the centre of k-space is {_end(layout, 'kspace_centre')} the array along {_along(corner)}: "
+            f"the centre of k-space is in the corner, at the ends of {_along(corner)}: "
             f"give --kspace_centre {layout.moved('kspace_centre', corner)}"
         )
     if half := _split_axes(kspace, plane):
@@ -66,7 +71,9 @@ def _other_order(
     profiles = [_mean_power(power, axis) for axis in (0, 1, 2)]
     shares = (0.6, 0.5, 0.5)  # the coils next to the head may have half of the power
     peaked = [
-        name for name, *axis in zip(BLOCK, profiles, shares, strict=True) if _is_peaked(*axis)
+        name
+        for name, profile, share in zip(BLOCK, profiles, shares, strict=True)
+        if _is_peaked(profile, share)
     ]
     flat = [name for name, profile in zip(BLOCK, profiles, strict=True) if _is_flat(profile)]
     stored = [IMAGE.get(name, name) for name in axes]
@@ -115,10 +122,6 @@ def _is_flat(profile: Float[Tensor, " n"]) -> bool:
 
 def _along(axes: Sequence[int]) -> str:
     return " and ".join(PLANE[axis] for axis in axes)
-
-
-def _end(layout: Layout, option: str) -> str:
-    return "in the corner of" if not any(layout.corners(option)) else "at the ends of"
 
 
 def _image_sentence(axes: Sequence[str]) -> str:

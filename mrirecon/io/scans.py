@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from mrirecon.io.cfl import pair, read_cfl, write_scan_cfl
 from mrirecon.io.fastmri import read_fastmri, write_fastmri
@@ -12,6 +13,7 @@ from mrirecon.io.files import PathLike, check_target, existing_file, replacing, 
 from mrirecon.io.foreign import foreign, foreign_hdf5
 from mrirecon.io.hdf5 import is_hdf5, names, reading
 from mrirecon.io.layout import Layout
+from mrirecon.io.masks import refuse_mask
 from mrirecon.io.mat import is_mat, read_mat
 from mrirecon.io.numpy import read_numpy, write_npy, write_npz
 from mrirecon.io.plausible import doubts
@@ -24,7 +26,7 @@ HEAD = 352  # bytes that tell what a file is
 Reader = Callable[[Path, Layout], Scan]
 
 
-def read_scan(path: PathLike, layout: Layout | None = None, **stored: str | None) -> Scan:
+def read_scan(path: PathLike, layout: Layout | None = None, **stored: Any) -> Scan:
     """One acquisition, read lazily where the format allows.
 
     HDF5 with `kspace` is fastMRI, with a group of `data` and `xml` MRD; npy, npz and MATLAB files go by their first
@@ -103,7 +105,7 @@ def _looked_at(scan: Scan, layout: Layout) -> tuple[str, ...]:
     """What is unlikely about the first slice that has a sample, the middle one first: usually one slice is read.
 
     Raises:
-        ValueError: if there is none.
+        ValueError: if there is none, or it is a mask.
     """
     slices = scan.shape[0]
     order = sorted(range(slices), key=lambda index: abs(index - slices // 2))
@@ -111,6 +113,8 @@ def _looked_at(scan: Scan, layout: Layout) -> tuple[str, ...]:
         for index in order:
             kspace = scan.read(volume, index)
             if bool((kspace != 0).any()):
+                if not bool(kspace[0].imag.any()):
+                    refuse_mask(scan.source, kspace.real.numpy())
                 return doubts(kspace, scan.axes, slices, layout)
     raise ValueError(f"{scan.source}: k-space is all zero: export the scan again")
 
