@@ -6,16 +6,16 @@ slice when it is asked for, so a 40-slice 32-coil scan costs the memory of one s
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import math
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
-import torch
 from jaxtyping import Bool, Complex, Float
 from torch import Tensor
 
-from mrirecon.tensors import fft2c, ifft2c, pad_to
+from mrirecon.tensors import fft2c, ifft2c, largest_part, pad_to
 
 
 @dataclass(frozen=True)
@@ -119,17 +119,22 @@ class Scan:
     notes: tuple[str, ...] = ()
 
     def kspace(self, index: int, volume: int = 0) -> Complex[Tensor, "coil readout phase"]:
-        """Measured k-space of one slice, checked to be finite.
+        """Measured k-space of one slice, checked to be finite and in a range that float32 can compute with.
 
         Raises:
-            ValueError: if it holds NaN or infinite samples.
+            ValueError: if it holds NaN or infinite samples, or its largest is beyond 1e-15 to 1e15.
         """
         kspace = self.read(volume, index)
-        # The sum of a slice shows NaN and infinity at a quarter of the cost of looking at each sample.
-        if not bool(torch.isfinite(kspace.sum())) and not bool(torch.isfinite(kspace).all()):
+        largest = largest_part(kspace)
+        if not math.isfinite(largest):
             raise ValueError(
                 f"{self.source}: k-space of slice {self.first_slice + index} holds NaN or infinite samples: "
                 "repair or re-export the file"
+            )
+        if largest and not 1e-15 <= largest <= 1e15:
+            raise ValueError(
+                f"{self.source}: the largest sample of slice {self.first_slice + index} is {largest:.3g}, beyond what "
+                f"single precision can compute with: multiply the k-space by {1 / largest:.0e}"
             )
         return kspace
 
@@ -152,8 +157,31 @@ class Scan:
             return self.sampling(volume, index)
         return _sampled(self.read(volume, index))
 
-    def select(self, slices: slice) -> Scan:
-        """The scan restricted to a contiguous run of slices.
+    def middle(self, volume: int = 0) -> int | None:
+        """The slice nearest the middle that has samples; None where none has."""
+        count = self.shape[0]
+        order = sorted(range(count), key=lambda index: abs(index - count // 2))
+        return next((i for i in order if bool(self.read(volume, i).any())), None)
+
+    def drop_coils(self, coils: Sequence[int], note: str) -> Scan:
+        """The scan without these coils."""
+        kept = [coil for coil in range(self.shape[1]) if coil not in coils]
+
+        def of(read: Callable[[int, int], Tensor]) -> Callable[[int, int], Tensor]:
+            return lambda volume, index: read(volume, index)[kept]
+
+        noise = self.noise_covariance
+        return replace(
+            self,
+            shape=(self.shape[0], len(kept), *self.shape[2:]),
+            read=of(self.read),
+            calibration=None if self.calibration is None else of(self.calibration),
+            noise_covariance=None if noise is None else noise[kept][:, kept],
+            notes=(*self.notes, note),
+        )
+
+    def run(self, slices: slice) -> range:
+        """The numbers of a contiguous run of slices.
 
         Raises:
             ValueError: if the run is empty or reaches beyond the scan.
@@ -164,6 +192,16 @@ class Scan:
             raise ValueError(
                 f"slices {start}:{stop} lie beyond {self.source}, which has slices 0:{count}"
             )
+        return range(start, stop)
+
+    def select(self, slices: slice) -> Scan:
+        """The scan restricted to a contiguous run of slices.
+
+        Raises:
+            ValueError: if the run is empty or reaches beyond the scan.
+        """
+        run = self.run(slices)
+        start, stop = run.start, run.stop
         shift = _shift_slices(start)
         return replace(
             self,

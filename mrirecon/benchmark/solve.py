@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -44,6 +44,10 @@ class SharedMaps:
 
     def whitened(self, matrix: Complex[Tensor, "coil coil"]) -> SharedMaps:
         """The same: every method prewhitens where there is a noise measurement."""
+        return self
+
+    def without(self, coils: Sequence[int]) -> SharedMaps:
+        """The same: every method leaves the same coils out."""
         return self
 
     def describe(self) -> dict[str, Any]:

@@ -62,7 +62,7 @@ def _contents(scan: Scan) -> dict[str, str]:
 
 
 def _sampling(scan: Scan) -> dict[str, str]:
-    middle = scan.shape[0] // 2
+    middle = scan.middle() or 0
     (_, mask), acquired = scan.measured(middle), scan.acquired  # refuses NaN and infinite samples
     total, without = achieved_acceleration(mask, acquired)
     region = calibration_region(mask)
@@ -117,7 +117,7 @@ def _anatomical(direction: tuple[float, float, float]) -> str:
 def _plan(scan: Scan) -> dict[str, str]:
     try:
         default = Calibrated()
-        block = calibration_block(scan, scan.shape[0] // 2, default.size, 2 * default.kernel)
+        block = calibration_block(scan, scan.middle() or 0, default.size, 2 * default.kernel)
         maps = f"ESPIRiT from a {block.shape[-2]} x {block.shape[-1]} block of every slice"
     except ValueError:
         maps = "none possible: give --maps FILE, or a method without maps (zero_filled)"

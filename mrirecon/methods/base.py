@@ -22,7 +22,13 @@ from mrirecon.methods.device import finish
 from mrirecon.methods.partial_fourier import PARTIAL_FOURIER, missing_side
 from mrirecon.methods.summary import Figures, Report
 from mrirecon.operators.sense import Sense, sense
-from mrirecon.prepare import noise_level, prewhiten, volume_scale, whitening_matrix
+from mrirecon.prepare import (
+    dead_coils,
+    noise_level,
+    prewhiten,
+    scan_whitening,
+    volume_scale,
+)
 from mrirecon.scan import Scan, Volume
 from mrirecon.tensors import as_channels, as_complex, fftshift, ifft2, ifft2c, rss, rss_of_each
 
@@ -114,6 +120,7 @@ class SliceMethod(ABC):
         device: torch device of the computation.
         progress: called with (slices done, slices in all); a sampler counts parts of a slice too.
         keep: where finished slices are kept, and taken from when they are there; by default nowhere.
+        slices: the run of slices to reconstruct; each is what it would be if all were.
     """
 
     maps: MapSource = field(default_factory=Calibrated)
@@ -122,6 +129,7 @@ class SliceMethod(ABC):
     device: str = "cpu"
     progress: Progress | None = None
     keep: SliceStore | None = None
+    slices: slice = field(default_factory=lambda: slice(None))
 
     name: ClassVar[str]
     uses_maps: ClassVar[bool] = True
@@ -153,30 +161,31 @@ class SliceMethod(ABC):
         """The image of one slice on the k-space grid; methods that use no maps give the coils' k-space."""
 
     def __call__(self, scan: Scan) -> Volume:
-        """Reconstruct all slices of all volumes.
+        """Reconstruct the chosen slices of all volumes.
 
         Intensities are those of the root sum of squares of the coils, prewhitened or not. Slices without samples stay
-        zero, which is noted.
+        zero, and dead coils are left out; both are noted.
 
         Raises:
             ValueError: if the scan does not suit the method (no calibration region, other maps, NaN, ...).
         """
-        work = self._work(scan)
+        work, chosen = self._work(scan), self.indices(scan)
         scan = work.scan
-        output = torch.zeros(scan.volumes, scan.shape[0], *scan.matrix, dtype=torch.complex64)
+        output = torch.zeros(scan.volumes, len(chosen), *scan.matrix, dtype=torch.complex64)
         extras: dict[str, Tensor] = {}
 
         def put(place: tuple[int, int], result: Result) -> None:
-            output[place] = result.image.cpu()
+            at = place[0], place[1] - chosen.start
+            output[at] = result.image.cpu()
             for name, image in result.extras.items():
-                extras.setdefault(name, torch.zeros(output.shape))[place] = image.cpu()
+                extras.setdefault(name, torch.zeros(output.shape))[at] = image.cpu()
 
         kept = set()
         for place, tensors, about in self._kept():
             put(place, Result.of(tensors))
             work.report.add_kept(about)
             kept.add(place)
-        for place, result in self._solve_all(work, kept, range(scan.shape[0])):
+        for place, result in self._solve_all(work, kept, chosen):
             put(place, result)
         info = {"method": self.name, "parameters": self.parameters(), **work.report.summary()}
         if self.uses_maps:
@@ -188,7 +197,16 @@ class SliceMethod(ABC):
             info["noise_std"] = work.noise
         if missing_side(scan.acquired) is not None:
             info["partial_fourier"] = self.partial_fourier
-        return Volume(image=output, geometry=scan.geometry, info=info, extras=extras)
+        geometry = scan.geometry.select(slice(chosen.start, chosen.stop))
+        return Volume(image=output, geometry=geometry, info=info, extras=extras)
+
+    def indices(self, scan: Scan) -> range:
+        """The slices of the scan that are reconstructed.
+
+        Raises:
+            ValueError: if there are none, or they lie beyond the scan.
+        """
+        return scan.run(self.slices)
 
     def solve_share(self, scan: Scan, share: int, shares: int) -> None:
         """Solve every `shares`-th slice from the `share`-th and put it into `keep`, for several processes.
@@ -202,7 +220,7 @@ class SliceMethod(ABC):
         if self.keep is None:
             raise ValueError("a share of the slices is solved for others to read: give `keep`")
         kept = {place for place, _, _ in self._kept()}
-        for _ in self._solve_all(self._work(scan), kept, range(share, scan.shape[0], shares)):
+        for _ in self._solve_all(self._work(scan), kept, self.indices(scan)[share::shares]):
             pass
 
     def check_shares(self) -> None:
@@ -219,13 +237,21 @@ class SliceMethod(ABC):
     def _work(self, scan: Scan) -> Work:
         """What all slices have in common, read from the scan."""
         source, whitening, unit = self.maps, None, 1.0
+        dead, note = dead_coils(scan)
+        if dead:
+            scan, source = scan.drop_coils(dead, note), source.without(dead)
         if self.uses_maps and self.whiten and scan.noise_covariance is not None:
-            whitening, unit = whitening_matrix(scan.noise_covariance), noise_level(scan)
+            whitening, unit = scan_whitening(scan), noise_level(scan)
             whitening = whitening.to(self.device, torch.complex64)
             scan, source = prewhiten(scan), source.whitened(whitening)
-        volumes = range(scan.volumes)
-        scales = [volume_scale(scan, v) if self.uses_scale else 1.0 for v in volumes]
-        noise = [self.noise_of(scan, v, unit) if self.uses_noise else 0.0 for v in volumes]
+        scales, noise = [1.0] * scan.volumes, [0.0] * scan.volumes
+        for volume in range(scan.volumes) if self.uses_scale or self.uses_noise else ():
+            if scan.middle(volume) is None:
+                continue  # a volume without samples, which is left zero
+            if self.uses_scale:
+                scales[volume] = volume_scale(scan, volume)
+            if self.uses_noise:
+                noise[volume] = self.noise_of(scan, volume, unit)
         return Work(scan, source, whitening, scales, noise, Report(scan))
 
     def _kept(self) -> list[tuple[tuple[int, int], dict[str, Tensor], Any]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal, Protocol, runtime_checkable
 
@@ -24,6 +25,10 @@ class MapSource(Protocol):
 
     def whitened(self, matrix: Complex[Tensor, "coil coil"]) -> MapSource:
         """The source for a scan whose coils were mixed by `matrix`."""
+        ...
+
+    def without(self, coils: Sequence[int]) -> MapSource:
+        """The source for a scan that these coils were left out of."""
         ...
 
     def describe(self) -> dict[str, Any]:
@@ -86,6 +91,9 @@ class Calibrated:
     def whitened(self, matrix: Complex[Tensor, "coil coil"]) -> Calibrated:
         return self
 
+    def without(self, coils: Sequence[int]) -> Calibrated:
+        return self
+
     def describe(self) -> dict[str, Any]:
         if self.kind == "espirit":
             return asdict(self)
@@ -94,16 +102,27 @@ class Calibrated:
 
 @dataclass(frozen=True, eq=False)
 class GivenMaps:
-    """Maps read from a file, (slice, coil, readout, phase) or (slice, set, coil, readout, phase)."""
+    """Maps read from a file, (slice, coil, readout, phase) or (slice, set, coil, readout, phase).
+
+    Attributes:
+        maps: of all slices of the scan, or of a run of them.
+        source: of the file, for messages.
+        whitening: matrix that the scan's coils were mixed by.
+        kind: for the JSON.
+        first: slice of the scan that the first maps are of, where they are of a run of slices.
+    """
 
     maps: Complex[Tensor, "slice *set coil readout phase"]
     source: str
     whitening: Complex[Tensor, "channel channel"] | None = None
     kind: str = "file"
+    first: int | None = None
 
     def __call__(self, scan: Scan, index: int, device: str) -> Complex[Tensor, "set coil y x"]:
         maps = self.maps if self.maps.ndim == 5 else self.maps.unsqueeze(1)
         have, want = (maps.shape[0], *maps.shape[2:]), scan.shape
+        if self.first is not None:
+            want, index = (have[0], *want[1:]), index - self.first
         if have != want:
             raise ValueError(
                 f"maps of {self.source} are {have} (slice, coil, readout, phase), {scan.source} is {want}: "
@@ -118,6 +137,11 @@ class GivenMaps:
 
     def whitened(self, matrix: Complex[Tensor, "coil coil"]) -> GivenMaps:
         return replace(self, whitening=matrix)
+
+    def without(self, coils: Sequence[int]) -> GivenMaps:
+        axis = self.maps.ndim - 3
+        kept = [coil for coil in range(self.maps.shape[axis]) if coil not in coils]
+        return replace(self, maps=self.maps.index_select(axis, torch.tensor(kept)))
 
     def describe(self) -> dict[str, Any]:
         return {"kind": self.kind, "source": self.source}

@@ -118,7 +118,7 @@ class Posterior(SliceMethod):
     @cached_property
     def first(self) -> OfMethod | OfFile | None:
         """The first image; none where noise is the beginning."""
-        return first_image(self.start, self.device)
+        return first_image(self.start, self.device, self.slices)
 
     @cached_property
     def sigmas(self) -> Tensor:
@@ -139,9 +139,9 @@ class Posterior(SliceMethod):
         return SCHEDULES[self.schedule](self.levels, last, first)
 
     def __call__(self, scan: Scan) -> Volume:
-        if self.couples_slices and scan.shape[0] == 1:
+        if self.couples_slices and len(self.indices(scan)) == 1:
             raise ValueError(
-                f"{scan.source} has one slice, but z_smoothness needs two at least: leave it out"
+                f"{scan.source}: one slice is asked for, but z_smoothness needs two at least: leave it out"
             )
         sigmas, card = self.sigmas, self.trained[1]
         volume = super().__call__(scan)

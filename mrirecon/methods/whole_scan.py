@@ -102,10 +102,13 @@ class Request:
     def prepared(self, scan: Scan) -> tuple[Scan, dict[str, Any] | None]:
         """The scan as the method gets it, and how its mask came about, for the JSON.
 
+        It has all slices, whichever are asked for: scale, noise and compression are those of the scan.
+
         Raises:
             ValueError, OSError: if the scan does not suit the request.
         """
-        scan, made = scan.select(self.slices), None
+        scan.run(self.slices)  # refuses what lies beyond
+        made = None
         if self.remove_oversampling:
             scan = prepare.remove_oversampling(scan)
         if self.mask is not None:
@@ -124,6 +127,7 @@ class Request:
             maps=maps_of_slices(self.maps, scan, self.slices),
             partial_fourier=self.partial_fourier,
             whiten=self.whiten,
+            slices=self.slices,
             **loop,
         )
 
@@ -194,11 +198,11 @@ def reconstruct(
     data, made = request.prepared(scan if isinstance(scan, Scan) else read_scan(scan))
     shown = {} if preview is None else {"preview": preview}
     solve = request.configured(data, device=where, progress=progress, **shown)
-    return completed(solve(data), data, made, request.describe(source))
+    return completed(solve(data), data.select(request.slices), made, request.describe(source))
 
 
 def _intersection_note(scan: Scan, mask: str) -> str:
-    if bool(scan.mask(scan.shape[0] // 2)[scan.acquired].all()):
+    if bool(scan.mask(scan.middle() or 0)[scan.acquired].all()):
         return f"undersampled retrospectively ({mask})"
     return f"the scan was undersampled already: its mask is intersected with {mask}"
 

@@ -107,7 +107,7 @@ class Card:
         """
         trained = self.training
         coils, y, x = scan.shape[1:]
-        pattern = scan.mask(scan.shape[0] // 2)
+        pattern = scan.mask(scan.middle() or 0)
         if acceleration is None:
             acceleration = achieved_acceleration(pattern, scan.acquired).total
         kinds = set(trained.masks)
