@@ -1,5 +1,6 @@
 """What several test folders share: golden numbers, the real scan, BART."""
 
+import os
 import shutil
 import subprocess
 from pathlib import Path
@@ -11,6 +12,10 @@ import torch
 from golden_data import REAL_SCAN, golden_arrays, golden_facts
 
 from mrirecon.tensors import fft2c
+
+if "PYTEST_XDIST_WORKER" in os.environ:  # each worker has one core, and so has what it starts
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="session")
