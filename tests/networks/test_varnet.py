@@ -1,13 +1,12 @@
 """E2E-VarNet beside the recorded outputs of the official code, and beside the fastmri package."""
 
 import json
-from pathlib import Path
 
 import fastmri.models
-import numpy as np
 import pytest
 import torch
 from fastmri.models.varnet import SensitivityModel
+from golden_data import golden_arrays, golden_facts, golden_state, published_map
 
 from mrirecon.masks import poisson
 from mrirecon.networks import NETWORKS, PRESETS, calibration_of
@@ -15,7 +14,6 @@ from mrirecon.networks.base import Unrolled
 from mrirecon.networks.varnet import VarNet
 from mrirecon.tensors import complex_noise_like, fft2c, ifft2c, rss
 
-GOLDEN = Path(__file__).parents[2].parent / "shared" / "golden"
 WHOLE = (slice(None), slice(None))
 CASES = {
     "varnet_a": [
@@ -40,14 +38,8 @@ class Recorded:
     """One case of a golden file and the network with the weights it was made with."""
 
     def __init__(self, name, case):
-        path = GOLDEN / f"{name}.npz"
-        if not path.is_file():
-            pytest.skip("the golden data are not beside this checkout")
-        arrays = {key: torch.from_numpy(value) for key, value in np.load(path).items()}
-        about = json.loads(path.with_suffix(".json").read_text())
-        self.state = {
-            k.removeprefix("state/"): v for k, v in arrays.items() if k.startswith("state/")
-        }
+        arrays, about = golden_arrays(name), golden_facts(name)
+        self.state = golden_state(arrays)
         self.config = about["constructor"]
         self.network = self.with_cascades(self.config["num_cascades"])
         self.out = {
@@ -230,10 +222,7 @@ def test_presets_rebuild_from_their_config(preset):
     shapes = {name: list(value.shape) for name, value in net.state_dict().items()}
     assert shapes == {name: list(value.shape) for name, value in again.state_dict().items()}
     if preset == "published":
-        path = GOLDEN / "published_state_maps" / "fastmri_varnet_leaderboard.json"
-        if not path.is_file():
-            pytest.skip("the golden data are not beside this checkout")
-        assert shapes == json.loads(path.read_text())["state"]
+        assert shapes == published_map("fastmri_varnet_leaderboard")["state"]
 
 
 @pytest.mark.parametrize("columns", [None, 0, 5, 8])

@@ -1,16 +1,13 @@
 """The SENSE operator against sigpy and the recorded DDS physics."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 import sigpy.mri
 import torch
+from golden_data import golden_arrays
 from properties import complex_normal
 
 from mrirecon.operators import conjugate_gradient, largest_eigenvalue, sense
-
-GOLDEN = Path(__file__).parents[2].parent / "shared" / "golden" / "dds_cg.npz"
 
 
 def random_mask(*shape, seed=0):
@@ -31,9 +28,7 @@ def test_sense_is_sigpys(coils, shape):
 
 @pytest.fixture(scope="module")
 def dds():
-    if not GOLDEN.is_file():
-        pytest.skip("the golden data are not beside this checkout")
-    return {name: torch.from_numpy(value) for name, value in np.load(GOLDEN).items()}
+    return golden_arrays("dds_cg")
 
 
 def close(actual, expected, tolerance=1e-5):
