@@ -13,7 +13,8 @@ import torch
 from jaxtyping import Bool, Complex
 from torch import Tensor
 
-from mrirecon.masks import calibration_region
+from mrirecon.calibration import calibration_data
+from mrirecon.coverage import calibration_region
 from mrirecon.scan import Scan
 from mrirecon.tensors import center_crop, fft2c, ifft2c, pad_to, rss
 
@@ -139,7 +140,7 @@ def compress_coils(scan: Scan, coils: int, method: str = "svd") -> Scan:
     first read.
 
     Args:
-        scan: its calibration data are `scan.calibration` or the fully sampled centre of the mask.
+        scan: its calibration data are `calibration_data` of each slice.
         coils: how many virtual coils to keep.
         method: "svd" or "geometric".
 
@@ -232,30 +233,6 @@ def remove_oversampling(scan: Scan) -> Scan:
     )
 
 
-def calibration_data(
-    scan: Scan, index: int, size: int = 1, volume: int = 0
-) -> tuple[Complex[Tensor, "coil readout phase"], Bool[Tensor, "readout phase"]]:
-    """k-space and mask of one slice to calibrate from: separate calibration lines where the scan has them, or its own.
-
-    Where the calibration region of the volume is narrower than `size` samples, the average of all volumes is taken,
-    which is fully sampled in dynamic series with interleaved masks (TSENSE; Kellman, Epstein & McVeigh 2001).
-    """
-    if scan.calibration is not None:
-        kspace = scan.calibration(volume, index)
-        return kspace, (kspace != 0).any(dim=0)
-    kspace, mask = scan.measured(index, volume)
-    if scan.volumes == 1:
-        return kspace, mask
-    region = calibration_region(mask)
-    if region is not None and min(part.stop - part.start for part in region) >= size:
-        return kspace, mask
-    total, count = torch.zeros_like(kspace), torch.zeros_like(mask, dtype=torch.int)
-    for other in range(scan.volumes):
-        kspace, mask = scan.measured(index, other)
-        total, count = total + kspace, count + mask
-    return total / count.clamp_min(1), count > 0
-
-
 def intensity_scale(
     kspace: Complex[Tensor, "*slice coil readout phase"], mask: Bool[Tensor, "readout phase"]
 ) -> float:
@@ -279,9 +256,9 @@ def intensity_scale(
 def volume_scale(scan: Scan, volume: int = 0) -> float:
     """One `intensity_scale` for all slices of a volume, so that distributing slices cannot change it.
 
-    Takes separately acquired calibration data where the scan has them, and looks at the reconstruction FOV only where
-    the readout is fully sampled. Every slice is read once; only the central blocks stay in memory. Slices without
-    samples do not count.
+    From the `calibration_data` of each slice that has samples; only the central blocks stay in memory. Separately
+    acquired lines are brought to the units of the imaging k-space by the power of the points that both sampled. Looks at
+    the reconstruction FOV only where the readout is fully sampled.
 
     Raises:
         ValueError: as `intensity_scale`.
@@ -289,10 +266,22 @@ def volume_scale(scan: Scan, volume: int = 0) -> float:
     if not scan.is_3d and _full_readout(scan.acquired) and _full_readout(scan.mask(0, volume)):
         scan = remove_oversampling(scan)
     side = min(_scale_square(scan.shape[2:]))
-    slices = (calibration_data(scan, index, side, volume) for index in range(scan.shape[0]))
-    blocks = [_central_block(kspace, mask) for kspace, mask in slices if bool(mask.any())]
+    blocks, separate, power, imaging_power = [], [], 0.0, 0.0
+    for index in range(scan.shape[0]):
+        found = calibration_data(scan, index, side, volume)
+        if not bool(found.mask.any()):
+            continue
+        blocks.append(_central_block(found.kspace, found.mask))
+        separate.append(found.origin == "separate calibration lines")
+        if separate[-1]:
+            kspace, mask = scan.measured(index, volume)
+            common = mask & found.mask
+            power += float(found.kspace[:, common].abs().square().sum())
+            imaging_power += float(kspace[:, common].abs().square().sum())
     if not blocks:
         raise ValueError(f"{scan.source}: volume {volume} has no samples")
+    gain = (imaging_power / power) ** 0.5 if power > 0 and imaging_power > 0 else 1.0
+    blocks = [gain * x if other else x for x, other in zip(blocks, separate, strict=True)]
     return _scale_of([x for x in blocks if bool(x.any())] or blocks, scan.shape[2:])
 
 
@@ -436,15 +425,15 @@ def _aligned(
 
 def _calibration(scan: Scan, index: int, full_readout: bool = False) -> Tensor:
     """Calibration samples of one slice of the first volume, the readout axis whole if asked, in double precision."""
-    kspace, mask = calibration_data(scan, index)
-    region = calibration_region(mask)
+    found = calibration_data(scan, index)
+    region = calibration_region(found.mask)
     if region is None:
         raise ValueError(
             f"{scan.source} has no fully sampled centre to compute coil compression from: "
             "keep all coils, or acquire calibration lines"
         )
     rows = slice(None) if full_readout else region[0]
-    return kspace[:, rows, region[1]].to(torch.complex128)
+    return found.kspace[:, rows, region[1]].to(torch.complex128)
 
 
 def _white_noise(scan: Scan, coils: int) -> Tensor | None:

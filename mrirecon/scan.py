@@ -219,6 +219,8 @@ class Scan:
     ) -> Scan:
         """The scan as if only the points of `mask` had been measured (intersection with what was).
 
+        Separately acquired calibration data stay: they are no part of what is undersampled.
+
         Raises:
             ValueError: if the mask has another size than the k-space.
         """
@@ -236,9 +238,7 @@ class Scan:
 
         known = None if self.sampling is None else sampling
         notes = (*self.notes, note) if note else self.notes
-        return replace(
-            self, read=read, sampling=known, calibration=None, notes=notes, mask_kind=kind
-        )
+        return replace(self, read=read, sampling=known, notes=notes, mask_kind=kind)
 
     def to_output(self, image: Complex[Tensor, "*batch readout phase"]) -> Tensor:
         """Crop an image on the k-space grid to the reconstruction FOV and matrix."""

@@ -7,7 +7,7 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, fields
-from functools import cached_property, partial
+from functools import cached_property
 from itertools import groupby
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Protocol
@@ -21,6 +21,7 @@ from mrirecon.methods.calibrate import Calibrated, MapSource
 from mrirecon.methods.device import finish
 from mrirecon.methods.partial_fourier import PARTIAL_FOURIER, missing_side
 from mrirecon.methods.summary import Figures, Report
+from mrirecon.methods.surroundings import Surroundings
 from mrirecon.operators.sense import Sense, sense
 from mrirecon.prepare import (
     dead_coils,
@@ -58,7 +59,7 @@ class Problem:
         maps: (set, coil, y, x); None for methods that use none.
         scale: bright level of the volume's images (`prepare.volume_scale`), which relative weights refer to.
         noise_std: of the k-space per real component (`prepare.noise_level`); 0 for methods that do not ask for it.
-        neighbour: measured k-space of the slice so many slices away; beyond the ends that of the last one.
+        around: neighbouring slices, and calibration data better than the k-space itself.
         place: (volume, slice) in the scan.
     """
 
@@ -66,7 +67,7 @@ class Problem:
     mask: Bool[Tensor, "y x"]
     maps: Complex[Tensor, "set coil y x"] | None
     scale: float
-    neighbour: Callable[[int], Complex[Tensor, "coil y x"]]
+    around: Surroundings
     place: tuple[int, int] = (0, 0)
     noise_std: float = 0.0
 
@@ -320,9 +321,9 @@ class SliceMethod(ABC):
                         f"slice {index} has no coil maps, no signal found: left zero"
                     )
                 else:
-                    near = partial(_neighbour, scan, index, volume, self.device)
                     place = (volume, index)
-                    known = (work.scales[volume], near, place, work.noise[volume])
+                    around = Surroundings(scan, volume, index, self.device)
+                    known = (work.scales[volume], around, place, work.noise[volume])
                     group.append(Problem(kspace, mask, maps, *known))
                 del kspace
                 if len(group) >= self.slices_at_once(scan):
@@ -424,11 +425,6 @@ def _runs(problems: list[Problem]) -> Iterator[list[Problem]]:
     ordered = enumerate(sorted(problems, key=lambda problem: problem.place))
     for _, run in groupby(ordered, lambda item: (item[1].place[0], item[1].place[1] - item[0])):
         yield [problem for _, problem in run]
-
-
-def _neighbour(scan: Scan, index: int, volume: int, device: str, offset: int) -> Tensor:
-    """The edge rule of HUMUS-Net: the first and last slice stand for what lies beyond them."""
-    return scan.kspace(min(max(index + offset, 0), scan.shape[0] - 1), volume).to(device)
 
 
 def _combine_sets(image: Complex[Tensor, "set y x"]) -> Complex[Tensor, "y x"]:

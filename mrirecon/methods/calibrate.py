@@ -10,9 +10,9 @@ import torch
 from jaxtyping import Complex
 from torch import Tensor
 
-from mrirecon.masks import calibration_region
+from mrirecon.calibration import calibration_data
+from mrirecon.coverage import calibration_region
 from mrirecon.operators import espirit, low_resolution_maps
-from mrirecon.prepare import calibration_data
 from mrirecon.scan import Scan
 from mrirecon.tensors import rss
 
@@ -38,7 +38,7 @@ class MapSource(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class Calibrated:
-    """Maps estimated from each slice's calibration region (`prepare.calibration_data`).
+    """Maps estimated from each slice's calibration region (`calibration.calibration_data`).
 
     Attributes:
         kind: espirit, or lowres (low-resolution images over their RSS; one set).
@@ -150,24 +150,24 @@ class GivenMaps:
 def calibration_block(
     scan: Scan, index: int, size: int, smallest: int = 1
 ) -> Complex[Tensor, "coil ky kx"]:
-    """The centred, fully sampled block of at most `size` x `size` samples of `prepare.calibration_data`.
+    """The centred, fully sampled block of at most `size` x `size` samples of `calibration.calibration_data`.
 
-    Where the first volume's is narrower than `smallest`, all volumes are averaged.
+    `smallest` is the side from which on the imaging k-space serves itself.
 
     Raises:
         ValueError: if the centre of k-space is not fully sampled.
     """
-    kspace, mask = calibration_data(scan, index, smallest)
-    region = calibration_region(mask)
+    found = calibration_data(scan, index, smallest)
+    region = calibration_region(found.mask)
     if region is None:
         raise ValueError(
             f"{scan.source}: slice {index} has no fully sampled calibration region to estimate coil maps from: "
             "give maps with --maps FILE"
         )
     rows, columns = (
-        _centered(part, n // 2, size) for part, n in zip(region, mask.shape, strict=True)
+        _centered(part, n // 2, size) for part, n in zip(region, found.mask.shape, strict=True)
     )
-    return kspace[:, rows, columns]
+    return found.kspace[:, rows, columns]
 
 
 def _centered(region: slice, center: int, size: int) -> slice:
