@@ -257,8 +257,8 @@ def volume_scale(scan: Scan, volume: int = 0) -> float:
     """One `intensity_scale` for all slices of a volume, so that distributing slices cannot change it.
 
     From the `calibration_data` of each slice that has samples; only the central blocks stay in memory. Separately
-    acquired lines are brought to the units of the imaging k-space by the power of the points that both sampled. Looks at
-    the reconstruction FOV only where the readout is fully sampled.
+    acquired lines are brought to the units of the imaging k-space by the power of the points that both sampled. Looks
+    at the reconstruction FOV only where the readout is fully sampled.
 
     Raises:
         ValueError: as `intensity_scale`.
