@@ -15,8 +15,10 @@ from torch import Tensor
 from mrirecon.benchmark.cells import Cell, Record
 from mrirecon.benchmark.entries import Benchmark
 from mrirecon.benchmark.sources import Source, add_noise
+from mrirecon.coverage import Coverage, coverage_of
 from mrirecon.io.volumes import describe
 from mrirecon.methods import Calibrated
+from mrirecon.methods.choices import narrowed, undersampled
 from mrirecon.methods.classical import ZeroFilled
 from mrirecon.methods.provenance import described
 from mrirecon.metrics import evaluate
@@ -66,11 +68,13 @@ class Truth:
 
     Attributes:
         scan: fully sampled.
+        coverage: of it.
         target: magnitude, (slice, readout, phase).
         support: pixels to judge; None for all.
     """
 
     scan: Scan
+    coverage: Coverage
     target: Float[Tensor, "slice readout phase"]
     support: Bool[Tensor, "slice readout phase"] | None
 
@@ -146,7 +150,9 @@ class Solver:
             scan = source.read()
             if self.benchmark.remove_oversampling:
                 scan = remove_oversampling(scan)
-            self._truth = source, Truth(scan, _target(scan), self._support(scan))
+            coverage = coverage_of(scan)
+            scan = narrowed(scan, coverage)
+            self._truth = source, Truth(scan, coverage, _target(scan), self._support(scan))
         return self._truth[1]
 
     def _support(self, scan: Scan) -> Tensor | None:
@@ -165,9 +171,11 @@ class Solver:
         kept = self._undersampled
         if kept is None or not all(a is b or a == b for a, b in zip(kept[0], place, strict=True)):
             scan, std = add_noise(truth.scan, cell.noise, self.benchmark.noise_seed)
-            mask, made = cell.mask.make((scan.shape[2], scan.shape[3]), cell.drawn)
-            note = f"undersampled retrospectively ({cell.mask.kind})"
-            scan = scan.undersample(mask, note, cell.mask.kind)
+
+            def make(shape: tuple[int, int], acquired: Tensor) -> tuple[Tensor, dict[str, Any]]:
+                return cell.mask.make(shape, cell.drawn, acquired)
+
+            scan, made = undersampled(scan, truth.coverage, cell.mask.kind, make)
             shared = SharedMaps(self.benchmark.calibration)
             kept = self._undersampled = place, Undersampled(scan, made, std, shared)
         return kept[1]

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from mrirecon import prepare
+from mrirecon.coverage import coverage_of
 from mrirecon.io import read_scan
 from mrirecon.io.cfl import parts_of
 from mrirecon.io.files import PathLike
@@ -25,7 +26,9 @@ from mrirecon.methods.choices import (
     MaskChoice,
     choose_maps,
     maps_of_slices,
+    narrowed,
     parse_slices,
+    undersampled,
 )
 from mrirecon.methods.device import choose_device
 from mrirecon.methods.draws import Preview
@@ -108,14 +111,12 @@ class Request:
             ValueError, OSError: if the scan does not suit the request.
         """
         scan.run(self.slices)  # refuses what lies beyond
-        made = None
         if self.remove_oversampling:
             scan = prepare.remove_oversampling(scan)
+        coverage, made = coverage_of(scan), None
+        scan = narrowed(scan, coverage)
         if self.mask is not None:
-            pattern, made = self.mask.make(scan.shape[2:])
-            scan = scan.undersample(
-                pattern, _intersection_note(scan, self.mask.kind), self.mask.kind
-            )
+            scan, made = undersampled(scan, coverage, self.mask.kind, self.mask.make)
         if self.compress_coils is not None:
             scan = prepare.compress_coils(scan, self.compress_coils, self.compression)
         return scan, made
@@ -199,12 +200,6 @@ def reconstruct(
     shown = {} if preview is None else {"preview": preview}
     solve = request.configured(data, device=where, progress=progress, **shown)
     return completed(solve(data), data.select(request.slices), made, request.describe(source))
-
-
-def _intersection_note(scan: Scan, mask: str) -> str:
-    if bool(scan.mask(scan.middle() or 0)[scan.acquired].all()):
-        return f"undersampled retrospectively ({mask})"
-    return f"the scan was undersampled already: its mask is intersected with {mask}"
 
 
 def _status(source: str) -> dict[str, int] | None:
