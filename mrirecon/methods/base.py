@@ -374,7 +374,7 @@ class SliceMethod(ABC):
                 return fftshift(rss_of_each(map(ifft2, solution))).to(solution.dtype), {}
             return rss(fill_in(ifft2c(solution), acquired)).to(solution.dtype), {}
         image = solution * problem.operator.support()
-        figures = {"data_residual": problem.residual(problem.operator(image))}
+        figures: Figures = {"data_residual": problem.residual(problem.operator(image))}
         if whitening is not None:
             gain = unwhitened_gain(maps, whitening)
             image = image * (gain if len(maps) > 1 else gain[0])

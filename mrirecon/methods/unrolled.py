@@ -177,8 +177,12 @@ class UnrolledEndToEnd(EndToEnd):
         x = end.combined()[0].to(torch.complex64)
         bright = torch.quantile(x.abs().flatten(), 0.99)
         learned = replace(problem, maps=end.maps[0, None].to(torch.complex64))
-        figures, hidden = trust_figures(learned, x, predicted, x.abs() > SIGNAL * bright)
-        extras = {"null_space": scan.to_output(hidden).abs()} if self.trust else {}
+        signal = x.abs() > SIGNAL * bright
+        figures, hidden = trust_figures(learned, x, predicted, signal, whole=self.trust)
+        extras = {}
+        if self.trust:
+            assert hidden is not None
+            extras["null_space"] = scan.to_output(hidden).abs()
         return Result(image, figures, extras)
 
 

@@ -5,7 +5,7 @@ import torch
 from properties import complex_normal
 
 from mrirecon.operators import sense
-from mrirecon.operators.spectrum import spectrum
+from mrirecon.operators.spectrum import has_lines, solve_by_lines, spectrum
 from mrirecon.simulate import birdcage_maps
 
 
@@ -153,3 +153,34 @@ def test_double_precision_helps_where_single_does_not(monkeypatch):
     torch.testing.assert_close(basis.values, expected.values, atol=1e-4, rtol=0)
     x = complex_normal(6, 8).to(torch.complex64)
     torch.testing.assert_close(basis.synthesise(basis.analyse(x)), x)
+
+
+LINED = ["columns", "columns, odd", "rows", "rows, odd", "rough maps", "maps with holes", "nothing"]
+
+
+@pytest.mark.parametrize("weight", [1e-2, 1e-6, 1e-10])
+@pytest.mark.parametrize("name", [*LINED, "everything", "one coil, columns"])
+def test_solution_by_lines(name, weight):
+    """(A^H A + weight) x = b, to the last digits that the condition number leaves."""
+    A = OPERATORS[name]
+    shape = A.mask.shape
+    unit = torch.eye(shape.numel(), dtype=torch.complex128).reshape(-1, *shape)
+    dense = torch.stack([A.H(A(image)).flatten() for image in unit], 1)
+    b = complex_normal(*shape, seed=4)
+    expected = torch.linalg.solve(dense + weight * unit.flatten(1), b.flatten()).reshape(shape)
+    assert has_lines(A)
+    error = (solve_by_lines(A, b, weight) - expected).norm() / expected.norm()
+    assert float(error) < 1e-15 / weight + 1e-12
+
+
+def test_solution_by_lines_in_parts(monkeypatch):
+    A, b = OPERATORS["maps with holes"], complex_normal(6, 7, seed=4)
+    whole = solve_by_lines(A, b, 0.1)
+    monkeypatch.setattr("mrirecon.operators.spectrum.LINES", 2 * 7 * 7)
+    torch.testing.assert_close(solve_by_lines(A, b, 0.1), whole)
+
+
+@pytest.mark.parametrize("sets", [False, True])
+def test_operators_without_lines(sets):
+    maps = torch.stack([smooth(6, 7)] * 2) if sets else smooth(6, 7)
+    assert not has_lines(sense(maps, lines(6, 7) if sets else points(6, 7), sets=sets))
