@@ -94,6 +94,7 @@ class Scan:
         mask_kind: name of the retrospective mask in `masks.MASKS`, where one was applied.
         attributes: whatever else the file says (fastMRI `acquisition`, `max`, `norm`, `patient_id`, ...).
         notes: what the reader had to assume or ignore; `info` prints them.
+        axes: names of the axes of the array in the file, in their order; none where a header orders the data.
     """
 
     source: str
@@ -117,6 +118,7 @@ class Scan:
     mask_kind: str | None = None
     attributes: Mapping[str, Any] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    axes: tuple[str, ...] = ()
 
     def kspace(self, index: int, volume: int = 0) -> Complex[Tensor, "coil readout phase"]:
         """Measured k-space of one slice, checked to be finite and in a range that float32 can compute with.

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from mrirecon.cli.choices import SCAN_ARGUMENT
+from mrirecon.cli.choices import LAYOUT, SCAN_ARGUMENT
 from mrirecon.cli.run import Command
 from mrirecon.coverage import achieved_acceleration, calibration_region
 from mrirecon.io import read_scan
+from mrirecon.io.layout import USUAL, Layout
 from mrirecon.methods.calibrate import Calibrated, calibration_block
 from mrirecon.methods.partial_fourier import missing_side
 from mrirecon.scan import Geometry, Scan
@@ -15,13 +16,14 @@ from mrirecon.scan import Geometry, Scan
 AXES = ("readout", "phase")
 
 
-def info(*, scan: str) -> None:
+def info(*, scan: str, layout: Layout = USUAL) -> None:
     """Print what a scan holds and what recon would do with it.
 
     Args:
         scan: k-space file.
+        layout: how its array is stored.
     """
-    data = read_scan(scan)
+    data = read_scan(scan, layout)
     lines = {**_contents(data), **_sampling(data), **_geometry(data.geometry), **_plan(data)}
     width = max(map(len, lines)) + 2
     print(f"{scan}")
@@ -127,4 +129,11 @@ def _plan(scan: Scan) -> dict[str, str]:
     return {"recon would": f"take the data {whiten}with maps: {maps}"}
 
 
-COMMAND = Command("info", info, "SCAN", {"scan": SCAN_ARGUMENT})
+COMMAND = Command(
+    "info",
+    info,
+    "SCAN",
+    {"scan": SCAN_ARGUMENT},
+    ("scan.h5", "kspace.mat --axes readout,phase,coil"),
+    flat=LAYOUT,
+)

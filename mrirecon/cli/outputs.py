@@ -10,7 +10,7 @@ from mrirecon.io import SCAN_SUFFIXES, VOLUME_SUFFIXES, is_complete, sidecar
 from mrirecon.methods.provenance import completed as completed
 from mrirecon.scan import Volume
 
-INPUT_SUFFIXES = (*SCAN_SUFFIXES, ".hdf5", ".hdr", ".dat")
+INPUT_SUFFIXES = (*SCAN_SUFFIXES, ".hdf5", ".hdr", ".dat", ".mat")
 
 
 def choose_outputs(scans: list[str], output: str, kind: str = "nii.gz") -> list[Path]:

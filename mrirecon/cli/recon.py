@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 from mrirecon.cli.choices import (
     CALIBRATION,
+    LAYOUT,
     SCAN_ARGUMENT,
     Device,
     MaskChoice,
@@ -24,7 +25,8 @@ from mrirecon.cli.parser import Parser, Settings
 from mrirecon.cli.progress import slices_progress
 from mrirecon.cli.run import EXPECTED, Command, one_line
 from mrirecon.cli.team import Elsewhere, Team
-from mrirecon.io import check_output, is_complete, read_scan, write_volume
+from mrirecon.io import check_output, is_complete, write_volume
+from mrirecon.io.layout import USUAL, Layout
 from mrirecon.io.slices import SliceStore
 from mrirecon.methods import Calibrated, Request, SliceMethod
 from mrirecon.methods.named import is_slow
@@ -56,6 +58,7 @@ def recon(
     report: str | None = None,
     preview: str | None = None,
     overwrite: bool = False,
+    layout: Layout = USUAL,
 ) -> int:
     """Reconstruct scans.
 
@@ -85,6 +88,7 @@ def recon(
         report: also write an HTML report, and beside it a picture of each scan (.png).
         preview: PNG that shows the slices a diffusion method is at, renewed while it works.
         overwrite: replace existing outputs.
+        layout: how the arrays of the scans are stored.
     """
     if mask is None and (accel is not None or center_fraction is not None):
         raise ValueError("--accel and --center_fraction belong to a mask: add --mask KIND")
@@ -99,6 +103,7 @@ def recon(
         compress_coils=compress_coils,
         compression=compression,
         remove_oversampling=remove_oversampling,
+        layout=layout,
     )
     picture = with_preview(request.method, preview)
     outputs = choose_outputs(scan, output, format)
@@ -110,7 +115,7 @@ def recon(
 
     def prepared(source: str, target: Path) -> Job:
         check_output(target, overwrite)
-        data, made = request.prepared(read_scan(source))
+        data, made = request.prepared(request.read(source))
         slow = is_slow(request.method) or team.size > 1
         about = request.describe(source)
         keep = SliceStore(target, about) if slow else None
@@ -247,4 +252,5 @@ COMMAND = Command(
     CALIBRATION,
     _prepare,
     ("method",),
+    flat=LAYOUT,
 )

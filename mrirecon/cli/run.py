@@ -8,7 +8,7 @@ import sys
 import traceback
 from argparse import ArgumentError
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 from jsonargparse import Namespace
@@ -35,6 +35,7 @@ class Command:
         groups: parameters that are classes: name -> (class, title in the help, parameters that are no options).
         prepare: adds options that depend on others; returns the arguments and the YAML's settings to parse.
         prepared: the function's parameters that `prepare` adds.
+        flat: like `groups`, whose fields are options without the name before them: name -> (class, title in the help).
     """
 
     name: str
@@ -45,6 +46,7 @@ class Command:
     groups: Mapping[str, tuple[type, str, tuple[str, ...]]] = field(default_factory=dict)
     prepare: Prepare | None = None
     prepared: tuple[str, ...] = ()
+    flat: Mapping[str, tuple[type, str]] = field(default_factory=dict)
 
 
 def run(command: Command, argv: Sequence[str]) -> int:
@@ -68,12 +70,19 @@ def parse(command: Command, args: list[str]) -> dict[str, Any]:
     parser = Parser(f"mrirecon {command.name}", command.usage, about.partition("\n\nArgs:")[0])
     examples = [f"  mrirecon {command.name} {example}" for example in command.examples]
     parser.epilog = "\n".join(["examples:", *examples]) if examples else None
-    skip = {*(name.lstrip("-") for name in command.arguments), *command.prepared, *command.groups}
+    skip = {
+        *(name.lstrip("-") for name in command.arguments),
+        *command.prepared,
+        *command.groups,
+        *command.flat,
+    }
     parser.add_options(command.function, None, "options", skip)
     for name, options in command.arguments.items():
         groups = parser.groups or {}
         group = groups[command.name] if name.startswith("-") else parser
         group.add_argument(name, **options)
+    for kind, title in command.flat.values():
+        parser.add_options(kind, None, title, ())
     args, settings = take_config(args)
     if command.prepare is not None:
         args, settings = command.prepare(parser, args, settings)
@@ -81,6 +90,8 @@ def parse(command: Command, args: list[str]) -> dict[str, Any]:
         parser.add_options(kind, name, title, hidden)
     values = parser.parse(args, settings)
     del values["config"]
+    for name, (kind, _) in command.flat.items():
+        values[name] = kind(**{one.name: values.pop(one.name) for one in fields(kind)})
     return {k: v.as_dict() if isinstance(v, Namespace) else v for k, v in values.items()}
 
 

@@ -80,6 +80,20 @@ def as_mask(source: PathLike, array: np.ndarray) -> Bool[Tensor, "..."]:
     return torch.from_numpy(np.array(array != 0, dtype=np.bool_, copy=True, subok=False))
 
 
+def refuse_mask(source: PathLike, array: np.ndarray) -> None:
+    """Refuse an array of zeros and ones, which somebody takes for k-space.
+
+    Raises:
+        ValueError: naming the option that takes it.
+    """
+    small = array.dtype.kind in "biuf" and 0 < array.size <= 1 << 24
+    if small and array.min() == 0 and array.max() == 1 and np.isin(array, (0, 1)).all():
+        raise ValueError(
+            f"{source} is a sampling mask of 0 and 1 ({' x '.join(map(str, array.shape))}), no k-space: "
+            f"give it to recon with --mask {source}"
+        )
+
+
 def expand_mask(
     mask: Bool[Tensor, "..."], shape: tuple[int, int], source: PathLike = ""
 ) -> Bool[Tensor, "readout phase"]:
