@@ -41,8 +41,8 @@ def calibration_data(scan: Scan, index: int, size: int = ENOUGH, volume: int = 0
 
     The imaging k-space itself, where its fully sampled centre is at least `size` samples wide: it has the contrast and
     the motion of what is reconstructed. Else that or the separately acquired lines of `Scan.calibration`, whichever has
-    the wider fully sampled centre, of equals the former. Where there are no such lines, the average of all volumes takes
-    their place: it is fully sampled in dynamic series with interleaved masks (TSENSE; Kellman, Epstein & McVeigh 2001).
+    the wider fully sampled centre, of equals the former. Where there are no such lines the average of all volumes takes
+    their place; it is fully sampled in dynamic series with interleaved masks (TSENSE; Kellman, Epstein & McVeigh 2001).
 
     Raises:
         ValueError: if samples are NaN or infinite.

@@ -15,6 +15,7 @@ from torch import Tensor
 from mrirecon.benchmark.cells import Cell, Record
 from mrirecon.benchmark.entries import Benchmark
 from mrirecon.benchmark.sources import Source, add_noise
+from mrirecon.echo import center_echo
 from mrirecon.io.volumes import describe
 from mrirecon.methods import Calibrated
 from mrirecon.methods.classical import ZeroFilled
@@ -139,7 +140,7 @@ class Solver:
 
     def _truth_of(self, source: Source) -> Truth:
         if self._truth is None or self._truth[0] is not source:
-            scan = source.read()
+            scan = center_echo(source.read())
             if self.benchmark.remove_oversampling:
                 scan = remove_oversampling(scan)
             self._truth = source, Truth(scan, _target(scan), self._support(scan))

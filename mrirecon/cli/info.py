@@ -7,6 +7,7 @@ import numpy as np
 from mrirecon.cli.choices import SCAN_ARGUMENT
 from mrirecon.cli.run import Command
 from mrirecon.coverage import achieved_acceleration, calibration_region
+from mrirecon.echo import center_echo
 from mrirecon.io import read_scan
 from mrirecon.methods.calibrate import Calibrated, calibration_block
 from mrirecon.methods.partial_fourier import missing_side
@@ -21,7 +22,7 @@ def info(*, scan: str) -> None:
     Args:
         scan: k-space file.
     """
-    data = read_scan(scan)
+    data = center_echo(read_scan(scan))
     lines = {**_contents(data), **_sampling(data), **_geometry(data.geometry), **_plan(data)}
     width = max(map(len, lines)) + 2
     print(f"{scan}")

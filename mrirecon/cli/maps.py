@@ -18,6 +18,7 @@ from mrirecon.cli.choices import (
 )
 from mrirecon.cli.progress import slices_progress
 from mrirecon.cli.run import Command
+from mrirecon.echo import center_echo
 from mrirecon.io import MAPS_SUFFIXES, read_scan, write_maps
 from mrirecon.io.files import check_target, suffix_of
 from mrirecon.methods import Calibrated
@@ -47,7 +48,7 @@ def maps(
     where, part = choose_device(device), parse_slices(slices)
     check_target(output, overwrite)
     suffix_of(output, MAPS_SUFFIXES)
-    data = read_scan(scan).select(part)
+    data = center_echo(read_scan(scan)).select(part)
     source = choose_maps(kind, calibration)
     found = []
     with slices_progress(f"{kind} maps {Path(scan).name}") as progress:

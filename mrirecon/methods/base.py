@@ -166,9 +166,11 @@ class SliceMethod(ABC):
         scan = work.scan
         output = torch.zeros(scan.volumes, scan.shape[0], *scan.matrix, dtype=torch.complex64)
         extras: dict[str, Tensor] = {}
+        phase = scan.echo_phase()
 
         def put(place: tuple[int, int], result: Result) -> None:
-            output[place] = result.image.cpu()
+            image = result.image.cpu()
+            output[place] = image if phase is None else image * phase
             for name, image in result.extras.items():
                 extras.setdefault(name, torch.zeros(output.shape))[place] = image.cpu()
 

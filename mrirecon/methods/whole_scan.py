@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from inspect import signature
 from os import fspath
@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from mrirecon import prepare
+from mrirecon.echo import center_echo
 from mrirecon.io import read_scan
 from mrirecon.io.cfl import parts_of
 from mrirecon.io.files import PathLike
@@ -105,7 +106,7 @@ class Request:
         Raises:
             ValueError, OSError: if the scan does not suit the request.
         """
-        scan, made = scan.select(self.slices), None
+        scan, made = center_echo(scan).select(self.slices), None
         if self.remove_oversampling:
             scan = prepare.remove_oversampling(scan)
         if self.mask is not None:
@@ -115,6 +116,8 @@ class Request:
             )
         if self.compress_coils is not None:
             scan = prepare.compress_coils(scan, self.compress_coils, self.compression)
+        if isinstance(self.maps, GivenMaps):
+            scan = replace(scan, notes=(*scan.notes, *self.maps.notes()))
         return scan, made
 
     def configured(self, scan: Scan, **loop: Any) -> SliceMethod:
