@@ -15,14 +15,14 @@ from mrirecon.scan import Scan
 from mrirecon.tensors import rss
 
 WINDOW = 5  # samples per side over which magnitudes are averaged: a spike is no echo
-TOLERATED = (
+SAMPLES, SHARE = (
     4,
     0.02,
-)  # samples off the centre, and share of the axis: the central block of the intensity scale
+)  # off the centre, and of the axis, is tolerated: half the intensity scale's block
 FARTHEST = 0.25  # of the axis: beyond it is no echo off the centre, but k-space in another order
 SIGNAL = 5.0  # of an echo over the median of k-space; of noise alone it is 1.5
 OUTSHINES = (
-    2.0  # of an echo over the grid's centre and over what mirrors it there (tags come in pairs)
+    2.0  # of an echo over the grid's centre and over its mirror image there: tags come in pairs
 )
 AGREE = 2  # samples between the echoes of several slices
 SLICES = 5  # at most so many are looked at
@@ -125,8 +125,7 @@ def _is_off(echo: Echo, scan: Scan) -> bool:
 
 
 def _tolerated(size: int) -> float:
-    samples, share = TOLERATED
-    return max(samples, share * size)
+    return float(max(SAMPLES, SHARE * size))
 
 
 def _rolled(scan: Scan, shift: tuple[int, int]) -> Scan:

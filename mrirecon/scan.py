@@ -110,7 +110,7 @@ class Scan:
     calibration: Callable[[int, int], Complex[Tensor, "coil readout phase"]] | None = None
     geometry: Geometry = field(default_factory=Geometry)
     oversampling: float = 1.0
-    echo_shift: tuple[float, float] = (0, 0)
+    echo_shift: tuple[float, float] = (0.0, 0.0)
     is_3d: bool = False
     noise_covariance: Complex[Tensor, "coil coil"] | None = None
     reference: Callable[[int], Float[Tensor, "readout phase"]] | None = None
