@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
+import torch
 from jaxtyping import Bool, Complex, Float
 from torch import Tensor
 
@@ -86,6 +87,7 @@ class Scan:
         crop: image window (readout, phase) inside the reconstruction FOV, in pixels of the k-space grid.
         matrix: output size; where it differs from the window the image is interpolated by zero-filling k-space.
         oversampling: k-space FOV / reconstruction FOV along the readout.
+        echo_shift: samples (readout, phase) by which `echo.center_echo` rolled k-space to have its echo at the centre.
         is_3d: whether the slice axis came from an inverse FFT along the readout (the whole scan is in memory then).
         noise_covariance: E[n n^H] per complex sample, from a noise scan.
         reference: slice -> magnitude target (readout, phase) of `matrix` size, only ever used for metrics.
@@ -110,6 +112,7 @@ class Scan:
     calibration: Callable[[int, int], Complex[Tensor, "coil readout phase"]] | None = None
     geometry: Geometry = field(default_factory=Geometry)
     oversampling: float = 1.0
+    echo_shift: tuple[float, float] = (0.0, 0.0)
     is_3d: bool = False
     noise_covariance: Complex[Tensor, "coil coil"] | None = None
     reference: Callable[[int], Float[Tensor, "readout phase"]] | None = None
@@ -256,6 +259,23 @@ class Scan:
             return image
         gain = (self.matrix[0] * self.matrix[1] / (size[0] * size[1])) ** 0.5
         return gain * ifft2c(pad_to(fft2c(image), self.matrix))
+
+    def echo_phase(self) -> Complex[Tensor, "readout phase"] | None:
+        """What an output image is multiplied by to have the phase of the k-space as it was measured; None for 1.
+
+        Rolled by s of N samples, k-space gives an image the phase 2 pi s n / N at pixel n from the centre of its grid.
+        """
+        if not any(self.echo_shift):
+            return None
+        axes = []
+        for axis in (0, 1):
+            grid, matrix, window = self.shape[2 + axis], self.matrix[axis], self.crop[axis]
+            kept = window.stop - window.start
+            pixel = (torch.arange(matrix, dtype=torch.float64) - matrix // 2) * kept / matrix
+            pixel += window.start + kept // 2 - grid // 2
+            axes.append(-2 * torch.pi * self.echo_shift[axis] / grid * pixel)
+        angle = axes[0][:, None] + axes[1]
+        return torch.polar(torch.ones_like(angle), angle).to(torch.complex64)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -20,6 +20,7 @@ ROWS = {
     "poisson": 2,
     "phantom": 2,
     "calibration": 2,
+    "echo": 2,
     "masks": 2,
     "simulate": 2,
     "prepare": 2,
@@ -44,6 +45,7 @@ WITHIN_ROW = [
     ("masks", "poisson"),
     ("simulate", "phantom"),
     ("calibration", "coverage"),
+    ("echo", "calibration"),
     ("prepare", "calibration"),
     ("prepare", "coverage"),
 ]

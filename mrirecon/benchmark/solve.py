@@ -16,6 +16,7 @@ from mrirecon.benchmark.cells import Cell, Record
 from mrirecon.benchmark.entries import Benchmark
 from mrirecon.benchmark.sources import Source, add_noise
 from mrirecon.coverage import Coverage, coverage_of
+from mrirecon.echo import center_echo
 from mrirecon.io.volumes import describe
 from mrirecon.methods import Calibrated
 from mrirecon.methods.choices import narrowed, undersampled
@@ -147,7 +148,7 @@ class Solver:
 
     def _truth_of(self, source: Source) -> Truth:
         if self._truth is None or self._truth[0] is not source:
-            scan = source.read()
+            scan = center_echo(source.read())
             if self.benchmark.remove_oversampling:
                 scan = remove_oversampling(scan)
             coverage = coverage_of(scan)

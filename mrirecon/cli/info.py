@@ -7,6 +7,7 @@ import numpy as np
 from mrirecon.cli.choices import LAYOUT, SCAN_ARGUMENT
 from mrirecon.cli.run import Command
 from mrirecon.coverage import achieved_acceleration, calibration_region
+from mrirecon.echo import center_echo
 from mrirecon.io import read_scan
 from mrirecon.io.layout import USUAL, Layout
 from mrirecon.methods.calibrate import Calibrated, calibration_block
@@ -23,7 +24,7 @@ def info(*, scan: str, layout: Layout = USUAL) -> None:
         scan: k-space file.
         layout: how its array is stored.
     """
-    data = read_scan(scan, layout)
+    data = center_echo(read_scan(scan, layout))
     lines = {**_contents(data), **_sampling(data), **_geometry(data.geometry), **_plan(data)}
     width = max(map(len, lines)) + 2
     print(f"{scan}")

@@ -174,10 +174,12 @@ class SliceMethod(ABC):
         scan = work.scan
         output = torch.zeros(scan.volumes, len(chosen), *scan.matrix, dtype=torch.complex64)
         extras: dict[str, Tensor] = {}
+        phase = scan.echo_phase()
 
         def put(place: tuple[int, int], result: Result) -> None:
             at = place[0], place[1] - chosen.start
-            output[at] = result.image.cpu()
+            image = result.image.cpu()
+            output[at] = image if phase is None else image * phase
             for name, image in result.extras.items():
                 extras.setdefault(name, torch.zeros(output.shape))[at] = image.cpu()
 

@@ -16,6 +16,8 @@ from mrirecon.operators import espirit, low_resolution_maps
 from mrirecon.scan import Scan
 from mrirecon.tensors import rss
 
+NOTHING = 1e-3  # of the brightest pixel: maps that are fainter are none
+
 
 @runtime_checkable
 class MapSource(Protocol):
@@ -104,6 +106,9 @@ class Calibrated:
 class GivenMaps:
     """Maps read from a file, (slice, coil, readout, phase) or (slice, set, coil, readout, phase).
 
+    Whatever their scale, they are brought to the convention: per set, sum over coils of |s|^2 is 1 on the support and 0
+    outside, where they are below NOTHING of their brightest pixel.
+
     Attributes:
         maps: of all slices of the scan, or of a run of them.
         source: of the file, for messages.
@@ -129,11 +134,24 @@ class GivenMaps:
                 "estimate maps for this scan with `mrirecon maps`"
             )
         chosen = maps[index].to(device)
-        if self.whitening is None:
+        if not bool(torch.isfinite(chosen.abs()).all()):
+            raise ValueError(
+                f"maps of {self.source}: those of slice {index} hold NaN or infinite values: estimate them again"
+            )
+        if self.whitening is not None:
+            chosen = torch.einsum("ij,sjyx->siyx", self.whitening.to(chosen), chosen)
+        elif are_normalized(chosen):
             return chosen
-        mixed = torch.einsum("ij,sjyx->siyx", self.whitening.to(chosen), chosen)
-        norm = rss(mixed).unsqueeze(-3)
-        return mixed / norm.clamp_min(torch.finfo(norm.dtype).tiny)
+        norm = rss(chosen).unsqueeze(-3)
+        inside = norm > NOTHING * norm.amax()
+        return torch.where(inside, chosen / torch.where(inside, norm, 1), 0)
+
+    def notes(self) -> tuple[str, ...]:
+        """What is done to them, as far as the middle slice shows."""
+        middle = self.maps[len(self.maps) // 2]
+        if are_normalized(middle):
+            return ()
+        return (f"coil maps of {self.source} are normalized: sum over coils of |s|^2 was not 1",)
 
     def whitened(self, matrix: Complex[Tensor, "coil coil"]) -> GivenMaps:
         return replace(self, whitening=matrix)
@@ -145,6 +163,12 @@ class GivenMaps:
 
     def describe(self) -> dict[str, Any]:
         return {"kind": self.kind, "source": self.source}
+
+
+def are_normalized(maps: Complex[Tensor, "*set coil y x"]) -> bool:
+    """Whether the sum over coils of |s|^2 is 1 or 0 at each pixel, to 0.1 %."""
+    power = rss(maps).square()
+    return bool(((power - 1).abs() < 1e-3).logical_or(power == 0).all())
 
 
 def calibration_block(

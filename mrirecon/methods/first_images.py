@@ -82,8 +82,9 @@ class OfFile:
             gain = unwhitened_gain(problem.maps, whitening)[0]
             x = torch.where(gain > 0, x / gain, 0)
         if not bool(x.imag.any()):
-            x = x.abs() * problem.operator.adjoint(problem.kspace).sgn()
-        return x
+            return x.abs() * problem.operator.adjoint(problem.kspace).sgn()
+        phase = problem.around.scan.echo_phase()
+        return x if phase is None else x * phase.conj().to(x.device)
 
     def files(self) -> dict[str, tuple[Path, ...]]:
         """What the image depends on besides the scan.

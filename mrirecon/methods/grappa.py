@@ -36,7 +36,12 @@ class Grappa(SliceMethod):
     uses_maps: ClassVar[bool] = False
 
     def solve(self, problem: Problem) -> Complex[Tensor, "*set y x"]:
-        return self.fill(problem.kspace, problem.mask, problem.around.calibration)
+        own = Calibration(problem.kspace, problem.mask)
+        # Equal spacing ends where k-space was rolled beyond its edge: it is rolled back meanwhile.
+        shift = round(problem.around.scan.echo_shift[1])
+        kspace, mask = (x.roll(-shift, -1) if shift else x for x in (own.kspace, own.mask))
+        filled = self.fill(kspace, mask, lambda size: problem.around.calibration(size) or own)
+        return filled.roll(shift, -1) if shift else filled
 
     def fill(
         self,

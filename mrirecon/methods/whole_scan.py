@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from difflib import get_close_matches
 from inspect import signature
 from os import fspath
@@ -16,6 +16,7 @@ from torch import Tensor
 
 from mrirecon import prepare
 from mrirecon.coverage import coverage_of
+from mrirecon.echo import center_echo
 from mrirecon.io import read_scan
 from mrirecon.io.cfl import parts_of
 from mrirecon.io.files import PathLike
@@ -123,6 +124,7 @@ class Request:
             ValueError, OSError: if the scan does not suit the request.
         """
         scan.run(self.slices)  # refuses what lies beyond
+        scan = center_echo(scan)
         if self.remove_oversampling:
             scan = prepare.remove_oversampling(scan)
         coverage, made = coverage_of(scan), None
@@ -131,6 +133,8 @@ class Request:
             scan, made = undersampled(scan, coverage, self.mask.kind, self.mask.make)
         if self.compress_coils is not None:
             scan = prepare.compress_coils(scan, self.compress_coils, self.compression)
+        if isinstance(self.maps, GivenMaps):
+            scan = replace(scan, notes=(*scan.notes, *self.maps.notes()))
         return scan, made
 
     def configured(self, scan: Scan, **loop: Any) -> SliceMethod:

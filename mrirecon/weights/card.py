@@ -21,7 +21,7 @@ INTENSITY_TOLERANCE = (
     2.0  # a maximum and a quantile are both called bright level, and networks normalise
 )
 PIXEL_TOLERANCE = 1.05  # fields of view are rounded
-NARROW = 4  # samples; every kind of mask that weights are trained with has a wider centre
+NARROW = 3  # samples; every kind of mask that weights are trained with has a wider centre
 
 Described = TypeVar("Described")
 
