@@ -209,8 +209,8 @@ class Posterior(SliceMethod):
         gain = 1.0 if whitening is None else unwhitened_gain(problem.maps, whitening)[0]
         figures, hidden = trust_figures(problem, draws.mean(0), whole=self.trust)
         if len(draws) > 1:
-            spread = draws.abs().std(0)[problem.operator.support()]
-            figures["posterior_std"] = float(spread.mean()) / problem.scale
+            variance = draws.abs().var(0)[problem.operator.support()]
+            figures["posterior_std"] = float(variance.mean().sqrt()) / problem.scale
         shown = scan.to_output(draws * gain)  # moduli and moments are those of complex draws
         extras: dict[str, Tensor] = {}
         if len(draws) > 1:

@@ -43,6 +43,38 @@ def test_the_share_lies_between_the_bounds_after_any_number_of_steps(spectrum, d
     assert gaps[0] > 0.01 and gaps[-1] < 1e-3
 
 
+@pytest.mark.parametrize("steps", [1, 2, 5, 9])
+def test_the_bounds_are_those_of_gauss_and_gauss_radau(steps):
+    """T from Lanczos's process, every vector made orthogonal to all before it; `delta` forced to be an eigenvalue."""
+    delta = 1e-2
+    G, _ = matrix(SPECTRA["even"])
+    B = G + delta * torch.eye(SIZE, dtype=torch.float64)
+    basis = [complex_normal(SIZE, seed=1)]
+    basis[0] = basis[0] / basis[0].norm()
+    for _ in range(steps):
+        v = B @ basis[-1]
+        for _ in range(2):
+            v = v - sum(torch.vdot(b, v) * b for b in basis)
+        basis.append(v / v.norm())
+    V = torch.stack(basis, 1)
+    T = (V.mH @ B @ V).real
+    below = T[-1, -2]
+    inner = torch.linalg.solve(
+        T[:-1, :-1] - delta * torch.eye(steps).double(), torch.eye(steps)[:, -1].double()
+    )
+    T[-1, -1] = delta + below**2 * inner[-1]
+    assert float(torch.linalg.eigvalsh(T)[0]) == pytest.approx(delta, rel=1e-6)
+    gauss, radau = (
+        float(delta**2 * torch.linalg.inv(part)[:, 0].square().sum()) for part in (T[:-1, :-1], T)
+    )
+    x = complex_normal(SIZE, seed=1)[None]
+    low, high = damped_share(
+        lambda v: (G @ v.flatten())[None], x, delta, steps=steps, accuracy=1e-9
+    )
+    assert low == pytest.approx(gauss, rel=1e-8)
+    assert high == pytest.approx(radau, rel=1e-8)
+
+
 def test_it_stops_where_the_bounds_are_near_enough():
     asked = []
     G, _ = matrix(SPECTRA["even"])
