@@ -7,6 +7,7 @@ import numpy as np
 from mrirecon.cli.choices import LAYOUT, SCAN_ARGUMENT
 from mrirecon.cli.run import Command
 from mrirecon.coverage import achieved_acceleration, calibration_region
+from mrirecon.echo import center_echo
 from mrirecon.io import read_scan
 from mrirecon.io.layout import USUAL, Layout
 from mrirecon.methods.calibrate import Calibrated, calibration_block
@@ -23,7 +24,7 @@ def info(*, scan: str, layout: Layout = USUAL) -> None:
         scan: k-space file.
         layout: how its array is stored.
     """
-    data = read_scan(scan, layout)
+    data = center_echo(read_scan(scan, layout))
     lines = {**_contents(data), **_sampling(data), **_geometry(data.geometry), **_plan(data)}
     width = max(map(len, lines)) + 2
     print(f"{scan}")
@@ -64,7 +65,7 @@ def _contents(scan: Scan) -> dict[str, str]:
 
 
 def _sampling(scan: Scan) -> dict[str, str]:
-    middle = scan.shape[0] // 2
+    middle = scan.middle() or 0
     (_, mask), acquired = scan.measured(middle), scan.acquired  # refuses NaN and infinite samples
     total, without = achieved_acceleration(mask, acquired)
     region = calibration_region(mask)
@@ -119,7 +120,7 @@ def _anatomical(direction: tuple[float, float, float]) -> str:
 def _plan(scan: Scan) -> dict[str, str]:
     try:
         default = Calibrated()
-        block = calibration_block(scan, scan.shape[0] // 2, default.size, 2 * default.kernel)
+        block = calibration_block(scan, scan.middle() or 0, default.size, 2 * default.kernel)
         maps = f"ESPIRiT from a {block.shape[-2]} x {block.shape[-1]} block of every slice"
     except ValueError:
         maps = "none possible: give --maps FILE, or a method without maps (zero_filled)"

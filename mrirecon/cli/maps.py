@@ -20,6 +20,7 @@ from mrirecon.cli.choices import (
 )
 from mrirecon.cli.progress import slices_progress
 from mrirecon.cli.run import Command
+from mrirecon.echo import center_echo
 from mrirecon.io import MAPS_SUFFIXES, read_scan, write_maps
 from mrirecon.io.files import check_target, suffix_of
 from mrirecon.io.layout import USUAL, Layout
@@ -52,7 +53,7 @@ def maps(
     where, part = choose_device(device), parse_slices(slices)
     check_target(output, overwrite)
     suffix_of(output, MAPS_SUFFIXES)
-    data = read_scan(scan, layout).select(part)
+    data = center_echo(read_scan(scan, layout)).select(part)
     source = choose_maps(kind, calibration)
     found = []
     with slices_progress(f"{kind} maps {Path(scan).name}") as progress:

@@ -130,14 +130,15 @@ def recon(
         line = slices_progress(job.title) if team.size == 1 else nullcontext(None)
         with line as progress:
             volume = replace(job.method, progress=progress)(job.scan)
-        volume = completed(volume, job.scan, job.mask, job.request)
+        chosen = job.scan.select(request.slices)
+        volume = completed(volume, chosen, job.mask, job.request)
         write_volume(volume, target, overwrite=overwrite)
         if job.method.keep is not None:
             job.method.keep.clear()
         print(summary(target, volume))
         for note in volume.info["notes"]:
             print(f"  note: {note}")
-        done.append((job.scan, volume))
+        done.append((chosen, volume))
 
     failures = 0
     with team.joined():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from difflib import get_close_matches
 from inspect import signature
 from os import fspath
@@ -15,6 +15,8 @@ import torch
 from torch import Tensor
 
 from mrirecon import prepare
+from mrirecon.coverage import coverage_of
+from mrirecon.echo import center_echo
 from mrirecon.io import read_scan
 from mrirecon.io.cfl import parts_of
 from mrirecon.io.files import PathLike
@@ -26,7 +28,9 @@ from mrirecon.methods.choices import (
     MaskChoice,
     choose_maps,
     maps_of_slices,
+    narrowed,
     parse_slices,
+    undersampled,
 )
 from mrirecon.methods.device import choose_device
 from mrirecon.methods.draws import Preview
@@ -114,19 +118,23 @@ class Request:
     def prepared(self, scan: Scan) -> tuple[Scan, dict[str, Any] | None]:
         """The scan as the method gets it, and how its mask came about, for the JSON.
 
+        It has all slices, whichever are asked for: scale, noise and compression are those of the scan.
+
         Raises:
             ValueError, OSError: if the scan does not suit the request.
         """
-        scan, made = scan.select(self.slices), None
+        scan.run(self.slices)  # refuses what lies beyond
+        scan = center_echo(scan)
         if self.remove_oversampling:
             scan = prepare.remove_oversampling(scan)
+        coverage, made = coverage_of(scan), None
+        scan = narrowed(scan, coverage)
         if self.mask is not None:
-            pattern, made = self.mask.make(scan.shape[2:])
-            scan = scan.undersample(
-                pattern, _intersection_note(scan, self.mask.kind), self.mask.kind
-            )
+            scan, made = undersampled(scan, coverage, self.mask.kind, self.mask.make)
         if self.compress_coils is not None:
             scan = prepare.compress_coils(scan, self.compress_coils, self.compression)
+        if isinstance(self.maps, GivenMaps):
+            scan = replace(scan, notes=(*scan.notes, *self.maps.notes()))
         return scan, made
 
     def configured(self, scan: Scan, **loop: Any) -> SliceMethod:
@@ -136,6 +144,7 @@ class Request:
             maps=maps_of_slices(self.maps, scan, self.slices),
             partial_fourier=self.partial_fourier,
             whiten=self.whiten,
+            slices=self.slices,
             **loop,
         )
 
@@ -217,13 +226,7 @@ def reconstruct(
     data, made = request.prepared(scan if isinstance(scan, Scan) else request.read(scan))
     shown = {} if preview is None else {"preview": preview}
     solve = request.configured(data, device=where, progress=progress, **shown)
-    return completed(solve(data), data, made, request.describe(source))
-
-
-def _intersection_note(scan: Scan, mask: str) -> str:
-    if bool(scan.mask(scan.shape[0] // 2)[scan.acquired].all()):
-        return f"undersampled retrospectively ({mask})"
-    return f"the scan was undersampled already: its mask is intersected with {mask}"
+    return completed(solve(data), data.select(request.slices), made, request.describe(source))
 
 
 def _status(source: str) -> dict[str, int] | None:
