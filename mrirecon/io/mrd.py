@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -90,7 +90,7 @@ def read_mrd(path: PathLike) -> Scan:
             )
         load = _Samples(path, group)
         noise = _noise(load, lines[is_noise], lines[imaging], notes) if is_noise.any() else None
-        return cartesian_scan(
+        scan = cartesian_scan(
             lines[imaging],
             lines[calibrates],
             encoding,
@@ -102,6 +102,7 @@ def read_mrd(path: PathLike) -> Scan:
             attributes=info.attributes(),
             notes=notes,
         )
+        return replace(scan, geometry=replace(scan.geometry, frame=info.frame or "scanner"))
 
 
 @contextmanager
