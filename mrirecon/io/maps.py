@@ -86,7 +86,7 @@ def write_maps(
         if suffix == ".npy":
             write_npy(part, tuple(maps.shape), maps)
         elif suffix == ".h5":
-            with writing(part) as file:
+            with writing(part) as (file, _):
                 file["maps"] = maps.numpy()
                 file.attrs["info"] = json.dumps(json.loads(description.read_text()))
         else:

@@ -105,7 +105,7 @@ def _write_image(
 ) -> None:
     volumes, slices, readout, phase = image.shape
     if suffix == ".h5":
-        with writing(parts[-1]) as file:
+        with writing(parts[-1]) as (file, _):
             file["reconstruction"] = image[0].abs().numpy()
     elif suffix == ".npy":
         write_npy(parts[-1], (slices, readout, phase), [image[0]])
