@@ -19,6 +19,7 @@ from mrirecon.cli.choices import (
 from mrirecon.cli.progress import slices_progress
 from mrirecon.cli.run import Command
 from mrirecon.io import MAPS_SUFFIXES, read_scan, write_maps
+from mrirecon.io.cfl import check_apart
 from mrirecon.io.files import check_target, suffix_of
 from mrirecon.methods import Calibrated
 
@@ -45,6 +46,7 @@ def maps(
         overwrite: replace an existing output.
     """
     where, part = choose_device(device), parse_slices(slices)
+    check_apart([output], [scan])
     check_target(output, overwrite)
     suffix_of(output, MAPS_SUFFIXES)
     data = read_scan(scan).select(part)

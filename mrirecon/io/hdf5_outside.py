@@ -44,7 +44,9 @@ def is_whole(file: Stamp) -> bool:
             settings = dataset.get_create_plist()
             if settings.get_external_count():
                 other = _text(settings.get_external(0)[0])
-                raise ValueError(f"{path}: {name} keeps its data in another file, {other}: {REMEDY}")
+                raise ValueError(
+                    f"{path}: {name} keeps its data in another file, {other}: {REMEDY}"
+                )
             whole &= settings.get_layout() != h5py.h5d.VIRTUAL
     return whole
 
@@ -73,19 +75,20 @@ def _datasets(path: Path, file: Any) -> Iterator[tuple[str, Any]]:
         place, group = groups.pop()
         for link in list(group):
             name = f"{place}{_text(link)}"
-            kind = group.links.get_info(link).type
-            if kind == h5py.h5l.TYPE_SOFT:
+            about = group.links.get_info(link)
+            if about.type == h5py.h5l.TYPE_SOFT:
                 continue  # what it leads to is in this file, and met there
-            if kind != h5py.h5l.TYPE_HARD:
-                where = _text(group.links.get_val(link)[0]) if kind == h5py.h5l.TYPE_EXTERNAL else ""
+            if about.type != h5py.h5l.TYPE_HARD:
+                external = about.type == h5py.h5l.TYPE_EXTERNAL
+                where = _text(group.links.get_val(link)[0]) if external else "of an unknown kind"
                 raise ValueError(f"{path}: {name} is a link to another file, {where}: {REMEDY}")
             try:
-                about = h5py.h5o.get_info(group, link)
-                if about.type == h5py.h5o.TYPE_DATASET:
-                    yield name, h5py.h5d.open(group, link)
-                elif about.type == h5py.h5o.TYPE_GROUP and about.addr not in seen:
-                    seen.add(about.addr)
-                    groups.append((f"{name}/", h5py.h5g.open(group, link)))
+                item = h5py.h5o.open(group, link)
+                if isinstance(item, h5py.h5d.DatasetID):
+                    yield name, item
+                elif isinstance(item, h5py.h5g.GroupID) and about.u not in seen:
+                    seen.add(about.u)
+                    groups.append((f"{name}/", item))
             except (OSError, KeyError, RuntimeError):
                 continue  # damaged: whoever needs it will say so
 
@@ -116,7 +119,7 @@ def _fault(path: Path, source: str, name: str, wanted: Any, points: int) -> str:
         if not is_whole(stamp(file)) and source != ".":
             return f"is itself put together from others: {REMEDY}"
         with closing(ReadStream(file)) as stream, h5py.File(stream, "r") as opened:
-            dataset = opened[name] if name in opened else None
+            dataset = opened.get(name)
             if not isinstance(dataset, h5py.Dataset) or dataset.is_virtual:
                 return f"has no dataset {name}"
             if wanted.get_select_type() == h5py.h5s.SEL_ALL:
@@ -141,7 +144,9 @@ def _chosen(space: Any) -> list[np.ndarray]:
     if space.get_select_type() != h5py.h5s.SEL_HYPERSLABS or not space.is_regular_hyperslab():
         return []
     axes = []
-    for length, first, stride, count, block in zip(size, *space.get_regular_hyperslab(), strict=True):
+    for length, first, stride, count, block in zip(
+        size, *space.get_regular_hyperslab(), strict=True
+    ):
         if count > length:
             return []
         axis = np.zeros(length, np.float32)

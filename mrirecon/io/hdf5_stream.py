@@ -21,8 +21,14 @@ try:
 except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
+Read = Callable[[int, struct.Struct], tuple[Any, ...]]  # (place, what is there) -> its numbers
+
+SIGNATURE = b"\x89HDF\r\n\x1a\n"
 HEAP = b"GCOL"  # signature of a global heap collection, where strings and MRD samples are
-HEAP_HEADER, OBJECT_HEADER = struct.Struct("<4sB3xQ"), struct.Struct("<HHIQ")
+HEAP_HEADER, OBJECT_HEADER = struct.Struct("<8xQ"), struct.Struct("<H6xQ")
+NAMES = b"HEAP"  # signature of a local heap, where the names in a group are
+NAMES_HEADER, FREE_HEADER = struct.Struct("<8xQQQ"), struct.Struct("<QQ")
+NO_MORE = 1  # free space that is none
 
 
 class ReadStream:
@@ -36,7 +42,7 @@ class ReadStream:
     def __init__(self, path: Path) -> None:
         self._name = str(path)
         self._descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
-        self._at = 0
+        self._at = self._base = 0  # the base is where addresses in the file count from
         try:
             _share(self._descriptor)
         except BaseException:
@@ -59,13 +65,23 @@ class ReadStream:
     def readinto(self, buffer: Any) -> int:
         """Fill the buffer, as far as the file goes."""
         view = memoryview(buffer).cast("B")
-        done = 0
-        while count := os.preadv(self._descriptor, [view[done:]], self._at + done):
+        start, done = self._at, 0
+        while count := os.preadv(self._descriptor, [view[done:]], start + done):
             done += count
         self._at += done
-        if view[:4] == HEAP:
-            check_heap(view)
+        if view[:8] == SIGNATURE:
+            self._base = start
+        elif view[:4] == HEAP:  # libhdf5 reads 4096 bytes of it, then, where it is longer, the rest
+            check_heap(self._read_at, start)
+        elif view[:4] == NAMES:
+            check_names(self._read_at, start, self._base)
         return done
+
+    def _read_at(self, at: int, layout: struct.Struct) -> tuple[Any, ...]:
+        block = os.pread(self._descriptor, layout.size, at)
+        if len(block) < layout.size:
+            raise OSError(f"a heap at {at} is longer than the file")
+        return layout.unpack(block)
 
     def read(self, size: int) -> bytes:
         """The next bytes."""
@@ -143,7 +159,7 @@ class WriteStream:
                 self.failure = error
 
 
-def check_heap(block: memoryview) -> None:
+def check_heap(read: Read, start: int) -> None:
     """Walk through the objects of a global heap collection as libhdf5 does, which never ends at one of length 0.
 
     Source: HDF5 File Format Specification 3.0, section III.E.
@@ -151,22 +167,37 @@ def check_heap(block: memoryview) -> None:
     Raises:
         OSError: if an object is shorter than its header or reaches beyond the collection.
     """
-    _, version, size = HEAP_HEADER.unpack_from(block)
-    if size > len(block):
-        return  # only its beginning: libhdf5 reads it again as a whole
+    (size,) = read(start, HEAP_HEADER)
     at = HEAP_HEADER.size
     while at + OBJECT_HEADER.size <= size:
-        index, _, _, length = OBJECT_HEADER.unpack_from(block, at)
+        index, length = read(start + at, OBJECT_HEADER)
         # The length of an object is without its header, that of free space with it.
         step = OBJECT_HEADER.size + (length + 7) // 8 * 8 if index else length
         if step < OBJECT_HEADER.size or at + step > size:
-            raise OSError(f"object {index} of a heap of version {version} has length {length}")
+            raise OSError(f"an object of the heap at {start} has length {length}")
         at += step
+
+
+def check_names(read: Read, start: int, base: int) -> None:
+    """Walk through the free space of a local heap as libhdf5 does, which never ends where it leads back to itself.
+
+    Source: HDF5 File Format Specification 3.0, section III.D.
+
+    Raises:
+        OSError: if it does.
+    """
+    size, free, data = read(start, NAMES_HEADER)
+    seen: set[int] = set()
+    while free != NO_MORE and free < size:
+        if free in seen:
+            raise OSError(f"free space of the heap at {start} leads back to itself")
+        seen.add(free)
+        free, _ = read(base + data + free, FREE_HEADER)
 
 
 @contextmanager
 def holding_signals() -> Iterator[Callable[[], None]]:
-    """Keep Ctrl-C and the like waiting, since an exception inside libhdf5 may crash it; what is yielded lets them in."""
+    """Keep Ctrl-C and the like waiting, since an exception inside libhdf5 may crash it; what it gives lets them in."""
     waiting: list[tuple[int, FrameType | None]] = []
     if threading.current_thread() is not threading.main_thread():
         yield lambda: None  # Python handles signals in the main thread only

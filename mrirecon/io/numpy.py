@@ -11,6 +11,7 @@ import numpy as np
 from torch import Tensor
 
 from mrirecon.io.arrays import NO_GEOMETRY, check_kspace, owned, plain_scan
+from mrirecon.io.file_array import FileArray
 from mrirecon.io.files import existing_file
 from mrirecon.io.masks import as_mask, expand_mask
 from mrirecon.scan import Scan
@@ -18,15 +19,24 @@ from mrirecon.scan import Scan
 AXES = "(coil, readout, phase) or (slice, coil, readout, phase)"
 
 
-def open_npy(path: Path) -> np.ndarray:
-    """The array, mapped from the file.
+def open_npy(path: Path) -> FileArray:
+    """The array, read only where it is asked for.
 
     Raises:
         ValueError: if the file is truncated or damaged, or holds Python objects.
     """
     existing_file(path)
     try:
-        return np.lib.format.open_memmap(path, mode="r")
+        with path.open("rb") as stream:
+            version = np.lib.format.read_magic(stream)
+            header = {
+                (1, 0): np.lib.format.read_array_header_1_0,
+                (2, 0): np.lib.format.read_array_header_2_0,
+            }
+            shape, fortran, dtype = header[version](stream)
+            if dtype.hasobject:
+                raise ValueError("Python objects")
+            return FileArray(path, stream.tell(), dtype, shape, "F" if fortran else "C")
     except Exception as error:  # a damaged header can fail in any way a parser can
         if "Python objects" in str(error):
             raise ValueError(
