@@ -232,13 +232,14 @@ def write_fastmri(scan: Scan, path: Path) -> None:
         )
     slices, coils, readout, phase = scan.shape
     shape = scan.shape if coils > 1 else (slices, readout, phase)
-    with writing(path) as file:
+    with writing(path) as (file, check):
         kspace = file.create_dataset("kspace", shape, np.complex64)
         first = scan.mask(0)
         same = True
         for index in range(slices):
             kspace[index] = scan.kspace(index).numpy().reshape(shape[1:])
             same = same and torch.equal(scan.mask(index), first)
+            check()
         columns = first.any(dim=0)
         if same and not columns.all() and torch.equal(first, columns & scan.acquired):
             file["mask"] = columns.numpy()
