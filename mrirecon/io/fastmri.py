@@ -124,6 +124,16 @@ class SliceReader:
         rows, columns = (torch.from_numpy(np.atleast_2d(line) != 0).any(dim=0) for line in lines)
         return rows, columns
 
+    def has_corners(self, path: Path, box: tuple[int, int, int, int]) -> bool:
+        """Whether no corner of a box (first row, one past the last, columns likewise) is 0 in the middle slice."""
+        top, bottom, left, right = box
+        rows = slice(top, bottom, max(bottom - 1 - top, 1))
+        columns = slice(left, right, max(right - 1 - left, 1))
+        with self._files.reading(path) as file:
+            kspace = file["kspace"]
+            corners = kspace[len(kspace) // 2, ..., rows, columns]
+        return bool((corners != 0).reshape(-1, *corners.shape[-2:]).any(axis=0).all())
+
 
 def from_header(
     source: str,

@@ -209,7 +209,7 @@ def holding_signals() -> Iterator[Callable[[], None]]:
     def let_in() -> None:
         while waiting:
             number, frame = waiting.pop(0)
-                handlers[number](number, frame)
+            handlers[number](number, frame)
 
     for number in handlers:
         signal.signal(number, lambda number, frame: waiting.append((number, frame)))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -32,7 +31,7 @@ class PriorBatch(NamedTuple):
         noise: white, of variance 1 in the real and in the imaginary part.
         level: uniform in [0, 1): which noise level the image gets.
         pixel_mm: side of a pixel; NaN where it is not known.
-        volume: name of the image and the plane.
+        volume: name of the image and the plane, of no other image.
         index: of the slice.
     """
 
@@ -110,7 +109,7 @@ class PatchDataset(Dataset[PriorBatch]):
     Args:
         stacks: the slices.
         how: what is varied.
-        seed: of all that is drawn; None cuts out the middle as it is, with a phase fixed by name.
+        seed: of all that is drawn; None cuts out the middle as it is, with a phase that the image decides.
     """
 
     def __init__(self, stacks: Sequence[Slices], how: Augmentation, seed: int | None) -> None:
@@ -122,7 +121,7 @@ class PatchDataset(Dataset[PriorBatch]):
         for request in requests:
             stack = self.stacks[request.entry]
             number = stack.numbers[request.index]
-            key = [zlib.crc32(stack.name.encode()), number]
+            key = [*stack.key, number]
             if self.seed is not None:
                 key = [self.seed, request.epoch, *key]
             random = np.random.default_rng(key)
