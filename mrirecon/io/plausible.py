@@ -14,7 +14,7 @@ from jaxtyping import Complex, Float
 from torch import Tensor
 
 from mrirecon.io.layout import IMAGE, PLANE, Layout
-from mrirecon.tensors import fft2, fftshift, ifft2c
+from mrirecon.tensors import fft2, fftshift, ifft2c, largest_part
 
 BLOCK = ("coil", *PLANE)
 SMALLEST = 16  # sides of a grid below which nothing can be told
@@ -35,7 +35,7 @@ def doubts(
         slices: how many the scan has.
         layout: as it was read.
     """
-    largest = float(torch.linalg.vector_norm(kspace, torch.inf))
+    largest = largest_part(kspace)
     if not 0 < largest < torch.inf:
         return ()  # said when the slice is taken
     if not 1e-12 < largest < 1e12:  # whose squares are no float32
@@ -149,10 +149,8 @@ def _is_image(
     """Whether the energy is spread as in an image, and that of the transform gathered as in k-space."""
     if _concentration(plane) > 0.2 * float(plane.sum()):
         return False
-    strongest = kspace[
-        torch.linalg.vector_norm(kspace, dim=(1, 2)).topk(min(4, len(kspace))).indices
-    ]
-    transform = fft2(strongest)
+    energies = torch.stack([torch.vdot(coil, coil).real for coil in kspace.flatten(1)])
+    transform = fft2(kspace[energies.topk(min(4, len(kspace))).indices])
     gathered = (transform.real.square() + transform.imag.square()).sum(dim=0)
     return _concentration(gathered) > 0.4 * float(gathered.sum())
 
