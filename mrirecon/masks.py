@@ -4,9 +4,9 @@ Masks are (readout, phase), True where sampled. "1D" kinds sample whole columns,
 the same mask on every platform, and no global random state is read or changed. docs/masks.md shows them all.
 
 Where a scan covers a part of the grid only (zero padding, partial Fourier, an elliptical k-space), the kinds of our own
-are drawn over what is acquired: acceleration counts its points, and the calibration and all densities are those of the
-smallest grid about the k-space origin that holds it, so that zero padding changes no mask. The kinds of fastMRI and of
-the papers know the whole grid only, as published.
+are drawn over what is acquired: acceleration counts its points, the calibration is a share of its lines, and densities
+are those of the smallest grid about the k-space origin that holds it, so that zero padding changes no mask. The kinds
+of fastMRI and of the papers know the whole grid only, as published.
 """
 
 from __future__ import annotations
@@ -80,6 +80,13 @@ def options_of(kind: str) -> list[str]:
     return [name for name in parameters if name != "acquired"]
 
 
+def covered_lines(shape: tuple[int, int], acquired: Acquired) -> tuple[int, int]:
+    """Rows and columns of the grid with an acquired point."""
+    if acquired is None:
+        return shape
+    return int(acquired.any(dim=1).sum()), int(acquired.any(dim=0).sum())
+
+
 def published(kind: str) -> bool:
     """Whether a kind is made line for line as others published it, for the whole grid whatever is acquired."""
     return kind.startswith(("fastmri_", "paper_"))
@@ -98,8 +105,8 @@ def center_fraction_of(
     Raises:
         ValueError: if the region is empty or does not fit the grid.
     """
-    shape = shape if published(kind) else _Area(shape, acquired).shape
-    side = min(shape) if kind.endswith("2d") or kind == "poisson" else shape[1]
+    lines = shape if published(kind) else covered_lines(shape, acquired)
+    side = min(lines) if kind.endswith("2d") or kind == "poisson" else lines[1]
     if not 1 <= size < side:
         raise ValueError(
             f"a calibration region of {size} does not fit a {shape[0]} x {shape[1]} mask of kind {kind}: "
@@ -133,8 +140,7 @@ def uniform1d(
         acceleration: R, at least 1.
         center_fraction: calibration columns / W, in [0, 1).
         seed: of numpy's PCG64; an integer or several.
-        acquired: points that the scan covers, by default all. W is then the number of columns with such a point, and
-            for the calibration the width of the smallest grid about the origin that holds them.
+        acquired: points that the scan covers, by default all; W is then the number of columns with such a point.
 
     Raises:
         ValueError: if the calibration alone exceeds the budget, or an argument is out of range.
@@ -171,12 +177,12 @@ def gaussian2d(
 ) -> Bool[Tensor, "readout phase"]:
     """Points drawn with Gaussian probability (standard deviation 0.108 of each axis), exactly round(H W / R).
 
-    Calibration is a square of side round(center_fraction * min(H, W)). Of an `acquired` part, its points are counted
-    instead of H W. Other arguments and errors as for `uniform1d`. The width is that of Chung and Ye 2022 (Score-MRI,
-    arXiv:2110.05243).
+    Calibration is a square of side round(center_fraction * min(H, W)). Of an `acquired` part, H and W are the rows and
+    columns with such a point, and its points are counted instead of H W. Other arguments and errors as for `uniform1d`.
+    The width is that of Chung and Ye 2022 (Score-MRI, arXiv:2110.05243).
     """
     area = _Area(shape, acquired)
-    center = _center_square(area.shape, center_fraction) & area.covered
+    center = _center_square(area, center_fraction)
     rows, columns = (_gaussian(size, GAUSSIAN_STD_2D) for size in area.shape)
     weights = np.where(area.covered, rows[:, None] * columns, 0)
     count = _budget(center, area.points, acceleration)
@@ -199,7 +205,7 @@ def poisson(
     as for `gaussian2d`; spacing and method: `mrirecon.poisson.poisson_disk`.
     """
     area = _Area(shape, acquired)
-    center = _center_square(area.shape, center_fraction) & area.covered
+    center = _center_square(area, center_fraction)
     count = _budget(center, area.points, acceleration)
     allowed = area.covered & inscribed_ellipse(area.shape) if elliptical else area.covered
     available = int((center | allowed).sum())
@@ -230,15 +236,15 @@ def equispaced(
         acceleration: R, a whole number.
         center_fraction: calibration columns / W, in [0, 1).
         seed: decides the offset when none is given.
-        acquired: points that the scan covers, by default all; columns, W and `offset` are then those of the smallest
-            grid about the origin that holds them.
+        acquired: points that the scan covers, by default all; `offset` then counts from the first column of the
+            smallest grid about the origin that holds them, W the columns with such a point.
         offset: first column, in [0, R).
 
     Raises:
         ValueError: if R is not a whole number, or an argument is out of range.
     """
     area = _Area(shape, acquired)
-    columns = _center_columns(area.shape, center_fraction)
+    columns = _center_columns(area, center_fraction)
     step = _whole(acceleration, len(columns))
     if offset is None:
         offset = int(_generator(seed).integers(step))
@@ -276,7 +282,7 @@ def fastmri_mask(
     from fastmri.data import subsample
 
     width = shape[1]
-    low = int(_center_columns(shape, center_fraction).sum())
+    low = _center(shape, center_fraction, width)
     _check_acceleration(acceleration, width)
     if kind in ("equispaced", "magic"):
         acceleration = _whole(acceleration, width)
@@ -357,7 +363,8 @@ def paper_gaussian2d(
     Raises:
         ValueError: if the grid is not square (that code knows no other), or an argument is out of range.
     """
-    mask = np.zeros_like(_center_square(shape, center_fraction))
+    mask = np.zeros(shape, dtype=bool)
+    _center(shape, center_fraction, min(shape))
     _check_acceleration(acceleration, mask.size)
     size = shape[0]
     if shape[1] != size:
@@ -395,6 +402,7 @@ class _Area:
     Attributes:
         shape: of the smallest grid about the k-space origin that holds what is acquired.
         covered: acquired points of it.
+        lines: rows and columns with such a point.
         points: their number.
 
     Raises:
@@ -412,6 +420,7 @@ class _Area:
         self._grid, self._box = shape, central_box(acquired)
         self.covered = acquired[self._box].numpy()
         self.shape: tuple[int, int] = (self.covered.shape[0], self.covered.shape[1])
+        self.lines = covered_lines(shape, acquired)
         self.points = int(self.covered.sum())
 
     def mask(self, sampled: np.ndarray) -> Tensor:
@@ -426,13 +435,13 @@ def _drawn_columns(
 ) -> Tensor:
     lengths = area.covered.sum(axis=0)
     there = lengths > 0
-    center = _center_columns(area.shape, center_fraction) & there
-    width, least = int(there.sum()), int(center.sum())
+    center, width = _center_columns(area, center_fraction) & there, area.lines[1]
     count = _budget(center, width, acceleration)
     draw = partial(_draw, center, np.where(there, weights, 0), seed=seed)
     if (lengths[there] == lengths.max()).all():
         return area.mask(draw(count))
-    counts = range(max(least, count // 2, 1), min(2 * count, width) + 1)
+    _budget(area.covered & center, area.points, acceleration)
+    counts = range(max(int(center.sum()), count // 2, 1), min(2 * count, width) + 1)
     wanted = area.points / acceleration
     return area.mask(min(map(draw, counts), key=lambda c: abs(int(lengths[c].sum()) - wanted)))
 
@@ -474,17 +483,18 @@ def _centered(size: int, count: int) -> slice:
     return slice(size // 2 - count // 2, size // 2 - count // 2 + count)
 
 
-def _center_columns(shape: tuple[int, int], center_fraction: float) -> np.ndarray:
-    columns = np.zeros(shape[1], dtype=bool)
-    columns[_centered(shape[1], _center(shape, center_fraction, shape[1]))] = True
+def _center_columns(area: _Area, center_fraction: float) -> np.ndarray:
+    columns = np.zeros(area.shape[1], dtype=bool)
+    count = _center(area.shape, center_fraction, area.lines[1])
+    columns[_centered(area.shape[1], count)] = True
     return columns
 
 
-def _center_square(shape: tuple[int, int], center_fraction: float) -> np.ndarray:
-    side = _center(shape, center_fraction, min(shape))
-    mask = np.zeros(shape, dtype=bool)
-    mask[_centered(shape[0], side), _centered(shape[1], side)] = True
-    return mask
+def _center_square(area: _Area, center_fraction: float) -> np.ndarray:
+    side = _center(area.shape, center_fraction, min(area.lines))
+    square = np.zeros(area.shape, dtype=bool)
+    square[_centered(area.shape[0], side), _centered(area.shape[1], side)] = True
+    return square & area.covered
 
 
 def _paper_columns(

@@ -6,7 +6,7 @@ import numpy as np
 
 from mrirecon.cli.choices import LAYOUT, SCAN_ARGUMENT
 from mrirecon.cli.run import Command
-from mrirecon.coverage import achieved_acceleration, calibration_region
+from mrirecon.coverage import achieved_acceleration, calibration_region, covered_by
 from mrirecon.echo import center_echo
 from mrirecon.io import read_scan
 from mrirecon.io.layout import USUAL, Layout
@@ -66,12 +66,13 @@ def _contents(scan: Scan) -> dict[str, str]:
 
 def _sampling(scan: Scan) -> dict[str, str]:
     middle = scan.middle() or 0
-    (_, mask), acquired = scan.measured(middle), scan.acquired  # refuses NaN and infinite samples
+    _, mask = scan.measured(middle)  # refuses NaN and infinite samples
+    acquired = covered_by(mask, scan.acquired)
     total, without = achieved_acceleration(mask, acquired)
     region = calibration_region(mask)
     lines = {
-        "acquired": f"{int(acquired.any(dim=1).sum())} readout x {int(acquired.any(dim=0).sum())} phase positions "
-        "(zero padding and partial Fourier excluded)",
+        "acquired": f"{int(acquired.any(dim=1).sum())} readout x {int(acquired.any(dim=0).sum())} phase positions, "
+        f"{int(acquired.sum())} points (zero padding, partial Fourier and empty corners excluded)",
         "sampled": f"{int(mask.sum())} points, {int(mask.any(dim=0).sum())} of {mask.shape[1]} columns "
         f"(slice {middle})",
         "acceleration": f"{total:.3f} over acquired points, {without:.3f} outside the calibration region",

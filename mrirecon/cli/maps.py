@@ -22,6 +22,7 @@ from mrirecon.cli.progress import slices_progress
 from mrirecon.cli.run import Command
 from mrirecon.echo import center_echo
 from mrirecon.io import MAPS_SUFFIXES, read_scan, write_maps
+from mrirecon.io.cfl import check_apart
 from mrirecon.io.files import check_target, suffix_of
 from mrirecon.io.layout import USUAL, Layout
 from mrirecon.methods import Calibrated
@@ -51,6 +52,7 @@ def maps(
         layout: how its array is stored.
     """
     where, part = choose_device(device), parse_slices(slices)
+    check_apart([output], [scan])
     check_target(output, overwrite)
     suffix_of(output, MAPS_SUFFIXES)
     data = center_echo(read_scan(scan, layout)).select(part)

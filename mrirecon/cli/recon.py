@@ -6,6 +6,7 @@ import sys
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any, Literal
 
@@ -26,8 +27,11 @@ from mrirecon.cli.progress import slices_progress
 from mrirecon.cli.run import EXPECTED, Command, one_line
 from mrirecon.cli.team import Elsewhere, Team
 from mrirecon.io import check_output, is_complete, write_volume
+from mrirecon.io.cfl import check_apart
+from mrirecon.io.files import PathLike
 from mrirecon.io.layout import USUAL, Layout
 from mrirecon.io.slices import SliceStore
+from mrirecon.io.volumes import volume_files
 from mrirecon.methods import Calibrated, Request, SliceMethod
 from mrirecon.methods.named import is_slow
 from mrirecon.scan import Scan, Volume
@@ -107,6 +111,13 @@ def recon(
     )
     picture = with_preview(request.method, preview)
     outputs = choose_outputs(scan, output, format)
+    inputs: list[PathLike] = [*scan, *chain.from_iterable(request.files().values())]
+    pages: list[PathLike] = []
+    if report is not None:
+        pages = [report, *_pictures(report, scan).values()]
+    check_apart(pages if preview is None else [*pages, preview], inputs)
+    for target in outputs:
+        check_apart(volume_files(target), inputs)
     if report is not None:
         from mrirecon.report import check_page
 
@@ -132,7 +143,7 @@ def recon(
             volume = replace(job.method, progress=progress)(job.scan)
         chosen = job.scan.select(request.slices)
         volume = completed(volume, chosen, job.mask, job.request)
-        write_volume(volume, target, overwrite=overwrite)
+        write_volume(volume, target, overwrite=overwrite, inputs=inputs)
         if job.method.keep is not None:
             job.method.keep.clear()
         print(summary(target, volume))
@@ -202,6 +213,7 @@ def solve_shares(team: Team, job: Job) -> None:
 def _is_done(target: Path, request: dict[str, Any], overwrite: bool) -> bool:
     if overwrite or not already_done(target, request):
         return False
+    SliceStore(target, request).clear()  # of a run that was killed when all but this was done
     print(f"{target}: complete, skipped")
     return True
 
@@ -221,15 +233,21 @@ def _report(
         print(f"{path}: the report")
         if skipped:
             print(f"  {note}")
-        stem = Path(path).with_suffix("")
         groups = by_scan(done)
+        names = _pictures(path, [items[0][0].source for items in groups])
         for items in groups:
-            name = f"_{Path(items[0][0].source).stem}" if len(groups) > 1 else ""
-            picture = stem.with_name(f"{stem.name}{name}.png")
+            picture = names[items[0][0].source]
             write_png(comparison(items), picture)
             print(f"{picture}: a picture of the middle slice")
     elif skipped and not failures and not Path(path).exists():
         print(f"{path}: not written, nothing was reconstructed now (--overwrite does it again)")
+
+
+def _pictures(page: str, sources: list[str]) -> dict[str, Path]:
+    """Where the picture of each scan goes that is in a report."""
+    stem = Path(page).with_suffix("")
+    names = {source: f"_{Path(source).stem}" if len(sources) > 1 else "" for source in sources}
+    return {source: stem.with_name(f"{stem.name}{name}.png") for source, name in names.items()}
 
 
 def _prepare(parser: Parser, args: list[str], settings: Settings) -> tuple[list[str], Settings]:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import inspect
 import logging
+import os
+import signal
 import sys
 import traceback
 from argparse import ArgumentError
@@ -14,6 +17,7 @@ from typing import Any
 from jsonargparse import Namespace
 
 from mrirecon.cli.parser import Parser, Settings, take_config
+from mrirecon.cli.signals import Ended, tidy_end
 
 Prepare = Callable[[Parser, list[str], Settings], tuple[list[str], Settings]]
 
@@ -53,10 +57,14 @@ def run(command: Command, argv: Sequence[str]) -> int:
     """Parse, call, and turn any error into one line on stderr and status 2."""
     logging.getLogger("jsonargparse").setLevel(logging.CRITICAL)
     try:
-        return command.function(**parse(command, [a for a in argv if a != DEBUG])) or 0
+        with tidy_end():
+            return command.function(**parse(command, [a for a in argv if a != DEBUG])) or 0
     except KeyboardInterrupt:
         print(f"mrirecon {command.name}: interrupted", file=sys.stderr)
-        return 130
+        return 128 + signal.SIGINT
+    except Ended as end:
+        print(f"mrirecon {command.name}: ended by {end.name}", file=sys.stderr)
+        return 128 + end.number
     except Exception as error:
         if DEBUG in argv:
             traceback.print_exc()
@@ -100,6 +108,9 @@ def one_line(error: BaseException) -> str:
     text = " ".join(str(error).split())
     if isinstance(error, MemoryError) or "out of memory" in text or "can't allocate memory" in text:
         return "out of memory: reconstruct fewer slices at once with --slices, or on another device"
+    if isinstance(error, OSError) and error.errno is not None and error.filename is not None:
+        text = f"{os.fsdecode(error.filename)}: {error.strerror}"
+        text += ": give a shorter name" if error.errno == errno.ENAMETOOLONG else ""
     if not isinstance(error, EXPECTED):
         kind = type(error).__name__
         return f"a mistake in mrirecon, please report it with the output of {DEBUG}: {kind}: {text}"

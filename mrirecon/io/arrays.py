@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Complex
 from torch import Tensor
 
+from mrirecon.io.file_array import FileArray
 from mrirecon.io.layout import Arrangement, Layout, is_complex_record, size_text
 from mrirecon.scan import Scan
 
@@ -17,7 +18,7 @@ NO_GEOMETRY = "the file has no header: voxel size and position are unknown"
 NO_HEADER = "the file has no header: voxel size, position and zero padding are unknown"
 
 
-def owned(array: np.ndarray) -> Complex[Tensor, "..."]:
+def owned(array: np.ndarray | FileArray) -> Complex[Tensor, "..."]:
     """A complex64 tensor with memory of its own, whatever file the array is a window into."""
     return torch.from_numpy(np.array(array, dtype=np.complex64, order="C", copy=True, subok=False))
 

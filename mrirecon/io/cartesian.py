@@ -15,9 +15,10 @@ from jaxtyping import Complex
 from torch import Tensor
 
 from mrirecon.io.calibration import calibration_readouts
+from mrirecon.io.centre import centered
 from mrirecon.io.counters import numbered, points, said_of_volumes, volume_names, volumes_of
 from mrirecon.io.energy import Load, look
-from mrirecon.io.grid import centered, phase_axis, readout_axis, thickness_axis
+from mrirecon.io.grid import phase_axis, readout_axis, thickness_axis
 from mrirecon.io.mrd_header import Encoding
 from mrirecon.io.placement import slice_stack, volume_stack
 from mrirecon.io.readouts import Readouts

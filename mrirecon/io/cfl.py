@@ -24,7 +24,8 @@ from mrirecon.io.arrays import (
     owned,
     plain_scan,
 )
-from mrirecon.io.files import existing_file
+from mrirecon.io.file_array import FileArray
+from mrirecon.io.files import PathLike, existing_file
 from mrirecon.io.layout import USUAL, Layout
 from mrirecon.scan import Scan
 from mrirecon.tensors import fft2c, ifft2c
@@ -34,7 +35,13 @@ DIMENSIONS = 16
 
 
 def pair(path: Path) -> tuple[Path, Path]:
-    """`(name.cfl, name.hdr)` of either name or of the bare `name`, as BART calls it."""
+    """`(name.cfl, name.hdr)` of either name or of the bare `name`, as BART calls it.
+
+    Raises:
+        IsADirectoryError: if it is no name.
+    """
+    if not path.name:
+        raise IsADirectoryError(f"{path} is a folder: give a file")
     base = path.with_suffix("") if path.suffix.lower() in (".cfl", ".hdr") else path
     return base.with_name(base.name + ".cfl"), base.with_name(base.name + ".hdr")
 
@@ -51,8 +58,25 @@ def parts_of(path: Path) -> tuple[Path, ...]:
     return (existing_file(path),)
 
 
-def open_cfl(path: Path) -> np.ndarray:
-    """The array with its 16 dimensions, mapped from the file and read only where it is touched.
+def check_apart(outputs: Iterable[PathLike], inputs: Iterable[PathLike]) -> None:
+    """Refuse to write over what is read, under whatever name: links are what they lead to, a pair is both its files.
+
+    Raises:
+        ValueError: naming both.
+    """
+    for output in (path for path in map(Path, outputs) if path.exists()):
+        for source in map(Path, inputs):
+            alone = source.is_file() and source.suffix.lower() not in (".cfl", ".hdr")
+            parts = (source,) if alone else (source, *pair(source))
+            if any(part.exists() and output.samefile(part) for part in parts):
+                which = "" if output == source else f", the same file as {source}"
+                raise ValueError(
+                    f"{output} is the input itself{which}, which would be lost: give another output"
+                )
+
+
+def open_cfl(path: Path) -> FileArray:
+    """The array with its 16 dimensions, read only where it is asked for.
 
     Raises:
         FileNotFoundError: if one of the two files is missing.
@@ -69,12 +93,12 @@ def open_cfl(path: Path) -> np.ndarray:
             f"{data} has {size} bytes, but {header.name} says {_text(dims)} complex64 numbers, "
             f"which is {expected} bytes: the header or the data is of another file, or truncated"
         )
-    return np.memmap(data, dtype="<c8", mode="r", shape=dims, order="F")
+    return FileArray(data, 0, np.dtype("<c8"), dims, "F")
 
 
-def kept(array: np.ndarray, *dims: int) -> np.ndarray:
+def kept(array: FileArray, *dims: int) -> FileArray:
     """The array with only these of its 16 dimensions; the others must be of length one."""
-    return np.squeeze(array, axis=tuple(dim for dim in range(DIMENSIONS) if dim not in dims))
+    return array.squeeze(tuple(dim for dim in range(DIMENSIONS) if dim not in dims))
 
 
 def write_cfl(paths: tuple[Path, Path], dims: dict[int, int], blocks: Iterable[Tensor]) -> None:
@@ -142,7 +166,7 @@ def _used(dims: tuple[int, ...], names: dict[int, str]) -> tuple[str, ...]:
 
 def _scan_3d(
     source: str,
-    array: np.ndarray,
+    array: FileArray,
     shape: tuple[int, int, int, int],
     volumes: int,
     names: tuple[str, ...],

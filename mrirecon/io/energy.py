@@ -59,13 +59,17 @@ class Profile:
         place = int(np.flatnonzero(self.counters == self.peak)[0]) if self.peak is not None else 2
         return place < 2 or place >= len(self.counters) - 2
 
-    def contradicts(self, center: int) -> bool:
-        """Whether the energy is clearly elsewhere, and `center` among what was measured."""
+    def contradicts(self, center: int, doubtful: bool = False) -> bool:
+        """Whether the energy is clearly elsewhere; beside it is enough if there are other reasons to doubt `center`.
+
+        A centre that was not measured is judged by the nearest readout: energy grows towards a true one.
+        """
         peak = self.peak
-        if peak is None or not self.counters[0] <= center <= self.counters[-1]:
+        if peak is None:
             return False
         there = self.smooth[np.abs(self.counters - center).argmin()]
-        return abs(peak - center) > self.tolerance and bool(self.smooth.max() > 4 * there)
+        tolerance, factor = (1 + self.spacing, 2) if doubtful else (self.tolerance, 4)
+        return abs(peak - center) > tolerance and bool(self.smooth.max() > factor * there)
 
 
 @dataclass(frozen=True)

@@ -124,6 +124,16 @@ class SliceReader:
         rows, columns = (torch.from_numpy(np.atleast_2d(line) != 0).any(dim=0) for line in lines)
         return rows, columns
 
+    def has_corners(self, path: Path, box: tuple[int, int, int, int]) -> bool:
+        """Whether no corner of a box (first row, one past the last, columns likewise) is 0 in the middle slice."""
+        top, bottom, left, right = box
+        rows = slice(top, bottom, max(bottom - 1 - top, 1))
+        columns = slice(left, right, max(right - 1 - left, 1))
+        with self._files.reading(path) as file:
+            kspace = file["kspace"]
+            corners = kspace[len(kspace) // 2, ..., rows, columns]
+        return bool((corners != 0).reshape(-1, *corners.shape[-2:]).any(axis=0).all())
+
 
 def from_header(
     source: str,
@@ -232,13 +242,14 @@ def write_fastmri(scan: Scan, path: Path) -> None:
         )
     slices, coils, readout, phase = scan.shape
     shape = scan.shape if coils > 1 else (slices, readout, phase)
-    with writing(path) as file:
+    with writing(path) as (file, check):
         kspace = file.create_dataset("kspace", shape, np.complex64)
         first = scan.mask(0)
         same = True
         for index in range(slices):
             kspace[index] = scan.kspace(index).numpy().reshape(shape[1:])
             same = same and torch.equal(scan.mask(index), first)
+            check()
         columns = first.any(dim=0)
         if same and not columns.all() and torch.equal(first, columns & scan.acquired):
             file["mask"] = columns.numpy()

@@ -30,10 +30,10 @@ def read_mask(path: PathLike) -> Bool[Tensor, "..."]:
         path = pair(path)[0]
     suffix = path.suffix.lower()
     if suffix in (".cfl", ".hdr"):
-        return as_mask(path, _image_plane(open_cfl(path)))
+        return as_mask(path, _image_plane(np.asarray(open_cfl(path))))
     existing_file(path)
     if suffix == ".npy":
-        return as_mask(path, open_npy(path))
+        return as_mask(path, np.asarray(open_npy(path)))
     if suffix == ".npz":
         return as_mask(path, read_npz(path, "mask")["mask"])
     if suffix == ".png":
@@ -122,7 +122,7 @@ def _image_plane(array: np.ndarray) -> np.ndarray:
     plane = tuple(size if dim in kept else 1 for dim, size in enumerate(array.shape))
     if plane != array.shape:
         return np.squeeze(array)  # more than two axes: `as_mask` names them
-    return np.asarray(array).reshape(tuple(array.shape[dim] for dim in kept))
+    return array.reshape(tuple(array.shape[dim] for dim in kept))
 
 
 def _read_png(path: Path) -> np.ndarray:

@@ -11,6 +11,7 @@ import numpy as np
 from torch import Tensor
 
 from mrirecon.io.arrays import NO_GEOMETRY, arrange, arranged_scan
+from mrirecon.io.file_array import FileArray
 from mrirecon.io.files import existing_file
 from mrirecon.io.layout import USUAL, Layout
 from mrirecon.io.masks import as_mask, expand_mask, refuse_mask
@@ -19,15 +20,24 @@ from mrirecon.scan import Scan
 AXES = {3: ("coil", "readout", "phase"), 4: ("slice", "coil", "readout", "phase")}
 
 
-def open_npy(path: Path) -> np.ndarray:
-    """The array, mapped from the file.
+def open_npy(path: Path) -> FileArray:
+    """The array, read only where it is asked for.
 
     Raises:
         ValueError: if the file is truncated or damaged, or holds Python objects.
     """
     existing_file(path)
     try:
-        return np.lib.format.open_memmap(path, mode="r")
+        with path.open("rb") as stream:
+            version = np.lib.format.read_magic(stream)
+            header = {
+                (1, 0): np.lib.format.read_array_header_1_0,
+                (2, 0): np.lib.format.read_array_header_2_0,
+            }
+            shape, fortran, dtype = header[version](stream)
+            if dtype.hasobject:
+                raise ValueError("Python objects")
+            return FileArray(path, stream.tell(), dtype, shape, "F" if fortran else "C")
     except Exception as error:  # a damaged header can fail in any way a parser can
         if "Python objects" in str(error):
             raise ValueError(
@@ -78,12 +88,12 @@ def read_numpy(path: Path, layout: Layout = USUAL) -> Scan:
     source = str(path)
     with path.open("rb") as stream:
         format = "npz" if stream.read(2) == b"PK" else "npy"
-    name = layout.variable or "kspace"
+    name, arrays = layout.variable or "kspace", dict[str, Any]()
     if format == "npz":
-        arrays = read_npz(path, name, ", name it with --variable")
+        arrays |= read_npz(path, name, ", name it with --variable")
     else:
         layout.check(source, format, "axes", "kspace_centre", "image_centre")
-        arrays = {name: open_npy(path)}
+        arrays[name] = open_npy(path)
     array = arrays[name]
     refuse_mask(source, array)
     arrangement = arrange(source, array.shape, array.dtype, layout, AXES)

@@ -14,7 +14,7 @@ from jaxtyping import Complex, Float
 from torch import Tensor
 
 from mrirecon.io.layout import IMAGE, PLANE, Layout
-from mrirecon.tensors import fft2, fftshift, ifft2c
+from mrirecon.tensors import fft2, fftshift, ifft2c, largest_part
 
 BLOCK = ("coil", *PLANE)
 SMALLEST = 16  # sides of a grid below which nothing can be told
@@ -37,8 +37,8 @@ def doubts(
     """
     power = kspace.real.square() + kspace.imag.square()
     if not 1e-30 < float(power.max()) < torch.inf:  # squares that are no float32
-        largest = torch.linalg.vector_norm(kspace, torch.inf)
-        if not bool(torch.isfinite(largest)):
+        largest = largest_part(kspace)
+        if not 0 < largest < torch.inf:
             return ()  # said when the slice is taken
         kspace = kspace / largest
         power = kspace.real.square() + kspace.imag.square()
@@ -154,8 +154,7 @@ def _is_image(
     """Whether the energy is spread as in an image, and that of the transform gathered as in k-space."""
     if _concentration(plane) > 0.2 * float(plane.sum()):
         return False
-    strongest = kspace[coils.topk(min(4, len(coils))).indices]
-    transform = fft2(strongest)
+    transform = fft2(kspace[coils.topk(min(4, len(coils))).indices])
     gathered = (transform.real.square() + transform.imag.square()).sum(dim=0)
     return _concentration(gathered) > 0.4 * float(gathered.sum())
 

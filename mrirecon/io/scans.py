@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from mrirecon.io.cfl import pair, read_cfl, write_scan_cfl
+from mrirecon.io.cfl import check_apart, pair, read_cfl, write_scan_cfl
 from mrirecon.io.fastmri import read_fastmri, write_fastmri
 from mrirecon.io.files import PathLike, check_target, existing_file, replacing, suffix_of
 from mrirecon.io.foreign import foreign, foreign_hdf5
@@ -56,7 +56,7 @@ def write_scan(scan: Scan, path: PathLike, overwrite: bool = False) -> tuple[str
         What the format could not hold, one sentence each.
 
     Raises:
-        ValueError: for an unknown suffix, or several volumes where the format has one.
+        ValueError: for an unknown suffix, several volumes where the format has one, or the file of the scan itself.
         OSError: as `files.check_target`, or if the disk is full.
     """
     path = Path(path)
@@ -67,6 +67,7 @@ def write_scan(scan: Scan, path: PathLike, overwrite: bool = False) -> tuple[str
             "write .mrd or .cfl"
         )
     files = (pair(path)[1], path) if suffix == ".cfl" else (path,)
+    check_apart(files, [scan.source])
     for file in files:
         check_target(file, overwrite)
     with replacing(*files) as (*companions, part):

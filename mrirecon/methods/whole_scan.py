@@ -91,14 +91,14 @@ class Request:
             "remove_oversampling": self.remove_oversampling,
             "layout": asdict(self.layout),
             "slices": None if whole else f"{start or 0}:{'' if stop is None else stop}",
-            "sha256": {name: sha256_of(*parts) for name, parts in self._files().items()},
+            "sha256": {name: sha256_of(*parts) for name, parts in self.files().items()},
         }
 
     def _usual(self) -> SliceMethod:
         """The method before it knows the scan."""
         return build_method(self.method, partial_fourier=self.partial_fourier)
 
-    def _files(self) -> dict[str, tuple[Path, ...]]:
+    def files(self) -> dict[str, tuple[Path, ...]]:
         """The files, besides the scan, that the result depends on."""
         named = {
             "mask": self.mask.kind if isinstance(self.mask, MaskChoice) else None,
