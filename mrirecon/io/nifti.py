@@ -7,6 +7,10 @@ centre of voxel (0, 0, 0) and the positions are those of pixel N // 2, the centr
 from __future__ import annotations
 
 import gzip
+import logging
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -161,12 +165,28 @@ def obliquity_degrees(affine: Float[np.ndarray, "4 4"]) -> float:
     return float(np.degrees(affines.obliquity(affine)).max())
 
 
+@contextmanager
+def _quietly() -> Iterator[None]:
+    """Without the log and the warnings that nibabel and numpy have for damaged files, before the error says it."""
+    from nibabel.imageglobals import logger
+
+    level = logger.level
+    logger.setLevel(logging.CRITICAL + 1)
+    try:
+        with warnings.catch_warnings(), np.errstate(all="ignore"):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)
+
+
+@_quietly()
 def _load(path: Path) -> tuple[Any, np.ndarray]:
     """The nibabel image and its values, float32 or complex64, of three axes or more."""
     import nibabel
 
     try:
-        image: Any = nibabel.load(path)
+        image: Any = nibabel.load(path, mmap=False)
         if not isinstance(image, nibabel.Nifti1Pair):
             raise ValueError(f"it is {type(image).__name__}")
         kind = image.get_data_dtype().kind
@@ -183,6 +203,7 @@ def _load(path: Path) -> tuple[Any, np.ndarray]:
     return image, data.reshape(*data.shape, *(1,) * (3 - data.ndim))
 
 
+@_quietly()
 def _claimed_affine(image: Any) -> np.ndarray | None:
     """To RAS mm: the sform, else the qform; None where neither is claimed."""
     affine, code = image.get_sform(coded=True)

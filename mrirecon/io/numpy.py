@@ -16,6 +16,7 @@ from mrirecon.io.files import existing_file
 from mrirecon.io.masks import as_mask, expand_mask
 from mrirecon.scan import Scan
 
+READ = ("kspace", "mask", "acquired", "maps")  # what members of an npz are asked for
 AXES = "(coil, readout, phase) or (slice, coil, readout, phase)"
 
 
@@ -71,7 +72,12 @@ def read_npz(path: Path, key: str) -> dict[str, np.ndarray]:
         ) from error
     if key not in arrays and len(arrays) == 1:
         arrays = {key: arrays.popitem()[1]}
-    if key not in arrays or not isinstance(arrays[key], np.ndarray):
+    for name, array in arrays.items():  # numpy gives what is no npy as bytes
+        if name in READ and not isinstance(array, np.ndarray):
+            raise ValueError(
+                f"{path}: its member {name!r} is no npy array: save it with numpy.savez"
+            )
+    if key not in arrays:
         raise ValueError(f"{path} has no array {key!r}: it has {', '.join(names) or 'nothing'}")
     return arrays
 
