@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from mrirecon import prepare
+from mrirecon.calibration import calibration_note
 from mrirecon.echo import center_echo
 from mrirecon.io import read_scan
 from mrirecon.io.cfl import parts_of
@@ -116,9 +117,10 @@ class Request:
             )
         if self.compress_coils is not None:
             scan = prepare.compress_coils(scan, self.compress_coils, self.compression)
-        if isinstance(self.maps, GivenMaps):
-            scan = replace(scan, notes=(*scan.notes, *self.maps.notes()))
-        return scan, made
+        notes = list(self.maps.notes()) if isinstance(self.maps, GivenMaps) else []
+        if (note := calibration_note(scan)) is not None:
+            notes.append(note)
+        return replace(scan, notes=(*scan.notes, *notes)), made
 
     def configured(self, scan: Scan, **loop: Any) -> SliceMethod:
         """The method, ready for a scan that is `prepared`; `loop` are options of the loop over slices, as `device`."""

@@ -8,13 +8,12 @@ from functools import wraps
 import numpy as np
 import pytest
 import torch
-from cases import array_scan, columns, phantom
+from cases import array_scan, columns, phantom, problem_of
 
 from mrirecon.diffusion.samplers import SAMPLERS
 from mrirecon.io import write_volume
 from mrirecon.io.slices import SliceStore
 from mrirecon.methods import METHODS, Posterior, posterior, reconstruct
-from mrirecon.methods.base import Problem
 from mrirecon.methods.device import images_that_fit
 from mrirecon.methods.first_images import FIRST_IMAGES
 from mrirecon.methods.named import options_of
@@ -406,7 +405,7 @@ def test_figures_of_the_truth():
     mask = torch.ones(40, 36, dtype=torch.bool)
     noise = 0.1 * np.sqrt(2) * torch.randn(1, 40, 36, dtype=torch.complex64, generator=rng)
     y = sense(maps, mask)(x) + noise
-    problem = Problem(y, mask, maps[None], 1.0, lambda _: y, noise_std=0.1)
+    problem = problem_of(y, mask, maps[None], noise_std=0.1)
     figures, _ = trust_figures(problem, x)
     assert figures["residual_over_noise"] == pytest.approx(1, abs=0.1)
     assert figures["null_space_delta"] == pytest.approx(0.1**2 / 0.5, rel=0.1)
