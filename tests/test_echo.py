@@ -9,6 +9,8 @@ import torch
 import mrirecon as mr
 from mrirecon.echo import center_echo, echo_offset, find_echo
 from mrirecon.io.arrays import plain_scan
+from mrirecon.methods.choices import GivenMask, MaskChoice
+from mrirecon.methods.whole_scan import Request
 from mrirecon.phantom import shepp_logan
 from mrirecon.simulate import birdcage_maps, simulate_scan
 from mrirecon.tensors import fft2c, ifft2c
@@ -190,3 +192,23 @@ def test_grappa_finds_its_lattice_again():
     alone = mr.METHODS["grappa"]()(scan).image[0, 0]
     truth = shepp_logan(SHAPE)
     assert float((image.abs() - truth).norm()) < 1.1 * float((alone.abs() - truth).norm())
+
+
+def test_a_given_mask_names_samples_of_the_file_and_a_kind_is_drawn_about_the_echo():
+    scan, mask = shifted((0, 5)), lattice(calibration=30)
+    method = {"name": "zero_filled"}
+    given, _ = Request(method=method, mask=GivenMask(mask)).prepared(scan)
+    assert given.echo_shift == (0, -5)
+    assert torch.equal(given.kspace(0), (scan.kspace(0) * mask).roll(-5, -1))
+    drawn, _ = Request(method=method, mask=MaskChoice("uniform1d", 4, 0.25)).prepared(scan)
+    assert drawn.echo_shift == (0, -5)
+    assert bool(drawn.mask(0)[:, 36:60].all())
+
+
+def test_samples_that_are_no_numbers_are_left_to_who_reads_them():
+    kspace = shifted((9, 0), slices=3).read
+    scan = scan_of(torch.stack([kspace(0, i) for i in range(3)]))
+    scan.read(0, 1)[0, 3, 3] = float("nan")
+    assert center_echo(scan).echo_shift == (-9, 0)
+    with pytest.raises(ValueError, match="slice 1 holds NaN"):
+        center_echo(scan).kspace(1)

@@ -107,14 +107,19 @@ class Request:
         Raises:
             ValueError, OSError: if the scan does not suit the request.
         """
-        scan, made = center_echo(scan).select(self.slices), None
+        scan, made = scan.select(self.slices), None
         if self.remove_oversampling:
             scan = prepare.remove_oversampling(scan)
+        # A kind of mask is drawn about the echo; a given one names samples of the file.
+        if self.mask is None or not self.mask.is_given:
+            scan = center_echo(scan)
         if self.mask is not None:
             pattern, made = self.mask.make(scan.shape[2:])
             scan = scan.undersample(
                 pattern, _intersection_note(scan, self.mask.kind), self.mask.kind
             )
+            if self.mask.is_given:
+                scan = center_echo(scan)
         if self.compress_coils is not None:
             scan = prepare.compress_coils(scan, self.compress_coils, self.compression)
         notes = list(self.maps.notes()) if isinstance(self.maps, GivenMaps) else []
