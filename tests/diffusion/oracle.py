@@ -171,6 +171,18 @@ def reverse_diffusion(x, x0, s, t, of):
     return mean + math.sqrt(gap) * of.noise() if t else mean
 
 
+def ddpm(x, x0, s, t, of):
+    """DDPM's posterior q(x_t-1 | x_t, x_0) (Ho et al. 2020, equations 6 and 7), in its variance-preserving images."""
+    if not t:
+        return x0
+    kept, then = 1 / (1 + s**2), 1 / (1 + t**2)  # alpha bar of the two levels
+    alpha = kept / then
+    mean = math.sqrt(then) * (1 - alpha) / (1 - kept) * x0
+    mean = mean + math.sqrt(alpha) * (1 - then) / (1 - kept) * (math.sqrt(kept) * x)
+    variance = (1 - then) / (1 - kept) * (1 - alpha)
+    return (mean + math.sqrt(variance) * of.noise()) / math.sqrt(then)
+
+
 def score_mri(p, s, of, weight):
     x = s[0] * of.noise()
     for high, low in pairwise(s):
@@ -229,7 +241,7 @@ def projection(p, s, of, weight, damping):
 def ilvr(p, s, of, damping):
     x = s[0] * of.noise()
     for high, low in pairwise(s):
-        x = reverse_diffusion(x, denoised(p, of, x, high), high, low, of)
+        x = ddpm(x, denoised(p, of, x, high), high, low, of)
         x = replaced(p, x, low, damping, of)
     return x
 
@@ -246,7 +258,7 @@ def repaint(p, s, of, damping, jump, repeats):
         if then > now:
             x = x + math.sqrt(then**2 - now**2) * of.noise()
         else:
-            x = reverse_diffusion(x, denoised(p, of, x, now), now, then, of)
+            x = ddpm(x, denoised(p, of, x, now), now, then, of)
             x = replaced(p, x, then, damping, of)
     return x
 

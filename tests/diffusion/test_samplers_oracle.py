@@ -23,6 +23,7 @@ from mrirecon.operators import conjugate_gradient
 PROBLEMS = {
     "7x6, columns": ((7, 6), 3, columns_mask((7, 6), 2, 2), 0.1),
     "7x6, points": ((7, 6), 3, points_mask((7, 6), 0.4), 0.05),
+    "7x6, loud": ((7, 6), 3, columns_mask((7, 6), 2, 2), 1.5),
     "7x6, one coil": ((7, 6), 1, points_mask((7, 6), 0.3), 0.02),
     "33x33, columns": ((33, 33), 4, columns_mask((33, 33), 3, 5), 0.05),
     "33x33, points": ((33, 33), 4, points_mask((33, 33), 0.25), 0.1),
@@ -274,6 +275,14 @@ def test_images_belong_to_their_noise(case, name, monkeypatch):
     expected = made.expected(p, LEVELS, of)
     assert of.drawn == noise.drawn
     close(images, expected.expand(-1, 2), 1e-5)
+
+
+def test_some_measurements_are_worse_than_the_first_level():
+    """Equation 7 of DDRM has a case for them, where s_y / d exceeds it."""
+    p = problem("7x6, loud")
+    spread = oracle.spread(p, p.values)[p.values > 0.05**2]
+    first = float(LEVELS[0])
+    assert 5 < int((spread > first).sum()) < len(spread) - 5
 
 
 def test_every_sampler_has_an_oracle():
