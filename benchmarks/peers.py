@@ -16,24 +16,17 @@ import numpy as np
 import torch
 
 from mrirecon.io.arrays import plain_scan
-from mrirecon.masks import poisson
-from mrirecon.phantom import shepp_logan
 from mrirecon.scan import Scan
-from mrirecon.simulate import simulate_scan
 
-REAL_SCAN = Path(__file__).parents[1].parent / "shared/data/brain_8ch_poisson8/kspace.npy"
+REAL_SCAN = Path(__file__).parents[1] / "tests/golden/brain_8ch_poisson8/kspace.npy"
 HAVE_BART = shutil.which("bart") is not None
 
 Calls = dict[str, Callable[[], object]]
 
 
 def kspace_8x230x180() -> torch.Tensor:
-    """The real scan where it lies beside the checkout, else a phantom of its size, sampled like it."""
-    if REAL_SCAN.is_file():
-        return torch.from_numpy(np.load(REAL_SCAN)).reshape(8, 230, 180)
-    print("the real scan is not beside this checkout: a phantom of its size stands in")
-    scan = simulate_scan(shepp_logan((230, 180)).numpy(), coils=8, snr=50.0).scan
-    return scan.kspace(0) * poisson((230, 180), 8, center_fraction=24 / 180, seed=0)
+    """The real scan, of shape (coil, readout, phase)."""
+    return torch.from_numpy(np.load(REAL_SCAN))
 
 
 def array_scan(kspace: torch.Tensor) -> Scan:

@@ -10,8 +10,6 @@ from torch import Tensor
 
 from mrirecon.scan import Scan
 
-LOOKED_AT = 5  # slices, until one is found that is not empty
-
 
 class Coverage(NamedTuple):
     """What the protocol of a scan covers.
@@ -38,17 +36,12 @@ class Acceleration(NamedTuple):
 
 
 def coverage_of(scan: Scan) -> Coverage:
-    """What a scan covers, from its header and from the middle slice (or the nearest one that is not empty).
+    """What a scan covers, from its header and from the sampled slice nearest the middle.
 
     Files without a header, and headers that know boxes only, do not tell zero-padded columns or the corners outside of
     an elliptical k-space from points that were left out on purpose: `covered_by` does.
     """
-    middle, count = scan.shape[0] // 2, scan.shape[0]
-    sampled = scan.acquired.new_zeros(scan.acquired.shape)
-    for index in sorted(range(count), key=lambda index: abs(index - middle))[:LOOKED_AT]:
-        sampled = scan.mask(index)
-        if bool(sampled.any()):
-            break
+    sampled = scan.mask(scan.middle() or 0)
     return Coverage(covered_by(sampled, scan.acquired), sampled)
 
 

@@ -1,6 +1,6 @@
 """What several test folders share: golden numbers, the real scan, BART."""
 
-import json
+import os
 import shutil
 import subprocess
 from pathlib import Path
@@ -9,29 +9,24 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from golden_data import REAL_SCAN, golden_arrays, golden_facts
 
 from mrirecon.tensors import fft2c
 
-SHARED = Path(__file__).parents[1].parent / "shared"
+if "PYTEST_XDIST_WORKER" in os.environ:  # each worker has one core, and so has what it starts
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="session")
 def brain8():
     """The real 8-coil scan (case A), the 1D x4 scan derived from it (case B), and what sigpy and BART made of them."""
-    golden = SHARED / "golden" / "brain8_reference.npz"
-    scan = SHARED / "data" / "brain_8ch_poisson8" / "kspace.npy"
-    if not (golden.is_file() and scan.is_file()):
-        pytest.skip("the golden data are not beside this checkout")
     recorded = {
-        name: torch.from_numpy(value)
-        for name, value in np.load(golden).items()
-        if value.dtype != np.float16
+        name: value.float() if value.dtype == torch.float16 else value
+        for name, value in golden_arrays("brain8_reference").items()
     }
-    for name, value in np.load(golden).items():
-        if value.dtype == np.float16:
-            recorded[name] = torch.from_numpy(value.astype(np.float32))
-    info = json.loads(golden.with_suffix(".json").read_text())
-    a = torch.from_numpy(np.load(scan)).reshape(8, 230, 180)
+    info = golden_facts("brain8_reference")
+    a = torch.from_numpy(np.load(REAL_SCAN))
     random = np.random.RandomState(1)
     noise = random.randn(8, 230, 180) + 1j * random.randn(8, 230, 180)
     full = fft2c(recorded["A/sigpy_maps"] * recorded["A/sigpy_l1wavelet"])

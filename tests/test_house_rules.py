@@ -19,6 +19,8 @@ ROWS = {
     "coverage": 2,
     "poisson": 2,
     "phantom": 2,
+    "calibration": 2,
+    "echo": 2,
     "masks": 2,
     "simulate": 2,
     "prepare": 2,
@@ -42,8 +44,10 @@ WITHIN_ROW = [
     ("masks", "coverage"),
     ("masks", "poisson"),
     ("simulate", "phantom"),
+    ("calibration", "coverage"),
+    ("echo", "calibration"),
+    ("prepare", "calibration"),
     ("prepare", "coverage"),
-    ("prepare", "masks"),
 ]
 FORMAT_LIBRARIES = {"h5py", "nibabel", "ismrmrd", "twixtools", "pydicom", "png", "PIL"}
 HEAVY_LIBRARIES = FORMAT_LIBRARIES | {

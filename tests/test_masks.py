@@ -1,13 +1,12 @@
 import hashlib
-import json
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from fastmri.data.subsample import create_mask_for_mask_type
+from golden_data import REAL_SCAN, golden_arrays, golden_facts
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.spatial import cKDTree
@@ -26,17 +25,9 @@ from mrirecon.masks import (
 )
 from mrirecon.poisson import inscribed_ellipse, poisson_disk
 
-SHARED = Path(__file__).parents[1].parent / "shared"
 EXACT_1D = ("uniform1d", "gaussian1d")
 EXACT_2D = ("gaussian2d", "poisson")
 FASTMRI = ("random", "equispaced", "equispaced_fraction", "magic", "magic_fraction")
-
-
-def golden(name: str) -> Path:
-    path = SHARED / "golden" / name
-    if not path.exists():
-        pytest.skip(f"{path} is not here")
-    return path
 
 
 def draw(kind, shape=(320, 320), acceleration=8, center_fraction=0.04, seed=0, **options):
@@ -255,7 +246,7 @@ def test_poisson_is_blue_noise():
 
 def test_poisson_density_is_like_sigpys():
     # The recorded column densities of sigpy.mri.poisson, 320 x 320, corners cropped.
-    statistics = json.loads(golden("diffusion_get_mask_statistics.json").read_text())["statistics"]
+    statistics = golden_facts("diffusion_get_mask_statistics")["statistics"]
     recorded = statistics["score-MRI/poisson/size320/x8/center0.04"]["column_density_in_8_bands"]
     mask = draw("poisson", (320, 320), 8, 0.0, elliptical=True)
     assert abs(mask.mean(axis=0).reshape(8, -1).mean(axis=1) - recorded).max() < 0.04
@@ -280,28 +271,27 @@ def test_equispaced_is_exactly_spaced_with_the_calibration_on_top(acceleration):
 @pytest.mark.parametrize("kind", FASTMRI)
 def test_fastmri_kinds_are_line_for_line_the_recorded_ones(kind):
     checked = 0
-    with np.load(golden("fastmri_masks.npz")) as recorded:
-        for key in recorded:
-            name, width, *rest = key.split("/")
-            if name != kind:
-                continue
-            acceleration, _, offset = rest[0].removeprefix("acc").partition("_offset")
-            options = {"offset": int(offset)} if offset else {}
-            fraction = {"4": 0.08, "8": 0.04}[acceleration]
-            for seed, lines in enumerate(recorded[key]):
-                shape = (2, int(width[1:]))
-                mask = draw(f"fastmri_{kind}", shape, int(acceleration), fraction, seed, **options)
-                assert (mask == (lines > 0)).all()
-                checked += 1
+    for key, draws in golden_arrays("fastmri_masks").items():
+        name, width, *rest = key.split("/")
+        if name != kind:
+            continue
+        acceleration, _, offset = rest[0].removeprefix("acc").partition("_offset")
+        options = {"offset": int(offset)} if offset else {}
+        fraction = {"4": 0.08, "8": 0.04}[acceleration]
+        for seed, lines in enumerate(draws.numpy()):
+            shape = (2, int(width[1:]))
+            mask = draw(f"fastmri_{kind}", shape, int(acceleration), fraction, seed, **options)
+            assert (mask == (lines > 0)).all()
+            checked += 1
     assert checked >= 60
 
 
 def test_fastmri_seed_gives_the_mask_of_a_validation_file():
-    files = json.loads(golden("fastmri_masks.json").read_text())["info"]["filename_seeds"]
-    with np.load(golden("fastmri_masks.npz")) as recorded:
-        for name, lines in zip(files, recorded["random_filename_seed/w320"], strict=True):
-            mask = draw("fastmri_random", (2, 320), 4, 0.08, fastmri_seed(f"/data/{name}"))
-            assert (mask == (lines > 0)).all()
+    files = golden_facts("fastmri_masks")["info"]["filename_seeds"]
+    recorded = golden_arrays("fastmri_masks")["random_filename_seed/w320"].numpy()
+    for name, lines in zip(files, recorded, strict=True):
+        mask = draw("fastmri_random", (2, 320), 4, 0.08, fastmri_seed(f"/data/{name}"))
+        assert (mask == (lines > 0)).all()
 
 
 @pytest.mark.parametrize("kind", FASTMRI)
@@ -340,7 +330,7 @@ def test_the_fraction_crash_of_fastmri_becomes_a_clear_error(kind):
 @pytest.mark.parametrize("kind", ["uniform1d", "gaussian1d", "gaussian2d"])
 @pytest.mark.parametrize("case", ["size320/x4/center0.08", "size320/x8/center0.04"])
 def test_paper_kinds_reproduce_the_recorded_statistics(kind, case, monkeypatch):
-    statistics = json.loads(golden("diffusion_get_mask_statistics.json").read_text())["statistics"]
+    statistics = golden_facts("diffusion_get_mask_statistics")["statistics"]
     recorded = statistics[f"DDS/{kind}/{case}"]
     # Recorded as consecutive draws after numpy.random.seed(0): let all calls share one stream.
     stream = np.random.RandomState(0)
@@ -360,10 +350,7 @@ def test_paper_kinds_reproduce_the_recorded_statistics(kind, case, monkeypatch):
 
 
 def test_calibration_region_of_the_real_scan():
-    path = SHARED / "data" / "brain_8ch_poisson8" / "kspace.npy"
-    if not path.exists():
-        pytest.skip("the real scan is not here")
-    mask = torch.from_numpy((np.load(path) != 0).any(axis=0))
+    mask = torch.from_numpy((np.load(REAL_SCAN) != 0).any(axis=0))
     assert calibration_region(mask) == (slice(103, 127), slice(78, 102))
     everywhere = torch.ones_like(mask)
     total, rest = achieved_acceleration(mask, everywhere)

@@ -1,28 +1,23 @@
 """Metrics against fastMRI's official numbers, the fastmri package and scikit-image."""
 
-import json
 import math
-from pathlib import Path
 
 import fastmri.evaluate
 import fastmri.losses
 import numpy as np
 import pytest
 import torch
+from golden_data import golden_arrays, golden_facts
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
 from mrirecon.metrics import PROTOCOLS, evaluate, nrmse, ssim_map
 
-GOLDEN = Path(__file__).parents[1].parent / "shared" / "golden" / "fastmri_metrics.npz"
-golden_only = pytest.mark.skipif(not GOLDEN.exists(), reason="golden data not at hand")
-
 
 @pytest.fixture(scope="module")
 def golden():
-    values = json.loads(GOLDEN.with_suffix(".json").read_text())["values"]
-    return {k: torch.from_numpy(v) for k, v in np.load(GOLDEN).items()}, values
+    return golden_arrays("fastmri_metrics"), golden_facts("fastmri_metrics")["values"]
 
 
 def volumes(shape=(3, 21, 18), seed=0, error=0.05):
@@ -34,7 +29,6 @@ def volumes(shape=(3, 21, 18), seed=0, error=0.05):
     )
 
 
-@golden_only
 @pytest.mark.parametrize("case", ["default", "maxval"])
 def test_fastmri_protocol_equals_the_official_numbers(golden, case):
     arrays, values = golden
@@ -49,7 +43,6 @@ def test_fastmri_protocol_equals_the_official_numbers(golden, case):
             assert getattr(found, name) == pytest.approx(exact, rel=1e-12)
 
 
-@golden_only
 def test_ssim_per_slice_loss_map_and_gradient_equal_the_official_ones(golden):
     arrays, values = golden
     x, target = arrays["in/reconstruction"], arrays["in/target"]

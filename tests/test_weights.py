@@ -17,6 +17,7 @@ from fractions import Fraction
 import numpy as np
 import pytest
 import torch
+from golden_data import golden_arrays, golden_facts, golden_state, published_map
 from torch import nn
 from torch.optim.swa_utils import AveragedModel
 
@@ -38,7 +39,6 @@ from mrirecon.weights import (
     shipped_weights,
 )
 
-GOLDEN = pathlib.Path(__file__).parents[1].parent / "shared" / "golden"
 FIXTURES = {
     "unet_a": "unet",
     "varnet_a": "varnet",
@@ -53,13 +53,7 @@ NOT_OURS = {"drop_prob", "use_checkpoint", "mask_center", "in_chans", "out_chans
 
 def recorded(name):
     """The official state dict, and what is known of it."""
-    path = GOLDEN / f"{name}.npz"
-    if not path.is_file():
-        pytest.skip("the golden data are not beside this checkout")
-    arrays = np.load(path)
-    names = [key for key in arrays.files if key.startswith("state/")]
-    state = {key.removeprefix("state/"): torch.from_numpy(arrays[key]) for key in names}
-    return state, json.loads(path.with_suffix(".json").read_text())
+    return golden_state(golden_arrays(name)), golden_facts(name)
 
 
 def golden(name):
@@ -148,14 +142,6 @@ def test_the_sides_of_the_image_come_from_the_attention_mask(tmp_path):
     shifted = "residual_group.blocks.1.attn_mask"
     without = {k: v[:0] if shifted in k else v for k, v in state.items()}
     assert "img_size" in refusal(saved(without, tmp_path))
-
-
-def published_map(name):
-    """What is known of a published file."""
-    path = GOLDEN / "published_state_maps" / f"{name}.json"
-    if not path.is_file():
-        pytest.skip("the golden data are not beside this checkout")
-    return json.loads(path.read_text())
 
 
 def published(name):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from mrirecon.benchmark.cells import Cell, Record
 from mrirecon.benchmark.entries import Benchmark
 from mrirecon.benchmark.sources import Source, add_noise
 from mrirecon.coverage import Coverage, coverage_of
+from mrirecon.echo import center_echo
 from mrirecon.io.volumes import describe
 from mrirecon.methods import Calibrated
 from mrirecon.methods.choices import narrowed, undersampled
@@ -46,6 +47,10 @@ class SharedMaps:
 
     def whitened(self, matrix: Complex[Tensor, "coil coil"]) -> SharedMaps:
         """The same: every method prewhitens where there is a noise measurement."""
+        return self
+
+    def without(self, coils: Sequence[int]) -> SharedMaps:
+        """The same: every method leaves the same coils out."""
         return self
 
     def describe(self) -> dict[str, Any]:
@@ -143,7 +148,7 @@ class Solver:
 
     def _truth_of(self, source: Source) -> Truth:
         if self._truth is None or self._truth[0] is not source:
-            scan = source.read()
+            scan = center_echo(source.read())
             if self.benchmark.remove_oversampling:
                 scan = remove_oversampling(scan)
             coverage = coverage_of(scan)

@@ -202,8 +202,12 @@ def choose_maps(maps: str | PathLike[str], calibration: Calibrated) -> MapSource
 
 
 def maps_of_slices(maps: MapSource, scan: Scan, part: slice) -> MapSource:
-    """Maps for `scan`, which is `part` of a longer one; a file may hold maps of all slices or of these."""
-    if isinstance(maps, GivenMaps) and len(maps.maps) > scan.shape[0]:
-        start = part.start or 0
-        return replace(maps, maps=maps.maps[start : start + scan.shape[0]])
+    """Maps for the slices `part` of the scan; a file may hold maps of all slices or of these.
+
+    Raises:
+        ValueError: if the slices lie beyond the scan.
+    """
+    run = scan.run(part)
+    if isinstance(maps, GivenMaps) and len(maps.maps) == len(run) != scan.shape[0]:
+        return replace(maps, first=run.start)
     return maps

@@ -14,9 +14,10 @@ from jaxtyping import Complex, Float, Int64
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from mrirecon.io.file_array import FileArray
 from mrirecon.simulate import smooth_phase
 from mrirecon.tensors import as_channels, as_complex, complex_noise_like, crop_or_pad
-from mrirecon.training.prior_images import FOREGROUND, Array, Slices
+from mrirecon.training.prior_images import FOREGROUND, Slices
 
 Range = tuple[float, float]
 TRIES = 4  # places looked at for a patch that is not mostly air
@@ -180,13 +181,13 @@ def _smooth(size: int, bound: float, random: np.random.Generator) -> Tensor:
     return F.interpolate(field[None, None].float(), (size, size), mode="bicubic")[0, 0]
 
 
-def _middle(source: Array, sides: tuple[int, int]) -> tuple[slice, slice]:
+def _middle(source: FileArray, sides: tuple[int, int]) -> tuple[slice, slice]:
     y, x = (max(0, n // 2 - side // 2) for n, side in zip(source.shape, sides, strict=True))
     return slice(y, y + sides[0]), slice(x, x + sides[1])
 
 
 def _place(
-    source: Array, sides: tuple[int, int], random: np.random.Generator
+    source: FileArray, sides: tuple[int, int], random: np.random.Generator
 ) -> tuple[slice, slice]:
     """The first of a few random places that is not mostly air, or the last."""
     room = [max(0, n - side) for n, side in zip(source.shape, sides, strict=True)]

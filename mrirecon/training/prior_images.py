@@ -16,6 +16,7 @@ from jaxtyping import Num
 
 from mrirecon.coverage import coverage_of
 from mrirecon.io.fastmri import read_fastmri
+from mrirecon.io.file_array import FileArray
 from mrirecon.io.files import existing_file, replacing, write_json
 from mrirecon.io.nifti import turned
 from mrirecon.io.numpy import open_npy
@@ -62,8 +63,8 @@ class Prepared:
     sha256: str
 
     @cached_property
-    def array(self) -> Array:
-        """The voxels, mapped from the file."""
+    def array(self) -> FileArray:
+        """The voxels, read where they are asked for."""
         return open_npy(self.path)
 
 
@@ -103,7 +104,7 @@ class Slices:
         y, x = (axis for axis in range(3) if axis != self.axis)
         return None if size is None else (size[y], size[x])
 
-    def image(self, index: int) -> Array:
+    def image(self, index: int) -> FileArray:
         """Slice `index` of these, not yet read."""
         place: list[Any] = [slice(None)] * 3
         place[self.axis] = self.numbers[index]

@@ -1,12 +1,10 @@
 """Score-MRI beside the recorded steps of the official code, its corrector, and its three ways with coils."""
 
-import json
-from pathlib import Path
 from types import SimpleNamespace
 
-import numpy as np
 import pytest
 import torch
+from golden_data import golden_arrays, golden_facts
 from oracle import Problem, Scripted, columns_mask, complex_normal, points_mask
 
 from mrirecon.diffusion import GaussianDenoiser, geometric
@@ -14,8 +12,6 @@ from mrirecon.diffusion.samplers import SAMPLERS, score_mri
 from mrirecon.diffusion.samplers.score_mri import corrector
 from mrirecon.diffusion.samplers.steps import predictor
 from mrirecon.operators import sense
-
-GOLDEN = Path(__file__).parents[2].parent / "shared" / "golden" / "score_mri_updates.npz"
 
 
 def close(actual, expected, tolerance=1e-9):
@@ -29,14 +25,12 @@ def recorded(request):
 
     Case 0 is left out: its norms are means over a batch of two.
     """
-    if not GOLDEN.is_file():
-        pytest.skip("the golden data are not beside this checkout")
-    arrays = np.load(GOLDEN)
-    sde = json.loads(GOLDEN.with_suffix(".json").read_text())["sde"]
+    arrays = golden_arrays("score_mri_updates")
+    sde = golden_facts("score_mri_updates")["sde"]
     low, high, steps = float(sde["sigma_min"]), float(sde["sigma_max"]), sde["N"]
 
     def array(name):
-        return torch.from_numpy(arrays[name.replace("*", request.param)]).to(torch.complex128)
+        return arrays[name.replace("*", request.param)].to(torch.complex128)
 
     t = float(arrays[f"in/{request.param}/t"][0])
     table = geometric(steps, low, high).flip(0)  # 0, then the lowest level first

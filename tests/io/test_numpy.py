@@ -1,9 +1,9 @@
 import re
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from golden_data import REAL_SCAN
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -145,12 +145,8 @@ def test_several_volumes_need_another_format(tmp_path, make_scan):
     assert not list(tmp_path.iterdir())
 
 
-REAL = Path(__file__).parents[2].parent / "shared" / "data" / "brain_8ch_poisson8" / "kspace.npy"
-
-
-@pytest.mark.skipif(not REAL.exists(), reason="the real scan is not beside the checkout")
 def test_the_real_scan():
-    scan = read_scan(REAL)
+    scan = read_scan(REAL_SCAN)
     assert scan.shape == (1, 8, 230, 180)
     mask = scan.mask(0)
     assert mask.float().mean() == pytest.approx(0.124, abs=5e-4)  # its description says 12.4 %

@@ -2,17 +2,15 @@
 
 import json
 from math import log2
-from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from golden_data import golden_arrays, golden_facts, golden_state, published_map
 
 from mrirecon.networks import PRESETS, PRIORS
 from mrirecon.networks.adm import ADMUNet, Upsample
 
-GOLDEN = Path(__file__).parents[2].parent / "shared" / "golden"
 CASES = {
     "dds_unet_a": ["square", "rect"],
     "dds_unet_b": ["square", "rect"],
@@ -59,13 +57,9 @@ def constructor(about):
 
 def recorded(name):
     """The network with its recorded weights, the arrays, and what is known of them."""
-    path = GOLDEN / f"{name}.npz"
-    if not path.is_file():
-        pytest.skip("the golden data are not beside this checkout")
-    arrays = {key: torch.from_numpy(value) for key, value in np.load(path).items()}
-    about = json.loads(path.with_suffix(".json").read_text())
+    arrays, about = golden_arrays(name), golden_facts(name)
     net = ADMUNet(**constructor(about)).eval()
-    state = {k.removeprefix("state/"): v for k, v in arrays.items() if k.startswith("state/")}
+    state = golden_state(arrays)
     assert list(net.state_dict()) == list(state)
     net.load_state_dict(state, strict=True)
     return net, arrays, about
@@ -120,10 +114,7 @@ def test_presets_rebuild_from_their_config(preset):
     shapes = {name: list(value.shape) for name, value in net.state_dict().items()}
     assert shapes == {name: list(value.shape) for name, value in again.state_dict().items()}
     if preset == "published":
-        path = GOLDEN / "published_state_maps" / "dds_fastmri_knee_320_complex.json"
-        if not path.is_file():
-            pytest.skip("the golden data are not beside this checkout")
-        assert shapes == json.loads(path.read_text())["state"]
+        assert shapes == published_map("dds_fastmri_knee_320_complex")["state"]
 
 
 def test_the_noise_levels_are_those_of_the_linear_schedule():

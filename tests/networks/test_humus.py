@@ -1,11 +1,10 @@
 """HUMUS-Net beside the outputs and the state dicts of the official code."""
 
 import json
-from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
+from golden_data import golden_arrays, golden_facts, golden_state, published_map
 
 from mrirecon.networks import NETWORKS, PRESETS, calibration_of
 from mrirecon.networks.humus import HUMUSNet
@@ -13,7 +12,6 @@ from mrirecon.networks.swin import SwinBlock
 from mrirecon.operators import sense
 from mrirecon.tensors import fft2c
 
-GOLDEN = Path(__file__).parents[2].parent / "shared" / "golden"
 EVERYTHING = (slice(None), slice(None))
 CASES = {
     "humus_a": ["full_width", "narrow_odd", "batch2", "no_center"],
@@ -35,18 +33,13 @@ SMALLEST = {
 
 class Fixture:
     def __init__(self, name):
-        path = GOLDEN / f"{name}.npz"
-        if not path.is_file():
-            pytest.skip("the golden data are not beside this checkout")
-        self.arrays = {key: torch.from_numpy(value) for key, value in np.load(path).items()}
-        self.about = json.loads(path.with_suffix(".json").read_text())
+        self.arrays, self.about = golden_arrays(name), golden_facts(name)
         self.network = HUMUSNet(**without_official_only(self.about["constructor"])).eval()
         self.network.load_state_dict(self.state, strict=True)
 
     @property
     def state(self):
-        start = "state/"
-        return {k.removeprefix(start): v for k, v in self.arrays.items() if k.startswith(start)}
+        return golden_state(self.arrays)
 
     def inputs(self, case):
         kspace = self.arrays[f"in/{case}/masked_kspace"]
@@ -136,12 +129,8 @@ def test_state_is_the_official_one(name):
     "name", ["humus_fastmri_leaderboard", "humus_stanford_baseline_differences"]
 )
 def test_published_state_maps(name):
-    folder = GOLDEN / "published_state_maps"
-    if not folder.is_dir():
-        pytest.skip("the golden data are not beside this checkout")
-    about = json.loads((folder / f"{name}.json").read_text())
-    shapes = json.loads((folder / "humus_fastmri_leaderboard.json").read_text())["state"]
-    shapes = shapes | about["state"]
+    about = published_map(name)
+    shapes = published_map("humus_fastmri_leaderboard")["state"] | about["state"]
     constructor = without_official_only(about["constructor"])
     with torch.device("meta"):
         network = HUMUSNet(**constructor)

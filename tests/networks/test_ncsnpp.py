@@ -1,32 +1,26 @@
 """NCSN++ beside the recorded outputs of Score-MRI's code."""
 
 import json
-from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from golden_data import golden_arrays, golden_facts, golden_state, published_map
 
 from mrirecon.networks import PRESETS, PRIORS
 from mrirecon.networks.ncsnpp import FIR, NCSNpp
 
-SMALL = Path(__file__).parents[1] / "golden"
-LARGE = Path(__file__).parents[2].parent / "shared" / "golden"
 CASES = {
-    SMALL / "ncsnpp_a.npz": ["square", "tall", "wide"],
-    LARGE / "ncsnpp_b.npz": ["square", "tall"],
-    LARGE / "ncsnpp_c.npz": ["square"],
+    "ncsnpp_a": ["square", "tall", "wide"],
+    "ncsnpp_b": ["square", "tall"],
+    "ncsnpp_c": ["square"],
 }
 TINY = {"nf": 8, "ch_mult": [1, 2, 2], "num_res_blocks": 1, "attention_levels": [1]}
 
 
-def recorded(path):
+def recorded(name):
     """The network with its recorded weights, the arrays, and what is known of them."""
-    if not path.is_file():
-        pytest.skip("the golden data are not beside this checkout")
-    arrays = {name: torch.from_numpy(value) for name, value in np.load(path).items()}
-    about = json.loads(path.with_suffix(".json").read_text())
+    arrays, about = golden_arrays(name), golden_facts(name)
     data, model = about["full_config"]["data"], about["full_config"]["model"]
     width, multiples = data["image_size"], model["ch_mult"]
     net = NCSNpp(
@@ -43,8 +37,7 @@ def recorded(path):
         sigma_max=float(model["sigma_max"]),
         num_scales=model["num_scales"],
     )
-    state = {k.removeprefix("state/"): v for k, v in arrays.items() if k.startswith("state/")}
-    return net.eval(), state, arrays, about
+    return net.eval(), golden_state(arrays), arrays, about
 
 
 def close(found, expected, tolerance=1e-5):
@@ -70,19 +63,19 @@ def inputs(*size, batch=2, channels=1, dtype=torch.float32):
     return x, torch.logspace(-1, 2, batch, dtype=dtype)
 
 
-@pytest.mark.parametrize(("path", "case"), [(path, case) for path in CASES for case in CASES[path]])
+@pytest.mark.parametrize(("name", "case"), [(name, case) for name in CASES for case in CASES[name]])
 @torch.no_grad()
-def test_recorded_outputs(path, case):
-    net, state, arrays, _ = recorded(path)
+def test_recorded_outputs(name, case):
+    net, state, arrays, _ = recorded(name)
     net.load_state_dict(state, strict=True)
     x, sigma = arrays[f"in/{case}/x"], arrays[f"in/{case}/sigma"]
     assert close(net.network(x, sigma), arrays[f"out/{case}/network"])
     assert close(net(x, sigma), arrays[f"out/{case}/score"])
 
 
-@pytest.mark.parametrize("path", CASES, ids=lambda path: path.stem)
-def test_names_and_their_order_are_the_official_ones(path):
-    net, state, _, about = recorded(path)
+@pytest.mark.parametrize("name", CASES)
+def test_names_and_their_order_are_the_official_ones(name):
+    net, state, _, about = recorded(name)
     assert list(net.state_dict()) == list(state)
     trained = [name for name, p in net.named_parameters() if p.requires_grad]
     assert trained == about["shadow_params_order"]
@@ -98,10 +91,7 @@ def test_presets_rebuild_from_their_config(preset):
     shapes = {name: list(value.shape) for name, value in net.state_dict().items()}
     assert shapes == {name: list(value.shape) for name, value in again.state_dict().items()}
     if preset == "published":
-        path = LARGE / "published_state_maps" / "score_mri_fastmri_knee_320_ncsnpp.json"
-        if not path.is_file():
-            pytest.skip("the golden data are not beside this checkout")
-        about = json.loads(path.read_text())
+        about = published_map("score_mri_fastmri_knee_320_ncsnpp")
         assert shapes == about["state"]
         frozen = [name for name, p in net.named_parameters() if not p.requires_grad]
         assert frozen == about["requires_grad_false"]

@@ -4,23 +4,19 @@ import json
 import shutil
 import subprocess
 import sys
-from pathlib import Path
 
 import fastmri
-import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 from fastmri.data import transforms
 from fastmri.models import Unet
 from fastmri.models.varnet import NormUnet
+from golden_data import golden_arrays, golden_facts, golden_state, published_map
 
 from mrirecon.networks import NETWORKS, PRESETS
 from mrirecon.networks.unet import NormLeakyReLU, NormUNet, UNet, UNetBaseline
 from mrirecon.tensors import complex_noise_like
-
-SMALL = Path(__file__).parents[1] / "golden"
-LARGE = Path(__file__).parents[2].parent / "shared" / "golden"
 
 
 def seeded(seed=0):
@@ -36,18 +32,14 @@ def close(found, expected, tolerance=1e-5):
 
 
 @pytest.mark.parametrize(
-    ("path", "case"),
-    [(SMALL / "unet_a.npz", f"case{n}") for n in range(3)]
-    + [(LARGE / "unet_b.npz", f"case{n}") for n in range(2)],
+    ("name", "case"),
+    [("unet_a", f"case{n}") for n in range(3)] + [("unet_b", f"case{n}") for n in range(2)],
 )
 @torch.no_grad()
-def test_recorded_outputs(path, case):
-    if not path.is_file():
-        pytest.skip("the golden data are not beside this checkout")
-    arrays = {name: torch.from_numpy(value) for name, value in np.load(path).items()}
-    net = UNet(**json.loads(path.with_suffix(".json").read_text())["constructor"]).eval()
-    state = {k.removeprefix("state/"): v for k, v in arrays.items() if k.startswith("state/")}
-    net.load_state_dict(state, strict=True)
+def test_recorded_outputs(name, case):
+    arrays = golden_arrays(name)
+    net = UNet(**golden_facts(name)["constructor"]).eval()
+    net.load_state_dict(golden_state(arrays), strict=True)
     assert close(net(arrays[f"in/{case}/image"]), arrays[f"out/{case}/output"])
 
 
@@ -147,11 +139,8 @@ def test_presets_rebuild_from_their_config(preset):
         again = type(net)(**json.loads(json.dumps(net.config)))
     assert again.state_dict().keys() == net.state_dict().keys()
     if preset == "published":
-        path = LARGE / "published_state_maps" / "fastmri_unet_leaderboard.json"
-        if not path.is_file():
-            pytest.skip("the golden data are not beside this checkout")
         shapes = {name: list(value.shape) for name, value in net.unet.state_dict().items()}
-        assert shapes == json.loads(path.read_text())["state"]
+        assert shapes == published_map("fastmri_unet_leaderboard")["state"]
 
 
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-4), (torch.bfloat16, 0.03)])

@@ -1,13 +1,12 @@
 """E2E-VarNet beside the recorded outputs of the official code, and beside the fastmri package."""
 
 import json
-from pathlib import Path
 
 import fastmri.models
-import numpy as np
 import pytest
 import torch
 from fastmri.models.varnet import SensitivityModel
+from golden_data import golden_arrays, golden_facts, golden_state, published_map
 
 from mrirecon.masks import poisson
 from mrirecon.networks import NETWORKS, PRESETS, calibration_of
@@ -15,7 +14,6 @@ from mrirecon.networks.base import Unrolled
 from mrirecon.networks.varnet import VarNet
 from mrirecon.tensors import complex_noise_like, fft2c, ifft2c, rss
 
-GOLDEN = Path(__file__).parents[2].parent / "shared" / "golden"
 WHOLE = (slice(None), slice(None))
 CASES = {
     "varnet_a": [
@@ -40,14 +38,8 @@ class Recorded:
     """One case of a golden file and the network with the weights it was made with."""
 
     def __init__(self, name, case):
-        path = GOLDEN / f"{name}.npz"
-        if not path.is_file():
-            pytest.skip("the golden data are not beside this checkout")
-        arrays = {key: torch.from_numpy(value) for key, value in np.load(path).items()}
-        about = json.loads(path.with_suffix(".json").read_text())
-        self.state = {
-            k.removeprefix("state/"): v for k, v in arrays.items() if k.startswith("state/")
-        }
+        arrays, about = golden_arrays(name), golden_facts(name)
+        self.state = golden_state(arrays)
         self.config = about["constructor"]
         self.network = self.with_cascades(self.config["num_cascades"])
         self.out = {
@@ -230,17 +222,14 @@ def test_presets_rebuild_from_their_config(preset):
     shapes = {name: list(value.shape) for name, value in net.state_dict().items()}
     assert shapes == {name: list(value.shape) for name, value in again.state_dict().items()}
     if preset == "published":
-        path = GOLDEN / "published_state_maps" / "fastmri_varnet_leaderboard.json"
-        if not path.is_file():
-            pytest.skip("the golden data are not beside this checkout")
-        assert shapes == json.loads(path.read_text())["state"]
+        assert shapes == published_map("fastmri_varnet_leaderboard")["state"]
 
 
 @pytest.mark.parametrize("columns", [None, 0, 5, 8])
 def test_calibration_is_that_of_fastmri(columns):
     lines = torch.rand(50, 41, generator=torch.Generator().manual_seed(0)) < 0.3
     for count, line in enumerate(lines):
-        line[20 - count % 6 : 20 + count % 5] = True
+        line[20 - count % 6 : 21 + count % 5] = True
     starts, widths = SensitivityModel(2, 2).get_pad_and_num_low_freqs(
         lines[:, None, None, :, None].to(torch.int64), columns
     )
@@ -262,8 +251,11 @@ def test_calibration_of_a_mask_in_two_dimensions_is_a_rectangle():
 def test_calibration_needs_the_origin():
     mask = torch.zeros(1, 20, 30, dtype=torch.bool)
     mask[:, 0, 0] = True
-    with pytest.raises(ValueError, match="does not sample the origin"):
-        calibration_of(mask)
+    columns = torch.zeros_like(mask)
+    columns[:, :, :15] = True  # up to the origin; fastMRI's rule would give the unsampled column 15
+    for without in (mask, columns, columns.flip(-1).roll(1, -1), torch.zeros_like(mask)):
+        with pytest.raises(ValueError, match="does not sample the origin"):
+            calibration_of(without)
     with pytest.raises(ValueError, match="31 calibration columns of 30"):
         calibration_of(mask, 31)
 

@@ -1,24 +1,18 @@
 """Losses against fastMRI's own, recorded and live."""
 
-import json
 import warnings
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from golden_data import golden_arrays, golden_facts
 
 from mrirecon.training.losses import Loss, complex_loss, l1_loss, ssim_loss
-
-GOLDEN = Path(__file__).parents[2].parent / "shared" / "golden" / "fastmri_metrics.npz"
 
 
 @pytest.fixture
 def recorded():
-    if not GOLDEN.is_file():
-        pytest.skip("the golden data are not beside this checkout")
-    arrays = {name: torch.from_numpy(value) for name, value in np.load(GOLDEN).items()}
-    return arrays, json.loads(GOLDEN.with_suffix(".json").read_text())["values"]
+    return golden_arrays("fastmri_metrics"), golden_facts("fastmri_metrics")["values"]
 
 
 def random_images(scale=1.0, seed=0):
