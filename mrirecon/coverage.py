@@ -1,4 +1,4 @@
-"""What can be read off a mask: its calibration region and the acceleration it really achieves."""
+"""What can be read off a mask: what it covers, its calibration region, the acceleration it really achieves."""
 
 from __future__ import annotations
 
@@ -8,12 +8,72 @@ import numpy as np
 from jaxtyping import Bool
 from torch import Tensor
 
+from mrirecon.scan import Scan
+
+
+class Coverage(NamedTuple):
+    """What the protocol of a scan covers.
+
+    Attributes:
+        acquired: grid points that it measures where nothing is left out on purpose.
+        sampled: those that were sampled, in the slice that was looked at.
+    """
+
+    acquired: Bool[Tensor, "readout phase"]
+    sampled: Bool[Tensor, "readout phase"]
+
+    @property
+    def complete(self) -> bool:
+        """Whether nothing of it is missing, so that a mask may say what is."""
+        return bool(self.sampled[self.acquired].all())
+
 
 class Acceleration(NamedTuple):
     """Points the protocol covers per point sampled, with and without the calibration region."""
 
     total: float
     without_calibration: float
+
+
+def coverage_of(scan: Scan) -> Coverage:
+    """What a scan covers, from its header and from the sampled slice nearest the middle.
+
+    Files without a header, and headers that know boxes only, do not tell zero-padded columns or the corners outside of
+    an elliptical k-space from points that were left out on purpose: `covered_by` does.
+    """
+    sampled = scan.mask(scan.middle() or 0)
+    return Coverage(covered_by(sampled, scan.acquired), sampled)
+
+
+def covered_by(
+    sampled: Bool[Tensor, "readout phase"], acquired: Bool[Tensor, "_ _"]
+) -> Bool[Tensor, "readout phase"]:
+    """The points of `acquired` that the protocol measures, seen in one slice that it sampled.
+
+    These are the sampled ones where they lie about the k-space origin without a gap in any row or column, as an
+    ellipse, a zero-padded or a one-sided k-space do. With gaps the slice was undersampled, and `acquired` stands.
+    """
+    measured = sampled & acquired
+    origin = tuple(size // 2 for size in measured.shape)
+    whole = all(_without_gap(lines) for lines in (measured.numpy(), measured.numpy().T))
+    return measured if bool(measured[origin]) and whole else acquired
+
+
+def central_box(acquired: Bool[Tensor, "readout phase"]) -> tuple[slice, slice]:
+    """Rows and columns of the smallest grid about the k-space origin that holds all of `acquired`.
+
+    Raises:
+        ValueError: if nothing is acquired.
+    """
+    if not acquired.any():
+        raise ValueError("no point of the k-space grid is acquired: there is nothing to sample")
+    box = []
+    for axis, size in enumerate(acquired.shape):
+        lines = acquired.any(dim=1 - axis).nonzero()[:, 0]
+        before, after = size // 2 - int(lines[0]), int(lines[-1]) - size // 2
+        length = max(2 * before, 2 * after + 1)
+        box.append(slice(size // 2 - length // 2, size // 2 - length // 2 + length))
+    return box[0], box[1]
 
 
 def calibration_region(mask: Bool[Tensor, "readout phase"]) -> tuple[slice, slice] | None:
@@ -71,6 +131,12 @@ def achieved_acceleration(
     covered, measured = int(outside.sum()), int((sampled & outside).sum())
     rest = covered / measured if measured else float("inf") if covered else 1.0
     return Acceleration(int(acquired.sum()) / int(sampled.sum()), rest)
+
+
+def _without_gap(lines: np.ndarray) -> bool:
+    """Whether the True points of each row are one run, or none."""
+    starts = (np.diff(lines.astype(np.int8), axis=1, prepend=0) > 0).sum(axis=1)
+    return bool((starts <= 1).all())
 
 
 def _centered_runs(line: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -5,7 +5,6 @@ Each step takes a `Scan` and returns one, still lazy by slice. Prewhiten first: 
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import cache
@@ -14,7 +13,8 @@ import torch
 from jaxtyping import Bool, Complex
 from torch import Tensor
 
-from mrirecon.masks import calibration_region
+from mrirecon.calibration import calibration_data
+from mrirecon.coverage import calibration_region
 from mrirecon.scan import Scan
 from mrirecon.tensors import center_crop, fft2c, ifft2c, pad_to, rss
 
@@ -57,18 +57,37 @@ def whitening_matrix(
         raise ValueError("noise covariance is not Hermitian: it is no covariance")
     if not bool((power > 0).all()):
         dead = int(power.argmin())
-        raise ValueError(f"noise covariance is singular: coil {dead} has no noise, drop that coil")
+        raise ValueError(
+            f"noise covariance is singular: coil {dead} has no noise: leave that coil out "
+            "(Scan.drop_coils), or reconstruct without prewhitening (--whiten false)"
+        )
     deviation = power.sqrt()
     correlation = covariance / (deviation[:, None] * deviation)
     smallest = float(torch.linalg.eigvalsh(correlation)[0])
     if smallest < 1e-9:
         raise ValueError(
-            "noise covariance is singular: coils are copies of each other or the noise scan is too short; "
-            "compress the coils, or reconstruct without prewhitening"
+            "noise covariance is singular: coils are copies of each other or the noise scan is too short: "
+            "compress the coils (--compress_coils N), or reconstruct without prewhitening (--whiten false)"
         )
     factor = torch.linalg.cholesky(covariance)
     identity = torch.eye(len(covariance), dtype=factor.dtype, device=factor.device)
     return 2**0.5 * torch.linalg.solve_triangular(factor, identity, upper=False)
+
+
+def scan_whitening(scan: Scan) -> Complex[Tensor, "coil coil"]:
+    """`whitening_matrix` of the scan's noise measurement.
+
+    Raises:
+        ValueError: if the scan has none, or a singular one.
+    """
+    if scan.noise_covariance is None:
+        raise ValueError(
+            f"{scan.source} has no noise scan to prewhiten with: reconstruct without prewhitening"
+        )
+    try:
+        return whitening_matrix(scan.noise_covariance)
+    except ValueError as error:
+        raise ValueError(f"{scan.source}: {error}") from error
 
 
 def prewhiten(scan: Scan) -> Scan:
@@ -79,17 +98,36 @@ def prewhiten(scan: Scan) -> Scan:
     Raises:
         ValueError: if the scan has no noise covariance, or a singular one.
     """
-    if scan.noise_covariance is None:
-        raise ValueError(
-            f"{scan.source} has no noise scan to prewhiten with: reconstruct without prewhitening"
-        )
-    whiten = whitening_matrix(scan.noise_covariance)
+    whiten = scan_whitening(scan)
     return replace(
         _mixed(scan, lambda index: whiten.mT, len(whiten), "prewhitened"),
         noise_covariance=2 * torch.eye(len(whiten), dtype=torch.complex128),
         reference=None,
         attributes={k: v for k, v in scan.attributes.items() if k not in ("max", "norm")},
     )
+
+
+def dead_coils(scan: Scan) -> tuple[list[int], str]:
+    """The coils that gave nothing, and a note that names them.
+
+    Dead is a coil whose samples are below 1e-5 of the median coil's, as root mean square, in every slice of the first
+    volume, or that has no noise (below 1e-5 too) in the noise scan: it could not be prewhitened. Coils that see no
+    object are not dead, since they have noise. Only where one slice looks so are further ones read.
+    """
+    middle = scan.middle()
+    silent = set() if middle is None else _silent(scan.kspace(middle).flatten(1))
+    if silent:
+        others = (scan.kspace(index) for index in range(scan.shape[0]))
+        for kspace in (x for x in others if bool(x.any())):
+            silent &= _silent(kspace.flatten(1))
+            if not silent:
+                break
+    noiseless: set[int] = set()
+    if scan.noise_covariance is not None:
+        noiseless = _silent(scan.noise_covariance.diagonal().real.clamp_min(0).sqrt()[:, None])
+    notes = {"without signal": silent, "without noise in the noise scan": noiseless - silent}
+    note = "; ".join(f"{_coils(x)} {what}: left out" for what, x in notes.items() if x)
+    return sorted(silent | noiseless), note
 
 
 def compress_coils(scan: Scan, coils: int, method: str = "svd") -> Scan:
@@ -102,7 +140,7 @@ def compress_coils(scan: Scan, coils: int, method: str = "svd") -> Scan:
     first read.
 
     Args:
-        scan: its calibration data are `scan.calibration` or the fully sampled centre of the mask.
+        scan: its calibration data are `calibration_data` of each slice.
         coils: how many virtual coils to keep.
         method: "svd" or "geometric".
 
@@ -191,32 +229,9 @@ def remove_oversampling(scan: Scan) -> Scan:
         acquired=scan.acquired[:kept],
         crop=(slice(0, kept), scan.crop[1]),
         oversampling=scan.oversampling * kept / rows,
+        echo_shift=(scan.echo_shift[0] * kept / rows, scan.echo_shift[1]),
         notes=(*scan.notes, f"readout oversampling removed: {rows} to {kept} samples"),
     )
-
-
-def calibration_data(
-    scan: Scan, index: int, size: int = 1, volume: int = 0
-) -> tuple[Complex[Tensor, "coil readout phase"], Bool[Tensor, "readout phase"]]:
-    """k-space and mask of one slice to calibrate from: separate calibration lines where the scan has them, or its own.
-
-    Where the calibration region of the volume is narrower than `size` samples, the average of all volumes is taken,
-    which is fully sampled in dynamic series with interleaved masks (TSENSE; Kellman, Epstein & McVeigh 2001).
-    """
-    if scan.calibration is not None:
-        kspace = scan.calibration(volume, index)
-        return kspace, (kspace != 0).any(dim=0)
-    kspace, mask = scan.measured(index, volume)
-    if scan.volumes == 1:
-        return kspace, mask
-    region = calibration_region(mask)
-    if region is not None and min(part.stop - part.start for part in region) >= size:
-        return kspace, mask
-    total, count = torch.zeros_like(kspace), torch.zeros_like(mask, dtype=torch.int)
-    for other in range(scan.volumes):
-        kspace, mask = scan.measured(index, other)
-        total, count = total + kspace, count + mask
-    return total / count.clamp_min(1), count > 0
 
 
 def intensity_scale(
@@ -242,8 +257,9 @@ def intensity_scale(
 def volume_scale(scan: Scan, volume: int = 0) -> float:
     """One `intensity_scale` for all slices of a volume, so that distributing slices cannot change it.
 
-    Takes separately acquired calibration data where the scan has them, and looks at the reconstruction FOV only where
-    the readout is fully sampled. Every slice is read once; only the central blocks stay in memory.
+    From the `calibration_data` of each slice that has samples; only the central blocks stay in memory. Separately
+    acquired lines are brought to the units of the imaging k-space by the power of the points that both sampled. Looks
+    at the reconstruction FOV only where the readout is fully sampled.
 
     Raises:
         ValueError: as `intensity_scale`.
@@ -251,29 +267,42 @@ def volume_scale(scan: Scan, volume: int = 0) -> float:
     if not scan.is_3d and _full_readout(scan.acquired) and _full_readout(scan.mask(0, volume)):
         scan = remove_oversampling(scan)
     side = min(_scale_square(scan.shape[2:]))
-    blocks = [
-        _central_block(*calibration_data(scan, index, side, volume))
-        for index in range(scan.shape[0])
-    ]
-    return _scale_of(blocks, scan.shape[2:])
+    blocks, separate, power, imaging_power = [], [], 0.0, 0.0
+    for index in range(scan.shape[0]):
+        found = calibration_data(scan, index, side, volume)
+        if not bool(found.mask.any()):
+            continue
+        blocks.append(_central_block(found.kspace, found.mask))
+        separate.append(found.origin == "separate calibration lines")
+        if separate[-1]:
+            kspace, mask = scan.measured(index, volume)
+            common = mask & found.mask
+            power += float(found.kspace[:, common].abs().square().sum())
+            imaging_power += float(kspace[:, common].abs().square().sum())
+    if not blocks:
+        raise ValueError(f"{scan.source}: volume {volume} has no samples")
+    gain = (imaging_power / power) ** 0.5 if power > 0 and imaging_power > 0 else 1.0
+    blocks = [gain * x if other else x for x, other in zip(blocks, separate, strict=True)]
+    return _scale_of([x for x in blocks if bool(x.any())] or blocks, scan.shape[2:])
 
 
 def noise_level(scan: Scan, volume: int = 0) -> float:
     """Standard deviation of a volume's noise per real component, in the units of its k-space.
 
-    From the scan's noise measurement, averaged over coils; without one the median of `outer_noise` over up to five
-    slices.
+    The root mean square over the coils that are not dead: from the scan's noise measurement, or without one the median
+    of `outer_noise` over up to five slices that have samples.
 
     Raises:
         ValueError: if there is no noise, or nothing was measured.
     """
     if scan.noise_covariance is not None:
-        power = scan.noise_covariance.diagonal().real.mean() / 2
-        return float(power.sqrt())
+        power = scan.noise_covariance.diagonal().real / 2
+        return float(power[power > 0].mean().sqrt())
     count = min(5, scan.shape[0])
-    places = sorted({round((i + 0.5) * scan.shape[0] / count - 0.5) for i in range(count)})
-    slices = (scan.measured(index, volume) for index in places)
-    found = [outer_noise(kspace, mask) for kspace, mask in slices if bool(mask.any())]
+    places = {round((i + 0.5) * scan.shape[0] / count - 0.5) for i in range(count)}
+    found = _outer_levels(scan, sorted(places), volume)
+    if not found and (middle := scan.middle(volume)) is not None:
+        found = _outer_levels(scan, [middle], volume)
     level = sorted(found)[len(found) // 2] if found else 0.0
     if level == 0:
         raise ValueError(
@@ -285,15 +314,29 @@ def noise_level(scan: Scan, volume: int = 0) -> float:
 def outer_noise(kspace: Complex[Tensor, "coil ky kx"], mask: Bool[Tensor, "ky kx"]) -> float:
     """Noise of a slice per real component, from the outermost 5 % of the measured points, where anatomy is faint.
 
-    The magnitude of complex noise is below sqrt(-2 ln 0.8) of it with probability 0.2; so low a quantile is hardly
-    changed by the points that hold signal.
+    Of each coil the magnitude is taken that 20 % of its samples do not exceed, which the points that hold signal hardly
+    change; then the root mean square over the coils that are not zero there. The squared magnitude of complex noise is
+    exponential, so the k-th smallest of n has the mean 2 sigma^2 (1/n + ... + 1/(n - k + 1)) (Renyi 1953).
     """
     ky, kx = (torch.arange(n, device=mask.device).sub(n // 2).abs() / (n / 2) for n in mask.shape)
     radius = torch.hypot(ky[:, None], kx)[mask]
     outer = radius >= torch.quantile(radius, 0.95)
-    samples = kspace[:, mask][:, outer].abs().flatten()
-    low = samples.kthvalue(max(1, round(0.2 * len(samples)))).values
-    return float(low) / (-2 * math.log(0.8)) ** 0.5
+    samples = kspace[:, mask][:, outer].abs()
+    n = samples.shape[1]
+    k = max(1, round(0.2 * n))
+    mean = 2 * sum(1 / (n - i) for i in range(k))
+    scale = samples.amax()  # squares of small numbers would be 0 in float32
+    if scale == 0:
+        return 0.0
+    low = samples.kthvalue(k, dim=1).values
+    power = (low[low > 0] / scale).square()
+    return float(scale) * float(power.mean() / mean) ** 0.5 if len(power) else 0.0
+
+
+def _outer_levels(scan: Scan, places: Sequence[int], volume: int) -> list[float]:
+    """`outer_noise` of those slices where it is not 0."""
+    slices = (scan.measured(index, volume) for index in places)
+    return [level for x, mask in slices if bool(mask.any()) and (level := outer_noise(x, mask))]
 
 
 def _scale_square(shape: Sequence[int]) -> tuple[int, int]:
@@ -322,6 +365,20 @@ def _scale_of(blocks: list[Tensor], shape: tuple[int, ...]) -> float:
     if scale == 0:
         raise ValueError("the centre of k-space is zero: the scan holds no signal")
     return scale
+
+
+def _silent(samples: Tensor) -> set[int]:
+    """The rows (coil, sample) far below the others."""
+    level = samples.abs().double().square().mean(dim=1).sqrt()
+    live = level[level > 0]
+    if not len(live):
+        return set()
+    return set((level < 1e-5 * live.median()).nonzero().flatten().tolist())
+
+
+def _coils(numbers: set[int]) -> str:
+    plural = "s" if len(numbers) > 1 else ""
+    return f"coil{plural} {', '.join(map(str, sorted(numbers)))}"
 
 
 def _mixed(scan: Scan, basis: Callable[[int], Tensor], coils: int, note: str) -> Scan:
@@ -369,15 +426,15 @@ def _aligned(
 
 def _calibration(scan: Scan, index: int, full_readout: bool = False) -> Tensor:
     """Calibration samples of one slice of the first volume, the readout axis whole if asked, in double precision."""
-    kspace, mask = calibration_data(scan, index)
-    region = calibration_region(mask)
+    found = calibration_data(scan, index)
+    region = calibration_region(found.mask)
     if region is None:
         raise ValueError(
             f"{scan.source} has no fully sampled centre to compute coil compression from: "
             "keep all coils, or acquire calibration lines"
         )
     rows = slice(None) if full_readout else region[0]
-    return kspace[:, rows, region[1]].to(torch.complex128)
+    return found.kspace[:, rows, region[1]].to(torch.complex128)
 
 
 def _white_noise(scan: Scan, coils: int) -> Tensor | None:

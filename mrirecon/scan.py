@@ -6,7 +6,8 @@ slice when it is asked for, so a 40-slice 32-coil scan costs the memory of one s
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import math
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -15,7 +16,7 @@ import torch
 from jaxtyping import Bool, Complex, Float
 from torch import Tensor
 
-from mrirecon.tensors import fft2c, ifft2c, pad_to
+from mrirecon.tensors import fft2c, ifft2c, largest_part, pad_to
 
 
 @dataclass(frozen=True)
@@ -86,6 +87,7 @@ class Scan:
         crop: image window (readout, phase) inside the reconstruction FOV, in pixels of the k-space grid.
         matrix: output size; where it differs from the window the image is interpolated by zero-filling k-space.
         oversampling: k-space FOV / reconstruction FOV along the readout.
+        echo_shift: samples (readout, phase) by which `echo.center_echo` rolled k-space to have its echo at the centre.
         is_3d: whether the slice axis came from an inverse FFT along the readout (the whole scan is in memory then).
         noise_covariance: E[n n^H] per complex sample, from a noise scan.
         reference: slice -> magnitude target (readout, phase) of `matrix` size, only ever used for metrics.
@@ -94,6 +96,7 @@ class Scan:
         mask_kind: name of the retrospective mask in `masks.MASKS`, where one was applied.
         attributes: whatever else the file says (fastMRI `acquisition`, `max`, `norm`, `patient_id`, ...).
         notes: what the reader had to assume or ignore; `info` prints them.
+        axes: names of the axes of the array in the file, in their order; none where a header orders the data.
     """
 
     source: str
@@ -109,6 +112,7 @@ class Scan:
     calibration: Callable[[int, int], Complex[Tensor, "coil readout phase"]] | None = None
     geometry: Geometry = field(default_factory=Geometry)
     oversampling: float = 1.0
+    echo_shift: tuple[float, float] = (0.0, 0.0)
     is_3d: bool = False
     noise_covariance: Complex[Tensor, "coil coil"] | None = None
     reference: Callable[[int], Float[Tensor, "readout phase"]] | None = None
@@ -117,19 +121,25 @@ class Scan:
     mask_kind: str | None = None
     attributes: Mapping[str, Any] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    axes: tuple[str, ...] = ()
 
     def kspace(self, index: int, volume: int = 0) -> Complex[Tensor, "coil readout phase"]:
-        """Measured k-space of one slice, checked to be finite.
+        """Measured k-space of one slice, checked to be finite and in a range that float32 can compute with.
 
         Raises:
-            ValueError: if it holds NaN or infinite samples.
+            ValueError: if it holds NaN or infinite samples, or its largest is beyond 1e-15 to 1e15.
         """
         kspace = self.read(volume, index)
-        # The sum of a slice shows NaN and infinity at a quarter of the cost of looking at each sample.
-        if not bool(torch.isfinite(kspace.sum())) and not bool(torch.isfinite(kspace).all()):
+        largest = largest_part(kspace)
+        if not math.isfinite(largest):
             raise ValueError(
                 f"{self.source}: k-space of slice {self.first_slice + index} holds NaN or infinite samples: "
                 "repair or re-export the file"
+            )
+        if largest and not 1e-15 <= largest <= 1e15:
+            raise ValueError(
+                f"{self.source}: the largest sample of slice {self.first_slice + index} is {largest:.3g}, beyond what "
+                f"single precision can compute with: multiply the k-space by {1 / largest:.0e}"
             )
         return kspace
 
@@ -152,8 +162,31 @@ class Scan:
             return self.sampling(volume, index)
         return _sampled(self.read(volume, index))
 
-    def select(self, slices: slice) -> Scan:
-        """The scan restricted to a contiguous run of slices.
+    def middle(self, volume: int = 0) -> int | None:
+        """The slice nearest the middle that has samples; None where none has."""
+        count = self.shape[0]
+        order = sorted(range(count), key=lambda index: abs(index - count // 2))
+        return next((i for i in order if bool(self.read(volume, i).any())), None)
+
+    def drop_coils(self, coils: Sequence[int], note: str) -> Scan:
+        """The scan without these coils."""
+        kept = [coil for coil in range(self.shape[1]) if coil not in coils]
+
+        def of(read: Callable[[int, int], Tensor]) -> Callable[[int, int], Tensor]:
+            return lambda volume, index: read(volume, index)[kept]
+
+        noise = self.noise_covariance
+        return replace(
+            self,
+            shape=(self.shape[0], len(kept), *self.shape[2:]),
+            read=of(self.read),
+            calibration=None if self.calibration is None else of(self.calibration),
+            noise_covariance=None if noise is None else noise[kept][:, kept],
+            notes=(*self.notes, note),
+        )
+
+    def run(self, slices: slice) -> range:
+        """The numbers of a contiguous run of slices.
 
         Raises:
             ValueError: if the run is empty or reaches beyond the scan.
@@ -164,6 +197,16 @@ class Scan:
             raise ValueError(
                 f"slices {start}:{stop} lie beyond {self.source}, which has slices 0:{count}"
             )
+        return range(start, stop)
+
+    def select(self, slices: slice) -> Scan:
+        """The scan restricted to a contiguous run of slices.
+
+        Raises:
+            ValueError: if the run is empty or reaches beyond the scan.
+        """
+        run = self.run(slices)
+        start, stop = run.start, run.stop
         shift = _shift_slices(start)
         return replace(
             self,
@@ -180,6 +223,8 @@ class Scan:
         self, mask: Bool[Tensor, "readout phase"], note: str = "", kind: str | None = None
     ) -> Scan:
         """The scan as if only the points of `mask` had been measured (intersection with what was).
+
+        Separately acquired calibration data stay: they are no part of what is undersampled.
 
         Raises:
             ValueError: if the mask has another size than the k-space.
@@ -198,9 +243,7 @@ class Scan:
 
         known = None if self.sampling is None else sampling
         notes = (*self.notes, note) if note else self.notes
-        return replace(
-            self, read=read, sampling=known, calibration=None, notes=notes, mask_kind=kind
-        )
+        return replace(self, read=read, sampling=known, notes=notes, mask_kind=kind)
 
     def to_output(self, image: Complex[Tensor, "*batch readout phase"]) -> Tensor:
         """Crop an image on the k-space grid to the reconstruction FOV and matrix."""
@@ -216,6 +259,23 @@ class Scan:
             return image
         gain = (self.matrix[0] * self.matrix[1] / (size[0] * size[1])) ** 0.5
         return gain * ifft2c(pad_to(fft2c(image), self.matrix))
+
+    def echo_phase(self) -> Complex[Tensor, "readout phase"] | None:
+        """What an output image is multiplied by to have the phase of the k-space as it was measured; None for 1.
+
+        Rolled by s of N samples, k-space gives an image the phase 2 pi s n / N at pixel n from the centre of its grid.
+        """
+        if not any(self.echo_shift):
+            return None
+        axes = []
+        for axis in (0, 1):
+            grid, matrix, window = self.shape[2 + axis], self.matrix[axis], self.crop[axis]
+            kept = window.stop - window.start
+            pixel = (torch.arange(matrix, dtype=torch.float64) - matrix // 2) * kept / matrix
+            pixel += window.start + kept // 2 - grid // 2
+            axes.append(-2 * torch.pi * self.echo_shift[axis] / grid * pixel)
+        angle = axes[0][:, None] + axes[1]
+        return torch.polar(torch.ones_like(angle), angle).to(torch.complex64)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -56,6 +56,12 @@ def ifftshift(x: Tensor, dim: Sequence[int] = IMAGE_AXES) -> Tensor:
     return torch.fft.ifftshift(x, dim=tuple(dim))
 
 
+def largest_part(x: Complex[Tensor, "..."]) -> float:
+    """Largest magnitude of a real or imaginary part; NaN if one is NaN, infinite if one is. Twice as fast as `abs`."""
+    low, high = torch.aminmax(torch.view_as_real(x))
+    return max(-float(low), float(high))
+
+
 def as_channels(x: Complex[Tensor, "*batch y x"]) -> Float[Tensor, "*batch 2 y x"]:
     """Real and imaginary part as a channel axis before the image axes."""
     return torch.view_as_real(x).movedim(-1, -3).contiguous()

@@ -467,3 +467,25 @@ def test_the_configuration_in_the_docs_is_one():
     for values in settings["methods"]:
         method_entry(values, settings["weights"], _typed)
     Tuning(**settings["tuning"])
+
+
+def test_masks_are_drawn_over_what_the_scan_covers(folder, tmp_path):
+    """An elliptical k-space without a header: x4 is x4, and the scan itself counts as fully sampled."""
+    y, x = ((np.arange(n) - n // 2) / (n / 2) for n in SHAPE)
+    scan = read_scan(folder / "test" / "scan0.h5")
+    kspace = np.stack([scan.kspace(index).numpy() for index in range(scan.shape[0])])
+    np.save(tmp_path / "ellipse.npy", kspace * (y[:, None] ** 2 + x**2 <= 1))
+    masks = (
+        *(MaskEntry(kind=kind, acceleration=4) for kind in ("gaussian1d", "gaussian2d", "poisson")),
+        MaskEntry(kind="uniform1d", acceleration=4, center_size=6),
+        MaskEntry(kind="fastmri_random", acceleration=4),
+    )
+    sources = tuple(find_scans([str(tmp_path / "ellipse.npy")], 1))
+    rows = run_benchmark(small(folder, scans=sources, masks=masks), tmp_path / "table")
+    assert [row["failure"] for row in rows] == [None] * len(masks)
+    reached = [row["acceleration_achieved"] for row in rows]
+    assert reached[:4] == pytest.approx([4] * 4, rel=0.05)
+    records = [json.loads(path.read_text()) for path in (tmp_path / "table" / "cells").iterdir()]
+    for record in records:
+        said = any("4 was asked for" in note for note in record["notes"])
+        assert said == (abs(record["acceleration"]["achieved"] / 4 - 1) > 0.03)

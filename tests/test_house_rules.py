@@ -19,6 +19,8 @@ ROWS = {
     "coverage": 2,
     "poisson": 2,
     "phantom": 2,
+    "calibration": 2,
+    "echo": 2,
     "masks": 2,
     "simulate": 2,
     "prepare": 2,
@@ -42,8 +44,10 @@ WITHIN_ROW = [
     ("masks", "coverage"),
     ("masks", "poisson"),
     ("simulate", "phantom"),
+    ("calibration", "coverage"),
+    ("echo", "calibration"),
+    ("prepare", "calibration"),
     ("prepare", "coverage"),
-    ("prepare", "masks"),
 ]
 FORMAT_LIBRARIES = {"h5py", "nibabel", "ismrmrd", "twixtools", "pydicom", "png", "PIL"}
 HEAVY_LIBRARIES = FORMAT_LIBRARIES | {
@@ -169,6 +173,37 @@ def test_modules_fit_a_reader(path):
     assert lines <= (600 if name(path) in LONG else 410)
 
 
+DRAWS = {"rand", "randn", "randint", "randperm", "normal", "bernoulli", "multinomial", "poisson"}
+DRAWS_LIKE = {"rand_like", "randn_like", "randint_like"}  # torch gives them no generator
+DRAWS_IN_PLACE = {
+    f"{name}_"
+    for name in ("normal", "uniform", "bernoulli", "random", "exponential", "log_normal", "cauchy")
+}
+SEEDS = {"torch.manual_seed", "torch.seed", "torch.random.manual_seed", "torch.set_rng_state"}
+
+
+def draws_from_the_global_stream(source):
+    """Names of the calls that draw from torch's global stream; the initial values of networks may."""
+    found = []
+    initial = {
+        id(node)
+        for function in ast.walk(source)
+        if isinstance(function, ast.FunctionDef) and function.name == "__init__"
+        for node in ast.walk(function)
+    }
+    for node in ast.walk(source):
+        if not isinstance(node, ast.Call):
+            continue
+        name = dotted(node.func)
+        last = node.func.attr if isinstance(node.func, ast.Attribute) else name
+        seeded = any(keyword.arg == "generator" for keyword in node.keywords)
+        allowed = seeded or id(node) in initial or name.startswith("nn.init.")
+        draws = last in DRAWS_IN_PLACE or name in {f"torch.{draw}" for draw in DRAWS}
+        if (draws and not allowed) or last in DRAWS_LIKE or "dropout" in last.lower():
+            found.append(name)
+    return found
+
+
 @every_module()
 def test_no_global_random_state(path):
     allowed = {"default_rng", "Generator", "PCG64", "RandomState", "SeedSequence"}
@@ -176,8 +211,33 @@ def test_no_global_random_state(path):
         for module in ("np.random.", "numpy.random."):
             if used.startswith(module):
                 assert used.removeprefix(module).split(".")[0] in allowed
-    assert not {"torch.manual_seed", "torch.seed", "torch.random.manual_seed"} & attributes(path)
+    # Dropout knows no generators: training seeds its stream anew for each batch.
+    assert not SEEDS & attributes(path) or name(path) == "training/base.py"
     assert not [i for i in imports(tree(path)) if i == "random" or i.startswith("random.")]
+    drawn = draws_from_the_global_stream(tree(path))
+    if place(path) == "networks":
+        drawn = [call for call in drawn if "dropout" not in call.lower()]
+    assert not drawn
+
+
+@pytest.mark.parametrize(
+    ("code", "found"),
+    [
+        ("torch.randn_like(x)", 1),
+        ("torch.randn(3)", 1),
+        ("torch.randn(3, generator=g)", 0),
+        ("x.normal_()", 1),
+        ("x.uniform_(0, 1, generator=g)", 0),
+        ("torch.bernoulli(p)", 1),
+        ("rng.normal(size=3)", 0),
+        ("F.dropout(x, 0.5)", 1),
+        ("nn.init.xavier_uniform_(w)", 0),
+        ("def __init__(self): self.w = torch.randn(3)", 0),
+        ("def forward(self): return torch.rand(3)", 1),
+    ],
+)
+def test_draws_from_the_global_stream_are_found(code, found):
+    assert len(draws_from_the_global_stream(ast.parse(code))) == found
 
 
 @every_module()

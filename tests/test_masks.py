@@ -12,10 +12,13 @@ from hypothesis import strategies as st
 from scipy.spatial import cKDTree
 
 from mrirecon import masks
+from mrirecon.coverage import central_box, coverage_of
+from mrirecon.io.arrays import plain_scan
 from mrirecon.masks import (
     MASKS,
     achieved_acceleration,
     calibration_region,
+    center_fraction_of,
     default_center_fraction,
     fastmri_seed,
     make_mask,
@@ -422,7 +425,215 @@ def test_achieved_acceleration_counts_acquired_lines_only():
         achieved_acceleration(acquired[:5], acquired)
 
 
+# --- drawn over what a scan covers ---
+
+OWN = (*EXACT_1D, *EXACT_2D, "equispaced")
+
+
+def ellipse(shape, radius=1.0):
+    y, x = ((np.arange(size) - size // 2) / (radius * size / 2) for size in shape)
+    return torch.from_numpy(y[:, None] ** 2 + x**2 <= 1)
+
+
+def diamond(shape):
+    y, x = (abs(np.arange(size) - size // 2) / (size / 2) for size in shape)
+    return torch.from_numpy(y[:, None] + x < 1)
+
+
+def box(shape, rows, columns):
+    covered = torch.zeros(shape, dtype=torch.bool)
+    covered[rows, columns] = True
+    return covered
+
+
+COVERAGES = {
+    "ellipse": ellipse((64, 96)),
+    "small ellipse": ellipse((65, 91), 0.7),
+    "diamond": diamond((48, 61)),
+    "padded": box((64, 120), slice(None), slice(16, 104)),
+    "padded unevenly": box((33, 120), slice(2, 30), slice(11, 104)),
+    "partial Fourier": box((64, 96), slice(None), slice(37, 96)),
+    "partial Fourier, other side": box((64, 95), slice(None), slice(0, 60)),
+    "partial echo": box((64, 96), slice(20, 64), slice(None)),
+    "one-sided ellipse": ellipse((64, 96)) & box((64, 96), slice(25, None), slice(None)),
+}
+
+
+@pytest.mark.parametrize("kind", OWN)
+@pytest.mark.parametrize("padded", [(64, 120), (65, 121), (64, 121), (90, 89)])
+@pytest.mark.parametrize("inner", [(64, 88), (40, 57)])
+def test_zero_padding_changes_no_mask(kind, padded, inner):
+    """The mask of the small grid, with its k-space origin where that of the large one is."""
+    place = tuple(
+        slice(n // 2 - m // 2, n // 2 - m // 2 + m) for n, m in zip(padded, inner, strict=True)
+    )
+    for seed in range(3):
+        mask = draw(kind, padded, 4, 0.1, seed, acquired=box(padded, *place))
+        assert (mask[place] == draw(kind, inner, 4, 0.1, seed)).all()
+        assert mask.sum() == mask[place].sum()
+        everywhere = torch.ones(padded, dtype=torch.bool)
+        assert (
+            draw(kind, padded, 4, 0.1, seed, acquired=everywhere)
+            == draw(kind, padded, 4, 0.1, seed)
+        ).all()
+
+
+@pytest.mark.parametrize("acceleration", [2, 4, 7.3])
+@pytest.mark.parametrize("coverage", COVERAGES)
+@pytest.mark.parametrize("kind", EXACT_1D + EXACT_2D)
+def test_r_is_r_over_what_is_covered(kind, coverage, acceleration):
+    covered = COVERAGES[coverage]
+    lengths = covered.sum(dim=0).numpy()
+    fraction = 0.1 if acceleration < 5 else 0.05
+    lines = [int(covered.any(dim=1).sum()), int((lengths > 0).sum())]
+    side = round(fraction * (min(lines) if kind in EXACT_2D else lines[1]))
+    rows, middle = (slice(n // 2 - side // 2, n // 2 - side // 2 + side) for n in covered.shape)
+    wanted = int(covered.sum()) / acceleration
+    for seed in range(4):
+        mask = torch.from_numpy(
+            draw(kind, covered.shape, acceleration, fraction, seed, acquired=covered)
+        )
+        assert not bool((mask & ~covered).any()), "outside of what is covered"
+        if kind in EXACT_2D:
+            assert int(mask.sum()) == round(wanted)
+            assert bool(mask[rows, middle].all())
+            continue
+        columns = mask.any(dim=0)
+        assert torch.equal(mask, covered & columns), "whole columns"
+        assert bool(columns[middle].all())
+        if len(set(lengths[lengths > 0])) == 1:
+            assert int(columns.sum()) == round(lines[1] / acceleration)
+        else:  # one column more or less would not be nearer
+            assert abs(int(mask.sum()) - wanted) <= lengths.max()
+
+
+@pytest.mark.parametrize("coverage", ["ellipse", "partial Fourier", "one-sided ellipse", "diamond"])
+@pytest.mark.parametrize("acceleration", [2, 4, 8])
+def test_poisson_keeps_its_spacing_in_any_coverage(coverage, acceleration):
+    """The guarantee of the whole grid, with the count of the part; density is not that of a cut-off mask."""
+    covered = COVERAGES[coverage].numpy()
+    calibration = square(covered.shape, 5) & covered
+    count = round(covered.sum() / acceleration)
+    rng = np.random.Generator(np.random.PCG64(0))
+    mask, spacing = poisson_disk(calibration, covered, count, rng)
+    assert mask.sum() == count and not mask[~covered].any()
+    assert pairs_too_near(mask, spacing, calibration) == 0
+    # Not far from what any packing of the part could have, and it forbids neighbours at its rim.
+    assert (mask * spacing**2).sum() * np.pi / 4 < 1.3 * covered.sum()
+    assert spacing[covered].max() > 1
+
+
+def test_columns_of_unequal_length_bring_the_points_nearest():
+    """Counted by hand: of the two numbers of columns around the wanted points, the nearer one."""
+    covered = diamond((40, 41))
+    lengths = covered.sum(dim=0).numpy()
+    mask = draw("uniform1d", (40, 41), 3, 0.1, 5, acquired=covered)
+    wanted, columns = covered.sum().item() / 3, int(mask.any(axis=0).sum())
+    found = {}
+    for count in range(4, 30):
+        center = np.zeros(41, dtype=bool)
+        center[18:22] = True  # round(0.1 * 41) = 4 columns around 20
+        drawn = masks._draw(center, np.where(lengths > 0, 1, 0), count, 5)
+        found[count] = abs(lengths[drawn].sum() - wanted)
+    assert found[columns] == min(found.values())
+
+
+@pytest.mark.parametrize("kind", [*(f"fastmri_{kind}" for kind in FASTMRI), "paper_uniform1d"])
+def test_published_kinds_know_the_whole_grid_only(kind):
+    covered = COVERAGES["padded"]
+    mask = draw(kind, covered.shape, 4, 0.08, 3, acquired=covered)
+    assert (mask == draw(kind, covered.shape, 4, 0.08, 3)).all()
+
+
+def test_the_calibration_of_a_given_size_is_that_of_the_covered_part():
+    covered = COVERAGES["padded"]
+    fraction = center_fraction_of("uniform1d", covered.shape, 12, covered)
+    mask = torch.from_numpy(
+        draw("uniform1d", covered.shape, 44 / 6, fraction, acquired=covered)  # 12 columns in all
+    )
+    assert mask.any(dim=0).nonzero()[:, 0].tolist() == list(range(54, 66))
+    fraction = center_fraction_of("fastmri_random", covered.shape, 12, covered)
+    assert round(fraction * 120) == 12
+
+
+@settings(deadline=None, max_examples=100)
+@given(
+    size=st.integers(1, 14), first=st.integers(0, 13), last=st.integers(0, 13), flip=st.booleans()
+)
+def test_the_central_box_is_the_smallest_grid_about_the_origin(size, first, last, flip):
+    if not first <= last < size:
+        return
+    line = torch.zeros(1, size, dtype=torch.bool)
+    line[0, [first, last]] = True
+    part = central_box(line.T if flip else line)[0 if flip else 1]
+    grids = [
+        (size // 2 - length // 2, size // 2 - length // 2 + length) for length in range(1, size + 1)
+    ]
+    assert (part.start, part.stop) == next(g for g in grids if g[0] <= first and last < g[1])
+
+
+# --- what a scan covers ---
+
+
+def scan_of(sampled, acquired=None, sampling=False):
+    """A scan whose slices sample these points of noise; `sampling` says so instead of zeros."""
+    sampled = torch.stack(sampled) if isinstance(sampled, list) else sampled[None]
+    random = torch.Generator().manual_seed(0)
+    kspace = torch.randn(
+        len(sampled), 2, *sampled.shape[1:], dtype=torch.complex64, generator=random
+    )
+    known = {} if acquired is None else {"acquired": acquired}
+    if sampling:
+        known["sampling"] = lambda volume, index: sampled[index]
+    shape = tuple(kspace.shape)
+    return plain_scan("x", "npy", shape, lambda _, index: kspace[index] * sampled[index], **known)
+
+
+@pytest.mark.parametrize("sampling", [False, True])
+@pytest.mark.parametrize("name", COVERAGES)
+def test_what_has_no_gaps_is_coverage(name, sampling):
+    covered = COVERAGES[name]
+    found = coverage_of(scan_of(covered, sampling=sampling))
+    assert found.complete and torch.equal(found.acquired, covered)
+    half = torch.ones_like(covered)
+    half[:, covered.shape[1] // 2 + 5 :] = False  # a header that says less is believed
+    found = coverage_of(scan_of(covered, half))
+    assert found.complete and torch.equal(found.acquired, covered & half)
+
+
+@pytest.mark.parametrize("name", COVERAGES)
+@pytest.mark.parametrize("kind", ["uniform1d", "gaussian2d", "poisson", "equispaced"])
+def test_what_has_gaps_was_undersampled(name, kind):
+    covered = COVERAGES[name]
+    mask = make_mask(kind, covered.shape, 3, center_fraction=0.1, seed=0, acquired=covered)
+    found = coverage_of(scan_of(mask))
+    assert not found.complete and bool(found.acquired.all())
+    assert torch.equal(found.sampled, mask)
+    found = coverage_of(scan_of(mask, covered))
+    assert not found.complete and torch.equal(found.acquired, covered)
+
+
+def test_coverage_is_told_by_a_slice_that_is_not_empty_and_holds_the_origin():
+    covered, empty = COVERAGES["ellipse"], torch.zeros(64, 96, dtype=torch.bool)
+    found = coverage_of(scan_of([covered, empty, empty, covered]))
+    assert found.complete and torch.equal(found.acquired, covered)
+    aside = box((64, 96), slice(None), slice(60, 96))
+    assert bool(coverage_of(scan_of(aside)).acquired.all())
+    found = coverage_of(scan_of([empty] * 20))
+    assert not found.complete and bool(found.acquired.all())
+
+
 # --- bad requests ---
+
+
+@pytest.mark.parametrize("kind", OWN)
+def test_a_coverage_that_cannot_be_is_one_clear_error(kind):
+    with pytest.raises(ValueError, match="no point of the k-space grid is acquired"):
+        draw(kind, (64, 64), 4, 0.08, acquired=torch.zeros(64, 64, dtype=torch.bool))
+    with pytest.raises(ValueError, match=r"mask is \(64, 64\), acquired is \(64, 60\)"):
+        draw(kind, (64, 64), 4, 0.08, acquired=torch.ones(64, 60, dtype=torch.bool))
+    with pytest.raises(ValueError, match="has no option 'acquire'"):
+        draw(kind, (64, 64), 4, 0.08, acquire=None)
 
 
 @pytest.mark.parametrize("kind", MASKS)

@@ -17,6 +17,7 @@ from mrirecon.prepare import (
     compress_coils,
     intensity_scale,
     noise_covariance,
+    outer_noise,
     prewhiten,
     remove_oversampling,
     volume_scale,
@@ -143,6 +144,39 @@ def test_bad_noise_gives_one_clear_error():
     with pytest.raises(ValueError, match="not Hermitian"):
         whitening_matrix(complex_normal((4, 4)) + 5 * torch.eye(4))
     whitening_matrix(torch.diag(torch.tensor([1e-6, 1.0, 1e4])).to(torch.complex128))
+
+
+@pytest.mark.parametrize("samples", [12, 200, 4000])
+@pytest.mark.parametrize(
+    "stds", [(1.0,) * 8, (0.5, 0.7, 1, 1.4, 2, 0.5, 1, 3), (1.0,) * 7 + (5.0,)]
+)
+def test_outer_noise_is_the_root_mean_square_over_the_coils(stds, samples):
+    """Of pure noise the mean of many estimates of the power is the true one, however few samples there are."""
+    stds, runs = torch.tensor(stds), 400 if samples < 1000 else 20
+    mask = torch.zeros(1, 20 * samples, dtype=torch.bool)  # its outermost 5 % are `samples` points
+    mask[0] = True
+    powers = []
+    for seed in range(runs):
+        noise = 2**0.5 * complex_normal(
+            (len(stds), 1, mask.shape[1] // 20), seed
+        )  # 1 per component
+        kspace = torch.zeros(len(stds), *mask.shape, dtype=torch.complex64)
+        half = noise.shape[-1] // 2 + 1
+        kspace[..., :half], kspace[..., -half:] = noise[..., :half], noise[..., -half:]
+        powers.append(outer_noise(stds[:, None, None] * kspace, mask) ** 2)
+    spread = np.std(powers) / runs**0.5
+    assert abs(np.mean(powers) - float(stds.square().mean())) < 4 * spread
+
+
+def test_dead_coils_do_not_lower_the_noise_level():
+    kspace = (2**0.5 * complex_normal((8, 64, 64))).to(torch.complex64)
+    mask = torch.ones(64, 64, dtype=torch.bool)
+    live = outer_noise(kspace, mask)
+    kspace[:3] = 0
+    assert outer_noise(kspace, mask) == pytest.approx(live, rel=0.1)
+    assert outer_noise(0 * kspace, mask) == 0
+    for factor in (1e-14, 1e14):
+        assert outer_noise(factor * kspace, mask) / factor == pytest.approx(live, rel=0.1)
 
 
 # Coil compression

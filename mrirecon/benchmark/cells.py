@@ -15,7 +15,7 @@ from mrirecon.benchmark.sources import Source
 from mrirecon.io.files import replacing, write_json
 from mrirecon.masks import Seed, fastmri_seed
 
-SCHEMA = 1
+SCHEMA = 2
 Record = dict[str, Any]
 
 

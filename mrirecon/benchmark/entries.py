@@ -81,19 +81,27 @@ class MaskEntry:
         if not self.name:
             object.__setattr__(self, "name", f"{self.kind} x{self.acceleration:g}")
 
-    def make(self, shape: tuple[int, int], seed: Seed) -> tuple[Tensor, dict[str, Any]]:
-        """The mask on a grid, and how it came about, as `recon` writes it.
+    def make(
+        self, shape: tuple[int, int], seed: Seed, acquired: Tensor | None = None
+    ) -> tuple[Tensor, dict[str, Any]]:
+        """The mask on a grid of which these points are acquired, and how it came about, as `recon` writes it.
 
         Raises:
             ValueError: if the request cannot be met at this size.
         """
         fraction = self.center_fraction
         if self.center_size is not None:
-            fraction = center_fraction_of(self.kind, shape, self.center_size)
+            fraction = center_fraction_of(self.kind, shape, self.center_size, acquired)
         elif fraction is None:
             fraction = default_center_fraction(self.acceleration)
         mask = make_mask(
-            self.kind, shape, self.acceleration, center_fraction=fraction, seed=seed, **self.options
+            self.kind,
+            shape,
+            self.acceleration,
+            center_fraction=fraction,
+            seed=seed,
+            acquired=acquired,
+            **self.options,
         )
         return mask, {
             "kind": self.kind,

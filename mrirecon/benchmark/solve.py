@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,8 +15,11 @@ from torch import Tensor
 from mrirecon.benchmark.cells import Cell, Record
 from mrirecon.benchmark.entries import Benchmark
 from mrirecon.benchmark.sources import Source, add_noise
+from mrirecon.coverage import Coverage, coverage_of
+from mrirecon.echo import center_echo
 from mrirecon.io.volumes import describe
 from mrirecon.methods import Calibrated
+from mrirecon.methods.choices import narrowed, undersampled
 from mrirecon.methods.classical import ZeroFilled
 from mrirecon.methods.provenance import described
 from mrirecon.metrics import evaluate
@@ -46,6 +49,10 @@ class SharedMaps:
         """The same: every method prewhitens where there is a noise measurement."""
         return self
 
+    def without(self, coils: Sequence[int]) -> SharedMaps:
+        """The same: every method leaves the same coils out."""
+        return self
+
     def describe(self) -> dict[str, Any]:
         """Of the estimation."""
         return self.source.describe()
@@ -62,11 +69,13 @@ class Truth:
 
     Attributes:
         scan: fully sampled.
+        coverage: of it.
         target: magnitude, (slice, readout, phase).
         support: pixels to judge; None for all.
     """
 
     scan: Scan
+    coverage: Coverage
     target: Float[Tensor, "slice readout phase"]
     support: Bool[Tensor, "slice readout phase"] | None
 
@@ -139,10 +148,12 @@ class Solver:
 
     def _truth_of(self, source: Source) -> Truth:
         if self._truth is None or self._truth[0] is not source:
-            scan = source.read()
+            scan = center_echo(source.read())
             if self.benchmark.remove_oversampling:
                 scan = remove_oversampling(scan)
-            self._truth = source, Truth(scan, _target(scan), self._support(scan))
+            coverage = coverage_of(scan)
+            scan = narrowed(scan, coverage)
+            self._truth = source, Truth(scan, coverage, _target(scan), self._support(scan))
         return self._truth[1]
 
     def _support(self, scan: Scan) -> Tensor | None:
@@ -161,9 +172,11 @@ class Solver:
         kept = self._undersampled
         if kept is None or not all(a is b or a == b for a, b in zip(kept[0], place, strict=True)):
             scan, std = add_noise(truth.scan, cell.noise, self.benchmark.noise_seed)
-            mask, made = cell.mask.make((scan.shape[2], scan.shape[3]), cell.drawn)
-            note = f"undersampled retrospectively ({cell.mask.kind})"
-            scan = scan.undersample(mask, note, cell.mask.kind)
+
+            def make(shape: tuple[int, int], acquired: Tensor) -> tuple[Tensor, dict[str, Any]]:
+                return cell.mask.make(shape, cell.drawn, acquired)
+
+            scan, made = undersampled(scan, truth.coverage, cell.mask.kind, make)
             shared = SharedMaps(self.benchmark.calibration)
             kept = self._undersampled = place, Undersampled(scan, made, std, shared)
         return kept[1]

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import importlib
+import io
 import sys
 import textwrap
 from collections.abc import Mapping, Sequence
 
 from mrirecon import __version__
+from mrirecon.cli.signals import silent_start
 from mrirecon.nearest import suggest
 
 # command -> what it does; the command NAME is COMMAND of the module mrirecon.cli.NAME, or of two words the second of
@@ -48,10 +50,23 @@ def main(argv: Sequence[str] | None = None) -> None:
         hint = suggest(name, family or COMMANDS)
         print(f"mrirecon: error: unknown {kind} {name!r}: {hint}", file=sys.stderr)
         sys.exit(2)
-    from mrirecon.cli.run import run
-
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="surrogateescape")  # file names that are no UTF-8
     home, _, second = name.partition(" ")
-    module = importlib.import_module(f"mrirecon.cli.{home}")
+    try:
+        with silent_start(name):
+            run = importlib.import_module("mrirecon.cli.run").run
+            module = importlib.import_module(f"mrirecon.cli.{home}")
+    except (ImportError, OSError, MemoryError) as error:
+        if "--debug" in args:
+            raise
+        reason = " ".join(str(error).split()) or type(error).__name__
+        print(
+            f"mrirecon {name}: error: a library cannot be loaded ({reason}): install it again, or allow more memory "
+            "(ulimit -v)",
+            file=sys.stderr,
+        )
+        sys.exit(2)
     command = module.COMMANDS[second] if second else module.COMMAND
     sys.exit(run(command, args[len(name.split()) :]))
 

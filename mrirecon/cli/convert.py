@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
-from mrirecon.cli.choices import SCAN_ARGUMENT, parse_slices
+from mrirecon.cli.choices import LAYOUT, SCAN_ARGUMENT, parse_slices
 from mrirecon.cli.run import Command
 from mrirecon.io import read_scan, write_scan
+from mrirecon.io.layout import USUAL, Layout
 
 
-def convert(*, src: str, dst: str, slices: str | None = None, overwrite: bool = False) -> None:
+def convert(
+    *,
+    src: str,
+    dst: str,
+    slices: str | None = None,
+    overwrite: bool = False,
+    layout: Layout = USUAL,
+) -> None:
     """Convert k-space between formats.
 
     The suffix of DST decides: .mrd, .h5 (fastMRI layout), .cfl (BART), .npy or .npz. What that format cannot hold is
@@ -18,9 +26,10 @@ def convert(*, src: str, dst: str, slices: str | None = None, overwrite: bool = 
         dst: k-space file to write.
         slices: A:B takes slices A to B - 1 only.
         overwrite: replace an existing output.
+        layout: how the array of SRC is stored.
     """
     part = parse_slices(slices)
-    scan = read_scan(src).select(part)
+    scan = read_scan(src, layout).select(part)
     lost = write_scan(scan, dst, overwrite=overwrite)
     shape = " x ".join(map(str, scan.shape))
     print(
@@ -38,5 +47,10 @@ COMMAND = Command(
         "src": {**SCAN_ARGUMENT, "metavar": "SRC"},
         "dst": {"metavar": "DST", "help": "k-space file to write"},
     },
-    ("meas.dat scan.mrd", "scan.h5 scan.cfl --slices 10:12"),
+    (
+        "meas.dat scan.mrd",
+        "scan.h5 scan.cfl --slices 10:12",
+        "kspace.mat scan.h5 --axes readout,phase,coil",
+    ),
+    flat=LAYOUT,
 )

@@ -7,6 +7,7 @@ from typing import Literal
 
 from mrirecon.cli.run import Command
 from mrirecon.io import VOLUME_SUFFIXES, read_volume, write_json
+from mrirecon.io.cfl import check_apart
 from mrirecon.io.files import check_target, replacing
 from mrirecon.metrics import PROTOCOLS
 from mrirecon.metrics import evaluate as measure
@@ -30,6 +31,7 @@ def evaluate(
         overwrite: replace an existing output.
     """
     if output is not None:
+        check_apart([output], [recon, target])
         check_target(output, overwrite)
     pairs = _pairs(Path(recon), Path(target))
     rows = {r.name: measure(read_volume(r), read_volume(t), protocol) for r, t in pairs}

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 
-from mrirecon.cli.choices import SCAN_ARGUMENT
+from mrirecon.cli.choices import LAYOUT, SCAN_ARGUMENT
 from mrirecon.cli.run import Command
-from mrirecon.coverage import achieved_acceleration, calibration_region
+from mrirecon.coverage import achieved_acceleration, calibration_region, covered_by
+from mrirecon.echo import center_echo
 from mrirecon.io import read_scan
+from mrirecon.io.layout import USUAL, Layout
 from mrirecon.methods.calibrate import Calibrated, calibration_block
 from mrirecon.methods.partial_fourier import missing_side
 from mrirecon.scan import Geometry, Scan
@@ -15,13 +17,14 @@ from mrirecon.scan import Geometry, Scan
 AXES = ("readout", "phase")
 
 
-def info(*, scan: str) -> None:
+def info(*, scan: str, layout: Layout = USUAL) -> None:
     """Print what a scan holds and what recon would do with it.
 
     Args:
         scan: k-space file.
+        layout: how its array is stored.
     """
-    data = read_scan(scan)
+    data = center_echo(read_scan(scan, layout))
     lines = {**_contents(data), **_sampling(data), **_geometry(data.geometry), **_plan(data)}
     width = max(map(len, lines)) + 2
     print(f"{scan}")
@@ -62,13 +65,14 @@ def _contents(scan: Scan) -> dict[str, str]:
 
 
 def _sampling(scan: Scan) -> dict[str, str]:
-    middle = scan.shape[0] // 2
-    (_, mask), acquired = scan.measured(middle), scan.acquired  # refuses NaN and infinite samples
+    middle = scan.middle() or 0
+    _, mask = scan.measured(middle)  # refuses NaN and infinite samples
+    acquired = covered_by(mask, scan.acquired)
     total, without = achieved_acceleration(mask, acquired)
     region = calibration_region(mask)
     lines = {
-        "acquired": f"{int(acquired.any(dim=1).sum())} readout x {int(acquired.any(dim=0).sum())} phase positions "
-        "(zero padding and partial Fourier excluded)",
+        "acquired": f"{int(acquired.any(dim=1).sum())} readout x {int(acquired.any(dim=0).sum())} phase positions, "
+        f"{int(acquired.sum())} points (zero padding, partial Fourier and empty corners excluded)",
         "sampled": f"{int(mask.sum())} points, {int(mask.any(dim=0).sum())} of {mask.shape[1]} columns "
         f"(slice {middle})",
         "acceleration": f"{total:.3f} over acquired points, {without:.3f} outside the calibration region",
@@ -117,7 +121,7 @@ def _anatomical(direction: tuple[float, float, float]) -> str:
 def _plan(scan: Scan) -> dict[str, str]:
     try:
         default = Calibrated()
-        block = calibration_block(scan, scan.shape[0] // 2, default.size, 2 * default.kernel)
+        block = calibration_block(scan, scan.middle() or 0, default.size, 2 * default.kernel)
         maps = f"ESPIRiT from a {block.shape[-2]} x {block.shape[-1]} block of every slice"
     except ValueError:
         maps = "none possible: give --maps FILE, or a method without maps (zero_filled)"
@@ -127,4 +131,11 @@ def _plan(scan: Scan) -> dict[str, str]:
     return {"recon would": f"take the data {whiten}with maps: {maps}"}
 
 
-COMMAND = Command("info", info, "SCAN", {"scan": SCAN_ARGUMENT})
+COMMAND = Command(
+    "info",
+    info,
+    "SCAN",
+    {"scan": SCAN_ARGUMENT},
+    ("scan.h5", "kspace.mat --axes readout,phase,coil"),
+    flat=LAYOUT,
+)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import asdict
 from pathlib import Path
 from typing import Literal
 
@@ -10,6 +11,7 @@ import torch
 
 from mrirecon.cli.choices import (
     CALIBRATION,
+    LAYOUT,
     SCAN_ARGUMENT,
     Device,
     choose_device,
@@ -18,8 +20,11 @@ from mrirecon.cli.choices import (
 )
 from mrirecon.cli.progress import slices_progress
 from mrirecon.cli.run import Command
+from mrirecon.echo import center_echo
 from mrirecon.io import MAPS_SUFFIXES, read_scan, write_maps
+from mrirecon.io.cfl import check_apart
 from mrirecon.io.files import check_target, suffix_of
+from mrirecon.io.layout import USUAL, Layout
 from mrirecon.methods import Calibrated
 
 
@@ -32,6 +37,7 @@ def maps(
     slices: str | None = None,
     device: Device = "auto",
     overwrite: bool = False,
+    layout: Layout = USUAL,
 ) -> None:
     """Estimate the coil maps of a scan.
 
@@ -43,11 +49,13 @@ def maps(
         slices: A:B takes slices A to B - 1 only.
         device: where to compute; auto takes a GPU where there is one.
         overwrite: replace an existing output.
+        layout: how its array is stored.
     """
     where, part = choose_device(device), parse_slices(slices)
+    check_apart([output], [scan])
     check_target(output, overwrite)
     suffix_of(output, MAPS_SUFFIXES)
-    data = read_scan(scan).select(part)
+    data = center_echo(read_scan(scan, layout)).select(part)
     source = choose_maps(kind, calibration)
     found = []
     with slices_progress(f"{kind} maps {Path(scan).name}") as progress:
@@ -60,6 +68,7 @@ def maps(
         "source": scan,
         "source_sha256": _sha256(Path(scan)),
         "slices": slices,
+        "layout": asdict(layout),
         "maps": source.describe(),
         "shape": stacked.shape,
     }
@@ -86,4 +95,5 @@ COMMAND = Command(
     {"scan": SCAN_ARGUMENT},
     ("scan.h5 --output maps.npy --calibration.sets 2", "scan.h5 --output maps.cfl --kind lowres"),
     CALIBRATION,
+    flat=LAYOUT,
 )

@@ -10,7 +10,7 @@ from mrirecon.io import SCAN_SUFFIXES, VOLUME_SUFFIXES, is_complete, sidecar
 from mrirecon.methods.provenance import completed as completed
 from mrirecon.scan import Volume
 
-INPUT_SUFFIXES = (*SCAN_SUFFIXES, ".hdf5", ".hdr", ".dat")
+INPUT_SUFFIXES = (*SCAN_SUFFIXES, ".hdf5", ".hdr", ".dat", ".mat")
 
 
 def choose_outputs(scans: list[str], output: str, kind: str = "nii.gz") -> list[Path]:
@@ -20,6 +20,8 @@ def choose_outputs(scans: list[str], output: str, kind: str = "nii.gz") -> list[
         ValueError: if two scans would have the same output name, or the folder is named like a volume.
         OSError: if the folder cannot be made.
     """
+    if not output or (len(scans) == 1 and not Path(output).name):
+        raise ValueError(f"--output {output!r} is no name of a file")
     if len(scans) == 1:
         return [Path(output)]
     folder = Path(output)

@@ -89,9 +89,11 @@ class Parser(ArgumentParser):
         *,
         instantiate: bool = True,
     ) -> None:
-        """Add the parameters of a function, or those of a class, as `--group.parameter`, which becomes its instance."""
+        """Add the parameters of a function or class; with a group as `--group.parameter`, which becomes an instance."""
         names: set[str | int] = set(skip)
-        if group is None:
+        if group is None and isinstance(source, type):
+            self.add_class_arguments(source, skip=names)
+        elif group is None:
             self.add_function_arguments(source, skip=names)
         else:
             self.add_class_arguments(source, group, skip=names, instantiate=instantiate)

@@ -6,11 +6,13 @@ import sys
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any, Literal
 
 from mrirecon.cli.choices import (
     CALIBRATION,
+    LAYOUT,
     SCAN_ARGUMENT,
     Device,
     MaskChoice,
@@ -24,8 +26,12 @@ from mrirecon.cli.parser import Parser, Settings
 from mrirecon.cli.progress import slices_progress
 from mrirecon.cli.run import EXPECTED, Command, one_line
 from mrirecon.cli.team import Elsewhere, Team
-from mrirecon.io import check_output, is_complete, read_scan, write_volume
+from mrirecon.io import check_output, is_complete, write_volume
+from mrirecon.io.cfl import check_apart
+from mrirecon.io.files import PathLike
+from mrirecon.io.layout import USUAL, Layout
 from mrirecon.io.slices import SliceStore
+from mrirecon.io.volumes import volume_files
 from mrirecon.methods import Calibrated, Request, SliceMethod
 from mrirecon.methods.named import is_slow
 from mrirecon.scan import Scan, Volume
@@ -56,6 +62,7 @@ def recon(
     report: str | None = None,
     preview: str | None = None,
     overwrite: bool = False,
+    layout: Layout = USUAL,
 ) -> int:
     """Reconstruct scans.
 
@@ -85,6 +92,7 @@ def recon(
         report: also write an HTML report, and beside it a picture of each scan (.png).
         preview: PNG that shows the slices a diffusion method is at, renewed while it works.
         overwrite: replace existing outputs.
+        layout: how the arrays of the scans are stored.
     """
     if mask is None and (accel is not None or center_fraction is not None):
         raise ValueError("--accel and --center_fraction belong to a mask: add --mask KIND")
@@ -99,9 +107,17 @@ def recon(
         compress_coils=compress_coils,
         compression=compression,
         remove_oversampling=remove_oversampling,
+        layout=layout,
     )
     picture = with_preview(request.method, preview)
     outputs = choose_outputs(scan, output, format)
+    inputs: list[PathLike] = [*scan, *chain.from_iterable(request.files().values())]
+    pages: list[PathLike] = []
+    if report is not None:
+        pages = [report, *_pictures(report, scan).values()]
+    check_apart(pages if preview is None else [*pages, preview], inputs)
+    for target in outputs:
+        check_apart(volume_files(target), inputs)
     if report is not None:
         from mrirecon.report import check_page
 
@@ -110,7 +126,7 @@ def recon(
 
     def prepared(source: str, target: Path) -> Job:
         check_output(target, overwrite)
-        data, made = request.prepared(read_scan(source))
+        data, made = request.prepared(request.read(source))
         slow = is_slow(request.method) or team.size > 1
         about = request.describe(source)
         keep = SliceStore(target, about) if slow else None
@@ -125,14 +141,15 @@ def recon(
         line = slices_progress(job.title) if team.size == 1 else nullcontext(None)
         with line as progress:
             volume = replace(job.method, progress=progress)(job.scan)
-        volume = completed(volume, job.scan, job.mask, job.request)
-        write_volume(volume, target, overwrite=overwrite)
+        chosen = job.scan.select(request.slices)
+        volume = completed(volume, chosen, job.mask, job.request)
+        write_volume(volume, target, overwrite=overwrite, inputs=inputs)
         if job.method.keep is not None:
             job.method.keep.clear()
         print(summary(target, volume))
         for note in volume.info["notes"]:
             print(f"  note: {note}")
-        done.append((job.scan, volume))
+        done.append((chosen, volume))
 
     failures = 0
     with team.joined():
@@ -196,6 +213,7 @@ def solve_shares(team: Team, job: Job) -> None:
 def _is_done(target: Path, request: dict[str, Any], overwrite: bool) -> bool:
     if overwrite or not already_done(target, request):
         return False
+    SliceStore(target, request).clear()  # of a run that was killed when all but this was done
     print(f"{target}: complete, skipped")
     return True
 
@@ -215,15 +233,21 @@ def _report(
         print(f"{path}: the report")
         if skipped:
             print(f"  {note}")
-        stem = Path(path).with_suffix("")
         groups = by_scan(done)
+        names = _pictures(path, [items[0][0].source for items in groups])
         for items in groups:
-            name = f"_{Path(items[0][0].source).stem}" if len(groups) > 1 else ""
-            picture = stem.with_name(f"{stem.name}{name}.png")
+            picture = names[items[0][0].source]
             write_png(comparison(items), picture)
             print(f"{picture}: a picture of the middle slice")
     elif skipped and not failures and not Path(path).exists():
         print(f"{path}: not written, nothing was reconstructed now (--overwrite does it again)")
+
+
+def _pictures(page: str, sources: list[str]) -> dict[str, Path]:
+    """Where the picture of each scan goes that is in a report."""
+    stem = Path(page).with_suffix("")
+    names = {source: f"_{Path(source).stem}" if len(sources) > 1 else "" for source in sources}
+    return {source: stem.with_name(f"{stem.name}{name}.png") for source, name in names.items()}
 
 
 def _prepare(parser: Parser, args: list[str], settings: Settings) -> tuple[list[str], Settings]:
@@ -246,4 +270,5 @@ COMMAND = Command(
     CALIBRATION,
     _prepare,
     ("method",),
+    flat=LAYOUT,
 )

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import errno
 import inspect
 import logging
+import os
+import signal
 import sys
 import traceback
 from argparse import ArgumentError
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 from jsonargparse import Namespace
 
 from mrirecon.cli.parser import Parser, Settings, take_config
+from mrirecon.cli.signals import Ended, tidy_end
 
 Prepare = Callable[[Parser, list[str], Settings], tuple[list[str], Settings]]
 
@@ -35,6 +39,7 @@ class Command:
         groups: parameters that are classes: name -> (class, title in the help, parameters that are no options).
         prepare: adds options that depend on others; returns the arguments and the YAML's settings to parse.
         prepared: the function's parameters that `prepare` adds.
+        flat: like `groups`, whose fields are options without the name before them: name -> (class, title in the help).
     """
 
     name: str
@@ -45,16 +50,21 @@ class Command:
     groups: Mapping[str, tuple[type, str, tuple[str, ...]]] = field(default_factory=dict)
     prepare: Prepare | None = None
     prepared: tuple[str, ...] = ()
+    flat: Mapping[str, tuple[type, str]] = field(default_factory=dict)
 
 
 def run(command: Command, argv: Sequence[str]) -> int:
     """Parse, call, and turn any error into one line on stderr and status 2."""
     logging.getLogger("jsonargparse").setLevel(logging.CRITICAL)
     try:
-        return command.function(**parse(command, [a for a in argv if a != DEBUG])) or 0
+        with tidy_end():
+            return command.function(**parse(command, [a for a in argv if a != DEBUG])) or 0
     except KeyboardInterrupt:
         print(f"mrirecon {command.name}: interrupted", file=sys.stderr)
-        return 130
+        return 128 + signal.SIGINT
+    except Ended as end:
+        print(f"mrirecon {command.name}: ended by {end.name}", file=sys.stderr)
+        return 128 + end.number
     except Exception as error:
         if DEBUG in argv:
             traceback.print_exc()
@@ -68,12 +78,19 @@ def parse(command: Command, args: list[str]) -> dict[str, Any]:
     parser = Parser(f"mrirecon {command.name}", command.usage, about.partition("\n\nArgs:")[0])
     examples = [f"  mrirecon {command.name} {example}" for example in command.examples]
     parser.epilog = "\n".join(["examples:", *examples]) if examples else None
-    skip = {*(name.lstrip("-") for name in command.arguments), *command.prepared, *command.groups}
+    skip = {
+        *(name.lstrip("-") for name in command.arguments),
+        *command.prepared,
+        *command.groups,
+        *command.flat,
+    }
     parser.add_options(command.function, None, "options", skip)
     for name, options in command.arguments.items():
         groups = parser.groups or {}
         group = groups[command.name] if name.startswith("-") else parser
         group.add_argument(name, **options)
+    for kind, title in command.flat.values():
+        parser.add_options(kind, None, title, ())
     args, settings = take_config(args)
     if command.prepare is not None:
         args, settings = command.prepare(parser, args, settings)
@@ -81,6 +98,8 @@ def parse(command: Command, args: list[str]) -> dict[str, Any]:
         parser.add_options(kind, name, title, hidden)
     values = parser.parse(args, settings)
     del values["config"]
+    for name, (kind, _) in command.flat.items():
+        values[name] = kind(**{one.name: values.pop(one.name) for one in fields(kind)})
     return {k: v.as_dict() if isinstance(v, Namespace) else v for k, v in values.items()}
 
 
@@ -89,6 +108,9 @@ def one_line(error: BaseException) -> str:
     text = " ".join(str(error).split())
     if isinstance(error, MemoryError) or "out of memory" in text or "can't allocate memory" in text:
         return "out of memory: reconstruct fewer slices at once with --slices, or on another device"
+    if isinstance(error, OSError) and error.errno is not None and error.filename is not None:
+        text = f"{os.fsdecode(error.filename)}: {error.strerror}"
+        text += ": give a shorter name" if error.errno == errno.ENAMETOOLONG else ""
     if not isinstance(error, EXPECTED):
         kind = type(error).__name__
         return f"a mistake in mrirecon, please report it with the output of {DEBUG}: {kind}: {text}"

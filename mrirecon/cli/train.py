@@ -133,6 +133,8 @@ def _dry_run(run: Run) -> None:
     device = build_trainer(run.trainer, run.output, []).strategy.root_device.type
     print(yaml.safe_dump(run.config, sort_keys=False), end="")
     run.data.prepare_data()
+    for note in getattr(run.data, "notes", ()):
+        print(f"note: {note}")
     if run.trainer.limit_val_batches:
         run.data.val_dataloader()
     batch = run.module.synthetic(next(iter(run.data.train_dataloader())))

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from mrirecon.cli.parser import Parser, Settings
 from mrirecon.cli.run import Command
+from mrirecon.io.cfl import check_apart
 from mrirecon.io.files import existing_file
 
 SUFFIXES = (".nii.gz", ".nii")
@@ -33,6 +34,7 @@ def view(
     for path in (*volume, *([] if overlay is None else [overlay])):
         existing_file(path)
     target = _beside(Path(volume[0])) if output is None else Path(output)
+    check_apart([target], [*volume, *([] if overlay is None else [overlay])])
     check_page(target, overwrite)
     write_viewer(target, volume, overlay=overlay, index=index, overwrite=overwrite)
     print(f"{target}: open it in a browser ({target.stat().st_size / 1e6:.1f} MB)")

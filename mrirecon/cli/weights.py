@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from mrirecon.cli.run import Command
+from mrirecon.io.cfl import check_apart
 from mrirecon.io.files import check_target, suffix_of
 from mrirecon.weights import (
     Card,
@@ -47,6 +48,7 @@ def convert(*, file: str, output: str, overwrite: bool = False) -> None:
         overwrite: replace an existing output.
     """
     suffix_of(output, (".safetensors",))
+    check_apart([output, Path(output).with_suffix(".json")], [file])
     check_target(output, overwrite)
     network, report = import_weights(file)
     card = save_weights(network, output, report.card(), overwrite=overwrite)

@@ -16,8 +16,17 @@ import torch
 from jaxtyping import Complex
 from torch import Tensor
 
-from mrirecon.io.arrays import NO_HEADER, check_kspace, owned, plain_scan
-from mrirecon.io.files import existing_file
+from mrirecon.io.arrays import (
+    NO_HEADER,
+    arrange,
+    arranged_scan,
+    check_kspace,
+    owned,
+    plain_scan,
+)
+from mrirecon.io.file_array import FileArray
+from mrirecon.io.files import PathLike, existing_file
+from mrirecon.io.layout import USUAL, Layout
 from mrirecon.scan import Scan
 from mrirecon.tensors import fft2c, ifft2c
 
@@ -26,7 +35,13 @@ DIMENSIONS = 16
 
 
 def pair(path: Path) -> tuple[Path, Path]:
-    """`(name.cfl, name.hdr)` of either name or of the bare `name`, as BART calls it."""
+    """`(name.cfl, name.hdr)` of either name or of the bare `name`, as BART calls it.
+
+    Raises:
+        IsADirectoryError: if it is no name.
+    """
+    if not path.name:
+        raise IsADirectoryError(f"{path} is a folder: give a file")
     base = path.with_suffix("") if path.suffix.lower() in (".cfl", ".hdr") else path
     return base.with_name(base.name + ".cfl"), base.with_name(base.name + ".hdr")
 
@@ -43,8 +58,25 @@ def parts_of(path: Path) -> tuple[Path, ...]:
     return (existing_file(path),)
 
 
-def open_cfl(path: Path) -> np.ndarray:
-    """The array with its 16 dimensions, mapped from the file and read only where it is touched.
+def check_apart(outputs: Iterable[PathLike], inputs: Iterable[PathLike]) -> None:
+    """Refuse to write over what is read, under whatever name: links are what they lead to, a pair is both its files.
+
+    Raises:
+        ValueError: naming both.
+    """
+    for output in (path for path in map(Path, outputs) if path.exists()):
+        for source in map(Path, inputs):
+            alone = source.is_file() and source.suffix.lower() not in (".cfl", ".hdr")
+            parts = (source,) if alone else (source, *pair(source))
+            if any(part.exists() and output.samefile(part) for part in parts):
+                which = "" if output == source else f", the same file as {source}"
+                raise ValueError(
+                    f"{output} is the input itself{which}, which would be lost: give another output"
+                )
+
+
+def open_cfl(path: Path) -> FileArray:
+    """The array with its 16 dimensions, read only where it is asked for.
 
     Raises:
         FileNotFoundError: if one of the two files is missing.
@@ -61,12 +93,12 @@ def open_cfl(path: Path) -> np.ndarray:
             f"{data} has {size} bytes, but {header.name} says {_text(dims)} complex64 numbers, "
             f"which is {expected} bytes: the header or the data is of another file, or truncated"
         )
-    return np.memmap(data, dtype="<c8", mode="r", shape=dims, order="F")
+    return FileArray(data, 0, np.dtype("<c8"), dims, "F")
 
 
-def kept(array: np.ndarray, *dims: int) -> np.ndarray:
+def kept(array: FileArray, *dims: int) -> FileArray:
     """The array with only these of its 16 dimensions; the others must be of length one."""
-    return np.squeeze(array, axis=tuple(dim for dim in range(DIMENSIONS) if dim not in dims))
+    return array.squeeze(tuple(dim for dim in range(DIMENSIONS) if dim not in dims))
 
 
 def write_cfl(paths: tuple[Path, Path], dims: dict[int, int], blocks: Iterable[Tensor]) -> None:
@@ -79,8 +111,10 @@ def write_cfl(paths: tuple[Path, Path], dims: dict[int, int], blocks: Iterable[T
             stream.write(np.ascontiguousarray(block.numpy(), dtype="<c8").data)
 
 
-def read_cfl(path: Path) -> Scan:
+def read_cfl(path: Path, layout: Layout = USUAL) -> Scan:
     """A scan from BART k-space, read by slice; with a second phase dimension it is three-dimensional.
+
+    Where `layout` names axes, they are the dimensions larger than 1, whatever BART calls them.
 
     Raises:
         FileNotFoundError, ValueError: as `open_cfl`, and where other dimensions than
@@ -88,12 +122,20 @@ def read_cfl(path: Path) -> Scan:
     """
     array = open_cfl(path)
     source, dims = str(pair(path)[0]), array.shape
+    layout.check(source, "cfl", "axes", "kspace_centre", "image_centre")
+    if layout.names is not None:
+        used = np.squeeze(array)
+        arrangement = arrange(source, used.shape, used.dtype, layout, {})
+        return arranged_scan(
+            source, "cfl", arrangement, lambda volume, index: arrangement.read(used, volume, index)
+        )
     known = (READOUT, PHASE, PHASE2, COIL, TIME, SLICE)
     other = {dim: size for dim, size in enumerate(dims) if size > 1 and dim not in known}
     if other or (dims[PHASE2] > 1 and dims[SLICE] > 1):
         raise ValueError(
             f"{source} has dimensions {_text(dims)}: k-space may use 0 (readout), 1 (phase), "
-            "2 (second phase), 3 (coil), 10 (time) and 13 (slice, 2D scans only), the others must be 1"
+            "2 (second phase), 3 (coil), 10 (time) and 13 (slice, 2D scans only), the others must be 1; "
+            "--axes names them otherwise"
         )
     three_d = dims[PHASE2] > 1
     shape = (
@@ -101,7 +143,7 @@ def read_cfl(path: Path) -> Scan:
         if three_d
         else (dims[SLICE], dims[COIL], dims[READOUT], dims[PHASE])
     )
-    check_kspace(source, shape, array.dtype, "readout, phase and coil")
+    check_kspace(source, shape)
     volumes = dims[TIME]
     names = tuple(f"time {n}" for n in range(volumes)) if volumes > 1 else ()
     if three_d:
@@ -111,12 +153,20 @@ def read_cfl(path: Path) -> Scan:
     def read(volume: int, index: int) -> Tensor:
         return owned(views[:, :, :, volume, index].transpose(2, 0, 1))
 
-    return plain_scan(source, "cfl", shape, read, volumes=volumes, volume_names=names)
+    axes = _used(
+        dims, {READOUT: "readout", PHASE: "phase", COIL: "coil", TIME: "volume", SLICE: "slice"}
+    )
+    return plain_scan(source, "cfl", shape, read, volumes=volumes, volume_names=names, axes=axes)
+
+
+def _used(dims: tuple[int, ...], names: dict[int, str]) -> tuple[str, ...]:
+    """What the dimensions larger than 1 are, in the words of `layout.AXES`."""
+    return tuple(name for dim, name in names.items() if dims[dim] > 1)
 
 
 def _scan_3d(
     source: str,
-    array: np.ndarray,
+    array: FileArray,
     shape: tuple[int, int, int, int],
     volumes: int,
     names: tuple[str, ...],
@@ -155,6 +205,10 @@ def _scan_3d(
         volumes=volumes,
         volume_names=names,
         is_3d=True,
+        axes=_used(
+            array.shape,
+            {READOUT: "slice", PHASE: "readout", PHASE2: "phase", COIL: "coil", TIME: "volume"},
+        ),
         notes=(NO_HEADER, "3D scan: slices run along the readout, after its inverse FFT"),
     )
 

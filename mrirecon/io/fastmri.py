@@ -10,6 +10,7 @@ import json
 import re
 from collections.abc import Callable
 from dataclasses import asdict
+from itertools import permutations
 from pathlib import Path
 from typing import Any
 
@@ -18,18 +19,19 @@ import torch
 from jaxtyping import Bool, Complex, Float
 from torch import Tensor
 
-from mrirecon.io.arrays import NO_HEADER, check_kspace, plain_scan
+from mrirecon.io.arrays import NO_HEADER, arrange, arranged_scan
 from mrirecon.io.hdf5 import OpenFiles, read_complex, read_text, reading, writing
+from mrirecon.io.layout import IMAGE, USUAL, Arrangement, Layout
 from mrirecon.io.masks import as_mask, expand_mask
-from mrirecon.io.mrd_header import Encoding, build_header, parse_header
+from mrirecon.io.mrd_header import Encoding, HeaderInfo, build_header, parse_header
 from mrirecon.scan import Geometry, Scan
 
-AXES = "(slice, coil, readout, phase), or (slice, readout, phase) for one coil"
+AXES = {4: ("slice", "coil", "readout", "phase"), 3: ("slice", "readout", "phase")}
 REFERENCES = ("reconstruction_rss", "reconstruction_esc")
 ASSUMED_SPACING = "slice spacing assumed equal to slice thickness; position and orientation unknown"
 
 
-def read_fastmri(path: Path) -> Scan:
+def read_fastmri(path: Path, layout: Layout = USUAL) -> Scan:
     """A scan whose slices are read when asked for.
 
     The image window is fastMRI's: of the target's size, or of the header's reconSpace, starting at (N - n) // 2, and
@@ -38,11 +40,14 @@ def read_fastmri(path: Path) -> Scan:
     Raises:
         ValueError: if the file is damaged, has no complex `kspace`, or header, mask and data disagree.
     """
-    source, path = str(path), path.absolute()
+    source, path, name = str(path), path.absolute(), layout.variable or "kspace"
     with reading(path) as file:
         names = set(file)
-        shape = _kspace_shape(source, file)
-        single_coil = file["kspace"].ndim == 3
+        kspace = file[name]
+        if not hasattr(kspace, "dtype"):
+            raise ValueError(f"{source}: {name!r} is a group, expected a dataset")
+        arrangement = arrange(source, kspace.shape, kspace.dtype, layout, AXES)
+        shape = arrangement.shape
         header = read_text(file["ismrmrd_header"]) if "ismrmrd_header" in names else None
         mask = np.squeeze(file["mask"][()]) if "mask" in names else None
         target = next((name for name in REFERENCES if name in names), None)
@@ -50,7 +55,11 @@ def read_fastmri(path: Path) -> Scan:
         known: dict[str, Any] = {"header": header}
         known["attributes"] = {name: _native(value) for name, value in file.attrs.items()}
         own = _read_own(source, file["mrirecon"], shape) if "mrirecon" in names else {}
-    known |= from_header(source, header, shape) if header else {"notes": (NO_HEADER,)}
+    if header:
+        known |= from_header(source, header, shape, arrangement)
+        known["acquired"] = layout.as_stored(known["acquired"])
+    else:
+        known["notes"] = (NO_HEADER,)
     if target is not None and target_shape is not None:
         if len(target_shape) != 3 or target_shape[0] != shape[0]:
             raise ValueError(
@@ -70,11 +79,11 @@ def read_fastmri(path: Path) -> Scan:
         known["sampling"] = lambda volume, index: sampled
 
     def read(volume: int, index: int) -> Tensor:
-        kspace = _read(path, "kspace", index)
-        kspace = kspace[None] if single_coil else kspace
+        with reading(path) as file:
+            kspace = arrangement.read(file[name], volume, index)
         return kspace if sampled is None else kspace * sampled
 
-    return plain_scan(source, "fastmri", shape, read, **known)
+    return arranged_scan(source, "fastmri", arrangement, read, **known)
 
 
 class SliceReader:
@@ -115,8 +124,23 @@ class SliceReader:
         rows, columns = (torch.from_numpy(np.atleast_2d(line) != 0).any(dim=0) for line in lines)
         return rows, columns
 
+    def has_corners(self, path: Path, box: tuple[int, int, int, int]) -> bool:
+        """Whether no corner of a box (first row, one past the last, columns likewise) is 0 in the middle slice."""
+        top, bottom, left, right = box
+        rows = slice(top, bottom, max(bottom - 1 - top, 1))
+        columns = slice(left, right, max(right - 1 - left, 1))
+        with self._files.reading(path) as file:
+            kspace = file["kspace"]
+            corners = kspace[len(kspace) // 2, ..., rows, columns]
+        return bool((corners != 0).reshape(-1, *corners.shape[-2:]).any(axis=0).all())
 
-def from_header(source: str, header: str, shape: tuple[int, int, int, int]) -> dict[str, Any]:
+
+def from_header(
+    source: str,
+    header: str,
+    shape: tuple[int, int, int, int],
+    arrangement: Arrangement | None = None,
+) -> dict[str, Any]:
     """The fields of `Scan` that an ISMRMRD header determines, read as the fastMRI package reads it.
 
     The voxel size is that of the k-space grid, encoded FOV / encoded matrix: reconSpace may describe the vendor's
@@ -126,24 +150,42 @@ def from_header(source: str, header: str, shape: tuple[int, int, int, int]) -> d
         ValueError: if the header cannot be read, is not Cartesian, or has another number of columns than the data.
     """
     try:
-        encoding = parse_header(header).encoding
+        info = parse_header(header)
     except ValueError as error:
         raise ValueError(f"{source}: {error}") from error
+    encoding = info.encoding
     if encoding.trajectory in ("radial", "goldenangle", "spiral"):
         raise ValueError(
             f"{source}: the trajectory is {encoding.trajectory}, only Cartesian is read"
         )
     readout, phase = shape[2:]
+    order = None if arrangement is None else _order_by_header(info, arrangement)
     notes = []
     if encoding.encoded_matrix is not None and encoding.encoded_matrix[1] != phase:
+        remedy = "correct the header, or delete it to read with geometry unknown"
+        if order is not None:
+            remedy = f"the axes of kspace look swapped, in their order they are --axes {order}"
         raise ValueError(
             f"{source}: ismrmrd_header has {encoding.encoded_matrix[1]} phase-encoding columns, "
-            f"kspace {phase}: correct the header, or delete it to read with geometry unknown"
+            f"kspace {phase}: {remedy}"
         )
     if encoding.encoded_matrix is not None and encoding.encoded_matrix[0] != readout:
         notes.append(
             f"the header has {encoding.encoded_matrix[0]} readout samples, k-space {readout}: "
             "k-space is believed"
+        )
+    if order is not None:
+        notes.append(
+            f"the header has {info.coils} receiver channels, k-space is read with {shape[1]}: "
+            f"the axes look swapped, give --axes {order}"
+        )
+    elif (
+        arrangement is not None
+        and "coil" in arrangement.names
+        and info.coils not in (None, shape[1])
+    ):
+        notes.append(
+            f"the header has {info.coils} receiver channels, k-space {shape[1]} coils: k-space is believed"
         )
     left, right = _padding(encoding, phase)
     acquired = torch.zeros(readout, phase, dtype=torch.bool)
@@ -157,6 +199,31 @@ def from_header(source: str, header: str, shape: tuple[int, int, int, int]) -> d
         "notes": tuple(notes),
     }
     return fields | _window(shape, (encoding.recon_matrix or (readout, phase))[:2])
+
+
+def _order_by_header(info: HeaderInfo, arrangement: Arrangement) -> str | None:
+    """The order of the stored axes in which they have the header's sizes; None where they have them already."""
+    matrix = info.encoding.encoded_matrix
+    if matrix is None or info.coils is None:
+        return None
+    wanted = {"readout": matrix[0], "phase": matrix[1], "coil": info.coils}
+    stored = [IMAGE.get(name, name) for name in arrangement.names]
+    if "coil" not in stored:  # coils of one slice, where the header's slices are not as many
+        limit = info.encoding.limits.get("slice")
+        if info.coils == 1 or (
+            limit is not None and limit.maximum + 1 == arrangement.size("slice")
+        ):
+            return None
+        orders = permutations("coil" if name == "slice" else name for name in stored)
+    else:
+        if all(arrangement.size(name) == size for name, size in wanted.items()):
+            return None
+        orders = permutations(stored)
+    for order in orders:
+        other = Arrangement(order, arrangement.sizes)
+        if all(other.size(name) == size for name, size in wanted.items()):
+            return ",".join(order)
+    return None
 
 
 def write_fastmri(scan: Scan, path: Path) -> None:
@@ -175,13 +242,14 @@ def write_fastmri(scan: Scan, path: Path) -> None:
         )
     slices, coils, readout, phase = scan.shape
     shape = scan.shape if coils > 1 else (slices, readout, phase)
-    with writing(path) as file:
+    with writing(path) as (file, check):
         kspace = file.create_dataset("kspace", shape, np.complex64)
         first = scan.mask(0)
         same = True
         for index in range(slices):
             kspace[index] = scan.kspace(index).numpy().reshape(shape[1:])
             same = same and torch.equal(scan.mask(index), first)
+            check()
         columns = first.any(dim=0)
         if same and not columns.all() and torch.equal(first, columns & scan.acquired):
             file["mask"] = columns.numpy()
@@ -197,15 +265,6 @@ def write_fastmri(scan: Scan, path: Path) -> None:
                 scan, file, "reconstruction_rss" if coils > 1 else "reconstruction_esc"
             )
         _write_own(scan, file.create_group("mrirecon"))
-
-
-def _kspace_shape(source: str, file: Any) -> tuple[int, int, int, int]:
-    kspace = file["kspace"]
-    if not hasattr(kspace, "dtype"):
-        raise ValueError(f"{source}: 'kspace' is a group, expected a dataset {AXES}")
-    check_kspace(source, kspace.shape, kspace.dtype, AXES)
-    slices, *coils, readout, phase = kspace.shape
-    return slices, coils[0] if coils else 1, readout, phase
 
 
 def _read(path: Path, name: str, index: int) -> Tensor:

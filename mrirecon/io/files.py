@@ -7,14 +7,21 @@ import math
 import os
 import secrets
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
+from glob import escape
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
+
 PathLike = str | os.PathLike[str]
+LONGEST_NAME = 255 - len(".slices") - 1  # what stands beside an output has a longer name than it
 
 
 def suffix_of(path: PathLike, suffixes: Sequence[str]) -> str:
@@ -42,7 +49,7 @@ def existing_file(path: PathLike) -> Path:
     Raises:
         FileNotFoundError: if there is nothing.
         IsADirectoryError: if it is a folder.
-        OSError: if it is a pipe or a device.
+        OSError: if it is a pipe or a device, or cannot be read.
         PermissionError: if it may not be read.
     """
     path = Path(path)
@@ -54,19 +61,30 @@ def existing_file(path: PathLike) -> Path:
         raise OSError(f"{path} is a pipe or a device: copy it to a file first")
     if not os.access(path, os.R_OK):
         raise PermissionError(f"{path} may not be read: check its permissions")
+    if path.stat().st_size:  # what has none may be of /proc, and wait for ever
+        try:
+            with path.open("rb", buffering=0) as file:
+                file.read(1)
+        except OSError as error:
+            raise type(error)(
+                f"{path} cannot be read ({os.strerror(error.errno or 5)}): copy it to another place"
+            ) from error
     return path
 
 
 def check_target(path: PathLike, overwrite: bool = False) -> Path:
-    """The path, when a file may be written there; call it before hours of work.
+    """The path, when a file may be written there; call it before hours of work. What a killed run left of it goes.
 
     Raises:
         FileNotFoundError, NotADirectoryError, PermissionError: if the folder is missing, none, or read-only.
         FileExistsError: if there is a file already and `overwrite` is false.
         IsADirectoryError: if there is a folder of that name.
+        OSError: if the name is too long.
     """
     path = Path(path)
     folder = path.parent
+    if len(os.fsencode(path.name)) > LONGEST_NAME:
+        raise OSError(f"cannot write {path}: its name is longer than {LONGEST_NAME} bytes")
     if not folder.exists():
         raise FileNotFoundError(f"cannot write {path}: the folder {folder} does not exist")
     if not folder.is_dir():
@@ -77,6 +95,7 @@ def check_target(path: PathLike, overwrite: bool = False) -> Path:
         raise FileExistsError(f"{path} exists already: choose another name or give --overwrite")
     if not os.access(folder, os.W_OK):
         raise PermissionError(f"cannot write {path}: the folder {folder} is read-only")
+    clear_partial(folder, path.name)
     return path
 
 
@@ -90,27 +109,76 @@ def replacing(*paths: Path) -> Iterator[tuple[Path, ...]]:
     Raises:
         OSError: of the same kind as what went wrong (disk full, no permission, ...), as one sentence.
     """
-    token = secrets.token_hex(4)
-    parts = tuple(path.with_name(f".partial-{token}-{path.name}") for path in paths)
+    with ExitStack() as stack:
+        try:
+            for path in paths:
+                clear_partial(path.parent, path.name)
+            parts = tuple(stack.enter_context(_partial(path)) for path in paths)
+            yield parts
+            if len(paths) > 1:
+                paths[-1].unlink(missing_ok=True)
+            for part, path in zip(parts, paths, strict=True):
+                part.replace(path)
+        except OSError as error:
+            if error.errno is None:  # a sentence already, from a reader or writer further in
+                raise
+            raise type(error)(f"cannot write {paths[-1]}: {os.strerror(error.errno)}") from error
+
+
+@contextmanager
+def _partial(path: Path) -> Iterator[Path]:
+    """A temporary name beside `path`, removed at the end; its lock says that whoever writes it is alive."""
+    part, file = _new_partial(path)
     try:
-        yield parts
-        if len(paths) > 1:
-            paths[-1].unlink(missing_ok=True)
-        for part, path in zip(parts, paths, strict=True):
-            part.replace(path)
-    except OSError as error:
-        if error.errno is None:  # a sentence already, from a reader or writer further in
-            raise
-        raise type(error)(f"cannot write {paths[-1]}: {os.strerror(error.errno)}") from error
+        yield part
     finally:
-        for part in parts:
-            part.unlink(missing_ok=True)
+        part.unlink(missing_ok=True)
+        _unlock(file)
 
 
-def clear_partial(folder: Path) -> None:
-    """Remove what killed runs left half-written in a folder that no other run writes to."""
-    for path in folder.glob(".partial-*"):
-        path.unlink(missing_ok=True)
+def _new_partial(path: Path, tries: int = 3) -> tuple[Path, int]:
+    """An empty file, open and locked. It is not where the file system has no locks: then no other run removes it."""
+    part = path.with_name(f".partial-{secrets.token_hex(4)}-{_tail(path.name)}")
+    file = os.open(part, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o666)
+    if tries > 1 and not (
+        _lock(file) and part.exists()
+    ):  # another run may have met it before the lock
+        part.unlink(missing_ok=True)
+        _unlock(file)
+        return _new_partial(path, tries - 1)
+    return part, file
+
+
+def clear_partial(folder: Path, name: str | None = None) -> None:
+    """Remove what killed runs left half-written in a folder, of one output or of all; what lives is locked."""
+    pattern = "*" if name is None else f"????????-{escape(_tail(name))}"
+    for path in folder.glob(f".partial-{pattern}"):
+        with suppress(OSError):  # gone in between, or not ours
+            file = os.open(path, os.O_RDWR)
+            if _lock(file):
+                path.unlink(missing_ok=True)
+            _unlock(file)
+
+
+def _tail(name: str) -> str:
+    """Of a long name the end, which has the suffix: the temporary name must not be too long where it is not."""
+    return os.fsdecode(os.fsencode(name)[-200:])
+
+
+def _lock(file: int) -> bool:
+    """Lock an open file, which ends with the process; False if another one has it, or there are no locks here."""
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except (OSError, AttributeError):
+        return False
+    return True
+
+
+def _unlock(file: int) -> None:
+    """Close an open file; a process forked meanwhile may have it open still."""
+    with suppress(OSError, AttributeError):
+        fcntl.flock(file, fcntl.LOCK_UN)
+    os.close(file)
 
 
 def write_json(path: Path, info: Mapping[str, Any]) -> None:

@@ -1,8 +1,9 @@
 """Where Cartesian readouts lie on the k-space grid, and which image window the grid's inverse FFT is cropped to.
 
 The header of an MRD file describes the protocol, the acquisitions say what was measured, and the two disagree often
-enough (zero filling, oversampling removed in one of them, limits never set) that every choice is made here, once:
-lines go by `encodingLimits.center`, samples by `center_sample`, and where the header's matrix is too small data win.
+enough (zero filling, oversampling removed in one of them, limits never set, a matrix left from another protocol) that
+every choice is made here, once: lines go by `encodingLimits.center`, samples by `center_sample`, unless the energy of
+k-space is clearly elsewhere, and where the header's matrix is too small data win.
 """
 
 from __future__ import annotations
@@ -11,16 +12,20 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from mrirecon.io.centre import kept_samples, line_center
+from mrirecon.io.energy import Profile
 from mrirecon.io.mrd_header import Encoding
 
 VOLUME_COUNTERS = ("contrast", "phase", "repetition", "set")
 DIRECTIONS = ("read_dir", "phase_dir", "slice_dir")
 
-# One readout: `row` is its place in the file, counters are the file's own, positions and directions are LPS, in mm.
+# One readout: `row` is its place in the file, `space` its encoding space, counters are the file's own, positions and
+# directions are LPS, in mm. `occurrence` numbers readouts of equal counters.
 LINE = np.dtype(
     [("row", "i8"), ("samples", "i4"), ("center", "i4"), ("discard_pre", "i4")]
     + [("discard_post", "i4"), ("reverse", "?"), ("coils", "i4"), ("dwell_us", "f8")]
-    + [(counter, "i4") for counter in ("ky", "kz", "slice", *VOLUME_COUNTERS)]
+    + [("space", "i4"), ("occurrence", "i4")]
+    + [(name, "i4") for name in ("ky", "kz", "slice", "average", "segment", *VOLUME_COUNTERS)]
     + [(name, "f8", (3,)) for name in ("position", *DIRECTIONS)]
 )
 
@@ -51,23 +56,34 @@ class Axis:
         return int(self.window.stop - self.window.start)
 
 
-def readout_axis(lines: np.ndarray, encoding: Encoding, notes: list[str]) -> Axis:
-    """The readout axis that holds the header's matrix and every sample.
+def readout_axis(
+    lines: np.ndarray, encoding: Encoding, lines_excess: float, alternates: bool, notes: list[str]
+) -> Axis:
+    """The readout axis that holds the header's matrix and every sample of `centered` readouts.
+
+    Where samples exceed the header's matrix, it may describe the grid after removal of oversampling: then they do so by
+    a whole factor beyond the factor `lines_excess` of the phase-encoding lines. If these exceed it by as much, the
+    header is of another protocol: its FOV stands.
 
     Raises:
-        ValueError: if a readout has no samples left or `center_sample` is not one of them.
+        ValueError: if readouts that alternate without a flag exceed it by another factor: sampled on gradient ramps.
     """
     header = None if encoding.encoded_matrix is None else encoding.encoded_matrix[0]
-    kept, center = _centers(lines, header or 0)
-    if (_unset(lines, kept, header or 0)).any():
-        notes.append("center_sample is 0 for full readouts: their middle sample is taken")
+    kept, center = kept_samples(lines), lines["center"]
     needed = int(np.maximum(2 * center, 2 * (kept - center) - 1).max())
     size, fov_scale = max(header or needed, needed), 1.0
     if header is not None and needed > header:
         note = f"readout matrix is {header} in the header, the samples need {needed}: the data win"
-        if needed % header == 0:  # the header describes the grid after removal of oversampling
-            fov_scale = needed / header
-            note += f", with {needed // header} times the header's encoded FOV"
+        factor = needed / header / lines_excess
+        is_whole = abs(factor - round(factor)) < 1e-6
+        if factor > 1.05 and alternates and not is_whole:
+            raise ValueError(
+                f"EPI with {needed} samples for a readout matrix of {header}: sampled on the ramps of a gradient that "
+                "the file does not describe; regrid it before"
+            )
+        if factor > 1 and is_whole:
+            fov_scale = factor
+            note += f", with {factor:.0f} times the header's encoded FOV"
         notes.append(note)
     start = size // 2 - center
     covered = slice(int(start.min()), int((start + kept).max()))
@@ -75,40 +91,38 @@ def readout_axis(lines: np.ndarray, encoding: Encoding, notes: list[str]) -> Axi
 
 
 def readout_range(lines: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
-    """First and one-past-last point of each readout, in forward order, on a readout axis of `size` points."""
-    kept, center = _centers(lines, size)
-    return size // 2 - center, size // 2 - center + kept
+    """First and one-past-last point of each of `centered` readouts on a readout axis of `size` points."""
+    start = size // 2 - lines["center"]
+    return start, start + kept_samples(lines)
 
 
-def phase_axis(counters: np.ndarray, step: int, encoding: Encoding, notes: list[str]) -> Axis:
+def phase_axis(
+    counters: np.ndarray, step: int, encoding: Encoding, profile: Profile | None, notes: list[str]
+) -> Axis:
     """The axis of kspace_encoding_step_1 or _2 that holds the header's matrix and every line.
 
     Raises:
-        ValueError: if lines lie so far outside that header or counters must be wrong.
+        ValueError: if lines lie so far outside that header or counters must be wrong, or are no places in k-space.
     """
     name = f"kspace_encoding_step_{step}"
-    first, last = int(counters.min()), int(counters.max())
+    counters = np.unique(counters)
+    first, last = int(counters[0]), int(counters[-1])
     header = None if encoding.encoded_matrix is None else encoding.encoded_matrix[step]
     size = header or last + 1
     limit = encoding.limits.get(name)
-    center = size // 2 if limit is None else limit.center
-    if limit is None:
-        notes.append(f"{name} has no limits: its centre is taken as {center}")
-    elif center == 0 and last - first > size // 2:  # never set: partial Fourier is half at most
-        center = size // 2
-        notes.append(f"{name} has centre 0 but {last - first + 1} lines: centre taken as {center}")
+    center, is_planned = line_center(name, counters, size, limit, profile, notes)
     needed = max(2 * (center - first), 2 * (last - center) + 1)
     if needed > size:
         disagreement = (
             f"the matrix along {name} is {size}, but lines {first} to {last} with centre {center} "
             f"need {needed}"
         )
-        if needed > 2 * size:
+        if needed > max(2 * size, 4 * len(counters)):
             raise ValueError(f"{disagreement}: repair the header's matrix or limits")
         if header is not None:
             notes.append(f"{disagreement}: the data win")
         size = needed
-    if limit is not None and limit.minimum <= center <= limit.maximum:
+    if is_planned and limit is not None and limit.minimum <= center <= limit.maximum:
         first, last = min(first, limit.minimum), max(last, limit.maximum)
     offset = size // 2 - center
     covered = slice(max(first + offset, 0), min(last + offset + 1, size))
@@ -121,34 +135,6 @@ def thickness_axis(encoding: Encoding) -> Axis:
     if encoding.recon_fov_mm is not None and encoding.recon_matrix is not None:
         voxel = encoding.recon_fov_mm[2] / encoding.recon_matrix[2]
     return Axis(1, 0, slice(0, 1), slice(0, 1), 1, voxel)
-
-
-def _centers(lines: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
-    """Samples kept of each readout, and which of them is the k-space centre once in forward order."""
-    kept = lines["samples"] - lines["discard_pre"] - lines["discard_post"]
-    if kept.min() < 1:
-        worst = lines[kept.argmin()]
-        raise ValueError(
-            f"readout {worst['row']} has {worst['samples']} samples, of which {worst['discard_pre']} + "
-            f"{worst['discard_post']} are to be discarded: repair the acquisition headers"
-        )
-    center = lines["center"] - lines["discard_pre"]
-    center = np.where(_unset(lines, kept, size), kept // 2, center)
-    outside = (center < 0) | (center >= kept)
-    if outside.any():
-        worst = lines[outside.argmax()]
-        raise ValueError(
-            f"readout {worst['row']} has center_sample {worst['center']}, outside its "
-            f"{worst['samples']} samples: repair the acquisition headers"
-        )
-    # center_sample counts stored samples, so reversal mirrors it: about N // 2, which keeps full readouts in place.
-    mirrored = np.clip(2 * (kept // 2) - center, 0, kept - 1)
-    return kept, np.where(lines["reverse"], mirrored, center)
-
-
-def _unset(lines: np.ndarray, kept: np.ndarray, size: int) -> np.ndarray:
-    """Whether `center_sample` was left at 0: an echo that really begins at its centre is half a readout at most."""
-    return (lines["center"] == 0) & (kept > max(size, int(kept.max())) // 2 + 1)
 
 
 def _axis(

@@ -25,6 +25,7 @@ from mrirecon.io.cfl import (
     pair,
     write_cfl,
 )
+from mrirecon.io.file_array import FileArray
 from mrirecon.io.files import (
     PathLike,
     check_target,
@@ -86,7 +87,7 @@ def write_maps(
         if suffix == ".npy":
             write_npy(part, tuple(maps.shape), maps)
         elif suffix == ".h5":
-            with writing(part) as file:
+            with writing(part) as (file, _):
                 file["maps"] = maps.numpy()
                 file.attrs["info"] = json.dumps(json.loads(description.read_text()))
         else:
@@ -100,6 +101,7 @@ def write_maps(
 
 
 def _load(path: Path) -> Tensor:
+    array: np.ndarray | FileArray
     is_pair = not path.is_file() and any(part.is_file() for part in pair(path))
     if is_pair or path.suffix.lower() in (".cfl", ".hdr"):
         array = _from_cfl(path)
@@ -113,7 +115,7 @@ def _load(path: Path) -> Tensor:
     return owned(array)
 
 
-def _from_cfl(path: Path) -> np.ndarray:
+def _from_cfl(path: Path) -> FileArray:
     array = open_cfl(path)
     known = (READOUT, PHASE, PHASE2, COIL, SETS, SLICE)
     unknown = [dim for dim, size in enumerate(array.shape) if size > 1 and dim not in known]

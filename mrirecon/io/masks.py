@@ -30,10 +30,10 @@ def read_mask(path: PathLike) -> Bool[Tensor, "..."]:
         path = pair(path)[0]
     suffix = path.suffix.lower()
     if suffix in (".cfl", ".hdr"):
-        return as_mask(path, _image_plane(open_cfl(path)))
+        return as_mask(path, _image_plane(np.asarray(open_cfl(path))))
     existing_file(path)
     if suffix == ".npy":
-        return as_mask(path, open_npy(path))
+        return as_mask(path, np.asarray(open_npy(path)))
     if suffix == ".npz":
         return as_mask(path, read_npz(path, "mask")["mask"])
     if suffix == ".png":
@@ -80,6 +80,20 @@ def as_mask(source: PathLike, array: np.ndarray) -> Bool[Tensor, "..."]:
     return torch.from_numpy(np.array(array != 0, dtype=np.bool_, copy=True, subok=False))
 
 
+def refuse_mask(source: PathLike, array: np.ndarray) -> None:
+    """Refuse an array of zeros and ones, which somebody takes for k-space.
+
+    Raises:
+        ValueError: naming the option that takes it.
+    """
+    small = array.dtype.kind in "biuf" and 0 < array.size <= 1 << 24
+    if small and array.min() == 0 and array.max() == 1 and np.isin(array, (0, 1)).all():
+        raise ValueError(
+            f"{source} is a sampling mask of 0 and 1 ({' x '.join(map(str, array.shape))}), no k-space: "
+            f"give it to recon with --mask {source}"
+        )
+
+
 def expand_mask(
     mask: Bool[Tensor, "..."], shape: tuple[int, int], source: PathLike = ""
 ) -> Bool[Tensor, "readout phase"]:
@@ -108,7 +122,7 @@ def _image_plane(array: np.ndarray) -> np.ndarray:
     plane = tuple(size if dim in kept else 1 for dim, size in enumerate(array.shape))
     if plane != array.shape:
         return np.squeeze(array)  # more than two axes: `as_mask` names them
-    return np.asarray(array).reshape(tuple(array.shape[dim] for dim in kept))
+    return array.reshape(tuple(array.shape[dim] for dim in kept))
 
 
 def _read_png(path: Path) -> np.ndarray:

@@ -16,6 +16,7 @@ import numpy as np
 from jaxtyping import Complex
 from torch import Tensor
 
+from mrirecon.io.calibration import embedded
 from mrirecon.io.cartesian import cartesian_scan, noise_covariance
 from mrirecon.io.files import PathLike, existing_file
 from mrirecon.io.grid import DIRECTIONS, LINE, VOLUME_COUNTERS
@@ -31,9 +32,9 @@ NOISE = 1 << 18
 CALIBRATION = 1 << 19
 CALIBRATION_AND_IMAGING = 1 << 20
 REVERSE = 1 << 21
-NOT_IMAGING = {
-    "navigator": 1 << 22,
+NOT_IMAGING = {  # phase correction comes first: it is flagged as feedback too
     "phase correction": 1 << 23,
+    "navigator": 1 << 22,
     "high-priority feedback": 1 << 25,
     "dummy": 1 << 26,
     "real-time feedback": 1 << 27,
@@ -67,12 +68,28 @@ def read_mrd(path: PathLike) -> Scan:
         header = xml.decode("utf-8", errors="replace") if isinstance(xml, bytes) else str(xml)
         info = parse_header(header)
         lines = _lines(heads)
+        empty = (lines["samples"] == 0) | (lines["coils"] == 0)
+        if empty.all():
+            raise ValueError(
+                f"all {len(heads)} readouts are empty (0 samples or coils), only their heads are there: "
+                "convert the scan again with its data"
+            )
+        if empty.any():
+            notes.append(f"{empty.sum()} readouts are empty (0 samples or coils): left out")
+            heads, lines = heads[~empty], lines[~empty]
         imaging, calibrates, is_noise = _kinds(heads, info, notes)
-        encoding = _encoding(info, int(heads["encoding_space_ref"][imaging][0]))
+        space = int(lines["space"][imaging][0])
+        encoding = _encoding(info, space)
         _require_cartesian(encoding, heads[imaging], notes)
-    load = _Samples(path, group)
-    noise = _noise(load, lines[is_noise], lines[imaging], notes) if is_noise.any() else None
-    with _naming(path):
+        mode = encoding.calibration_mode
+        imaging |= embedded(lines, imaging, calibrates & ~imaging, mode, notes)
+        coils = int(lines["coils"][imaging][0])
+        if info.coils is not None and info.coils != coils:
+            notes.append(
+                f"{info.coils} receiver channels in the header, {coils} coils in the readouts"
+            )
+        load = _Samples(path, group)
+        noise = _noise(load, lines[is_noise], lines[imaging], notes) if is_noise.any() else None
         return cartesian_scan(
             lines[imaging],
             lines[calibrates],
@@ -93,7 +110,8 @@ def _naming(path: Path) -> Iterator[None]:
     try:
         yield
     except ValueError as error:
-        raise ValueError(f"{path}: {error}") from error
+        said = str(error)
+        raise ValueError(said if said.startswith(str(path)) else f"{path}: {said}") from error
 
 
 @contextmanager
@@ -213,9 +231,10 @@ def _lines(heads: np.ndarray) -> np.ndarray:
     lines["coils"] = heads["active_channels"]
     lines["dwell_us"] = heads["sample_time_us"]
     lines["reverse"] = _flagged(heads["flags"], REVERSE)
+    lines["space"] = heads["encoding_space_ref"]
     lines["ky"] = heads["idx"]["kspace_encode_step_1"]
     lines["kz"] = heads["idx"]["kspace_encode_step_2"]
-    for name in ("slice", *VOLUME_COUNTERS):
+    for name in ("slice", "average", "segment", *VOLUME_COUNTERS):
         lines[name] = heads["idx"][name]
     with np.errstate(invalid="ignore"):  # numbers of a damaged file
         for name in ("discard_pre", "discard_post", "position", *DIRECTIONS):

@@ -6,6 +6,7 @@ Lengths are millimetres, times milliseconds, angles degrees, as in the schema.
 
 from __future__ import annotations
 
+import math
 import xml.etree.ElementTree as ET
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -101,16 +102,18 @@ def parse_header(xml: str | bytes) -> HeaderInfo:
     encodings = tuple(_encoding(node) for node in _children(root, "encoding"))
     return HeaderInfo(
         encodings=encodings or (Encoding(),),
-        coils=_value(root, "acquisitionSystemInformation/receiverChannels", int),
+        coils=_value(root, "acquisitionSystemInformation/receiverChannels", _whole),
         vendor=_text(root, "acquisitionSystemInformation/systemVendor"),
         model=_text(root, "acquisitionSystemInformation/systemModel"),
         institution=_text(root, "acquisitionSystemInformation/institutionName"),
-        field_strength_t=_value(root, "acquisitionSystemInformation/systemFieldStrength_T", float),
+        field_strength_t=_value(
+            root, "acquisitionSystemInformation/systemFieldStrength_T", _number
+        ),
         resonance_frequency_hz=_value(
-            root, "experimentalConditions/H1resonanceFrequency_Hz", float
+            root, "experimentalConditions/H1resonanceFrequency_Hz", _number
         ),
         relative_noise_bandwidth=_value(
-            root, "acquisitionSystemInformation/relativeReceiverNoiseBandwidth", float
+            root, "acquisitionSystemInformation/relativeReceiverNoiseBandwidth", _number
         ),
         patient_position=_text(root, "measurementInformation/patientPosition"),
         protocol=_text(root, "measurementInformation/protocolName"),
@@ -244,25 +247,26 @@ def _encoding(node: ET.Element) -> Encoding:
     limits = {}
     for parent in _children(node, "encodingLimits"):
         for child in parent:
-            numbers = [_value(child, name, int) for name in ("minimum", "maximum", "center")]
+            numbers = [_value(child, name, _whole) for name in ("minimum", "maximum", "center")]
             if None not in numbers:
                 limits[_local(child)] = Limit(*numbers)  # type: ignore[arg-type]
     acceleration = _tuple(
         node,
         "parallelImaging/accelerationFactor",
         ("kspace_encoding_step_1", "kspace_encoding_step_2"),
-        float,
+        _number,
     )
     trajectory = _text(node, "trajectory")
+    mode = _text(node, "parallelImaging/calibrationMode")
     return Encoding(
-        encoded_matrix=_xyz(node, "encodedSpace/matrixSize", int),
-        encoded_fov_mm=_xyz(node, "encodedSpace/fieldOfView_mm", float),
-        recon_matrix=_xyz(node, "reconSpace/matrixSize", int),
-        recon_fov_mm=_xyz(node, "reconSpace/fieldOfView_mm", float),
+        encoded_matrix=_xyz(node, "encodedSpace/matrixSize", _whole),
+        encoded_fov_mm=_xyz(node, "encodedSpace/fieldOfView_mm", _number),
+        recon_matrix=_xyz(node, "reconSpace/matrixSize", _whole),
+        recon_fov_mm=_xyz(node, "reconSpace/fieldOfView_mm", _number),
         limits=limits,
         trajectory=trajectory.lower() if trajectory else None,
         acceleration=acceleration,  # type: ignore[arg-type]
-        calibration_mode=_text(node, "parallelImaging/calibrationMode"),
+        calibration_mode=mode.lower() if mode else None,
     )
 
 
@@ -287,36 +291,46 @@ def _text(node: ET.Element, path: str) -> str | None:
     return texts[0] if texts and texts[0] else None
 
 
-def _number(text: str, path: str, kind: Callable[[str], T]) -> T:
+def _number(text: str, path: str) -> float:
     try:
-        value = kind(text)
+        value = float(text)
     except ValueError as error:
         raise ValueError(f"the ISMRMRD header has {path} = {text!r}, not a number") from error
-    if value in (float("inf"), float("-inf")) or value != value:
+    if not math.isfinite(value):
         raise ValueError(f"the ISMRMRD header has {path} = {text!r}, not a finite number")
     return value
 
 
-def _value(node: ET.Element, path: str, kind: Callable[[str], T]) -> T | None:
+def _whole(text: str, path: str) -> int:
+    """A whole number, which may be written as a decimal such as 120.0 or 35.9996 (philips_to_ismrmrd)."""
+    value = _number(text, path)
+    if abs(value - round(value)) > min(1e-3 * max(1.0, abs(value)), 0.05):
+        raise ValueError(
+            f"the ISMRMRD header has {path} = {text!r}, not a whole number: correct the header"
+        )
+    return round(value)
+
+
+def _value(node: ET.Element, path: str, parse: Callable[[str, str], T]) -> T | None:
     text = _text(node, path)
-    return None if text is None else _number(text, path, kind)
+    return None if text is None else parse(text, path)
 
 
 def _values(node: ET.Element, path: str) -> tuple[float, ...]:
     texts = [(found.text or "").strip() for found in _find(node, path)]
-    return tuple(_number(text, path, float) for text in texts if text)
+    return tuple(_number(text, path) for text in texts if text)
 
 
 def _tuple(
-    node: ET.Element, path: str, names: tuple[str, ...], kind: Callable[[str], T]
+    node: ET.Element, path: str, names: tuple[str, ...], parse: Callable[[str, str], T]
 ) -> tuple[T, ...] | None:
-    values = [_value(node, f"{path}/{name}", kind) for name in names]
+    values = [_value(node, f"{path}/{name}", parse) for name in names]
     return None if None in values else tuple(values)  # type: ignore[arg-type]
 
 
-def _xyz(node: ET.Element, path: str, kind: Callable[[str], T]) -> tuple[T, T, T] | None:
+def _xyz(node: ET.Element, path: str, parse: Callable[[str, str], T]) -> tuple[T, T, T] | None:
     """A triple of positive numbers; zero and negative sizes mean "not known" in files in circulation."""
-    values = _tuple(node, path, ("x", "y", "z"), kind)
+    values = _tuple(node, path, ("x", "y", "z"), parse)
     if values is None or any(value <= 0 for value in values):  # type: ignore[operator]
         return None
     return values  # type: ignore[return-value]

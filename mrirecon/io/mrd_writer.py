@@ -49,7 +49,7 @@ def write_mrd(scan: Scan, path: PathLike) -> None:
 
     as_3d = scan.is_3d or _has_holes(scan)
     counters = _volume_counters(scan)
-    with writing(Path(path)) as file:
+    with writing(Path(path)) as (file, check):
         header = build_header(scan, as_3d=as_3d, counters=counters).encode()
         # Declared ASCII, as by the ISMRMRD library: it cannot read strings declared UTF-8.
         file.create_dataset("dataset/xml", data=[header], dtype=h5py.string_dtype("ascii"))
@@ -65,6 +65,7 @@ def write_mrd(scan: Scan, path: PathLike) -> None:
                 records["head"]["idx"][name] = value
             data.resize(len(data) + len(records), axis=0)
             data[len(data) - len(records) :] = records
+            check()
 
 
 def _records(block: _Block, dtype: np.dtype) -> np.ndarray:

@@ -10,23 +10,34 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from mrirecon.io.arrays import NO_GEOMETRY, check_kspace, owned, plain_scan
+from mrirecon.io.arrays import NO_GEOMETRY, arrange, arranged_scan
+from mrirecon.io.file_array import FileArray
 from mrirecon.io.files import existing_file
-from mrirecon.io.masks import as_mask, expand_mask
+from mrirecon.io.layout import USUAL, Layout
+from mrirecon.io.masks import as_mask, expand_mask, refuse_mask
 from mrirecon.scan import Scan
 
-AXES = "(coil, readout, phase) or (slice, coil, readout, phase)"
+AXES = {3: ("coil", "readout", "phase"), 4: ("slice", "coil", "readout", "phase")}
 
 
-def open_npy(path: Path) -> np.ndarray:
-    """The array, mapped from the file.
+def open_npy(path: Path) -> FileArray:
+    """The array, read only where it is asked for.
 
     Raises:
         ValueError: if the file is truncated or damaged, or holds Python objects.
     """
     existing_file(path)
     try:
-        return np.lib.format.open_memmap(path, mode="r")
+        with path.open("rb") as stream:
+            version = np.lib.format.read_magic(stream)
+            header = {
+                (1, 0): np.lib.format.read_array_header_1_0,
+                (2, 0): np.lib.format.read_array_header_2_0,
+            }
+            shape, fortran, dtype = header[version](stream)
+            if dtype.hasobject:
+                raise ValueError("Python objects")
+            return FileArray(path, stream.tell(), dtype, shape, "F" if fortran else "C")
     except Exception as error:  # a damaged header can fail in any way a parser can
         if "Python objects" in str(error):
             raise ValueError(
@@ -38,7 +49,7 @@ def open_npy(path: Path) -> np.ndarray:
         ) from error
 
 
-def read_npz(path: Path, key: str) -> dict[str, np.ndarray]:
+def read_npz(path: Path, key: str, remedy: str = "") -> dict[str, np.ndarray]:
     """All arrays of the archive; the one called `key`, or the only one, is at `key`.
 
     Raises:
@@ -62,11 +73,13 @@ def read_npz(path: Path, key: str) -> dict[str, np.ndarray]:
     if key not in arrays and len(arrays) == 1:
         arrays = {key: arrays.popitem()[1]}
     if key not in arrays or not isinstance(arrays[key], np.ndarray):
-        raise ValueError(f"{path} has no array {key!r}: it has {', '.join(names) or 'nothing'}")
+        raise ValueError(
+            f"{path} has no array {key!r}: it has {', '.join(names) or 'nothing'}{remedy}"
+        )
     return arrays
 
 
-def read_numpy(path: Path) -> Scan:
+def read_numpy(path: Path, layout: Layout = USUAL) -> Scan:
     """A scan from npy, or from npz with `kspace` and, optionally, `mask` and `acquired`.
 
     Raises:
@@ -75,25 +88,30 @@ def read_numpy(path: Path) -> Scan:
     source = str(path)
     with path.open("rb") as stream:
         format = "npz" if stream.read(2) == b"PK" else "npy"
-    arrays = read_npz(path, "kspace") if format == "npz" else {"kspace": open_npy(path)}
-    array = arrays["kspace"]
-    check_kspace(source, array.shape, array.dtype, AXES)
-    slices = array if array.ndim == 4 else array[None]
-    shape = (slices.shape[0], slices.shape[1], slices.shape[2], slices.shape[3])
+    name, arrays = layout.variable or "kspace", dict[str, Any]()
+    if format == "npz":
+        arrays |= read_npz(path, name, ", name it with --variable")
+    else:
+        layout.check(source, format, "axes", "kspace_centre", "image_centre")
+        arrays[name] = open_npy(path)
+    array = arrays[name]
+    refuse_mask(source, array)
+    arrangement = arrange(source, array.shape, array.dtype, layout, AXES)
+    grid = arrangement.shape[2:]
     known: dict[str, object] = {}
     if "acquired" in arrays:
-        known["acquired"] = expand_mask(as_mask(source, arrays["acquired"]), shape[2:], source)
+        known["acquired"] = expand_mask(as_mask(source, arrays["acquired"]), grid, source)
         known["notes"] = (NO_GEOMETRY,)
     mask = None
     if "mask" in arrays:
-        mask = expand_mask(as_mask(source, arrays["mask"]), shape[2:], source)
+        mask = expand_mask(as_mask(source, arrays["mask"]), grid, source)
         known["sampling"] = lambda volume, index: mask
 
     def read(volume: int, index: int) -> Tensor:
-        kspace = owned(slices[index])
+        kspace = arrangement.read(array, volume, index)
         return kspace if mask is None else kspace * mask
 
-    return plain_scan(source, format, shape, read, **known)
+    return arranged_scan(source, format, arrangement, read, **known)
 
 
 def write_npy(path: Path, shape: tuple[int, ...], blocks: Iterable[Tensor]) -> None:

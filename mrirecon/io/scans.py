@@ -3,38 +3,47 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
-from mrirecon.io.cfl import pair, read_cfl, write_scan_cfl
+from mrirecon.io.cfl import check_apart, pair, read_cfl, write_scan_cfl
 from mrirecon.io.fastmri import read_fastmri, write_fastmri
 from mrirecon.io.files import PathLike, check_target, existing_file, replacing, suffix_of
+from mrirecon.io.foreign import foreign, foreign_hdf5
 from mrirecon.io.hdf5 import is_hdf5, names, reading
+from mrirecon.io.layout import Layout
+from mrirecon.io.masks import refuse_mask
+from mrirecon.io.mat import is_mat, read_mat
 from mrirecon.io.numpy import read_numpy, write_npy, write_npz
+from mrirecon.io.plausible import doubts
 from mrirecon.scan import Scan
 
 SCAN_SUFFIXES = (".h5", ".mrd", ".cfl", ".npy", ".npz")
-READABLE = "fastMRI or MRD HDF5, BART cfl, npy, npz and Siemens twix"
-NO_PHASE = (
-    "is {kind}: an image has lost the coils and the phase that reconstruction needs; give the raw data "
-    "({readable}), or make k-space of an image with the command simulate"
-)
+READABLE = "fastMRI or MRD HDF5, BART cfl, npy, npz, mat and Siemens twix"
+HEAD = 352  # bytes that tell what a file is
+
+Reader = Callable[[Path, Layout], Scan]
 
 
-def read_scan(path: PathLike) -> Scan:
+def read_scan(path: PathLike, layout: Layout | None = None, **stored: Any) -> Scan:
     """One acquisition, read lazily where the format allows.
 
-    HDF5 with `kspace` is fastMRI, with a group of `data` and `xml` MRD; npy and npz go by their first bytes; a cfl may
-    be named by its .cfl, its .hdr, or without suffix; Siemens twix by its first bytes or .dat.
+    HDF5 with `kspace` is fastMRI, with a group of `data` and `xml` MRD; npy, npz and MATLAB files go by their first
+    bytes; a cfl may be named by its .cfl, its .hdr, or without suffix; Siemens twix by its first bytes or .dat.
+
+    Args:
+        path: k-space file.
+        layout: how its array is stored, where that is not as usual.
+        stored: the same as keywords: `axes`, `kspace_centre`, `image_centre`, `variable` (`Layout`).
 
     Raises:
         FileNotFoundError, IsADirectoryError, PermissionError: if there is no file to read.
         ValueError: in one sentence, if it is damaged, no k-space, all zero, or of a kind that cannot be read.
     """
-    path = Path(path)
-    reader = _reader(path)
-    scan = reader(path)
-    _refuse_all_zero(scan)
-    return scan
+    path, layout = Path(path), layout or Layout(**stored)
+    scan = layout.centred(_reader(path, layout)(path, layout))
+    return replace(scan, notes=(*scan.notes, *_looked_at(scan, layout)))
 
 
 def write_scan(scan: Scan, path: PathLike, overwrite: bool = False) -> tuple[str, ...]:
@@ -47,7 +56,7 @@ def write_scan(scan: Scan, path: PathLike, overwrite: bool = False) -> tuple[str
         What the format could not hold, one sentence each.
 
     Raises:
-        ValueError: for an unknown suffix, or several volumes where the format has one.
+        ValueError: for an unknown suffix, several volumes where the format has one, or the file of the scan itself.
         OSError: as `files.check_target`, or if the disk is full.
     """
     path = Path(path)
@@ -58,6 +67,7 @@ def write_scan(scan: Scan, path: PathLike, overwrite: bool = False) -> tuple[str
             "write .mrd or .cfl"
         )
     files = (pair(path)[1], path) if suffix == ".cfl" else (path,)
+    check_apart(files, [scan.source])
     for file in files:
         check_target(file, overwrite)
     with replacing(*files) as (*companions, part):
@@ -92,35 +102,42 @@ def _lost(scan: Scan, suffix: str) -> tuple[str, ...]:
     return tuple(f"{suffix} does not hold {what}" for what, is_lost in lost.items() if is_lost)
 
 
-def _refuse_all_zero(scan: Scan) -> None:
-    """Look at slices until one has a sample, the middle one first: usually one slice is read.
+def _looked_at(scan: Scan, layout: Layout) -> tuple[str, ...]:
+    """What is unlikely about the first slice that has a sample, the middle one first: usually one slice is read.
 
     Raises:
-        ValueError: if there is none.
+        ValueError: if there is none, or it is a mask.
     """
     slices = scan.shape[0]
     order = sorted(range(slices), key=lambda index: abs(index - slices // 2))
     for volume in range(scan.volumes):
         for index in order:
-            if bool((scan.read(volume, index) != 0).any()):
-                return
+            kspace = scan.read(volume, index)
+            if bool((kspace != 0).any()):
+                if not bool(kspace[0].imag.any()):
+                    refuse_mask(scan.source, kspace.real.numpy())
+                return doubts(kspace, scan.axes, slices, layout)
     raise ValueError(f"{scan.source}: k-space is all zero: export the scan again")
 
 
-def _reader(path: Path) -> Callable[[Path], Scan]:
+def _reader(path: Path, layout: Layout) -> Reader:
     """The reader for what is at `path`."""
-    if path.suffix.lower() in (".cfl", ".hdr") or (
+    if path.suffix.lower() == ".cfl" or (
         not path.is_file() and any(part.is_file() for part in pair(path))
     ):
         return read_cfl
     with existing_file(path).open("rb") as stream:
-        head = stream.read(352)
+        head = stream.read(HEAD)
+    if is_mat(path, head):
+        return read_mat
     if is_hdf5(path):
-        return _hdf5_reader(path)
+        return _hdf5_reader(path, layout)
     if head.startswith((b"\x93NUMPY", b"PK\x03\x04")):
         return read_numpy
-    if kind := _image_kind(path, head):
-        raise ValueError(f"{path} " + NO_PHASE.format(kind=kind, readable=READABLE))
+    if advice := foreign(path, head):
+        raise ValueError(f"{path} {advice}")
+    if path.suffix.lower() == ".hdr":
+        return read_cfl
     if not head:
         raise ValueError(f"{path} is empty: copy or export it again")
     suffix = path.suffix.lower()
@@ -130,38 +147,37 @@ def _reader(path: Path) -> Callable[[Path], Scan]:
     if suffix == ".dat" or _is_twix(head):
         from mrirecon.io.twix import read_twix
 
-        return read_twix
+        return _ordered("Siemens twix", read_twix)
     raise ValueError(f"{path} is of no kind that can be read: {READABLE}")
 
 
-def _hdf5_reader(path: Path) -> Callable[[Path], Scan]:
+def _hdf5_reader(path: Path, layout: Layout) -> Reader:
     with reading(path) as file:
         found = names(file)
         groups = [name for name in found if not hasattr(file.get(name), "dtype")]
         mrd = [name for name in groups if {"data", "xml"} <= set(file.get(name, ()))]
-    if "kspace" in found:
+    if (layout.variable or "kspace") in found:
         return read_fastmri
-    if mrd or "dataset" in found:
+    if layout.variable is None and (mrd or "dataset" in found):
         from mrirecon.io.mrd import read_mrd
 
-        return read_mrd
+        return _ordered("MRD", read_mrd)
+    if advice := foreign_hdf5(path, found):
+        raise ValueError(f"{path} {advice}")
     raise ValueError(
-        f"{path} has neither 'kspace' (fastMRI) nor 'dataset' (MRD): "
-        f"it has {', '.join(found) or 'nothing'}"
+        f"{path} has neither {layout.variable or 'kspace'!r} (fastMRI) nor 'dataset' (MRD): "
+        f"it has {', '.join(found) or 'nothing'}; name another array of k-space with --variable"
     )
 
 
-def _image_kind(path: Path, head: bytes) -> str | None:
-    """What kind of picture a file is, by its first bytes."""
-    if head[128:132] == b"DICM":
-        return "a DICOM image"
-    if head[344:347] in (b"n+1", b"ni1") or head[4:7] in (b"n+2", b"ni2"):
-        return "a NIfTI image"
-    if head.startswith(b"\x1f\x8b") and path.name.lower().endswith(".nii.gz"):
-        return "a NIfTI image"
-    if head.startswith((b"\x89PNG", b"\xff\xd8\xff", b"GIF8", b"BM", b"II*\0", b"MM\0*")):
-        return "a picture"
-    return None
+def _ordered(format: str, read: Callable[[Path], Scan]) -> Reader:
+    """The reader of a format that says itself what its data are."""
+
+    def ordered(path: Path, layout: Layout) -> Scan:
+        layout.check(str(path), format, "kspace_centre", "image_centre")
+        return read(path)
+
+    return ordered
 
 
 def _is_twix(head: bytes) -> bool:

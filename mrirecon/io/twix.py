@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
+from mrirecon.io.calibration import embedded
 from mrirecon.io.cartesian import cartesian_scan, noise_covariance
 from mrirecon.io.files import PathLike, existing_file
 from mrirecon.io.grid import LINE
@@ -29,21 +30,26 @@ _COUNTERS = {
     "ky": "Lin",
     "kz": "Par",
     "slice": "Sli",
+    "average": "Ave",
+    "segment": "Seg",
     "contrast": "Eco",
     "phase": "Phs",
     "repetition": "Rep",
     "set": "Set",
 }
-_NOT_IMAGING = {
+_NOT_IMAGING = {  # phase correction comes first: it is flagged as feedback too
+    "phase correction": "PHASCOR",
     "real-time feedback": "RTFEEDBACK",
     "high-performance feedback": "HPFEEDBACK",
-    "phase correction": "PHASCOR",
     "phase stabilization": "PHASESTABSCAN",
     "phase stabilization reference": "REFPHASESTABSCAN",
     "navigator": "noname60",
     "RF monitoring": "MDH_VOP",
     "dummy": "RETRO_DUMMYSCAN",
 }
+# sPat.ucRefScanMode as ISMRMRD's calibrationMode (siemens_to_ismrmrd).
+_CALIBRATION_MODES = {2: "embedded", 4: "separate", 8: "separate"}
+_CALIBRATION_MODES |= dict.fromkeys((16, 32, 64), "interleaved")
 
 
 def read_twix(path: PathLike) -> Scan:
@@ -66,8 +72,11 @@ def read_twix(path: PathLike) -> Scan:
         notes.append(f"the last of {len(measurements)} measurements is read")
     try:
         imaging, calibrates = _kinds(last, notes)
-        encoding = _encoding(last, imaging, notes)
         lines = _lines(last)
+        parallel = last.header["MeasYaps"].get("sPat", {})
+        mode = _CALIBRATION_MODES.get(parallel.get("ucRefScanMode", 1))
+        imaging |= embedded(lines, imaging, calibrates & ~imaging, mode, notes)
+        encoding = _encoding(last, imaging, notes)
         noise = _noise(measurements, lines[imaging], notes)
         return cartesian_scan(
             lines[imaging],
@@ -255,7 +264,8 @@ def _encoding(last: _Measurement, imaging: np.ndarray, notes: list[str]) -> Enco
     """Grid and FOV of the protocol, limits of the data.
 
     The phase-encoding lines of the protocol cover the phase FOV with its oversampling; the image has square pixels, of
-    half the size with the scanner's interpolation.
+    half the size with the scanner's interpolation. The Pulseq interpreter leaves the matrix of its own protocol: then
+    the lines are the matrix, and pixels are square.
     """
     protocol, heads = last.header["MeasYaps"], last.heads[imaging]
     kspace, first = protocol["sKSpace"], protocol["sSliceArray"]["asSlice"][0]
@@ -274,6 +284,15 @@ def _encoding(last: _Measurement, imaging: np.ndarray, notes: list[str]) -> Enco
     finer = 2 if kspace.get("uc2DInterpolation", 0) else 1
     square = round(base * phase_fov / read_fov)
     partitions = kspace["lPartitions"] if is_3d else 1
+    planned, images = kspace["lPhaseEncodingLines"], kspace.get("lImagesPerSlab", partitions)
+    if "pulseq" in str(protocol.get("tSequenceFileName", "")).lower():
+        notes.append(
+            "Pulseq: the header describes the interpreter, not the sequence: matrix and centre are those of the "
+            "data, the FOV is the header's"
+        )
+        planned, partitions = (int(np.ptp(heads["Counter"][name])) + 1 for name in ("Lin", "Par"))
+        base, square, images = round(planned * read_fov / phase_fov), planned, partitions
+        oversampling = extra = extra_slices = finer = 1
     limits = {
         f"kspace_encoding_step_{step}": Limit(
             int(heads["Counter"][counter].min()),
@@ -285,7 +304,7 @@ def _encoding(last: _Measurement, imaging: np.ndarray, notes: list[str]) -> Enco
     return Encoding(
         encoded_matrix=(
             round(base * oversampling),
-            kspace["lPhaseEncodingLines"],
+            planned,
             partitions,
         ),
         encoded_fov_mm=(
@@ -296,7 +315,7 @@ def _encoding(last: _Measurement, imaging: np.ndarray, notes: list[str]) -> Enco
         recon_matrix=(
             base * finer,
             square * finer,
-            kspace.get("lImagesPerSlab", partitions) if is_3d else 1,
+            images if is_3d else 1,
         ),
         recon_fov_mm=(read_fov, phase_fov, thickness),
         limits=limits,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +17,14 @@ from mrirecon.io.cfl import (
     READOUT,
     SLICE,
     TIME,
+    check_apart,
     kept,
     open_cfl,
     pair,
     slice_blocks,
     write_cfl,
 )
+from mrirecon.io.file_array import FileArray
 from mrirecon.io.files import (
     PathLike,
     check_target,
@@ -41,37 +43,46 @@ VOLUME_SUFFIXES = (".nii.gz", ".nii", ".h5", ".npy", ".cfl")
 TARGETS = ("reconstruction", "reconstruction_rss", "reconstruction_esc")
 
 
-def check_output(path: PathLike, overwrite: bool = False) -> Path:
+def check_output(path: PathLike, overwrite: bool = False, inputs: Iterable[PathLike] = ()) -> Path:
     """The path, when `write_volume` could write it; call it before hours of work.
 
     Raises:
-        ValueError: if the suffix is none of `VOLUME_SUFFIXES`.
+        ValueError: if the suffix is none of `VOLUME_SUFFIXES`, or it is one of the `inputs`.
         OSError: as `files.check_target`: no such folder, file exists, is a folder, read-only.
     """
     path = Path(path)
+    check_apart(volume_files(path), inputs)
     for file in _files(path):
         check_target(file, overwrite)
     return path
 
 
+def volume_files(path: PathLike) -> tuple[Path, ...]:
+    """All files of an output, its JSON first."""
+    return sidecar(path), *_files(Path(path))
+
+
 def is_complete(path: PathLike) -> bool:
     """Whether an output was written to its end: the image gets its name last, after its JSON."""
-    return all(file.is_file() for file in (sidecar(path), *_files(Path(path))))
+    return all(file.is_file() for file in volume_files(path))
 
 
-def write_volume(volume: Volume, path: PathLike, *, overwrite: bool = False) -> None:
+def write_volume(
+    volume: Volume, path: PathLike, *, overwrite: bool = False, inputs: Iterable[PathLike] = ()
+) -> None:
     """Write a reconstruction and its JSON; both appear whole or not at all.
 
     `.nii.gz` and `.nii`: float32 magnitude (readout, phase, slice[, volume]). `.h5`: float32 magnitude
     `reconstruction` (slice, readout, phase). `.npy`: complex64 (slice, readout, phase). `.cfl`: complex64 in BART's
     dimensions, slices in 13 and volumes in 10. Intensities are those of the k-space, never rescaled. Each image of
-    `volume.extras` becomes a file of the same type beside it, NAME_std for `std`; older ones are replaced.
+    `volume.extras` becomes a file of the same type beside it, NAME_std for `std`; older ones are replaced. What it was
+    made from, the `inputs`, is never replaced.
 
     Raises:
-        ValueError: for an unknown suffix, or several volumes in .h5 or .npy.
+        ValueError: for an unknown suffix, several volumes in .h5 or .npy, or a file that is one of the `inputs`.
         OSError: as `check_output`, or if the disk is full.
     """
-    path = check_output(path, overwrite)
+    path = check_output(path, overwrite, inputs)
     suffix = suffix_of(path, VOLUME_SUFFIXES)
     volumes = len(volume.image)
     if volumes > 1 and suffix in (".h5", ".npy"):
@@ -81,6 +92,7 @@ def write_volume(volume: Volume, path: PathLike, *, overwrite: bool = False) -> 
         )
     beside = {name: _files(extra_path(path, name)) for name in volume.extras}
     names = [file for files in beside.values() for file in files]
+    check_apart(names, inputs)
     with replacing(sidecar(path), *names, *_files(path)) as (info, *parts):
         write_json(info, describe(volume))
         left = iter(parts)
@@ -105,7 +117,7 @@ def _write_image(
 ) -> None:
     volumes, slices, readout, phase = image.shape
     if suffix == ".h5":
-        with writing(parts[-1]) as file:
+        with writing(parts[-1]) as (file, _):
             file["reconstruction"] = image[0].abs().numpy()
     elif suffix == ".npy":
         write_npy(parts[-1], (slices, readout, phase), [image[0]])
@@ -146,7 +158,7 @@ def read_volume(path: PathLike) -> Float[Tensor, "slice readout phase"]:
     """
     path = Path(path)
     suffix = path.suffix.lower()
-    array: np.ndarray
+    array: np.ndarray | FileArray
     if suffix in (".cfl", ".hdr"):
         array = _image_of_cfl(path)
         array = array[0] if len(array) == 1 else array
@@ -193,7 +205,7 @@ def read_complex(path: PathLike) -> Complex[Tensor, "volume slice readout phase"
     return image
 
 
-def _image_of_cfl(path: Path) -> np.ndarray:
+def _image_of_cfl(path: Path) -> FileArray:
     """(volume, slice, readout, phase) of BART's dimensions."""
     array = open_cfl(path)
     known = (READOUT, PHASE, TIME, SLICE)

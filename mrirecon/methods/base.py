@@ -7,7 +7,7 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, fields
-from functools import cached_property, partial
+from functools import cached_property
 from itertools import groupby
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Protocol
@@ -21,8 +21,15 @@ from mrirecon.methods.calibrate import Calibrated, MapSource
 from mrirecon.methods.device import finish
 from mrirecon.methods.partial_fourier import PARTIAL_FOURIER, missing_side
 from mrirecon.methods.summary import Figures, Report
+from mrirecon.methods.surroundings import Surroundings
 from mrirecon.operators.sense import Sense, sense
-from mrirecon.prepare import noise_level, prewhiten, volume_scale, whitening_matrix
+from mrirecon.prepare import (
+    dead_coils,
+    noise_level,
+    prewhiten,
+    scan_whitening,
+    volume_scale,
+)
 from mrirecon.scan import Scan, Volume
 from mrirecon.tensors import as_channels, as_complex, fftshift, ifft2, ifft2c, rss, rss_of_each
 
@@ -52,7 +59,7 @@ class Problem:
         maps: (set, coil, y, x); None for methods that use none.
         scale: bright level of the volume's images (`prepare.volume_scale`), which relative weights refer to.
         noise_std: of the k-space per real component (`prepare.noise_level`); 0 for methods that do not ask for it.
-        neighbour: measured k-space of the slice so many slices away; beyond the ends that of the last one.
+        around: neighbouring slices, and calibration data better than the k-space itself.
         place: (volume, slice) in the scan.
     """
 
@@ -60,7 +67,7 @@ class Problem:
     mask: Bool[Tensor, "y x"]
     maps: Complex[Tensor, "set coil y x"] | None
     scale: float
-    neighbour: Callable[[int], Complex[Tensor, "coil y x"]]
+    around: Surroundings
     place: tuple[int, int] = (0, 0)
     noise_std: float = 0.0
 
@@ -114,6 +121,7 @@ class SliceMethod(ABC):
         device: torch device of the computation.
         progress: called with (slices done, slices in all); a sampler counts parts of a slice too.
         keep: where finished slices are kept, and taken from when they are there; by default nowhere.
+        slices: the run of slices to reconstruct; each is what it would be if all were.
     """
 
     maps: MapSource = field(default_factory=Calibrated)
@@ -122,6 +130,7 @@ class SliceMethod(ABC):
     device: str = "cpu"
     progress: Progress | None = None
     keep: SliceStore | None = None
+    slices: slice = field(default_factory=lambda: slice(None))
 
     name: ClassVar[str]
     uses_maps: ClassVar[bool] = True
@@ -153,30 +162,33 @@ class SliceMethod(ABC):
         """The image of one slice on the k-space grid; methods that use no maps give the coils' k-space."""
 
     def __call__(self, scan: Scan) -> Volume:
-        """Reconstruct all slices of all volumes.
+        """Reconstruct the chosen slices of all volumes.
 
         Intensities are those of the root sum of squares of the coils, prewhitened or not. Slices without samples stay
-        zero, which is noted.
+        zero, and dead coils are left out; both are noted.
 
         Raises:
             ValueError: if the scan does not suit the method (no calibration region, other maps, NaN, ...).
         """
-        work = self._work(scan)
+        work, chosen = self._work(scan), self.indices(scan)
         scan = work.scan
-        output = torch.zeros(scan.volumes, scan.shape[0], *scan.matrix, dtype=torch.complex64)
+        output = torch.zeros(scan.volumes, len(chosen), *scan.matrix, dtype=torch.complex64)
         extras: dict[str, Tensor] = {}
+        phase = scan.echo_phase()
 
         def put(place: tuple[int, int], result: Result) -> None:
-            output[place] = result.image.cpu()
+            at = place[0], place[1] - chosen.start
+            image = result.image.cpu()
+            output[at] = image if phase is None else image * phase
             for name, image in result.extras.items():
-                extras.setdefault(name, torch.zeros(output.shape))[place] = image.cpu()
+                extras.setdefault(name, torch.zeros(output.shape))[at] = image.cpu()
 
         kept = set()
         for place, tensors, about in self._kept():
             put(place, Result.of(tensors))
             work.report.add_kept(about)
             kept.add(place)
-        for place, result in self._solve_all(work, kept, range(scan.shape[0])):
+        for place, result in self._solve_all(work, kept, chosen):
             put(place, result)
         info = {"method": self.name, "parameters": self.parameters(), **work.report.summary()}
         if self.uses_maps:
@@ -188,7 +200,16 @@ class SliceMethod(ABC):
             info["noise_std"] = work.noise
         if missing_side(scan.acquired) is not None:
             info["partial_fourier"] = self.partial_fourier
-        return Volume(image=output, geometry=scan.geometry, info=info, extras=extras)
+        geometry = scan.geometry.select(slice(chosen.start, chosen.stop))
+        return Volume(image=output, geometry=geometry, info=info, extras=extras)
+
+    def indices(self, scan: Scan) -> range:
+        """The slices of the scan that are reconstructed.
+
+        Raises:
+            ValueError: if there are none, or they lie beyond the scan.
+        """
+        return scan.run(self.slices)
 
     def solve_share(self, scan: Scan, share: int, shares: int) -> None:
         """Solve every `shares`-th slice from the `share`-th and put it into `keep`, for several processes.
@@ -202,7 +223,7 @@ class SliceMethod(ABC):
         if self.keep is None:
             raise ValueError("a share of the slices is solved for others to read: give `keep`")
         kept = {place for place, _, _ in self._kept()}
-        for _ in self._solve_all(self._work(scan), kept, range(share, scan.shape[0], shares)):
+        for _ in self._solve_all(self._work(scan), kept, self.indices(scan)[share::shares]):
             pass
 
     def check_shares(self) -> None:
@@ -219,13 +240,21 @@ class SliceMethod(ABC):
     def _work(self, scan: Scan) -> Work:
         """What all slices have in common, read from the scan."""
         source, whitening, unit = self.maps, None, 1.0
+        dead, note = dead_coils(scan)
+        if dead:
+            scan, source = scan.drop_coils(dead, note), source.without(dead)
         if self.uses_maps and self.whiten and scan.noise_covariance is not None:
-            whitening, unit = whitening_matrix(scan.noise_covariance), noise_level(scan)
+            whitening, unit = scan_whitening(scan), noise_level(scan)
             whitening = whitening.to(self.device, torch.complex64)
             scan, source = prewhiten(scan), source.whitened(whitening)
-        volumes = range(scan.volumes)
-        scales = [volume_scale(scan, v) if self.uses_scale else 1.0 for v in volumes]
-        noise = [self.noise_of(scan, v, unit) if self.uses_noise else 0.0 for v in volumes]
+        scales, noise = [1.0] * scan.volumes, [0.0] * scan.volumes
+        for volume in range(scan.volumes) if self.uses_scale or self.uses_noise else ():
+            if scan.middle(volume) is None:
+                continue  # a volume without samples, which is left zero
+            if self.uses_scale:
+                scales[volume] = volume_scale(scan, volume)
+            if self.uses_noise:
+                noise[volume] = self.noise_of(scan, volume, unit)
         return Work(scan, source, whitening, scales, noise, Report(scan))
 
     def _kept(self) -> list[tuple[tuple[int, int], dict[str, Tensor], Any]]:
@@ -294,9 +323,9 @@ class SliceMethod(ABC):
                         f"slice {index} has no coil maps, no signal found: left zero"
                     )
                 else:
-                    near = partial(_neighbour, scan, index, volume, self.device)
                     place = (volume, index)
-                    known = (work.scales[volume], near, place, work.noise[volume])
+                    around = Surroundings(scan, volume, index, self.device)
+                    known = (work.scales[volume], around, place, work.noise[volume])
                     group.append(Problem(kspace, mask, maps, *known))
                 del kspace
                 if len(group) >= self.slices_at_once(scan):
@@ -347,7 +376,7 @@ class SliceMethod(ABC):
                 return fftshift(rss_of_each(map(ifft2, solution))).to(solution.dtype), {}
             return rss(fill_in(ifft2c(solution), acquired)).to(solution.dtype), {}
         image = solution * problem.operator.support()
-        figures = {"data_residual": problem.residual(problem.operator(image))}
+        figures: Figures = {"data_residual": problem.residual(problem.operator(image))}
         if whitening is not None:
             gain = unwhitened_gain(maps, whitening)
             image = image * (gain if len(maps) > 1 else gain[0])
@@ -398,11 +427,6 @@ def _runs(problems: list[Problem]) -> Iterator[list[Problem]]:
     ordered = enumerate(sorted(problems, key=lambda problem: problem.place))
     for _, run in groupby(ordered, lambda item: (item[1].place[0], item[1].place[1] - item[0])):
         yield [problem for _, problem in run]
-
-
-def _neighbour(scan: Scan, index: int, volume: int, device: str, offset: int) -> Tensor:
-    """The edge rule of HUMUS-Net: the first and last slice stand for what lies beyond them."""
-    return scan.kspace(min(max(index + offset, 0), scan.shape[0] - 1), volume).to(device)
 
 
 def _combine_sets(image: Complex[Tensor, "set y x"]) -> Complex[Tensor, "y x"]:

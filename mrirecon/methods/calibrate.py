@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal, Protocol, runtime_checkable
 
@@ -9,11 +10,13 @@ import torch
 from jaxtyping import Complex
 from torch import Tensor
 
-from mrirecon.masks import calibration_region
+from mrirecon.calibration import calibration_data
+from mrirecon.coverage import calibration_region
 from mrirecon.operators import espirit, low_resolution_maps
-from mrirecon.prepare import calibration_data
 from mrirecon.scan import Scan
 from mrirecon.tensors import rss
+
+NOTHING = 1e-3  # of the brightest pixel: maps that are fainter are none
 
 
 @runtime_checkable
@@ -26,6 +29,10 @@ class MapSource(Protocol):
         """The source for a scan whose coils were mixed by `matrix`."""
         ...
 
+    def without(self, coils: Sequence[int]) -> MapSource:
+        """The source for a scan that these coils were left out of."""
+        ...
+
     def describe(self) -> dict[str, Any]:
         """For the JSON beside the output."""
         ...
@@ -33,7 +40,7 @@ class MapSource(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class Calibrated:
-    """Maps estimated from each slice's calibration region (`prepare.calibration_data`).
+    """Maps estimated from each slice's calibration region (`calibration.calibration_data`).
 
     Attributes:
         kind: espirit, or lowres (low-resolution images over their RSS; one set).
@@ -86,6 +93,9 @@ class Calibrated:
     def whitened(self, matrix: Complex[Tensor, "coil coil"]) -> Calibrated:
         return self
 
+    def without(self, coils: Sequence[int]) -> Calibrated:
+        return self
+
     def describe(self) -> dict[str, Any]:
         if self.kind == "espirit":
             return asdict(self)
@@ -94,56 +104,94 @@ class Calibrated:
 
 @dataclass(frozen=True, eq=False)
 class GivenMaps:
-    """Maps read from a file, (slice, coil, readout, phase) or (slice, set, coil, readout, phase)."""
+    """Maps read from a file, (slice, coil, readout, phase) or (slice, set, coil, readout, phase).
+
+    Whatever their scale, they are brought to the convention: per set, sum over coils of |s|^2 is 1 on the support and 0
+    outside, where they are below NOTHING of their brightest pixel.
+
+    Attributes:
+        maps: of all slices of the scan, or of a run of them.
+        source: of the file, for messages.
+        whitening: matrix that the scan's coils were mixed by.
+        kind: for the JSON.
+        first: slice of the scan that the first maps are of, where they are of a run of slices.
+    """
 
     maps: Complex[Tensor, "slice *set coil readout phase"]
     source: str
     whitening: Complex[Tensor, "channel channel"] | None = None
     kind: str = "file"
+    first: int | None = None
 
     def __call__(self, scan: Scan, index: int, device: str) -> Complex[Tensor, "set coil y x"]:
         maps = self.maps if self.maps.ndim == 5 else self.maps.unsqueeze(1)
         have, want = (maps.shape[0], *maps.shape[2:]), scan.shape
+        if self.first is not None:
+            want, index = (have[0], *want[1:]), index - self.first
         if have != want:
             raise ValueError(
                 f"maps of {self.source} are {have} (slice, coil, readout, phase), {scan.source} is {want}: "
                 "estimate maps for this scan with `mrirecon maps`"
             )
         chosen = maps[index].to(device)
-        if self.whitening is None:
+        if not bool(torch.isfinite(chosen.abs()).all()):
+            raise ValueError(
+                f"maps of {self.source}: those of slice {index} hold NaN or infinite values: estimate them again"
+            )
+        if self.whitening is not None:
+            chosen = torch.einsum("ij,sjyx->siyx", self.whitening.to(chosen), chosen)
+        elif are_normalized(chosen):
             return chosen
-        mixed = torch.einsum("ij,sjyx->siyx", self.whitening.to(chosen), chosen)
-        norm = rss(mixed).unsqueeze(-3)
-        return mixed / norm.clamp_min(torch.finfo(norm.dtype).tiny)
+        norm = rss(chosen).unsqueeze(-3)
+        inside = norm > NOTHING * norm.amax()
+        return torch.where(inside, chosen / torch.where(inside, norm, 1), 0)
+
+    def notes(self) -> tuple[str, ...]:
+        """What is done to them, as far as the middle slice shows."""
+        middle = self.maps[len(self.maps) // 2]
+        if are_normalized(middle):
+            return ()
+        return (f"coil maps of {self.source} are normalized: sum over coils of |s|^2 was not 1",)
 
     def whitened(self, matrix: Complex[Tensor, "coil coil"]) -> GivenMaps:
         return replace(self, whitening=matrix)
+
+    def without(self, coils: Sequence[int]) -> GivenMaps:
+        axis = self.maps.ndim - 3
+        kept = [coil for coil in range(self.maps.shape[axis]) if coil not in coils]
+        return replace(self, maps=self.maps.index_select(axis, torch.tensor(kept)))
 
     def describe(self) -> dict[str, Any]:
         return {"kind": self.kind, "source": self.source}
 
 
+def are_normalized(maps: Complex[Tensor, "*set coil y x"]) -> bool:
+    """Whether the sum over coils of |s|^2 is 1 or 0 at each pixel, to 0.1 %."""
+    power = rss(maps).square()
+    return bool(((power - 1).abs() < 1e-3).logical_or(power == 0).all())
+
+
 def calibration_block(
     scan: Scan, index: int, size: int, smallest: int = 1
 ) -> Complex[Tensor, "coil ky kx"]:
-    """The centred, fully sampled block of at most `size` x `size` samples of `prepare.calibration_data`.
+    """The centred, fully sampled block of at most `size` x `size` samples of `calibration.calibration_data`.
 
-    Where the first volume's is narrower than `smallest`, all volumes are averaged.
+    `smallest` is the side from which on the imaging k-space serves itself.
 
     Raises:
         ValueError: if the centre of k-space is not fully sampled.
     """
-    kspace, mask = calibration_data(scan, index, smallest)
-    region = calibration_region(mask)
+    found = calibration_data(scan, index, smallest)
+    region = calibration_region(found.mask)
     if region is None:
         raise ValueError(
             f"{scan.source}: slice {index} has no fully sampled calibration region to estimate coil maps from: "
             "give maps with --maps FILE"
         )
     rows, columns = (
-        _centered(part, n // 2, size) for part, n in zip(region, mask.shape, strict=True)
+        _centered(part, n // 2, size) for part, n in zip(region, found.mask.shape, strict=True)
     )
-    return kspace[:, rows, columns]
+    return found.kspace[:, rows, columns]
 
 
 def _centered(region: slice, center: int, size: int) -> slice:

@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from os import PathLike, fspath
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 
+from mrirecon.coverage import Coverage, achieved_acceleration
 from mrirecon.io import expand_mask, read_maps, read_mask
 from mrirecon.io.masks import as_mask
 from mrirecon.masks import MASKS, default_center_fraction, make_mask
 from mrirecon.methods.calibrate import Calibrated, GivenMaps, MapSource
 from mrirecon.nearest import suggest
 from mrirecon.scan import Scan
+
+MISSED = 0.03  # an acceleration that differs by more from what was asked is worth a note
 
 
 def parse_slices(text: str | None) -> slice:
@@ -78,8 +83,10 @@ class MaskChoice:
         named = path.suffix or path.exists() or path.with_name(path.name + ".cfl").exists()
         return self.kind not in MASKS and bool(named)
 
-    def make(self, shape: tuple[int, int]) -> tuple[Tensor, dict[str, Any]]:
-        """The mask for a k-space grid, and how it came about, for the JSON.
+    def make(
+        self, shape: tuple[int, int], acquired: Tensor | None = None
+    ) -> tuple[Tensor, dict[str, Any]]:
+        """The mask for a k-space grid of which these points are acquired, and how it came about, for the JSON.
 
         Raises:
             ValueError: if the request cannot be met at this size, or the file is of another.
@@ -91,7 +98,14 @@ class MaskChoice:
         fraction, acceleration = self.center_fraction, self.acceleration or 1.0
         if fraction is None:
             fraction = default_center_fraction(acceleration)
-        mask = make_mask(self.kind, shape, acceleration, center_fraction=fraction, seed=self.seed)
+        mask = make_mask(
+            self.kind,
+            shape,
+            acceleration,
+            center_fraction=fraction,
+            seed=self.seed,
+            acquired=acquired,
+        )
         return mask, {
             "kind": self.kind,
             "acceleration": acceleration,
@@ -115,14 +129,60 @@ class GivenMask:
     mask: Tensor
     kind: str = "given"
 
-    def make(self, shape: tuple[int, int]) -> tuple[Tensor, dict[str, Any]]:
-        """As `MaskChoice.make`."""
+    def make(
+        self, shape: tuple[int, int], acquired: Tensor | None = None
+    ) -> tuple[Tensor, dict[str, Any]]:
+        """As `MaskChoice.make`; a mask at hand is what it is."""
         mask = as_mask("the given mask", self.mask.cpu().numpy())
         return expand_mask(mask, shape, "the given mask"), {"kind": self.kind}
 
     def describe(self) -> list[Any]:
         """For the JSON: what was asked for."""
         return [self.kind, list(self.mask.shape), int(self.mask.sum())]
+
+
+def narrowed(scan: Scan, coverage: Coverage) -> Scan:
+    """The scan with `acquired` as it was found to be, and a note where that is not what the file says."""
+    if torch.equal(coverage.acquired, scan.acquired):
+        return scan
+    note = (
+        f"the scan covers {int(coverage.acquired.sum())} of the {coverage.acquired.numel()} points of its k-space "
+        "grid: accelerations count these"
+    )
+    return replace(scan, acquired=coverage.acquired, notes=(*scan.notes, note))
+
+
+def undersampled(
+    scan: Scan,
+    coverage: Coverage,
+    kind: str,
+    make: Callable[[tuple[int, int], Tensor], tuple[Tensor, dict[str, Any]]],
+) -> tuple[Scan, dict[str, Any]]:
+    """A scan as if only the points of a mask had been measured, and how the mask came about.
+
+    The notes of the scan say if it was undersampled already, and which acceleration comes out where another was asked.
+
+    Args:
+        scan: with `acquired` as the coverage has it.
+        coverage: of the scan.
+        kind: of the mask.
+        make: makes it from the size of the grid and the acquired points.
+
+    Raises:
+        ValueError, OSError: as `make`, and if the mask is of another size than the k-space.
+    """
+    mask, made = make((scan.shape[2], scan.shape[3]), coverage.acquired)
+    note = f"the scan was undersampled already: its mask is intersected with {kind}"
+    if coverage.complete:
+        note = f"undersampled retrospectively ({kind})"
+    scan, asked = scan.undersample(mask, note, kind), made.get("acceleration")
+    sampled = coverage.sampled & mask
+    if asked is not None and bool(sampled[coverage.acquired].any()):
+        reached = achieved_acceleration(sampled, coverage.acquired).total
+        if abs(reached / asked - 1) > MISSED:
+            note = f"acceleration {asked:g} was asked for, {kind} makes it {reached:.2f} here"
+            scan = replace(scan, notes=(*scan.notes, note))
+    return scan, made
 
 
 def choose_maps(maps: str | PathLike[str], calibration: Calibrated) -> MapSource:
@@ -142,8 +202,12 @@ def choose_maps(maps: str | PathLike[str], calibration: Calibrated) -> MapSource
 
 
 def maps_of_slices(maps: MapSource, scan: Scan, part: slice) -> MapSource:
-    """Maps for `scan`, which is `part` of a longer one; a file may hold maps of all slices or of these."""
-    if isinstance(maps, GivenMaps) and len(maps.maps) > scan.shape[0]:
-        start = part.start or 0
-        return replace(maps, maps=maps.maps[start : start + scan.shape[0]])
+    """Maps for the slices `part` of the scan; a file may hold maps of all slices or of these.
+
+    Raises:
+        ValueError: if the slices lie beyond the scan.
+    """
+    run = scan.run(part)
+    if isinstance(maps, GivenMaps) and len(maps.maps) == len(run) != scan.shape[0]:
+        return replace(maps, first=run.start)
     return maps

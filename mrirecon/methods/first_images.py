@@ -63,20 +63,28 @@ class OfMethod:
 
 @dataclass(frozen=True)
 class OfFile:
-    """An image that `recon` wrote; a magnitude gets the phase of the coil-combined zero-filled image."""
+    """An image that `recon` wrote; a magnitude gets the phase of the coil-combined zero-filled image.
+
+    Attributes:
+        path: .npy or .cfl.
+        slices: those that are reconstructed, which the file holds.
+    """
 
     path: str
+    slices: slice
     card = None
 
     def __call__(self, problem: Problem, whitening: Tensor | None) -> Complex[Tensor, "y x"]:
         assert problem.maps is not None
-        x = self.image[problem.place].to(problem.kspace.device)
+        volume, index = problem.place
+        x = self.image[volume, index - (self.slices.start or 0)].to(problem.kspace.device)
         if whitening is not None:
             gain = unwhitened_gain(problem.maps, whitening)[0]
             x = torch.where(gain > 0, x / gain, 0)
         if not bool(x.imag.any()):
-            x = x.abs() * problem.operator.adjoint(problem.kspace).sgn()
-        return x
+            return x.abs() * problem.operator.adjoint(problem.kspace).sgn()
+        phase = problem.around.scan.echo_phase()
+        return x if phase is None else x * phase.conj().to(x.device)
 
     def files(self) -> dict[str, tuple[Path, ...]]:
         """What the image depends on besides the scan.
@@ -98,7 +106,8 @@ class OfFile:
             ValueError: if its grid is not that of the k-space, or it is damaged.
             OSError: if it cannot be read.
         """
-        here, there = tuple(self.image.shape), (scan.volumes, scan.shape[0], *scan.shape[2:])
+        slices = len(scan.run(self.slices))
+        here, there = tuple(self.image.shape), (scan.volumes, slices, *scan.shape[2:])
         if here != there:
             sizes = [" x ".join(map(str, size)) for size in (here, there)]
             raise ValueError(
@@ -120,8 +129,10 @@ def check_start(name: str, start: str) -> None:
         )
 
 
-def first_image(start: str, device: str) -> OfMethod | OfFile | None:
-    """The first image of that name or file; none for noise."""
+def first_image(start: str, device: str, slices: slice) -> OfMethod | OfFile | None:
+    """The first image of that name or file, which holds these slices; none for noise."""
     if start == "noise":
         return None
-    return OfMethod(FIRST_IMAGES[start](device=device)) if start in FIRST_IMAGES else OfFile(start)
+    if start in FIRST_IMAGES:
+        return OfMethod(FIRST_IMAGES[start](device=device))
+    return OfFile(start, slices)

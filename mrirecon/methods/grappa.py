@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -9,7 +10,8 @@ import torch
 from jaxtyping import Bool, Complex
 from torch import Tensor
 
-from mrirecon.masks import calibration_region
+from mrirecon.calibration import Calibration
+from mrirecon.coverage import calibration_region
 from mrirecon.methods.base import Problem, SliceMethod
 
 
@@ -34,28 +36,34 @@ class Grappa(SliceMethod):
     uses_maps: ClassVar[bool] = False
 
     def solve(self, problem: Problem) -> Complex[Tensor, "*set y x"]:
-        return self.fill(problem.kspace, problem.mask)
+        own = Calibration(problem.kspace, problem.mask)
+        # Equal spacing ends where k-space was rolled beyond its edge: it is rolled back meanwhile.
+        shift = round(problem.around.scan.echo_shift[1])
+        kspace, mask = (x.roll(-shift, -1) if shift else x for x in (own.kspace, own.mask))
+        filled = self.fill(kspace, mask, lambda size: problem.around.calibration(size) or own)
+        return filled.roll(shift, -1) if shift else filled
 
     def fill(
-        self, kspace: Complex[Tensor, "coil y x"], mask: Bool[Tensor, "y x"]
+        self,
+        kspace: Complex[Tensor, "coil y x"],
+        mask: Bool[Tensor, "y x"],
+        better: Callable[[int], Calibration | None] = lambda size: None,
     ) -> Complex[Tensor, "coil y x"]:
         """k-space with the missing columns filled in, from the first to the last measured one.
 
+        Args:
+            kspace: zero where not sampled.
+            mask: sampled points.
+            better: data to fit the kernels to where the centre of the mask has not as many columns as it is asked for.
+
         Raises:
-            ValueError: if the mask is not of equally spaced columns, or its calibration region is too small.
+            ValueError: if the mask is not of equally spaced columns, or the calibration region is too small.
         """
         columns, spacing, offset = _lattice(mask)
         if spacing == 1:
             return kspace
-        region = calibration_region(mask)
         reach = spacing * (self.phase_taps - 1) + 1
-        if region is None or region[1].stop - region[1].start < reach:
-            width = 0 if region is None else region[1].stop - region[1].start
-            raise ValueError(
-                f"grappa needs {reach} adjacent calibration columns for spacing {spacing} and {self.phase_taps} "
-                f"phase taps, the mask has {width}: use fewer taps, or cg_sense"
-            )
-        calibration = kspace[:, region[0], region[1]]
+        calibration = self._calibration(better(reach) or Calibration(kspace, mask), spacing, reach)
         filled = kspace.clone()
         size, measured = kspace.shape[-1], columns.nonzero().flatten()
         first, last = int(measured[0]), int(measured[-1])
@@ -65,6 +73,18 @@ class Grappa(SliceMethod):
             missing = missing[~columns[missing] & (missing > first) & (missing < last)]
             filled[..., missing] = self._apply(kspace, weights, missing - shift, spacing)
         return filled
+
+    def _calibration(self, found: Calibration, spacing: int, reach: int) -> Tensor:
+        """The fully sampled centre, which must hold a kernel."""
+        region = calibration_region(found.mask)
+        rows, width = (0, 0) if region is None else (part.stop - part.start for part in region)
+        if region is None or width < reach or rows < self.readout_taps:
+            raise ValueError(
+                f"grappa needs {reach} adjacent calibration columns of {self.readout_taps} samples for spacing "
+                f"{spacing} and {self.phase_taps} phase taps, the fully sampled centre of the {found.origin} "
+                f"has {width} of {rows}: use fewer taps, or cg_sense"
+            )
+        return found.kspace[:, region[0], region[1]]
 
     def _fit(self, calibration: Tensor, spacing: int, shift: int) -> Tensor:
         """Weights (coil * taps, coil) for columns `shift` after a measured one."""

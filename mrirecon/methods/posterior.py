@@ -118,7 +118,7 @@ class Posterior(SliceMethod):
     @cached_property
     def first(self) -> OfMethod | OfFile | None:
         """The first image; none where noise is the beginning."""
-        return first_image(self.start, self.device)
+        return first_image(self.start, self.device, self.slices)
 
     @cached_property
     def sigmas(self) -> Tensor:
@@ -139,9 +139,9 @@ class Posterior(SliceMethod):
         return SCHEDULES[self.schedule](self.levels, last, first)
 
     def __call__(self, scan: Scan) -> Volume:
-        if self.couples_slices and scan.shape[0] == 1:
+        if self.couples_slices and len(self.indices(scan)) == 1:
             raise ValueError(
-                f"{scan.source} has one slice, but z_smoothness needs two at least: leave it out"
+                f"{scan.source}: one slice is asked for, but z_smoothness needs two at least: leave it out"
             )
         sigmas, card = self.sigmas, self.trained[1]
         volume = super().__call__(scan)
@@ -207,21 +207,20 @@ class Posterior(SliceMethod):
     ) -> Result:
         assert problem.maps is not None
         gain = 1.0 if whitening is None else unwhitened_gain(problem.maps, whitening)[0]
-        image = draws.mean(0)
-        figures, hidden = trust_figures(problem, image)
+        figures, hidden = trust_figures(problem, draws.mean(0), whole=self.trust)
+        if len(draws) > 1:
+            variance = draws.abs().var(0)[problem.operator.support()]
+            figures["posterior_std"] = float(variance.mean().sqrt()) / problem.scale
+        shown = scan.to_output(draws * gain)  # moduli and moments are those of complex draws
         extras: dict[str, Tensor] = {}
         if len(draws) > 1:
-            extras["std"] = draws.abs().std(0)
-            inside = problem.operator.support()
-            figures["posterior_std"] = float(extras["std"][inside].mean()) / problem.scale
+            extras["std"] = shown.abs().std(0)
         if self.trust:
-            extras["null_space"] = hidden.abs()
+            assert hidden is not None
+            extras["null_space"] = scan.to_output(hidden * gain).abs()
         if self.draws:
-            extras |= {f"draw{number}": draw.abs() for number, draw in enumerate(draws, 1)}
-        extras = {
-            name: scan.to_output((gain * x).to(image.dtype)).real for name, x in extras.items()
-        }
-        return Result(scan.to_output(image * gain), figures, extras)
+            extras |= {f"draw{number}": draw.abs() for number, draw in enumerate(shown, 1)}
+        return Result(shown.mean(0), figures, extras)
 
     def _draws(
         self,

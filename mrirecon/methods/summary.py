@@ -10,7 +10,8 @@ from torch import Tensor
 from mrirecon.coverage import Acceleration, achieved_acceleration
 from mrirecon.scan import Scan
 
-Figures = dict[str, float]  # what stands beside the picture of a slice, by its name in the JSON
+# What stands beside the picture of a slice, by its name in the JSON; None is what did not converge.
+Figures = dict[str, float | None]
 
 
 class Report:
@@ -21,7 +22,7 @@ class Report:
         self.mask: Tensor | None = None  # of the last slice, whose acceleration is known
         self.accelerations: list[Acceleration] = []
         self.seconds: list[float] = []
-        self.figures: dict[str, list[float]] = {}
+        self.figures: dict[str, list[float | None]] = {}
         self.skipped: list[str] = []
 
     def add_slice(self, mask: Tensor, seconds: float, figures: Figures) -> dict[str, Any]:
@@ -59,5 +60,12 @@ class Report:
             "notes": [*self.scan.notes, *self.skipped],
         }
         for name, values in self.figures.items():
-            summary[name] = sum(values) / len(values)
+            known = [value for value in values if value is not None]
+            if len(known) == len(values):
+                summary[name] = sum(known) / len(known)
+            else:
+                summary["notes"].append(
+                    f"{name} is left out: it did not converge in {len(values) - len(known)} of {len(values)} slices, "
+                    "where the noise is very low"
+                )
         return summary

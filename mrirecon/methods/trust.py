@@ -10,14 +10,70 @@ from torch import Tensor
 
 from mrirecon.methods.base import Problem
 from mrirecon.methods.summary import Figures
+from mrirecon.operators import sense
+from mrirecon.operators.quadrature import damped_share
 from mrirecon.operators.sense import Sense
+from mrirecon.operators.spectrum import has_lines, solve_by_lines
 
-ITERATIONS = 30
+ACCURACY = 0.05  # of a share, relative: what is less certain is not given
+STEPS = 200  # applications of A^H A for a share; enough for a delta of 1e-4
+MAP_STEPS = 5000  # for a map, which is asked for; enough for a delta of 1e-6
+SINGLE = 1e-4  # delta from which rounding errors of single precision are far below it
+LEAST = 1e-12  # delta below which double precision does not either
 
 
-def null_space_part(A: Sense, x: Complex[Tensor, "y x"], delta: float) -> Complex[Tensor, "y x"]:
-    """The part x - P x, P = (A^H A + delta)^-1 A^H A: what of x the measurement would not show above its noise."""
-    return delta * A.solve(x, delta, iterations=ITERATIONS, tolerance=1e-4)
+def null_space(
+    A: Sense, x: Complex[Tensor, "y x"], delta: float, *, whole: bool = False
+) -> tuple[float | None, Complex[Tensor, "y x"] | None]:
+    """What of an image the measurement would not show above its noise: its share of the energy, and that part itself.
+
+    The part is h = x - P x = delta (A^H A + delta)^-1 x, P = (A^H A + delta)^-1 A^H A. The condition is is 1 / delta,
+    and what has not converged is too small: the prior would seem to have supplied nothing. So h is exact where the mask
+    varies along one axis. Else the share ||h||^2 / ||x||^2 alone is the middle of two bounds at most `ACCURACY` apart,
+    and where the `whole` part is asked for, ||h|| `ACCURACY` / 2 bounds its error. What `STEPS` or `MAP_STEPS` do not
+    bring so far is None.
+    """
+    if delta < LEAST:
+        return None, None
+    A, image = _precise(A, x, delta)
+    if not (whole or has_lines(A)):
+        return _share(A, image, delta, STEPS), None
+    part = _part(A, image, delta)
+    if part is None:
+        return None, None
+    return _energy(part) / max(_energy(image), 1e-300), part.to(x)
+
+
+def _share(A: Sense, x: Tensor, delta: float, steps: int) -> float | None:
+    low, high = damped_share(A.gram, x, delta, steps=steps, accuracy=ACCURACY)
+    return (low + high) / 2 if high <= (1 + ACCURACY) * low else None
+
+
+def _part(A: Sense, x: Tensor, delta: float) -> Tensor | None:
+    """The residual bounds the error, whoever solved: ||delta (u - u*)|| <= ||x - (A^H A + delta) u||."""
+    if has_lines(A):
+        u = solve_by_lines(A, x, delta)
+    elif (share := _share(A, x, delta, MAP_STEPS)) is None:
+        return None
+    else:
+        tolerance = ACCURACY / 2.2 * math.sqrt(share)
+        u = A.solve(x, delta, iterations=MAP_STEPS, tolerance=tolerance)
+    left = x - A.gram(u) - delta * u
+    return delta * u if _energy(left) <= (ACCURACY / 2) ** 2 * _energy(delta * u) else None
+
+
+def _precise(A: Sense, x: Tensor, delta: float) -> tuple[Sense, Tensor]:
+    """Both in double precision where delta is low; an Apple GPU, which has none and factorizes nothing, is left."""
+    precision = torch.complex64 if delta >= SINGLE else torch.complex128
+    device = "cpu" if x.device.type == "mps" else x.device
+    if (precision, torch.device(device)) == (x.dtype, x.device):
+        return A, x
+    maps, mask = A.maps.to(device, precision), A.mask.to(device)
+    return sense(maps, mask), x.to(device, precision)
+
+
+def _energy(x: Tensor) -> float:
+    return float(torch.linalg.vector_norm(x)) ** 2
 
 
 def trust_figures(
@@ -25,19 +81,23 @@ def trust_figures(
     x: Complex[Tensor, "y x"],
     predicted: Complex[Tensor, "coil y x"] | None = None,
     signal: Bool[Tensor, "y x"] | None = None,
-) -> tuple[Figures, Tensor]:
-    """Numbers for the JSON, and the null-space part of the image.
+    *,
+    whole: bool = False,
+) -> tuple[Figures, Complex[Tensor, "y x"] | None]:
+    """Numbers for the JSON, and the null-space part of the image, where the `whole` of it is asked for.
 
     `data_residual` is ||A x - y|| / ||y||; `residual_over_noise` the root mean square of the misfit of the samples over
     the standard deviation of their noise, 1 where an image explains the data as well as the truth would;
-    `null_space_share` is ||x - P x||^2 / ||x||^2 and `null_space_delta` its delta = (s_y / signal)^2, with the signal's
-    root mean square per real component over the support of the maps.
+    `null_space_share` is that of `null_space` and `null_space_delta` its delta = (s_y / signal)^2, with the root mean
+    square of the signal per real component over the support of the maps. A share that did not converge is None, a part
+    is NaN.
 
     Args:
         problem: the slice, with maps.
         x: its image.
         predicted: what the image says of the measured samples; A x when not given.
         signal: where the signal of delta is taken, instead of the support of the maps.
+        whole: give the part too, which takes longer where the mask varies along both axes.
     """
     A, noise = problem.operator, problem.noise_std
     predicted = A(x) if predicted is None else predicted
@@ -45,11 +105,10 @@ def trust_figures(
     samples = 2 * int(problem.mask.sum()) * len(problem.kspace)  # real and imaginary parts
     signal = A.support() if signal is None else signal
     tiny = torch.finfo(torch.float32).tiny
-    inside = float(torch.linalg.vector_norm(x * signal)) ** 2 / max(2 * int(signal.sum()), 1)
-    delta = noise**2 / max(inside, tiny)
-    hidden = null_space_part(A, x, delta)
-    share = float(torch.linalg.vector_norm(hidden)) ** 2
-    share /= max(float(torch.linalg.vector_norm(x)) ** 2, 1e-300)
+    delta = noise**2 / max(_energy(x * signal) / max(2 * int(signal.sum()), 1), tiny)
+    share, hidden = null_space(A, x, delta, whole=whole)
+    if whole and hidden is None:
+        hidden = torch.full_like(x, math.nan)
     return {
         "data_residual": problem.residual(predicted),
         "residual_over_noise": misfit / math.sqrt(samples) / noise,

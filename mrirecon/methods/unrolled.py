@@ -13,6 +13,7 @@ import torch
 from jaxtyping import Bool, Complex, Float
 from torch import Tensor
 
+from mrirecon.calibration import ENOUGH, Calibration
 from mrirecon.io.files import existing_file
 from mrirecon.methods.base import Problem, Result, SliceMethod
 from mrirecon.methods.trust import trust_figures
@@ -87,21 +88,7 @@ class EndToEnd(SliceMethod):
 
     def _image(self, problem: Problem, whitening: Tensor | None, scan: Scan) -> Result:
         with self._inference(problem):
-            return self._result(problem, *self._seen(problem), scan)
-
-    def _seen(
-        self, problem: Problem
-    ) -> tuple[
-        Complex[Tensor, "1 adjacent coil y x"], Bool[Tensor, "1 y x"], Bool[Tensor, "1 y x"]
-    ]:
-        """What the network is given: k-space, mask and calibration part."""
-        reach = self.trained[0].adjacent_slices // 2
-        near = [
-            problem.neighbour(offset) if offset else problem.kspace
-            for offset in range(-reach, reach + 1)
-        ]
-        mask = problem.mask[None]
-        return torch.stack(near)[None], mask, calibration_of(mask)
+            return self._result(problem, scan)
 
     @contextmanager
     def _inference(self, problem: Problem) -> Iterator[None]:
@@ -109,15 +96,11 @@ class EndToEnd(SliceMethod):
         with torch.inference_mode(), torch.autocast(kind, torch.bfloat16, enabled=low):
             yield
 
-    def _result(
-        self,
-        problem: Problem,
-        kspace: Complex[Tensor, "1 adjacent coil y x"],
-        mask: Bool[Tensor, "1 y x"],
-        calibration: Bool[Tensor, "1 y x"],
-        scan: Scan,
-    ) -> Result:
-        image = self.trained[0](kspace, mask, calibration, scan.crop)[0]
+    def _result(self, problem: Problem, scan: Scan) -> Result:
+        mask = problem.mask[None]
+        image = self.trained[0](_with_neighbours(problem, self.trained[0]), mask, mask, scan.crop)[
+            0
+        ]
         return Result(_magnitude(image, scan))
 
 
@@ -137,7 +120,34 @@ class UnrolledEndToEnd(EndToEnd):
         network = self.trained[0]
         assert isinstance(network, UnrolledNetwork)
         with self._inference(problem):
-            return network.refine(*self._seen(problem))[0]
+            return network.refine(*self._seen(problem, network))[0]
+
+    def _seen(
+        self, problem: Problem, network: UnrolledNetwork
+    ) -> tuple[
+        Complex[Tensor, "1 adjacent coil y x"],
+        Bool[Tensor, "1 y x"],
+        Bool[Tensor, "1 y x"],
+        Complex[Tensor, "1 adjacent coil y x"] | None,
+    ]:
+        """What the network is given: k-space, mask, and what its sensitivity network looks at.
+
+        Raises:
+            ValueError: if nothing was measured at the origin of k-space.
+        """
+        kspace, mask = _with_neighbours(problem, network), problem.mask[None]
+        better = problem.around.calibration(ENOUGH)
+        if better is None:
+            other, calibration = None, calibration_of(mask)
+        else:
+            other = _with_neighbours(problem, network, better)
+            calibration = calibration_of(better.mask[None])
+        looked_at = kspace if other is None else other
+        if not bool((looked_at[0, len(looked_at[0]) // 2] * calibration).any()):
+            raise ValueError(
+                f"{self.name}: the centre of k-space is zero: there is nothing to estimate coil maps from"
+            )
+        return kspace, mask, calibration, other
 
     def noise_of(self, scan: Scan, volume: int, unit: float) -> float:
         """Noise of a volume's k-space; 0 where it cannot be known, which leaves the figures about trust out.
@@ -155,17 +165,10 @@ class UnrolledEndToEnd(EndToEnd):
                 ) from error
             return 0.0
 
-    def _result(
-        self,
-        problem: Problem,
-        kspace: Complex[Tensor, "1 adjacent coil y x"],
-        mask: Bool[Tensor, "1 y x"],
-        calibration: Bool[Tensor, "1 y x"],
-        scan: Scan,
-    ) -> Result:
+    def _result(self, problem: Problem, scan: Scan) -> Result:
         network = self.trained[0]
         assert isinstance(network, UnrolledNetwork)
-        end = network.unroll(kspace, mask, calibration)
+        end = network.unroll(*self._seen(problem, network))
         image = _magnitude(network.image(end, scan.crop)[0], scan)
         predicted = end.kspace()[0] * problem.mask
         if problem.noise_std == 0:
@@ -174,9 +177,30 @@ class UnrolledEndToEnd(EndToEnd):
         x = end.combined()[0].to(torch.complex64)
         bright = torch.quantile(x.abs().flatten(), 0.99)
         learned = replace(problem, maps=end.maps[0, None].to(torch.complex64))
-        figures, hidden = trust_figures(learned, x, predicted, x.abs() > SIGNAL * bright)
-        extras = {"null_space": scan.to_output(hidden).abs()} if self.trust else {}
+        signal = x.abs() > SIGNAL * bright
+        figures, hidden = trust_figures(learned, x, predicted, signal, whole=self.trust)
+        extras = {}
+        if self.trust:
+            assert hidden is not None
+            extras["null_space"] = scan.to_output(hidden).abs()
         return Result(image, figures, extras)
+
+
+def _with_neighbours(
+    problem: Problem, network: Network, calibration: Calibration | None = None
+) -> Complex[Tensor, "1 adjacent coil y x"]:
+    """The k-space of a slice, or its calibration data in place of that, between those of its neighbours."""
+    reach = network.adjacent_slices // 2
+    slices = []
+    for offset in range(-reach, reach + 1):
+        found = calibration
+        if calibration is not None and offset:
+            found = problem.around.calibration(ENOUGH, offset)
+        if found is not None:
+            slices.append(found.kspace)
+        else:
+            slices.append(problem.around.kspace(offset) if offset else problem.kspace)
+    return torch.stack(slices)[None]
 
 
 def _magnitude(image: Float[Tensor, "h w"], scan: Scan) -> Complex[Tensor, "readout phase"]:

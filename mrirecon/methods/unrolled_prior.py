@@ -51,10 +51,11 @@ class UnrolledPrior(EndToEnd):
 
     def _image(self, problem: Problem, whitening: Tensor | None, scan: Scan) -> Result:
         image = self.solve(problem)
-        figures, hidden = trust_figures(problem, image)
+        figures, hidden = trust_figures(problem, image, whole=self.trust)
         assert problem.maps is not None
         gain = 1.0 if whitening is None else unwhitened_gain(problem.maps, whitening)[0]
         extras = {}
         if self.trust:
+            assert hidden is not None
             extras["null_space"] = scan.to_output(hidden * gain).abs()
         return Result(scan.to_output(image * gain), figures, extras)

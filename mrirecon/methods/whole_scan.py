@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from difflib import get_close_matches
 from inspect import signature
 from os import fspath
@@ -15,9 +15,12 @@ import torch
 from torch import Tensor
 
 from mrirecon import prepare
+from mrirecon.coverage import coverage_of
+from mrirecon.echo import center_echo
 from mrirecon.io import read_scan
 from mrirecon.io.cfl import parts_of
 from mrirecon.io.files import PathLike
+from mrirecon.io.layout import Layout
 from mrirecon.methods.base import Progress, SliceMethod
 from mrirecon.methods.calibrate import Calibrated, GivenMaps, MapSource
 from mrirecon.methods.choices import (
@@ -25,7 +28,9 @@ from mrirecon.methods.choices import (
     MaskChoice,
     choose_maps,
     maps_of_slices,
+    narrowed,
     parse_slices,
+    undersampled,
 )
 from mrirecon.methods.device import choose_device
 from mrirecon.methods.draws import Preview
@@ -49,6 +54,7 @@ class Request:
         compress_coils: combine the coils to this many virtual ones.
         compression: one matrix for the scan (svd), or one per readout position (geometric).
         remove_oversampling: crop the readout to the reconstruction FOV before reconstructing.
+        layout: how the scan's array is stored, where that is not as usual.
     """
 
     method: Mapping[str, Any]
@@ -60,6 +66,7 @@ class Request:
     compress_coils: int | None = None
     compression: Literal["svd", "geometric"] = "svd"
     remove_oversampling: bool = False
+    layout: Layout = field(default_factory=Layout)
 
     def __post_init__(self) -> None:
         """Refuse wrong options of the method, and slices that are no run."""
@@ -82,15 +89,16 @@ class Request:
             "whiten": self.whiten,
             "compress_coils": [self.compress_coils, self.compression] if compressed else None,
             "remove_oversampling": self.remove_oversampling,
+            "layout": asdict(self.layout),
             "slices": None if whole else f"{start or 0}:{'' if stop is None else stop}",
-            "sha256": {name: sha256_of(*parts) for name, parts in self._files().items()},
+            "sha256": {name: sha256_of(*parts) for name, parts in self.files().items()},
         }
 
     def _usual(self) -> SliceMethod:
         """The method before it knows the scan."""
         return build_method(self.method, partial_fourier=self.partial_fourier)
 
-    def _files(self) -> dict[str, tuple[Path, ...]]:
+    def files(self) -> dict[str, tuple[Path, ...]]:
         """The files, besides the scan, that the result depends on."""
         named = {
             "mask": self.mask.kind if isinstance(self.mask, MaskChoice) else None,
@@ -99,22 +107,34 @@ class Request:
         given = {name: _parts(path) for name, path in named.items() if path is not None}
         return {**self._usual().files(), **{name: parts for name, parts in given.items() if parts}}
 
+    def read(self, path: PathLike) -> Scan:
+        """The scan of a file.
+
+        Raises:
+            ValueError, OSError: if it cannot be read.
+        """
+        return read_scan(path, self.layout)
+
     def prepared(self, scan: Scan) -> tuple[Scan, dict[str, Any] | None]:
         """The scan as the method gets it, and how its mask came about, for the JSON.
+
+        It has all slices, whichever are asked for: scale, noise and compression are those of the scan.
 
         Raises:
             ValueError, OSError: if the scan does not suit the request.
         """
-        scan, made = scan.select(self.slices), None
+        scan.run(self.slices)  # refuses what lies beyond
+        scan = center_echo(scan)
         if self.remove_oversampling:
             scan = prepare.remove_oversampling(scan)
+        coverage, made = coverage_of(scan), None
+        scan = narrowed(scan, coverage)
         if self.mask is not None:
-            pattern, made = self.mask.make(scan.shape[2:])
-            scan = scan.undersample(
-                pattern, _intersection_note(scan, self.mask.kind), self.mask.kind
-            )
+            scan, made = undersampled(scan, coverage, self.mask.kind, self.mask.make)
         if self.compress_coils is not None:
             scan = prepare.compress_coils(scan, self.compress_coils, self.compression)
+        if isinstance(self.maps, GivenMaps):
+            scan = replace(scan, notes=(*scan.notes, *self.maps.notes()))
         return scan, made
 
     def configured(self, scan: Scan, **loop: Any) -> SliceMethod:
@@ -124,6 +144,7 @@ class Request:
             maps=maps_of_slices(self.maps, scan, self.slices),
             partial_fourier=self.partial_fourier,
             whiten=self.whiten,
+            slices=self.slices,
             **loop,
         )
 
@@ -143,6 +164,10 @@ def reconstruct(
     compress_coils: int | None = None,
     compression: Literal["svd", "geometric"] = "svd",
     remove_oversampling: bool = False,
+    axes: str | None = None,
+    kspace_centre: str = "middle",
+    image_centre: str = "middle",
+    variable: str | None = None,
     device: str = "auto",
     progress: Progress | None = None,
     preview: Callable[[Preview], object] | None = None,
@@ -166,6 +191,10 @@ def reconstruct(
         compress_coils: combine the coils to this many virtual ones, for speed.
         compression: one matrix for the scan (svd), or one per readout position (geometric).
         remove_oversampling: crop the readout to the reconstruction FOV before reconstructing, for speed.
+        axes: names of the stored axes of an array, such as "readout,phase,coil" (`Layout`).
+        kspace_centre: where the array has the centre of k-space: middle, corner, or one for each of readout and phase.
+        image_centre: where the centre of the image comes out, likewise.
+        variable: name of the array in a .mat, .npz or HDF5 file.
         device: auto takes a GPU where there is one.
         progress: called with (slices done, slices in all); a diffusion method counts parts of a slice too.
         preview: of a diffusion method, called every few noise levels with what is known of the slices it is at.
@@ -186,21 +215,18 @@ def reconstruct(
         compress_coils=compress_coils,
         compression=compression,
         remove_oversampling=remove_oversampling,
+        layout=Layout(
+            axes=axes, kspace_centre=kspace_centre, image_centre=image_centre, variable=variable
+        ),
     )
     if preview is not None and not is_slow(request.method):
         raise ValueError(f"preview: {method} shows nothing before it is done, dds would")
     where = choose_device(device)
     source = scan.source if isinstance(scan, Scan) else fspath(scan)
-    data, made = request.prepared(scan if isinstance(scan, Scan) else read_scan(scan))
+    data, made = request.prepared(scan if isinstance(scan, Scan) else request.read(scan))
     shown = {} if preview is None else {"preview": preview}
     solve = request.configured(data, device=where, progress=progress, **shown)
-    return completed(solve(data), data, made, request.describe(source))
-
-
-def _intersection_note(scan: Scan, mask: str) -> str:
-    if bool(scan.mask(scan.shape[0] // 2)[scan.acquired].all()):
-        return f"undersampled retrospectively ({mask})"
-    return f"the scan was undersampled already: its mask is intersected with {mask}"
+    return completed(solve(data), data.select(request.slices), made, request.describe(source))
 
 
 def _status(source: str) -> dict[str, int] | None:

@@ -174,8 +174,16 @@ class UnrolledNetwork(Network):
         kspace: Complex[Tensor, "batch adjacent coil y x"],
         mask: Bool[Tensor, "batch y x"],
         calibration: Bool[Tensor, "batch y x"],
+        calibration_kspace: Complex[Tensor, "batch adjacent coil y x"] | None = None,
     ) -> Unrolled:
-        """The middle slice after the last cascade."""
+        """The middle slice after the last cascade.
+
+        Args:
+            kspace: as of `forward`.
+            mask: as of `forward`.
+            calibration: as of `forward`.
+            calibration_kspace: seen by the sensitivity network in place of `kspace`, such as separately acquired lines.
+        """
 
     def forward(
         self,
@@ -195,9 +203,10 @@ class UnrolledNetwork(Network):
         kspace: Complex[Tensor, "batch adjacent coil y x"],
         mask: Bool[Tensor, "batch y x"],
         calibration: Bool[Tensor, "batch y x"],
+        calibration_kspace: Complex[Tensor, "batch adjacent coil y x"] | None = None,
     ) -> Complex[Tensor, "batch coil y x"]:
-        """The k-space after the last cascade."""
-        return self.unroll(kspace, mask, calibration).kspace()
+        """The k-space after the last cascade; arguments as those of `unroll`."""
+        return self.unroll(kspace, mask, calibration, calibration_kspace).kspace()
 
     def _combine_by(self, combine: Combine) -> None:
         """Take over the constructor's choice; a published configuration does not know of it."""
@@ -218,7 +227,8 @@ def calibration_of(
     (so a mask whose right or left half is full has 1). Other masks have their largest centred full rectangle.
 
     Raises:
-        ValueError: if a 2D mask does not sample the origin of k-space, or `columns` exceeds the width.
+        ValueError: if a mask does not sample the origin of k-space (with `columns` it is not looked at), or `columns`
+            exceeds the width.
     """
     if columns is not None and not 0 <= columns <= mask.shape[-1]:
         raise ValueError(
@@ -226,15 +236,16 @@ def calibration_of(
         )
     calibration = torch.zeros_like(mask, memory_format=torch.contiguous_format)
     for sampled, seen in zip(mask, calibration, strict=True):
+        if not columns and not bool(sampled[sampled.shape[0] // 2, sampled.shape[1] // 2]):
+            raise ValueError(
+                "mask does not sample the origin of k-space, so there is nothing to estimate coil maps from: "
+                "use a mask with a fully sampled centre"
+            )
         if columns or bool((sampled == sampled[:1]).all()):
             seen[:, _fastmri_columns(sampled[0], columns)] = True
         else:
             region = calibration_region(sampled)
-            if region is None:
-                raise ValueError(
-                    "mask does not sample the origin of k-space, so there is nothing to estimate coil maps from: "
-                    "use a mask with a fully sampled centre"
-                )
+            assert region is not None
             seen[region] = True
     return calibration
 

@@ -123,13 +123,15 @@ class HUMUSNet(UnrolledNetwork):
         kspace: Complex[Tensor, "batch adjacent coil y x"],
         mask: Bool[Tensor, "batch y x"],
         calibration: Bool[Tensor, "batch y x"],
+        calibration_kspace: Complex[Tensor, "batch adjacent coil y x"] | None = None,
     ) -> Unrolled:
         if kspace.shape[1] != self.adjacent_slices:
             raise ValueError(
                 f"{kspace.shape[1]} adjacent slices for a network that looks at {self.adjacent_slices}: "
                 "give the slice to reconstruct in the middle of its neighbours"
             )
-        maps = self.sens_net(kspace.flatten(1, 2), calibration, self.checkpoint_cascades).view(
+        seen = kspace if calibration_kspace is None else calibration_kspace
+        maps = self.sens_net(seen.flatten(1, 2), calibration, self.checkpoint_cascades).view(
             kspace.shape
         )
         A = sense(maps, mask.unsqueeze(1))

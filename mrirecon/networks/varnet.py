@@ -76,9 +76,11 @@ class VarNet(UnrolledNetwork):
         kspace: Complex[Tensor, "batch adjacent coil y x"],
         mask: Bool[Tensor, "batch y x"],
         calibration: Bool[Tensor, "batch y x"],
+        calibration_kspace: Complex[Tensor, "batch adjacent coil y x"] | None = None,
     ) -> Unrolled:
         y = kspace[:, kspace.shape[1] // 2]
-        maps = self.sens_net(y, calibration, self.checkpoint_cascades)
+        seen = y if calibration_kspace is None else calibration_kspace[:, kspace.shape[1] // 2]
+        maps = self.sens_net(seen, calibration, self.checkpoint_cascades)
         A = sense(maps, mask)
         zero_filled = A.H(y)
         p = q = torch.zeros_like(zero_filled)

@@ -96,11 +96,12 @@ class Sense(LinearOperator):
             return super().solve(b, weight, start, iterations=iterations, tolerance=tolerance)
         several = isinstance(weight, Tensor) and weight.numel() > 1  # one for each image of a batch
         number = 1.0 if several else float(weight)
+        shape = self._image_batch(b.shape, weight.shape if isinstance(weight, Tensor) else ())
         with torch.no_grad():
             x = conjugate_gradient(
                 lambda v: self._unshifted_gram(v).add_(weight * v if several else v, alpha=number),
-                ifftshift(b),
-                None if start is None else ifftshift(start),
+                ifftshift(b.expand(shape)),
+                None if start is None else ifftshift(start.expand(shape)),
                 iterations=iterations,
                 tolerance=tolerance,
                 item_axes=self.image_axes,
@@ -124,6 +125,13 @@ class Sense(LinearOperator):
     @property
     def image_axes(self) -> int:
         return 3 if self.sets else 2
+
+    def _image_batch(self, *shapes: tuple[int, ...]) -> torch.Size:
+        """The shape of images for all maps, masks and these: each of one is solved with each of several others."""
+        *leading, _, y, x = self.maps.shape
+        sets = [leading.pop()] if self.sets else []
+        masks = (*self.mask.shape[:-2], *[1] * (len(sets) + 2))
+        return torch.broadcast_shapes((*leading, *sets, y, x), masks, *shapes)
 
     def support(self) -> Bool[Tensor, "*image_batch y x"]:
         """Where an image has any coil to see it; outside, A x does not depend on x."""
@@ -152,9 +160,10 @@ class Sense(LinearOperator):
 
 def _masked(coil_images: Tensor, mask: Tensor, axes: Sequence[int]) -> Tensor:
     """F^-1 M F of coil images, overwritten, with the transforms along `axes` only."""
-    if not axes:
-        return coil_images.mul_(mask)
-    return ifft2(fft2(coil_images, axes).mul_(mask), axes)
+    spectrum = fft2(coil_images, axes) if axes else coil_images
+    several = torch.broadcast_shapes(spectrum.shape, mask.shape) != spectrum.shape
+    spectrum = spectrum * mask if several else spectrum.mul_(mask)
+    return ifft2(spectrum, axes) if axes else spectrum
 
 
 def _combined(conjugate: Tensor, coil_images: Tensor) -> Tensor:

@@ -13,6 +13,7 @@ from mrirecon.operators.sense import Sense
 from mrirecon.tensors import fft2c, ifft2c
 
 Change = Callable[[Tensor], Tensor]
+LINES = 2**22  # entries of the matrices that are factorized together: 64 MiB in double precision
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,21 +53,13 @@ def spectrum(A: Sense) -> Spectrum:
         coil = maps.squeeze(-3)
         values = mask.expand(torch.broadcast_shapes(mask.shape, coil.shape)).to(maps.real.dtype)
         return Spectrum(values, lambda x: fft2c(coil * x), lambda c: coil.conj() * ifft2c(c))
-    lines = mask
-    transposed = not _same_rows(mask)
-    if transposed:
-        maps, lines = maps.mT, mask.mT
-        if not _same_rows(lines):
-            raise ValueError(
-                "this mask varies along both axes, so that the spectrum of a multi-coil scan is too large to compute: "
-                "use the sampler ddnm, or a mask of whole lines"
-            )
-    identity = torch.eye(maps.shape[-1], dtype=maps.dtype, device=maps.device)
-    kspace = fft2c(identity, dim=(0,))  # rows are frequencies, columns positions
-    weighted = lines[..., 0, :, None] * kspace
-    kernel = kspace.mH @ weighted  # F^-1 M F
-    rows = maps.movedim(-3, -2)  # (*batch, row, coil, position)
-    grams = (rows.mH @ rows) * kernel.unsqueeze(-3)
+    if not has_lines(A):
+        raise ValueError(
+            "this mask varies along both axes, so that the spectrum of a multi-coil scan is too large to compute: "
+            "use the sampler ddnm, or a mask of whole lines"
+        )
+    rows, kernel, transposed = _lines(A)
+    grams = _grams(rows, kernel)
     try:
         eigenvalues, vectors = torch.linalg.eigh(grams)
     except (
@@ -87,6 +80,43 @@ def spectrum(A: Sense) -> Spectrum:
         return turned((vectors @ turned(c).unsqueeze(-1)).squeeze(-1))
 
     return Spectrum(turned(values), analyse, synthesise)
+
+
+def has_lines(A: Sense) -> bool:
+    """Whether A^H A is a small matrix for each line of the image: the mask varies along one axis at most."""
+    return not A.sets and (_same_rows(A.mask) or _same_rows(A.mask.mT))
+
+
+def solve_by_lines(A: Sense, b: Complex[Tensor, "y x"], weight: float) -> Complex[Tensor, "y x"]:
+    """(A^H A + weight)^-1 b, factorized line by line in the precision of A; its rounding errors are not looked at.
+
+    Lines and columns that no coil sees, where A^H A is 0, cost nothing.
+    """
+    rows, kernel, transposed = _lines(A)
+    b = b.mT if transposed else b
+    seen = (rows != 0).any(-2)
+    inside, across = seen.any(1).nonzero().flatten(), seen.any(0)
+    kernel, x = kernel[across][:, across], b / weight
+    damping = weight * torch.eye(len(kernel), dtype=b.dtype, device=b.device)
+    for some in inside.split(max(1, LINES // max(1, len(kernel) ** 2))):
+        grams = _grams(rows[some][..., across], kernel)
+        factors, _ = torch.linalg.cholesky_ex(grams.add_(damping))
+        solved = torch.cholesky_solve(b[some][:, across, None], factors).squeeze(-1)
+        x[some[:, None], across.nonzero().flatten()] = solved
+    return x.mT if transposed else x
+
+
+def _lines(A: Sense) -> tuple[Tensor, Tensor, bool]:
+    """Coil maps (*batch, line, coil, position), F^-1 M F of a line, and whether lines are the columns of the image."""
+    transposed = not _same_rows(A.mask)
+    maps, mask = (A.maps.mT, A.mask.mT) if transposed else (A.maps, A.mask)
+    identity = torch.eye(maps.shape[-1], dtype=maps.dtype, device=maps.device)
+    kspace = fft2c(identity, dim=(0,))  # rows are frequencies, columns positions
+    return maps.movedim(-3, -2), kspace.mH @ (mask[..., 0, :, None] * kspace), transposed
+
+
+def _grams(rows: Tensor, kernel: Tensor) -> Tensor:
+    return (rows.mH @ rows) * kernel.unsqueeze(-3)
 
 
 def _same_rows(mask: Tensor) -> bool:

@@ -6,6 +6,7 @@ from abc import abstractmethod
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from pytorch_lightning import LightningModule
 from torch import Tensor
@@ -26,6 +27,7 @@ class TrainingModule(LightningModule):
         network: what to train.
         optimizer: how.
         compile: train with torch.compile; validation runs the averaged weights as they are.
+        seed: of dropout and stochastic depth.
 
     Attributes:
         network: what is trained.
@@ -35,15 +37,19 @@ class TrainingModule(LightningModule):
     network: Model
 
     def __init__(
-        self, network: Model, optimizer: OptimizerSettings | None = None, *, compile: bool = False
+        self,
+        network: Model,
+        optimizer: OptimizerSettings | None = None,
+        *,
+        compile: bool = False,
+        seed: int = 0,
     ) -> None:
         super().__init__()
-        self.network = network
+        self.network, self.seed = network, seed
         self.settings = optimizer or OptimizerSettings()
         self.ema = averaged(network, self.settings.ema_decay) if self.settings.ema_decay else None
         if compile:
             network.compile_parts()
-        self._random_state: Tensor | None = None
 
     @property
     def final(self) -> Any:
@@ -61,6 +67,12 @@ class TrainingModule(LightningModule):
     @abstractmethod
     def synthetic(self, batch: Any) -> Any:
         """A batch of the same sizes, of noise: nothing of the data is needed but its shape."""
+
+    def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
+        # Dropout and stochastic depth know no generators. Their stream starts anew with each batch, so that it differs
+        # between processes, and a resumed run needs no state of it.
+        key = self.seed, self.current_epoch, batch_idx, self.global_rank
+        torch.manual_seed(int(np.random.SeedSequence(key).generate_state(1, np.uint64)[0]))
 
     def training_step(self, batch: Any, index: int) -> Tensor:
         loss = self.batch_loss(batch)
@@ -82,7 +94,6 @@ class TrainingModule(LightningModule):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["network"] = {"name": self.network.name, "config": self.network.config}
         checkpoint["validation"] = self.validated()
-        checkpoint["random_state"] = torch.get_rng_state()  # dropout draws from it
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         made = checkpoint.get("network")
@@ -94,12 +105,6 @@ class TrainingModule(LightningModule):
                 "the checkpoint and this run differ in whether weights are averaged: "
                 "keep optimizer.ema_decay as it was"
             )
-        self._random_state = checkpoint["random_state"].cpu()
-
-    def on_train_start(self) -> None:
-        if self._random_state is not None:
-            torch.set_rng_state(self._random_state)
-            self._random_state = None
 
     def on_fit_start(self) -> None:
         if self.settings.schedule != "cosine" or ends(self.trainer):

@@ -20,7 +20,7 @@ from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.callbacks import Checkpoint
 from pytorch_lightning.plugins.io import TorchCheckpointIO
 
-from mrirecon.io.files import existing_file, replacing
+from mrirecon.io.files import clear_partial, existing_file, replacing
 
 LAST = "last.ckpt"
 BEST = re.compile(r"best-(?P<monitor>\w+)-(?P<score>[-+.\de]+)-step(?P<step>\d+)\.ckpt")
@@ -161,8 +161,7 @@ class Checkpoints(Checkpoint):
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if trainer.is_global_zero:
-            for left_over in self.folder.glob(".partial-*.ckpt"):
-                left_over.unlink(missing_ok=True)
+            clear_partial(self.folder)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._saved_step, self._saved_time = trainer.global_step, time.monotonic()

@@ -12,6 +12,7 @@ from jaxtyping import Bool, Complex, Float, Int64
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from mrirecon.coverage import coverage_of
 from mrirecon.io.fastmri import SliceReader, read_fastmri
 from mrirecon.networks.base import calibration_of
 from mrirecon.scan import Scan
@@ -133,6 +134,11 @@ class SliceDataset(Dataset[Sample]):
         for offset, out in enumerate(kspace):
             near = min(max(first + offset, 0), entry.shape[0] - 1)
             self._reader.kspace(path, near, out)
+        if not _finite(kspace):
+            raise ValueError(
+                f"{path}: k-space at slice {index} holds NaN or infinite samples: "
+                "repair or remove the file"
+            )
         target = self._target(entry, index, kspace[self.adjacent_slices // 2])
         mask, calibration = self._mask(request)
         full = kspace[self.adjacent_slices // 2].clone() if self.full_kspace else None
@@ -141,12 +147,6 @@ class SliceDataset(Dataset[Sample]):
                 f"{path} is undersampled by itself, so its full k-space is unknown: leave out loss.complex"
             )
         kspace *= mask
-        # The sum shows NaN and infinity at a fraction of the cost of looking at each sample.
-        if not bool(torch.isfinite(kspace.sum())) and not bool(torch.isfinite(kspace).all()):
-            raise ValueError(
-                f"{path}: k-space at slice {index} holds NaN or infinite samples: "
-                "repair or remove the file"
-            )
         return Sample(
             kspace=kspace,
             mask=mask,
@@ -164,7 +164,13 @@ class SliceDataset(Dataset[Sample]):
         rows, columns = entry.window
         if entry.has_target:
             size = rows.stop - rows.start, columns.stop - columns.start
-            return self._reader.target(Path(entry.path), index, size)
+            target = self._reader.target(Path(entry.path), index, size)
+            if not _finite(target):
+                raise ValueError(
+                    f"{entry.path}: the target of slice {index} holds NaN or infinite values: "
+                    "repair or remove the file"
+                )
+            return target
         return None if entry.sampled else rss(ifft2c(kspace))[rows, columns].contiguous()
 
     def _mask(self, request: Request) -> tuple[Tensor, Tensor]:
@@ -172,26 +178,42 @@ class SliceDataset(Dataset[Sample]):
         if entry.sampled:
             mask = _scan(entry.path).mask(request.index)
             return mask, calibration_of(mask[None])[0]
-        shape = entry.shape[2:]
         if not self.masks:
             raise ValueError(
                 f"{entry.path} is fully sampled: say with `masks` how to undersample it"
             )
         if self.seed is None:
-            mask, calibration = fixed_mask(self.masks, shape, entry.name)
-        else:
-            key = self.seed, request.epoch, request.index
-            mask, calibration = random_mask(self.masks, shape, key, entry.name)
-        return mask & _acquired(entry), calibration
+            return _fixed(self.masks, entry)
+        acquired, key = _acquired(entry), (self.seed, request.epoch, request.index)
+        mask, calibration = random_mask(self.masks, acquired, key, entry.name)
+        return mask & acquired, calibration
+
+
+def _finite(x: Tensor) -> bool:
+    """The sum shows NaN and infinity at a fraction of the cost of looking at each sample."""
+    return bool(torch.isfinite(x.sum())) or bool(torch.isfinite(x).all())
+
+
+@lru_cache(maxsize=8)
+def _fixed(masks: tuple[MaskSpec, ...], entry: Entry) -> tuple[Tensor, Tensor]:
+    """Mask and calibration of a validation volume; the tensors are shared: do not change them."""
+    acquired = _acquired(entry)
+    mask, calibration = fixed_mask(masks, acquired, entry.name)
+    return mask & acquired, calibration
 
 
 def _acquired(entry: Entry) -> Tensor:
     if entry.acquired is None:
-        return _scan(entry.path).acquired
+        return _covered(entry.path)
     acquired = torch.zeros(entry.shape[2:], dtype=torch.bool)
     top, bottom, left, right = entry.acquired
     acquired[top:bottom, left:right] = True
     return acquired
+
+
+@lru_cache(maxsize=16)
+def _covered(path: str) -> Tensor:
+    return coverage_of(_scan(path)).acquired
 
 
 @lru_cache(maxsize=16)

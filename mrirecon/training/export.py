@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+from abc import abstractmethod
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from mrirecon.networks import Model, Prior
 from mrirecon.prepare import intensity_scale
 from mrirecon.training.base import TrainingModule
 from mrirecon.training.data import MaskSpec
+from mrirecon.training.volumes import of_all_processes
 from mrirecon.weights import TrainingRange, card_of, save_weights
 
 PATHS = ("root", "index", "sources", "val_sources", "cache")  # of one machine only
@@ -35,7 +37,25 @@ class About:
     attribution: str = ""
 
 
-class SeenScans(Callback):
+class Seen(Callback):
+    """Notes what training saw. Each process sees its share; checkpoints, which all write together, hold that of all."""
+
+    def on_save_checkpoint(
+        self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        for state in of_all_processes(self.state_dict()):
+            self.add(state)
+        checkpoint["callbacks"][self.state_key] = self.state_dict()
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.add(state_dict)
+
+    @abstractmethod
+    def add(self, state: Mapping[str, Any]) -> None:
+        """Note also what another one has noted."""
+
+
+class SeenScans(Seen):
     """Notes what the training slices are like, so that `recon` can warn of scans that are unlike them."""
 
     def __init__(self) -> None:
@@ -64,13 +84,13 @@ class SeenScans(Callback):
             "intensities": dict(self.intensities),
         }
 
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        self.coils = set(state_dict["coils"])
-        self.matrices = {(y, x) for y, x in state_dict["matrices"]}
-        self.intensities = dict(state_dict["intensities"])
+    def add(self, state: Mapping[str, Any]) -> None:
+        self.coils.update(state["coils"])
+        self.matrices.update((y, x) for y, x in state["matrices"])
+        self.intensities = {**state["intensities"], **self.intensities}
 
 
-class SeenImages(Callback):
+class SeenImages(Seen):
     """Notes what the patches are like that a prior is trained on."""
 
     def __init__(self) -> None:
@@ -80,20 +100,17 @@ class SeenImages(Callback):
     def on_train_batch_start(
         self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
     ) -> None:
-        self.sizes.add(batch.image.shape[-1])
         known = batch.pixel_mm[batch.pixel_mm.isfinite()].tolist()
-        if known:
-            known += self.pixel_mm or ()
-            self.pixel_mm = min(known), max(known)
+        self.add({"sizes": [batch.image.shape[-1]], "pixel_mm": known})
 
     def state_dict(self) -> dict[str, Any]:
         pixel = None if self.pixel_mm is None else list(self.pixel_mm)
         return {"pixel_mm": pixel, "sizes": sorted(self.sizes)}
 
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        pixel = state_dict["pixel_mm"]
-        self.pixel_mm = None if pixel is None else (pixel[0], pixel[1])
-        self.sizes = set(state_dict["sizes"])
+    def add(self, state: Mapping[str, Any]) -> None:
+        self.sizes.update(state["sizes"])
+        if known := [*(state["pixel_mm"] or ()), *(self.pixel_mm or ())]:
+            self.pixel_mm = min(known), max(known)
 
 
 def export(

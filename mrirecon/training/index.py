@@ -11,12 +11,13 @@ from typing import Any
 
 from torch import Tensor
 
+from mrirecon.coverage import Coverage, coverage_of, covered_by
 from mrirecon.io.fastmri import SliceReader, read_fastmri
 from mrirecon.io.files import check_target, replacing, write_json
 from mrirecon.scan import Scan
 from mrirecon.tensors import ifft2c, rss
 
-SCHEMA = 2
+SCHEMA = 3
 SUFFIXES = (".h5", ".hdf5")
 Box = tuple[int, int, int, int]
 
@@ -29,7 +30,7 @@ class Entry:
         path: of the file.
         shape: (slice, coil, readout, phase) of its k-space.
         crop: image window: first row, one past the last, first column, one past the last.
-        acquired: the box of k-space that the protocol covers, in the same order; None if it is no box.
+        acquired: the box of k-space that the protocol covers, in the same order; None if it is no box, as an ellipse.
         sampled: whether it was undersampled by the scanner or by a `mask` of its own.
         has_target: whether it holds target images.
         maximum: of the target volume; None where there is none.
@@ -116,28 +117,33 @@ def describe(path: Path) -> Entry:
             f"{path}: its target of {scan.matrix[0]} x {scan.matrix[1]} is interpolated from {size[0]} x {size[1]}: "
             "train on files with targets on the k-space grid"
         )
-    acquired, sampled = _box(scan.acquired), scan.sampling is not None
-    if not sampled and acquired is not None:
-        lines = reader.centre_lines(path)
-        measured = _box(lines[0][:, None] & lines[1])
-        covered = lines[0][slice(*acquired[:2])], lines[1][slice(*acquired[2:])]
-        if scan.header is None and measured is not None:
-            acquired = measured  # only the zeros can tell what was padded
-        else:
-            sampled = not all(bool(line.all()) for line in covered)
+    acquired, sampled = scan.acquired, scan.sampling is not None
+    if not sampled:
+        coverage = _coverage(scan, reader, path)
+        acquired, sampled = coverage.acquired, not coverage.complete
     maximum = _positive(scan.attributes.get("max"))
     if maximum is None and (scan.reference is not None or not sampled):
-        maximum = max(float(_target(scan, index).max()) for index in range(scan.shape[0]))
+        maximum = max(_largest(scan, index) for index in range(scan.shape[0]))
     rows, columns = scan.crop
     return Entry(
         path=str(path),
         shape=scan.shape,
         crop=(rows.start, rows.stop, columns.start, columns.stop),
-        acquired=acquired,
+        acquired=_box(acquired),
         sampled=sampled,
         has_target=scan.reference is not None,
-        maximum=None if maximum is None or not math.isfinite(maximum) else maximum,
+        maximum=maximum,
     )
+
+
+def _coverage(scan: Scan, reader: SliceReader, path: Path) -> Coverage:
+    """What the file covers, mostly told by two lines of k-space; a whole slice is read where its corners are empty."""
+    rows, columns = reader.centre_lines(path)
+    sampled = rows[:, None] & columns
+    coverage = Coverage(covered_by(sampled, scan.acquired), sampled)
+    box = _box(coverage.acquired)
+    ragged = coverage.complete and box is not None and not reader.has_corners(path, box)
+    return coverage_of(scan) if ragged or not bool(sampled.any()) else coverage
 
 
 def _positive(value: Any) -> float | None:
@@ -150,6 +156,17 @@ def _target(scan: Scan, index: int) -> Tensor:
     if scan.reference is not None:
         return scan.reference(index)
     return rss(ifft2c(scan.kspace(index)))[scan.crop]
+
+
+def _largest(scan: Scan, index: int) -> float:
+    """The largest value of the target of a slice."""
+    largest = float(_target(scan, index).max())
+    if not math.isfinite(largest):
+        raise ValueError(
+            f"{scan.source}: the target of slice {index} holds NaN or infinite values: "
+            "repair or remove the file"
+        )
+    return largest
 
 
 def _box(mask: Tensor) -> Box | None:

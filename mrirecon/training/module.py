@@ -29,6 +29,7 @@ class UnrolledModule(TrainingModule):
         loss: what to minimise.
         optimizer: how.
         compile: train with torch.compile; validation runs the averaged weights as they are.
+        seed: of dropout and stochastic depth.
 
     Attributes:
         metrics: volume -> metrics, of the latest validation.
@@ -43,8 +44,9 @@ class UnrolledModule(TrainingModule):
         optimizer: OptimizerSettings | None = None,
         *,
         compile: bool = False,
+        seed: int = 0,
     ) -> None:
-        super().__init__(network, optimizer, compile=compile)
+        super().__init__(network, optimizer, compile=compile, seed=seed)
         self.loss = loss or Loss()
         if self.loss.complex and not isinstance(network, UnrolledNetwork):
             raise ValueError(

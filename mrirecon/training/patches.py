@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -15,9 +14,10 @@ from jaxtyping import Complex, Float, Int64
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from mrirecon.io.file_array import FileArray
 from mrirecon.simulate import smooth_phase
 from mrirecon.tensors import as_channels, as_complex, complex_noise_like, crop_or_pad
-from mrirecon.training.prior_images import FOREGROUND, Array, Slices
+from mrirecon.training.prior_images import FOREGROUND, Slices
 
 Range = tuple[float, float]
 TRIES = 4  # places looked at for a patch that is not mostly air
@@ -31,7 +31,7 @@ class PriorBatch(NamedTuple):
         noise: white, of variance 1 in the real and in the imaginary part.
         level: uniform in [0, 1): which noise level the image gets.
         pixel_mm: side of a pixel; NaN where it is not known.
-        volume: name of the image and the plane.
+        volume: name of the image and the plane, of no other image.
         index: of the slice.
     """
 
@@ -109,7 +109,7 @@ class PatchDataset(Dataset[PriorBatch]):
     Args:
         stacks: the slices.
         how: what is varied.
-        seed: of all that is drawn; None cuts out the middle as it is, with a phase fixed by name.
+        seed: of all that is drawn; None cuts out the middle as it is, with a phase that the image decides.
     """
 
     def __init__(self, stacks: Sequence[Slices], how: Augmentation, seed: int | None) -> None:
@@ -121,7 +121,7 @@ class PatchDataset(Dataset[PriorBatch]):
         for request in requests:
             stack = self.stacks[request.entry]
             number = stack.numbers[request.index]
-            key = [zlib.crc32(stack.name.encode()), number]
+            key = [*stack.key, number]
             if self.seed is not None:
                 key = [self.seed, request.epoch, *key]
             random = np.random.default_rng(key)
@@ -181,13 +181,13 @@ def _smooth(size: int, bound: float, random: np.random.Generator) -> Tensor:
     return F.interpolate(field[None, None].float(), (size, size), mode="bicubic")[0, 0]
 
 
-def _middle(source: Array, sides: tuple[int, int]) -> tuple[slice, slice]:
+def _middle(source: FileArray, sides: tuple[int, int]) -> tuple[slice, slice]:
     y, x = (max(0, n // 2 - side // 2) for n, side in zip(source.shape, sides, strict=True))
     return slice(y, y + sides[0]), slice(x, x + sides[1])
 
 
 def _place(
-    source: Array, sides: tuple[int, int], random: np.random.Generator
+    source: FileArray, sides: tuple[int, int], random: np.random.Generator
 ) -> tuple[slice, slice]:
     """The first of a few random places that is not mostly air, or the last."""
     room = [max(0, n - side) for n, side in zip(source.shape, sides, strict=True)]

@@ -16,7 +16,14 @@ from mrirecon.training.batches import BucketSampler, SliceLoader
 from mrirecon.training.patches import Augmentation, PatchDataset, PatchRequest
 from mrirecon.training.patches import PriorBatch as PriorBatch
 from mrirecon.training.patients import PATIENT, Image, split
-from mrirecon.training.prior_images import Slices, find_sources, prepare, refuse_copies, stacks
+from mrirecon.training.prior_images import (
+    Slices,
+    find_sources,
+    merge_copies,
+    prepare,
+    refuse_copies,
+    stacks,
+)
 from mrirecon.training.trainer import steps_per_epoch, total_steps
 
 Plane = Literal["axial", "coronal", "sagittal", "stored"]
@@ -47,6 +54,9 @@ class PriorDataModule(LightningDataModule):
         val_slices: of each held-out image and plane.
         val_size: side of the patch from the middle of each, in pixels; 0 takes the largest of `patches`.
         seed: of order and patches.
+
+    Attributes:
+        notes: on the images, after `prepare_data`.
     """
 
     def __init__(
@@ -87,6 +97,7 @@ class PriorDataModule(LightningDataModule):
         )
         self.val_slices = val_slices
         self.val_size = val_size or max(size for _, size in self.patches)
+        self.notes: list[str] = []
         self._found: tuple[list[Image], list[Image]] | None = None
         self._check()
 
@@ -110,8 +121,14 @@ class PriorDataModule(LightningDataModule):
             raise ValueError(f"data.workers is {self.workers}: give 0 or more")
 
     def prepare_data(self) -> None:
-        """Fill the cache, in one process of each node."""
-        refuse_copies(*(prepare(images, self.cache) for images in self._images()))
+        """Fill the cache, in one process of each node; an image that is there twice is used once, and noted.
+
+        Raises:
+            ValueError, OSError: if an image cannot be used, or is one of a patient held out and of another one.
+        """
+        training, validation = (prepare(images, self.cache) for images in self._images())
+        refuse_copies(training, validation)
+        self.notes = [*merge_copies(training)[1], *merge_copies(validation)[1]]
 
     def train_dataloader(self) -> SliceLoader:
         """Shuffled random patches.
@@ -153,7 +170,7 @@ class PriorDataModule(LightningDataModule):
         return self._found
 
     def _stacks(self, images: Sequence[Image]) -> list[Slices]:
-        volumes = prepare(images, self.cache)
+        volumes, _ = merge_copies(prepare(images, self.cache))
         return stacks(volumes, self.planes, self.how.pixel_mm[1], self.share)
 
     def _loader(

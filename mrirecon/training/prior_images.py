@@ -14,7 +14,9 @@ import numpy as np
 import torch
 from jaxtyping import Num
 
+from mrirecon.coverage import coverage_of
 from mrirecon.io.fastmri import read_fastmri
+from mrirecon.io.file_array import FileArray
 from mrirecon.io.files import existing_file, replacing, write_json
 from mrirecon.io.nifti import turned
 from mrirecon.io.numpy import open_npy
@@ -40,16 +42,18 @@ class Prepared:
 
     Attributes:
         path: of the array, float16 magnitudes or complex64, of bright level 1.
-        name: of the image it was made from.
+        source: the image it was made from.
+        name: of that; images of several sources may share one.
         patient: whose it is.
         voxel_mm: of its three axes, where known.
         across: axis along which the slices of the file lie.
         lies: whether the axes are `AXES`, so that planes can be told.
         foreground: of each slice along each axis, the share that is no air.
-        sha256: of the voxels.
+        sha256: of the voxels: what an image is known by.
     """
 
     path: Path
+    source: Path
     name: str
     patient: str
     voxel_mm: tuple[float, float, float] | None
@@ -59,8 +63,8 @@ class Prepared:
     sha256: str
 
     @cached_property
-    def array(self) -> Array:
-        """The voxels, mapped from the file."""
+    def array(self) -> FileArray:
+        """The voxels, read where they are asked for."""
         return open_npy(self.path)
 
 
@@ -75,8 +79,13 @@ class Slices:
 
     @property
     def name(self) -> str:
-        """Of image and plane."""
-        return f"{self.volume.name}:{self.plane}"
+        """Of image and plane; no two images have the same."""
+        return f"{self.volume.name}:{self.plane}#{self.volume.sha256[:16]}"
+
+    @property
+    def key(self) -> tuple[int, int]:
+        """Of image and plane, for random streams: what is seen, not what it is called."""
+        return int(self.volume.sha256[:16], 16), self.axis
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -95,7 +104,7 @@ class Slices:
         y, x = (axis for axis in range(3) if axis != self.axis)
         return None if size is None else (size[y], size[x])
 
-    def image(self, index: int) -> Array:
+    def image(self, index: int) -> FileArray:
         """Slice `index` of these, not yet read."""
         place: list[Any] = [slice(None)] * 3
         place[self.axis] = self.numbers[index]
@@ -149,6 +158,17 @@ def refuse_copies(training: Sequence[Prepared], held_out: Sequence[Prepared]) ->
                 f"{volume.name} of {volume.patient} is the same image as {other.name} of {other.patient}, "
                 "who is held out: remove one or hold out both"
             )
+
+
+def merge_copies(volumes: Sequence[Prepared]) -> tuple[list[Prepared], list[str]]:
+    """Each image once, in the order they had, and a sentence on each copy that was left out."""
+    first: dict[str, Prepared] = {}
+    notes = []
+    for volume in volumes:
+        other = first.setdefault(volume.sha256, volume)
+        if other is not volume:
+            notes.append(f"{volume.source} is the same image as {other.source}: it is used once")
+    return list(first.values()), notes
 
 
 def stacks(
@@ -234,6 +254,7 @@ def _load(image: Image, path: Path) -> Prepared:
     size = about["voxel_mm"]
     return Prepared(
         path=path,
+        source=image.path,
         name=image.name,
         patient=image.patient,
         voxel_mm=None if size is None else (size[0], size[1], size[2]),
@@ -247,7 +268,7 @@ def _load(image: Image, path: Path) -> Prepared:
 def _combined(path: Path) -> tuple[Array, list[float] | None]:
     """Images of a fully sampled scan, combined by ESPIRiT maps, and the size of their voxels."""
     scan = read_fastmri(path)
-    if scan.sampling is not None:
+    if not coverage_of(scan).complete:
         raise ValueError(f"{path} is undersampled: leave it out with data.exclude")
     scan = remove_oversampling(scan)
     maps = Calibrated()

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -62,13 +63,23 @@ class PriorLoss:
         Float[Tensor, "drawn channel y x"],
         Float[Tensor, " drawn"],
     ]:
-        """A batch `draws` times over, with new noise each time and levels spread evenly from the first ones."""
+        """A batch `draws` times over, with new noise each time and levels spread evenly from the first ones.
+
+        The further noise of a patch comes from a stream that its first noise seeds: as that is, it is a function of
+        the run's seed, the epoch and the slice, whatever the process and the batch that the patch is in.
+        """
         if self.draws == 1:
             return clean, noise, uniform
         shifts = torch.arange(self.draws, device=uniform.device)[:, None] / self.draws
-        clean = clean.repeat(self.draws, 1, 1, 1)
-        noise = torch.cat([noise, torch.randn_like(clean[len(noise) :])])
-        return clean, noise, (uniform + shifts).remainder(1).flatten()
+        further = torch.stack([self._further(one, seed) for one, seed in _seeded(noise)], dim=1)
+        noise = torch.cat([noise, further.flatten(0, 1)])
+        return clean.repeat(self.draws, 1, 1, 1), noise, (uniform + shifts).remainder(1).flatten()
+
+    def _further(self, noise: Tensor, seed: int) -> Tensor:
+        """Noise for the other draws of one patch, drawn where it is."""
+        stream = torch.Generator(noise.device).manual_seed(seed)
+        shape = self.draws - 1, *noise.shape
+        return torch.randn(shape, dtype=noise.dtype, device=noise.device, generator=stream)
 
     def sigmas(self, uniform: Float[Tensor, " batch"], prior: Prior) -> Float[Tensor, " batch"]:
         """Noise levels for uniform numbers in [0, 1): the quantiles of the distribution."""
@@ -110,6 +121,13 @@ def denoised(prior: Prior, x: Channels, sigma: Float[Tensor, " batch"]) -> Chann
         return x + s**2 * prior(x, sigma).to(x.dtype)
     noise = prior(x / torch.sqrt(1 + s**2), ddpm_time(sigma).to(x.dtype))
     return x - s * noise[:, : prior.channels].to(x.dtype)
+
+
+def _seeded(noise: Channels) -> Iterator[tuple[Tensor, int]]:
+    """The noise of each patch, and a seed that follows from its first row."""
+    for one, row in zip(noise, noise[:, 0, 0].cpu(), strict=True):
+        digest = hashlib.sha256(row.numpy().tobytes()).digest()
+        yield one, int.from_bytes(digest[:8], "little")
 
 
 def _along(sigma: Tensor, x: Tensor) -> Tensor:

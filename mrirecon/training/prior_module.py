@@ -52,6 +52,7 @@ class DenoiserModule(TrainingModule):
         loss: what to minimise.
         optimizer: how.
         compile: train with torch.compile; validation runs the averaged weights as they are.
+        seed: of dropout and stochastic depth.
 
     Attributes:
         metrics: name -> value, of the latest validation.
@@ -69,8 +70,9 @@ class DenoiserModule(TrainingModule):
         optimizer: OptimizerSettings | None = None,
         *,
         compile: bool = False,
+        seed: int = 0,
     ) -> None:
-        super().__init__(network, optimizer, compile=compile)
+        super().__init__(network, optimizer, compile=compile, seed=seed)
         self.loss = loss or PriorLoss()
         low, high = network.sigma_range
         for sigma in self.loss.val_levels:

@@ -18,7 +18,7 @@ SMOOTHING = 0.98  # of the loss shown
 
 
 class Progress(Callback):
-    """Reports epoch, step, loss, slices per second and the time left; each validation; and that nothing was trained.
+    """Reports epoch, step, loss, slices per second and the time left; each validation; notes on the data.
 
     Args:
         show: takes the line whenever it changes, at most every `seconds`.
@@ -33,6 +33,11 @@ class Progress(Callback):
         self._shown = self._start = time.monotonic()
         self._first_step = self._slices = self._batches = 0
         self._loss: Tensor | float = 0.0
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if trainer.is_global_zero:
+            for note in getattr(trainer.datamodule, "notes", ()):  # type: ignore[attr-defined]
+                self.tell(f"note: {note}")
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._shown = self._start = time.monotonic()

@@ -213,6 +213,7 @@ def _end_to_end(config: Config, network: Network) -> tuple[UnrolledModule, FastM
         loss,
         OptimizerSettings(**config["optimizer"]),
         compile=config["compile"],
+        seed=config["seed"],
     )
     return module, FastMRIDataModule(
         **data,
@@ -228,5 +229,6 @@ def _prior(config: Config, network: Prior) -> tuple[DenoiserModule, PriorDataMod
         PriorLoss(**config["loss"]),
         OptimizerSettings(**config["optimizer"]),
         compile=config["compile"],
+        seed=config["seed"],
     )
     return module, PriorDataModule(**config["data"], seed=config["seed"])

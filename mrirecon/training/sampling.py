@@ -5,14 +5,21 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 
 import numpy as np
 import torch
 from jaxtyping import Bool
 from torch import Tensor
 
-from mrirecon.masks import MASKS, Number, default_center_fraction, fastmri_seed, make_mask
+from mrirecon.masks import (
+    MASKS,
+    Number,
+    covered_lines,
+    default_center_fraction,
+    fastmri_seed,
+    make_mask,
+    published,
+)
 from mrirecon.networks.base import calibration_of
 
 OFFICIAL = "fastmri_"
@@ -58,26 +65,36 @@ class MaskSpec:
         return self.center_fraction
 
     def draw(
-        self, shape: tuple[int, int], seed: tuple[int, ...]
+        self, acquired: Bool[Tensor, "y x"], seed: tuple[int, ...]
     ) -> tuple[Bool[Tensor, "y x"], Bool[Tensor, "y x"]]:
-        """A mask and its calibration region.
+        """A mask for a scan that covers these points, and its calibration region.
 
         Raises:
             ValueError: if the request cannot be met at this size.
         """
         mask = make_mask(
-            self.kind, shape, self.acceleration, center_fraction=self.fraction, seed=seed
+            self.kind,
+            (acquired.shape[0], acquired.shape[1]),
+            self.acceleration,
+            center_fraction=self.fraction,
+            seed=seed,
+            acquired=acquired,
         )
-        return mask, self.calibration(mask)
+        return mask, self.calibration(mask, acquired)
 
-    def calibration(self, mask: Bool[Tensor, "y x"]) -> Bool[Tensor, "y x"]:
+    def calibration(
+        self, mask: Bool[Tensor, "y x"], acquired: Bool[Tensor, "y x"]
+    ) -> Bool[Tensor, "y x"]:
         """The centre that this kind samples fully by construction, or is found to have if that is nothing.
 
         fastMRI's kinds start it at (W - n + 1) // 2, the others at W // 2 - n // 2.
         """
         height, width = mask.shape
+        lines = (
+            (height, width) if published(self.kind) else covered_lines((height, width), acquired)
+        )
         share = round if not self.kind.startswith("paper_") else int
-        columns, side = share(self.fraction * width), round(self.fraction * min(height, width))
+        columns, side = share(self.fraction * lines[1]), round(self.fraction * min(lines))
         if self.kind.startswith(OFFICIAL):
             return calibration_of(mask[None], columns or None)[0]
         if self.kind in WITHOUT_CENTRE or 0 in (columns, side):
@@ -87,41 +104,40 @@ class MaskSpec:
             region[_centred(height, side), _centred(width, side)] = True
         else:
             region[:, _centred(width, columns)] = True
-        return region
+        return region & (mask | acquired)
 
 
 def random_mask(
-    specs: Sequence[MaskSpec], shape: tuple[int, int], key: tuple[int, int, int], name: str
+    specs: Sequence[MaskSpec], acquired: Bool[Tensor, "y x"], key: tuple[int, int, int], name: str
 ) -> tuple[Bool[Tensor, "y x"], Bool[Tensor, "y x"]]:
     """Mask and calibration of a training slice: one of `specs`, drawn anew for each (seed, epoch, slice) and volume."""
     seed = (*key, *fastmri_seed(name))
     chosen = int(np.random.default_rng((len(specs), *seed)).integers(len(specs)))
-    return specs[chosen].draw(shape, seed)
+    return specs[chosen].draw(acquired, seed)
 
 
-@lru_cache(maxsize=8)
 def fixed_mask(
-    specs: tuple[MaskSpec, ...], shape: tuple[int, int], name: str
+    specs: tuple[MaskSpec, ...], acquired: Bool[Tensor, "y x"], name: str
 ) -> tuple[Bool[Tensor, "y x"], Bool[Tensor, "y x"]]:
     """Mask and calibration of all slices of a validation volume, a function of its name.
 
     Equal to fastMRI's `apply_mask(..., seed=tuple(map(ord, name)))`, which draws one of the pairs (acceleration,
-    center fraction) and then the lines from one stream. The tensors are shared: do not change them.
+    center fraction) and then the lines from one stream.
     """
     seed = fastmri_seed(name)
     chosen = specs[np.random.RandomState(seed).randint(len(specs))]
     kinds = {spec.kind for spec in specs}
     if len(specs) == 1 or len(kinds) > 1 or not chosen.kind.startswith(OFFICIAL):
-        return chosen.draw(shape, seed)
+        return chosen.draw(acquired, seed)
     from fastmri.data.subsample import create_mask_for_mask_type
 
     accelerations = [int(a) if a == int(a) else a for a in (spec.acceleration for spec in specs)]
     draw = create_mask_for_mask_type(
         chosen.kind.removeprefix(OFFICIAL), [spec.fraction for spec in specs], accelerations
     )
-    lines, _ = draw((1, 1, shape[1], 2), seed=seed)
-    mask = (lines.flatten() > 0).expand(shape).clone()
-    return mask, chosen.calibration(mask)
+    lines, _ = draw((1, 1, acquired.shape[1], 2), seed=seed)
+    mask = (lines.flatten() > 0).expand(acquired.shape).clone()
+    return mask, chosen.calibration(mask, acquired)
 
 
 def _centred(size: int, count: int) -> slice:

@@ -25,6 +25,7 @@ class Numbered(Protocol):
     def number(self) -> int: ...
 
 
+Part = TypeVar("Part")
 Score = TypeVar("Score", bound=Numbered)
 
 
@@ -101,12 +102,17 @@ def gather(scores: list[Score]) -> list[Score]:
 
     Slices judged twice (samplers fill up the last batches of a process) count once.
     """
-    parts = [scores]
-    if torch.distributed.is_available() and torch.distributed.is_initialized():
-        parts = [[] for _ in range(torch.distributed.get_world_size())]
-        torch.distributed.all_gather_object(parts, scores)
-    unique = {(score.volume, score.number): score for part in parts for score in part}
+    unique = {(s.volume, s.number): s for part in of_all_processes(scores) for s in part}
     return [unique[key] for key in sorted(unique)]
+
+
+def of_all_processes(part: Part) -> list[Part]:
+    """What each process has, on every one of them, in their order; all must call this together."""
+    if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
+        return [part]
+    parts = [part] * torch.distributed.get_world_size()
+    torch.distributed.all_gather_object(parts, part)
+    return parts
 
 
 def _metrics(slices: list[SliceScore]) -> Metrics:

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, field, is_dataclass
 from types import UnionType
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
+from mrirecon.calibration import width
 from mrirecon.coverage import achieved_acceleration
 from mrirecon.masks import MASKS
 from mrirecon.nearest import suggest
@@ -20,6 +21,7 @@ INTENSITY_TOLERANCE = (
     2.0  # a maximum and a quantile are both called bright level, and networks normalise
 )
 PIXEL_TOLERANCE = 1.05  # fields of view are rounded
+NARROW = 3  # samples; every kind of mask that weights are trained with has a wider centre
 
 Described = TypeVar("Described")
 
@@ -107,7 +109,7 @@ class Card:
         """
         trained = self.training
         coils, y, x = scan.shape[1:]
-        pattern = scan.mask(scan.shape[0] // 2)
+        pattern = scan.mask(scan.middle() or 0)
         if acceleration is None:
             acceleration = achieved_acceleration(pattern, scan.acquired).total
         kinds = set(trained.masks)
@@ -124,6 +126,8 @@ class Card:
 
         if kinds and mask not in kinds:
             warn(f"its mask is {mask}", " or ".join(sorted(kinds)))
+        if kinds and (centre := width(pattern)) < NARROW:
+            warn(f"the fully sampled centre of its mask is {centre} sample(s) wide", "a wider one")
         if rates := trained.accelerations:
             low, high = min(rates), max(rates)
             if not low / TOLERANCE <= acceleration <= high * TOLERANCE:

@@ -312,7 +312,7 @@ def test_no_calibration_region(refused, mrirecon, tmp_path, kspace):
         (("evaluate", "nan.npy", "scan.h5"), ["finite"]),
         (("evaluate", "scan.h5", "text.npy"), ["text.npy"]),
         (("convert", "scan.h5", "o.dat"), [".mrd", ".npz"]),
-        (("convert", "scan.h5", "scan.h5"), ["exists"]),
+        (("convert", "scan.h5", "scan.h5"), ["scan.h5 is the input itself"]),
         (("maps", "scan.h5", "--output", "o.nii"), [".npy", ".cfl"]),
         (("maps", "scan.h5", "--output", "o.npy", "--slices", "8:9"), ["8:9"]),
         (("view", "scan.h5"), ["scan.h5", "NIfTI"]),

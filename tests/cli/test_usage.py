@@ -239,7 +239,7 @@ def test_unreadable_yaml(refused, name, tmp_path, monkeypatch):
 def test_an_error_of_ours_is_said_to_be_one(mrirecon, monkeypatch):
     from mrirecon.cli import info
 
-    monkeypatch.setattr(info, "read_scan", lambda path: {}["nothing"])
+    monkeypatch.setattr(info, "read_scan", lambda *scan: {}["nothing"])
     result = mrirecon("info", "s.h5")
     assert result.status == 2 and len(result.errors) == 1
     assert "a mistake in mrirecon" in result.errors[0] and "KeyError" in result.errors[0]
@@ -248,7 +248,7 @@ def test_an_error_of_ours_is_said_to_be_one(mrirecon, monkeypatch):
 def test_interrupted(mrirecon, monkeypatch):
     from mrirecon.cli import info
 
-    def interrupt(path):
+    def interrupt(*scan):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(info, "read_scan", interrupt)

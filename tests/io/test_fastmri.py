@@ -192,7 +192,7 @@ def test_without_header_geometry_is_unknown(tmp_path, dtype):
         ({"kspace": np.ones((4, 4), "c8")}, "two-dimensional"),
         ({"kspace": np.ones((2, 3, 1, 1), "c8")}, "1 x 1"),
         ({"kspace": np.zeros((2, 3, 4, 4), "c8")}, "all zero"),
-        ({"kspace": np.zeros((2, 3, 4, 4), [("real", "f4"), ("imag", "f4")])}, "record of real"),
+        ({"kspace": np.zeros((2, 3, 4, 4), [("a", "f4"), ("b", "f4")])}, "record of a, b"),
         ({"kspace/nested": np.ones((2, 3, 4, 4), "c8")}, "'kspace' is a group"),
         ({"kspace": np.ones((2, 3, 4, 5), "c8"), "mask": np.ones(4)}, "4 columns, k-space has 5"),
         ({"kspace": np.ones((2, 3, 4, 5), "c8"), "mask": np.full(5, 2)}, "only 0 and 1"),

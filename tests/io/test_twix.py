@@ -146,7 +146,8 @@ def test_calibration_and_noise_of_another_measurement(tmp_path):
     lines += [readout(truth[..., lin], lin, ["PATREFSCAN"]) for lin in (5, 7)]
     noisy = [readout(part, 0, ["NOISEADJSCAN"]) for part in np.split(noise, 8, axis=1)]
     adjust = protocol(**{"sRXSPEC.alDwellTime[0]": 10000})
-    path = write_file(tmp_path / "multi.dat", (noisy, adjust), (lines, protocol()))
+    separate = protocol(**{"sPat.ucRefScanMode": 4})
+    path = write_file(tmp_path / "multi.dat", (noisy, adjust), (lines, separate))
     scan = read_twix(path)
     expected = np.zeros_like(truth)
     expected[..., ::2] = truth[..., ::2]

@@ -14,15 +14,12 @@ from mrirecon.diffusion.samplers import SAMPLERS
 from mrirecon.io import write_volume
 from mrirecon.io.slices import SliceStore
 from mrirecon.methods import METHODS, Posterior, posterior, reconstruct
-from mrirecon.methods.base import Problem
 from mrirecon.methods.device import images_that_fit
 from mrirecon.methods.first_images import FIRST_IMAGES
 from mrirecon.methods.named import options_of
-from mrirecon.methods.trust import null_space_part, trust_figures
 from mrirecon.networks.denoiser import DenoiserUNet
 from mrirecon.operators import sense
 from mrirecon.prepare import noise_level, prewhiten
-from mrirecon.tensors import fft2c, ifft2c
 from mrirecon.weights import card_of, save_weights, shipped_weights
 
 SHORT = {"levels": 3, "sigma_min": 0.05}
@@ -387,30 +384,6 @@ def test_no_noise_at_all_asks_for_it(scan):
     silent = array_scan(torch.zeros(1, 2, 16, 16, dtype=torch.complex64), scan.mask(0)[:16, :16])
     with pytest.raises(ValueError, match="does not tell the noise level"):
         noise_level(silent)
-
-
-def test_the_null_space_part_of_one_coil_is_known():
-    rng = torch.Generator().manual_seed(0)
-    x = torch.randn(15, 12, dtype=torch.complex64, generator=rng)
-    mask = torch.rand(15, 12, generator=rng) < 0.4
-    A, delta = sense(torch.ones(1, 15, 12, dtype=torch.complex64), mask), 0.3
-    expected = ifft2c(fft2c(x) * torch.where(mask, delta / (1 + delta), 1.0))
-    assert error(null_space_part(A, x, delta), expected) < 1e-4
-
-
-def test_figures_of_the_truth():
-    """The true image of a fully sampled scan leaves the noise, and what is unseen is delta of it."""
-    rng = torch.Generator().manual_seed(0)
-    maps = torch.ones(1, 40, 36, dtype=torch.complex64)
-    x = torch.randn(40, 36, dtype=torch.complex64, generator=rng)
-    mask = torch.ones(40, 36, dtype=torch.bool)
-    noise = 0.1 * np.sqrt(2) * torch.randn(1, 40, 36, dtype=torch.complex64, generator=rng)
-    y = sense(maps, mask)(x) + noise
-    problem = Problem(y, mask, maps[None], 1.0, lambda _: y, noise_std=0.1)
-    figures, _ = trust_figures(problem, x)
-    assert figures["residual_over_noise"] == pytest.approx(1, abs=0.1)
-    assert figures["null_space_delta"] == pytest.approx(0.1**2 / 0.5, rel=0.1)
-    assert figures["null_space_share"] == pytest.approx(figures["null_space_delta"] ** 2, rel=0.1)
 
 
 class Stop(Exception):

@@ -341,7 +341,7 @@ def test_the_report_beside_the_volume(name):
     assert info["acceleration"]["achieved"] == pytest.approx(48 * 40 / int(scan.mask(0).sum()))
     assert info["seconds_per_slice"] > 0
     assert ("data_residual" in info) == METHODS[name].uses_maps
-    assert volume.geometry is scan.geometry
+    assert volume.geometry == scan.geometry
 
 
 def test_readout_oversampling_is_cropped_from_the_output():

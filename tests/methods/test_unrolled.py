@@ -1,26 +1,39 @@
 """Networks as reconstruction methods: scans of any kind in, the official output out."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from cases import array_scan, columns, error, phantom
 
 from mrirecon.methods import METHODS
-from mrirecon.networks import NETWORKS
+from mrirecon.networks import NETWORKS, calibration_of
 from mrirecon.tensors import ifft2c, rss
-from mrirecon.weights import Card, TrainingRange, save_weights
+from mrirecon.weights import Card, TrainingRange, load_weights, save_weights
 
 SMALL = {
     "unet": {"chans": 4, "num_pool_layers": 2},
     "varnet": {"num_cascades": 2, "chans": 4, "pools": 2, "sens_chans": 3, "sens_pools": 2},
 }
+HUMUS = {
+    "num_cascades": 2,
+    "sens_chans": 2,
+    "sens_pools": 2,
+    "img_size": [32, 32],
+    "window_size": 4,
+    "embed_dim": 8,
+    "depths": [2, 2],
+    "num_heads": [1, 2],
+    "bottleneck_heads": 4,
+}
 
 
 @pytest.fixture
 def weights(tmp_path):
-    def make(name, **card):
+    def make(name, config={}, **card):  # noqa: B006
         torch.manual_seed(0)
         path = tmp_path / f"{name}.safetensors"
-        network = NETWORKS[name](**SMALL[name])
+        network = NETWORKS[name](**{**SMALL, "humus": {**HUMUS, **config}}[name])
         save_weights(network, path, Card(network=name, config=network.config, **card))
         return str(path)
 
@@ -46,8 +59,6 @@ def test_volumes_slices_and_scale(name, weights):
 @pytest.mark.parametrize("shape", [(33, 35), (48, 40)])
 def test_varnet_equals_fastmri(shape, weights, tmp_path):
     from fastmri.models import VarNet
-
-    from mrirecon.weights import load_weights
 
     scan = phantom(shape=shape).scan
     scan = scan.undersample(columns(scan))
@@ -146,3 +157,112 @@ def test_without_a_noise_level_there_are_no_trust_figures_and_a_map_is_refused(w
         METHODS["varnet"](weights=path, trust=True)(scan)
     with pytest.raises(TypeError, match="trust"):
         METHODS["unet"](trust=True)
+
+
+# Neighbouring slices
+
+
+def test_humus_sees_its_neighbours_in_order_and_the_end_slices_twice(weights):
+    scan = phantom(slices=4, shape=(32, 32)).scan
+    scan = scan.undersample(columns(scan))
+    path = weights("humus", {"num_adj_slices": 3})
+    found = METHODS["humus"](weights=path)(scan).image[0]
+    network, _ = load_weights(path)
+    mask = scan.mask(0)[None]
+    order = [(0, 0, 1), (0, 1, 2), (1, 2, 3), (2, 3, 3)]
+    for index, near in enumerate(order):
+        kspace = torch.stack([scan.kspace(i) for i in near])
+        with torch.no_grad():
+            image = network.eval()(kspace[None], mask, calibration_of(mask), scan.crop)[0]
+            other = network(kspace.flip(0)[None], mask, calibration_of(mask), scan.crop)[0]
+        assert error(found[index].abs(), image) < 1e-6
+        assert error(other, image) > 1e-4
+
+
+# Calibration data
+
+
+def separate_lines(slices=1, shape=(48, 40)):
+    """A lattice with one central column, and 16 calibration lines of another contrast beside it."""
+    full = phantom(slices=slices, shape=shape).scan
+    block = columns(full, step=100)
+    block[:, 0] = False
+    lattice = columns(full, step=4, calibration=0)
+    scan = full.undersample(lattice)
+    return replace(scan, calibration=lambda v, i: 3 * full.read(v, i) * block), full, block
+
+
+@torch.no_grad()
+def test_varnet_estimates_its_maps_from_separate_lines_as_fastmri_would(weights):
+    import fastmri
+    from fastmri.models import VarNet
+
+    scan, full, block = separate_lines()
+    path = weights("varnet")
+    image = METHODS["varnet"](weights=path)(scan).image[0, 0]
+    official = VarNet(**SMALL["varnet"]).eval()
+    official.load_state_dict(load_weights(path)[0].state_dict())
+
+    def theirs(mask):
+        return (
+            torch.view_as_real(full.kspace(0) * mask)[None].contiguous(),
+            mask[0].view(1, 1, 1, -1, 1),
+        )
+
+    maps = official.sens_net(*theirs(block))
+    measured, mask = theirs(scan.mask(0))
+    kspace = measured.clone()
+    for cascade in official.cascades:
+        kspace = cascade(kspace, measured, mask, maps)
+    expected = fastmri.rss(fastmri.complex_abs(fastmri.ifft2c(kspace)), dim=1)[0]
+    assert error(image.real, expected) < 1e-4
+    without = METHODS["varnet"](weights=path)(replace(scan, calibration=None)).image[0, 0]
+    assert error(without.real, expected) > 1e-2
+
+
+@torch.no_grad()
+def test_humus_takes_the_separate_lines_of_each_neighbour(weights):
+    scan, full, block = separate_lines(3, (32, 32))
+    path = weights("humus", {"num_adj_slices": 3})
+    found = METHODS["humus"](weights=path)(scan).image[0]
+    network = load_weights(path)[0].eval()
+    for index, near in enumerate([(0, 0, 1), (0, 1, 2), (1, 2, 2)]):
+        kspace = torch.stack([full.kspace(i) for i in near])[None]
+        mask, centre = scan.mask(0)[None], calibration_of(block[None])
+        end = network.unroll(kspace * mask, mask, centre, kspace * block)
+        assert error(found[index].abs(), network.image(end, scan.crop)[0]) < 1e-5
+
+
+@pytest.mark.parametrize("name", ["varnet", "humus"])
+def test_a_mask_without_the_origin_needs_calibration_from_elsewhere(name, weights):
+    scan, full, _ = separate_lines(shape=(32, 32))
+    mask = columns(full, step=4, calibration=0, offset=1)
+    scan = replace(full.undersample(mask), calibration=scan.calibration)
+    method = METHODS[name](weights=weights(name))
+    assert bool(method(scan).image.any())
+    with pytest.raises(ValueError, match="does not sample the origin"):
+        method(replace(scan, calibration=None))
+    assert bool(METHODS["unet"](weights=weights("unet"))(scan).image.any())
+    lattice = columns(full, step=4, calibration=0)
+    kspace = full.kspace(0)[None] * lattice
+    kspace[..., 16] = 0
+    with pytest.raises(ValueError, match="the centre of k-space is zero"):
+        method(array_scan(kspace, lattice))
+
+
+@pytest.mark.parametrize("name", ["varnet", "humus"])
+@pytest.mark.parametrize("kept", ["column", "row", "point"])
+def test_very_little_of_the_centre_gives_an_image(name, kept, weights):
+    full = phantom(shape=(32, 32)).scan
+    mask = torch.zeros(32, 32, dtype=torch.bool)
+    mask[16 if kept != "column" else slice(None), 16 if kept != "row" else slice(None)] = True
+    image = METHODS[name](weights=weights(name))(full.undersample(mask)).image
+    assert bool(torch.isfinite(image.abs()).all())
+    assert bool(image.any())
+
+
+def test_a_narrow_centre_is_said(weights):
+    scan, _, _ = separate_lines()
+    trained = TrainingRange(masks=("equispaced",))
+    notes = METHODS["varnet"](weights=weights("varnet", training=trained))(scan).info["notes"]
+    assert any("fully sampled centre of its mask is 1 sample(s) wide" in note for note in notes)

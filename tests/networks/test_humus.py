@@ -8,6 +8,7 @@ from golden_data import golden_arrays, golden_facts, golden_state, published_map
 
 from mrirecon.networks import NETWORKS, PRESETS, calibration_of
 from mrirecon.networks.humus import HUMUSNet
+from mrirecon.networks.swin import SwinBlock
 from mrirecon.operators import sense
 from mrirecon.tensors import fft2c
 
@@ -264,6 +265,36 @@ def test_gradients_are_those_of_finite_differences():
         assert (ends[0] - ends[1]) / (2 * step) == pytest.approx(
             float(parameter.grad.norm()), rel=1e-4
         )
+
+
+def test_stochastic_depth_deepens_linearly():
+    """As published: 0 at the first block, the full rate at the last, the way up as the way down, none in between."""
+    network = built(drop_path_rate=0.3, depths=[2, 2])
+
+    def rates(stages):
+        return [[block.drop_path for block in stage.residual_group["blocks"]] for stage in stages]
+
+    for cascade in network.cascades:
+        down, up = rates(cascade.model.layers_down), rates(cascade.model.layers_up)
+        assert down[0] == pytest.approx([0, 0.1]) and down[1] == pytest.approx([0.2, 0.3])
+        assert up == down[::-1]
+        assert not any(rates([cascade.model.layer_bottleneck])[0])
+
+
+def test_stochastic_depth_keeps_the_expectation():
+    """Each image of a batch loses an update with probability p, or gets 1 / (1 - p) times it (Huang et al. 2016)."""
+    p, count = 0.25, 4000
+    block = SwinBlock(8, (8, 8), heads=2, window=4, shift=0, mlp_ratio=2.0, drop_path=p)
+    update = torch.rand(count, 1, 2, 3, generator=torch.Generator().manual_seed(0)) + 0.5
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        found = block.train()._skip(update)
+    factors = found / update
+    assert torch.allclose(factors, factors[:, :1, :1, :1]), "one draw for an image"
+    kept = factors[:, 0, 0, 0] != 0
+    assert torch.allclose(factors[kept], torch.tensor(1 / (1 - p)))
+    assert abs(float(kept.float().mean()) - (1 - p)) < 5 * (p * (1 - p) / count) ** 0.5
+    assert torch.equal(block.eval()._skip(update), update)
 
 
 def test_stochastic_depth_acts_in_training_only():

@@ -50,6 +50,13 @@ def test_steps_are_the_formula(shape):
     assert float(torch.linalg.vector_norm(found - x) / torch.linalg.vector_norm(x)) < 1e-6
 
 
+def test_noise_levels_and_weights_begin_as_those_of_dds():
+    net = UnrolledPrior(steps=4, sigma_first=0.4, sigma_last=0.05, prior_weight=0.03)
+    sigma = 0.4 * (0.05 / 0.4) ** (torch.arange(4) / 3)
+    torch.testing.assert_close((PACE * net.log_sigma).exp(), sigma)
+    torch.testing.assert_close((PACE * net.log_weight).exp(), 0.03 / sigma**2)
+
+
 def batch(size=(32, 28), coils=4):
     from mrirecon.simulate import birdcage_maps, shepp_logan
     from mrirecon.tensors import fft2c

@@ -229,7 +229,7 @@ def test_presets_rebuild_from_their_config(preset):
 def test_calibration_is_that_of_fastmri(columns):
     lines = torch.rand(50, 41, generator=torch.Generator().manual_seed(0)) < 0.3
     for count, line in enumerate(lines):
-        line[20 - count % 6 : 20 + count % 5] = True
+        line[20 - count % 6 : 21 + count % 5] = True
     starts, widths = SensitivityModel(2, 2).get_pad_and_num_low_freqs(
         lines[:, None, None, :, None].to(torch.int64), columns
     )
@@ -251,8 +251,11 @@ def test_calibration_of_a_mask_in_two_dimensions_is_a_rectangle():
 def test_calibration_needs_the_origin():
     mask = torch.zeros(1, 20, 30, dtype=torch.bool)
     mask[:, 0, 0] = True
-    with pytest.raises(ValueError, match="does not sample the origin"):
-        calibration_of(mask)
+    columns = torch.zeros_like(mask)
+    columns[:, :, :15] = True  # up to the origin; fastMRI's rule would give the unsampled column 15
+    for without in (mask, columns, columns.flip(-1).roll(1, -1), torch.zeros_like(mask)):
+        with pytest.raises(ValueError, match="does not sample the origin"):
+            calibration_of(without)
     with pytest.raises(ValueError, match="31 calibration columns of 30"):
         calibration_of(mask, 31)
 

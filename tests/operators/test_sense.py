@@ -103,3 +103,36 @@ def test_solve_is_the_inverse_of_the_damped_gram(sets, threads, monkeypatch):
     each = torch.tensor([0.3, 0.7], dtype=torch.float64).reshape(2, *[1] * (x.ndim - 1))
     found = A.solve(A.gram(x) + each * x, each, iterations=500, tolerance=1e-12)
     torch.testing.assert_close(found, x, rtol=1e-8, atol=1e-8)
+
+
+@pytest.mark.parametrize("threads", [1, 16])
+@pytest.mark.parametrize("sets", [False, True])
+@pytest.mark.parametrize("several", ["masks", "maps", "images"])
+def test_one_of_them_goes_with_several_of_the_others(several, sets, threads, monkeypatch):
+    """One image and maps with a batch of masks, and so on: as if each were alone."""
+    monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
+    batch = {name: (3,) if name == several else () for name in ("masks", "maps", "images")}
+    own = (2,) if sets else ()
+    maps = complex_normal(*batch["maps"], *own, 4, 9, 8).to(torch.complex128) / 5
+    mask = random_mask(*batch["masks"], 9, 8)
+    x = complex_normal(*batch["images"], *own, 9, 8, seed=1).to(torch.complex128)
+    A = sense(maps, mask, sets=sets)
+    each = []
+    for i in range(3):
+        one = {"maps": maps, "masks": mask, "images": x}
+        one[several] = one[several][i]
+        each.append((sense(one["maps"], one["masks"], sets=sets), one["images"]))
+    torch.testing.assert_close(A(x), torch.stack([B(v) for B, v in each]))
+    torch.testing.assert_close(A.gram(x), torch.stack([B.gram(v) for B, v in each]))
+    torch.testing.assert_close(A.H(A(x)), A.gram(x))
+    alone = torch.stack([B.solve(v, 0.1, iterations=6) for B, v in each])
+    torch.testing.assert_close(A.solve(x, 0.1, iterations=6), alone)
+    torch.testing.assert_close(A.solve(x, 0.1, x, iterations=0), x.expand_as(alone))
+    leaf = x.clone().requires_grad_()
+    A.gram(leaf).abs().square().sum().backward()
+    expected = x.clone().requires_grad_()
+    sum(
+        B.H(B(expected if several != "images" else expected[i])).abs().square().sum()
+        for i, (B, _) in enumerate(each)
+    ).backward()
+    torch.testing.assert_close(leaf.grad, expected.grad)

@@ -2,6 +2,7 @@
 
 import itertools
 
+import numpy as np
 import pytest
 import torch
 from properties import complex_normal
@@ -196,6 +197,46 @@ def test_pdhg_gives_the_dual_proximal_map_its_step():
         iterations=500,
     )
     torch.testing.assert_close(x, (v + c) / 2, atol=1e-4, rtol=0)
+
+
+def test_pdhg_takes_the_steps_of_its_paper():
+    """Chen, Lan & Ouyang 2014, algorithm 2 with beta = (t + 1) / 2 and theta = (t - 1) / t, in numpy."""
+    A, K, b, start = (
+        complex_normal(*shape, seed=seed).numpy()
+        for seed, shape in enumerate([(9, 6), (7, 6), (9,), (6,)])
+    )
+    lipschitz, norm = np.linalg.norm(A, 2) ** 2, np.linalg.norm(K, 2)
+    weight, balance = 0.7, 1.7
+
+    def project(u):
+        return u / np.maximum(abs(u) / weight, 1)
+
+    expected, y = [], 0
+    x = x_before = average = start
+    tau = 1 / (norm * balance)
+    for t in range(1, 13):
+        beta, theta = (t + 1) / 2, (t - 1) / t
+        eta = t / (2 * lipschitz + t * norm / balance)
+        middle = (1 - 1 / beta) * average + x / beta
+        y = project(y + tau * K @ (x + theta * (x - x_before)))
+        gradient = A.conj().T @ (A @ middle - b)
+        x_before, x = x, x - eta * (gradient + K.conj().T @ y)
+        average = (1 - 1 / beta) * average + x / beta
+        expected.append(average)
+    found = []
+    pdhg(
+        lambda x: torch.from_numpy(A.conj().T @ (A @ x.numpy() - b)),
+        lambda x: torch.from_numpy(K @ x.numpy()),
+        lambda u: torch.from_numpy(K.conj().T @ u.numpy()),
+        lambda u, _: torch.from_numpy(project(u.numpy())),
+        torch.from_numpy(start),
+        lipschitz=float(lipschitz),
+        norm=float(norm),
+        balance=balance,
+        iterations=12,
+        callback=lambda _, x: found.append(x.numpy().copy()),
+    )
+    np.testing.assert_allclose(found, expected, rtol=1e-10)
 
 
 def test_largest_eigenvalue_is_per_item():

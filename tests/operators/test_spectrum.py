@@ -5,7 +5,7 @@ import torch
 from properties import complex_normal
 
 from mrirecon.operators import sense
-from mrirecon.operators.spectrum import spectrum
+from mrirecon.operators.spectrum import has_lines, solve_by_lines, spectrum
 from mrirecon.simulate import birdcage_maps
 
 
@@ -18,6 +18,12 @@ def lines(height, width, seed=0):
 
 def points(height, width, seed=0):
     return torch.rand(height, width, generator=torch.Generator().manual_seed(seed)) < 0.5
+
+
+def box(height, width):
+    inside = torch.zeros(height, width, dtype=torch.bool)
+    inside[1:-2, 2:-1] = True
+    return inside
 
 
 def phases(height, width):
@@ -36,6 +42,7 @@ OPERATORS = {
     "rows, odd": sense(smooth(9, 5), lines(5, 9).mT),
     "rough maps": sense(complex_normal(2, 6, 7) / 4, lines(6, 7)),
     "maps with holes": sense(smooth(6, 7) * points(6, 7, 5), lines(6, 7)),
+    "maps with a border": sense(smooth(6, 7) * box(6, 7), lines(6, 7)),
     "everything": sense(smooth(6, 7), torch.ones(6, 7) > 0),
     "nothing": sense(smooth(6, 7), torch.zeros(6, 7) > 0),
     "one coil, points": sense(phases(6, 7), points(6, 7)),
@@ -153,3 +160,36 @@ def test_double_precision_helps_where_single_does_not(monkeypatch):
     torch.testing.assert_close(basis.values, expected.values, atol=1e-4, rtol=0)
     x = complex_normal(6, 8).to(torch.complex64)
     torch.testing.assert_close(basis.synthesise(basis.analyse(x)), x)
+
+
+LINED = ["columns", "columns, odd", "rows", "rows, odd", "rough maps", "nothing"]
+
+
+@pytest.mark.parametrize("weight", [1e-2, 1e-6, 1e-10])
+@pytest.mark.parametrize(
+    "name", [*LINED, "maps with holes", "maps with a border", "everything", "one coil, columns"]
+)
+def test_solution_by_lines(name, weight):
+    """(A^H A + weight) x = b, to the last digits that the condition number leaves."""
+    A = OPERATORS[name]
+    shape = A.mask.shape
+    unit = torch.eye(shape.numel(), dtype=torch.complex128).reshape(-1, *shape)
+    dense = torch.stack([A.H(A(image)).flatten() for image in unit], 1)
+    b = complex_normal(*shape, seed=4)
+    expected = torch.linalg.solve(dense + weight * unit.flatten(1), b.flatten()).reshape(shape)
+    assert has_lines(A)
+    error = (solve_by_lines(A, b, weight) - expected).norm() / expected.norm()
+    assert float(error) < 1e-15 / weight + 1e-12
+
+
+def test_solution_by_lines_in_parts(monkeypatch):
+    A, b = OPERATORS["maps with a border"], complex_normal(6, 7, seed=4)
+    whole = solve_by_lines(A, b, 0.1)
+    monkeypatch.setattr("mrirecon.operators.spectrum.LINES", 2 * 7 * 7)
+    torch.testing.assert_close(solve_by_lines(A, b, 0.1), whole)
+
+
+@pytest.mark.parametrize("sets", [False, True])
+def test_operators_without_lines(sets):
+    maps = torch.stack([smooth(6, 7)] * 2) if sets else smooth(6, 7)
+    assert not has_lines(sense(maps, lines(6, 7) if sets else points(6, 7), sets=sets))

@@ -138,7 +138,7 @@ def test_without_a_target_it_is_the_rss_of_the_full_data(tmp_path):
 @pytest.mark.parametrize("size", [(40, 36), (41, 37), (37, 41)])
 def test_the_calibration_region_is_sampled_and_of_the_asked_size(kind, size):
     share = 0.2 if kind == "poisson" else 0.16
-    mask, calibration = MaskSpec(kind, 4, share).draw(size, (1,))
+    mask, calibration = MaskSpec(kind, 4, share).draw(torch.ones(size, dtype=torch.bool), (1,))
     assert bool(mask[calibration].all())
     rows, columns = (int(calibration.any(dim=dim).sum()) for dim in (1, 0))
     if kind in ("gaussian2d", "poisson"):
@@ -146,6 +146,43 @@ def test_the_calibration_region_is_sampled_and_of_the_asked_size(kind, size):
     else:
         assert (rows, columns) == (size[0], round(share * size[1]))
     assert int(calibration.sum()) == rows * columns
+
+
+def ellipse(shape):
+    y, x = (2 * np.arange(n) - n for n in shape)
+    return torch.from_numpy((y[:, None] / shape[0]) ** 2 + (x / shape[1]) ** 2 <= 1)
+
+
+@pytest.mark.parametrize("kind", ["uniform1d", "gaussian1d", "gaussian2d", "poisson"])
+@pytest.mark.parametrize("header", [True, False])
+@pytest.mark.parametrize("coverage", ["columns", "ellipse", "one-sided"])
+def test_masks_are_drawn_over_what_a_file_covers(tmp_path, kind, header, coverage):
+    """In training and in validation, whether a header says so or the zeros alone; the calibration is sampled."""
+    import h5py
+
+    shape = (48, 60)
+    covered = torch.ones(shape, dtype=torch.bool)
+    if coverage == "columns":
+        covered[:, :8] = covered[:, 52:] = False
+    elif coverage == "ellipse":
+        covered = ellipse(shape)
+    else:
+        covered[:, :14] = False
+    for folder in ("multicoil_train", "multicoil_val"):
+        path = tmp_path / folder / "a.h5"
+        padding = (8, 8) if coverage == "columns" else (0, 0)
+        kspace = write(path, (3, 2, *shape), (40, 40), padding=padding, header=header)
+        with h5py.File(path, "r+") as file:
+            file["kspace"][...] = kspace * covered.numpy()
+    module = FastMRIDataModule(tmp_path, [MaskSpec(kind, 4, 0.16)], workers=0)
+    for loader in (module.train_dataloader(), module.val_dataloader()):
+        for batch in loader:
+            for mask, calibration in zip(batch.mask, batch.calibration, strict=True):
+                assert not bool((mask & ~covered).any())
+                assert int(covered.sum()) / int(mask.sum()) == pytest.approx(4, rel=0.06)
+                assert bool(mask[calibration].all()) and bool(calibration[24, 30])
+                assert int(calibration.sum()) > 20
+            assert torch.equal(batch.kspace[:, 0] != 0, batch.mask[:, None].expand(-1, 2, -1, -1))
 
 
 def test_training_masks_follow_seed_epoch_slice_and_volume(tmp_path):
@@ -176,6 +213,34 @@ def test_a_fully_sampled_file_needs_a_mask(tmp_path):
     write(tmp_path / "multicoil_train" / "a.h5", (1, 2, 24, 20), (20, 20))
     with pytest.raises(ValueError, match=r"a\.h5 is fully sampled: say with `masks`"):
         next(iter(FastMRIDataModule(tmp_path, [], workers=0).train_dataloader()))
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_target_that_is_no_number_names_its_file_and_slice(tmp_path, value, workers):
+    """At once: before a step of training, and where the index needs the maximum, before the first."""
+    import h5py
+
+    def damaged(name):
+        path = tmp_path / name / "a.h5"
+        write(path, (3, 2, 24, 20), (20, 20))
+        with h5py.File(path, "r+") as file:
+            file["reconstruction_rss"][1, 3, 4] = value
+            if name != "with_maximum":
+                del file.attrs["max"]
+            if name == "without_target":
+                del file["reconstruction_rss"]
+                file["kspace"][2, 0, 1, 1] = value
+        module = FastMRIDataModule(tmp_path, [R4], workers=workers, train_folder=name)
+        return module.train_dataloader()
+
+    loader = damaged("with_maximum")
+    with pytest.raises(ValueError, match=r"a\.h5: the target of slice 1 holds NaN or infinite"):
+        list(loader)
+    with pytest.raises(ValueError, match=r"a\.h5: the target of slice 1 holds NaN or infinite"):
+        damaged("without_maximum")
+    with pytest.raises(ValueError, match=r"a\.h5: k-space of slice 2 holds NaN or infinite"):
+        damaged("without_target")
 
 
 def test_damage_is_one_sentence_also_from_the_threads(tmp_path):

@@ -68,7 +68,7 @@ def test_the_index_is_json_beside_the_folders(folder):
     assert stored["files"][str(folder / "a.h5")]["acquired"] == [0, 24, 2, 19]
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", '{"schema": 0, "files": {}}', '{"schema": 2}'])
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"schema": 0, "files": {}}', '{"schema": 3}'])
 def test_a_damaged_index_is_made_again(folder, text, described):
     first = index_folder(folder)
     (folder.parent / "mrirecon_index.json").write_text(text)

@@ -101,6 +101,53 @@ def test_validation_equals_evaluate_on_whole_volumes(root, tmp_path):
         assert metrics[2:] == pytest.approx(evaluate(*whole)[2:], rel=1e-9)
 
 
+def test_validation_takes_the_averaged_weights(root, tmp_path):
+    """As `evaluate` judges the averaged network, whose weights differ from the live ones."""
+    with quiet():
+        run = Run.of(runs.config(root, tmp_path))
+        stream = torch.Generator().manual_seed(0)
+        with torch.no_grad():
+            for p in run.module.network.parameters():
+                p.add_(0.3 * torch.randn(p.shape, generator=stream))
+        build_trainer(run.trainer, tmp_path, []).validate(run.module, run.data, verbose=False)
+    judged = run.module.metrics["file0.h5"]
+
+    def metrics(network):
+        images, targets = {}, {}
+        with torch.no_grad():
+            for batch in run.data.val_dataloader():
+                image = network(batch.kspace, batch.mask, batch.calibration, batch.crop)
+                for n, volume in enumerate(batch.volume):
+                    if volume == "file0.h5":
+                        images[int(batch.index[n])] = image[n]
+                        targets[int(batch.index[n])] = batch.target[n]
+        return evaluate(*(torch.stack([x[i] for i in sorted(x)]) for x in (images, targets)))
+
+    assert judged[2:] == pytest.approx(metrics(run.module.ema.module)[2:], rel=1e-9)
+    assert judged.psnr != pytest.approx(metrics(run.module.network).psnr, rel=1e-3)
+
+
+def test_dropout_differs_between_processes_batches_epochs_and_seeds(root, tmp_path, monkeypatch):
+    """A function of these and of nothing else, so that a resumed run needs no state of it."""
+    place = {}
+    for name in ("current_epoch", "global_rank"):
+        monkeypatch.setattr(UnrolledModule, name, property(lambda _, name=name: place[name]))
+    network = NETWORKS["unet"](chans=2, num_pool_layers=1)
+
+    def drawn(seed=3, epoch=0, batch=0, rank=0):
+        place.update(current_epoch=epoch, global_rank=rank)
+        UnrolledModule(network, seed=seed).on_train_batch_start(None, batch)
+        return tuple(torch.rand(4).tolist())
+
+    with torch.random.fork_rng():
+        first = drawn()
+        assert drawn() == first
+        others = [drawn(seed=4), drawn(epoch=1), drawn(batch=1), drawn(rank=1)]
+    assert len({first, *others}) == 5
+    settings = runs.config(root, tmp_path)
+    assert Run.of({**settings, "seed": 7}).module.seed == 7
+
+
 def test_a_file_without_target_is_named(root, tmp_path):
     run = Run.of(runs.config(root, tmp_path))
     batch = next(iter(run.data.train_dataloader()))

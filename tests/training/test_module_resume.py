@@ -157,6 +157,10 @@ def test_two_processes_equal_one_with_twice_the_batch(root, tmp_path):
         if column != "train_loss":
             theirs = theirs[-len(mine) :]  # the first is of validate_and_fit
         assert len(mine) > 1 and mine == pytest.approx(theirs, rel=2e-6), column
+    # The card tells what all processes saw, not the first one alone.
+    seen = [runs.last(tmp_path / name)["callbacks"]["SeenScans"] for name in ("one", "two")]
+    assert seen[0] == seen[1]
+    assert sorted(seen[0]["intensities"]) == [f"file{number}.h5" for number in range(4)]
     # Gradients must have been averaged: the processes end with the same weights as one.
     states = [runs.last(tmp_path / name)["state_dict"] for name in ("one", "two")]
     for name, value in states[0].items():

@@ -47,7 +47,7 @@ def test_batches(root, cache):
         assert batch.noise.shape == batch.image.shape
         assert bool(batch.image.isfinite().all())
         assert bool((batch.level >= 0).all() and (batch.level < 1).all())
-        assert all(name.endswith("t1.nii.gz:stored") for name in batch.volume)
+        assert all("t1.nii.gz:stored" in name for name in batch.volume)
     seen = {(v, int(i)) for b in batches for v, i in zip(b.volume, b.index, strict=True)}
     assert len(seen) == 20
     noise = torch.cat([b.noise for b in batches])
@@ -113,6 +113,94 @@ def test_one_image_of_two_patients_is_refused(root, tmp_path):
     data = module(tmp_path / "images", tmp_path / "cache", validation=["patient07"])
     with pytest.raises(ValueError, match="of patient00 is the same image as"):
         data.prepare_data()
+
+
+def test_images_of_one_name_are_told_apart(root, cache):
+    """With a source for each patient all files are called t1.nii.gz: noise, level and place still differ."""
+    sources = [str(root / f"patient0{patient}") for patient in range(5)]
+    apart = module(root, cache, sources=sources, batch_size=20)
+    (batch,) = epoch(apart.train_dataloader())
+    assert len(set(zip(batch.volume, batch.index.tolist(), strict=True))) == 20
+    assert len(set(batch.level.tolist())) == 20
+    assert len(torch.unique(batch.noise.real[:, 0, 0])) == 20
+    judged = module(root, cache, sources=sources, validation=["patient0[34]"]).val_dataloader()
+    seen = [pair for b in judged for pair in zip(b.volume, b.index.tolist(), strict=True)]
+    assert len(seen) == len(set(seen)) == 8
+
+
+def test_a_patch_follows_what_is_seen_and_not_what_it_is_called(root, tmp_path):
+    """The same images in other folders and under other names, in another order of sources, give the same patches."""
+    moved = tmp_path / "moved"
+    for patient, other in ((0, "z"), (1, "b"), (2, "a")):
+        folder = moved / f"patient{patient:02d}"
+        folder.mkdir(parents=True)
+        content = (root / f"patient{patient:02d}" / "t1.nii.gz").read_bytes()
+        (folder / f"{other}.nii.gz").write_bytes(content)
+
+    def patches(source, *excluded):
+        data = module(source, tmp_path / "cache", validation=[], exclude=["mask", *excluded])
+        found = {}
+        for batch in epoch(data.train_dataloader(), 2):
+            for n, level in enumerate(batch.level.tolist()):
+                found[level] = (batch.image[n], batch.noise[n])
+        return found
+
+    one, other = patches(root, "patient03", "patient04"), patches(moved)
+    assert one.keys() == other.keys() and len(one) == 15
+    for level, pair in one.items():
+        assert all(torch.equal(a, b) for a, b in zip(pair, other[level], strict=True))
+
+
+def test_planes_of_one_image_have_streams_of_their_own(root, cache):
+    stacked = one_stack(root, cache, ("axial", "coronal", "sagittal"), coarsest=5.0)
+    first = [stack for stack in stacked if stack.volume is stacked[0].volume]
+    how = Augmentation(pixel_mm=(0.5, 5.0), **PLAIN)
+    batch = PatchDataset(first, how, seed=0).__getitems__(
+        [PatchRequest(0, n, 2, 16) for n in range(3)]
+    )
+    assert len(set(batch.level.tolist())) == 3 and len(set(batch.volume)) == 3
+
+
+def test_copies_of_an_image_are_used_once_and_noted(root, tmp_path):
+    data = module(
+        root, tmp_path / "cache", sources=[str(root), str(root / "patient02")], batch_size=5
+    )
+    data.prepare_data()
+    path = root / "patient02" / "t1.nii.gz"
+    assert data.notes == [f"{path} is the same image as {path}: it is used once"]
+    seen = {
+        pair
+        for b in epoch(data.train_dataloader())
+        for pair in zip(b.volume, b.index.tolist(), strict=True)
+    }
+    assert len(seen) == 20 and len(epoch(data.train_dataloader())) == 4
+    for patient in ("patient00", "patient07", "patient08"):
+        prior_runs.write_nifti(tmp_path / "images" / patient / "t1.nii.gz", 0)
+    prior_runs.write_nifti(tmp_path / "images" / "patient04" / "t1.nii.gz", 4)
+    data = module(tmp_path / "images", tmp_path / "cache")
+    data.prepare_data()
+    for note, patient in zip(data.notes, ("patient07", "patient08"), strict=True):
+        copy, _, other = note.partition(" is the same image as ")
+        assert patient in copy and "patient00" in other
+    assert len(epoch(data.train_dataloader())) == 2
+    data = module(tmp_path / "images", tmp_path / "cache", validation=["patient0[078]"])
+    data.prepare_data()
+    assert len(data.notes) == 2
+    assert sum(len(b.volume) for b in data.val_dataloader()) == 4
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_an_image_that_is_no_number_somewhere_is_named(root, tmp_path, value):
+    path = tmp_path / "patient09" / "t1.nii.gz"
+    prior_runs.write_nifti(path, 0)
+    image = nibabel.load(path)
+    voxels = image.get_fdata(dtype=np.float32)
+    voxels[3, 4, 2] = value
+    nibabel.save(nibabel.Nifti1Image(voxels, image.affine), path)
+    data = module(tmp_path, tmp_path / "cache", validation=[])
+    with pytest.raises(ValueError, match=r"patient09/t1\.nii\.gz holds NaN or infinite values"):
+        data.prepare_data()
+    assert not list((tmp_path / "cache").iterdir())
 
 
 def test_validation_is_always_the_same(root, cache):
@@ -234,6 +322,22 @@ def test_gain_shading_and_phase(root, cache):
     assert 0.02 < float(steps.abs().mean()) < 0.4
 
 
+def test_the_phase_of_a_patch_is_its_share_of_that_of_the_image(root, cache):
+    """Smooth over the whole image (48 rows): it varies as much from pixel to pixel in a small patch as in a large."""
+    stack = one_stack(root, cache)[0]
+    how = Augmentation(**{**PLAIN, "phase_rad": (4.0, 4.0)})
+
+    def steps(size):
+        requests = [PatchRequest(e, 0, 0, size) for e in range(60)]
+        phase = PatchDataset([stack], how, seed=0).__getitems__(requests).image
+        seen = (phase[..., 1:].abs() > 0.05) & (phase[..., :-1].abs() > 0.05)
+        return float((phase[..., 1:] * phase[..., :-1].conj()).angle().abs()[seen].mean())
+
+    whole = steps(48)
+    for size in (16, 24):
+        assert steps(size) == pytest.approx(whole, rel=0.25)
+
+
 # --- scans ---
 
 
@@ -257,7 +361,7 @@ def test_scans_are_combined_by_their_maps(scans, tmp_path):
     assert volume.array.dtype == np.complex64 and volume.array.shape == (2, 40, 36)
     assert volume.voxel_mm == pytest.approx((3, 2, 2)) and not volume.lies
     for index in range(2):
-        truth, combined = made.truth(index), torch.from_numpy(volume.array[index].copy())
+        truth, combined = made.truth(index), torch.from_numpy(np.asarray(volume.array[index]))
         inside = combined != 0
         assert float(inside.float().mean()) > 0.4
         ratio = truth.abs()[inside] / combined.abs()[inside].clamp_min(0.05)

@@ -151,6 +151,33 @@ def test_several_draws_of_each_patch():
     assert torch.allclose(levels, torch.tensor(expected), atol=1e-6)
 
 
+def test_further_draws_of_a_patch_are_its_own():
+    """Whatever process and batch it is in; nothing is drawn from the global stream."""
+    clean, noise = torch.randn(2, 6, 2, 8, 8, generator=stream())
+    uniform = torch.rand(6, generator=stream(2))
+    loss = PriorLoss(draws=3)
+    before = torch.get_rng_state()
+    together = loss.drawn(clean, noise, uniform)[1].unflatten(0, (3, 6))
+    halves = [
+        loss.drawn(clean[part], noise[part], uniform[part])[1].unflatten(0, (3, 3))
+        for part in (slice(0, 3), slice(3, 6))
+    ]
+    assert torch.equal(together, torch.cat(halves, dim=1))
+    assert torch.equal(torch.get_rng_state(), before)
+    assert not torch.equal(halves[0], halves[1])  # what two processes see
+
+
+def test_further_draws_are_white_and_independent():
+    clean, noise = torch.randn(2, 40, 2, 32, 32, generator=stream())
+    fields = PriorLoss(draws=4).drawn(clean, noise, torch.zeros(40))[1].flatten(1)
+    bound = 5 / fields.shape[1] ** 0.5
+    correlation = fields @ fields.T / fields.shape[1]
+    assert float((correlation - torch.eye(160)).abs().max()) < 1.5 * bound
+    assert float(fields.mean().abs()) < bound / 10
+    magnitudes = noise[:, :1]  # of a network of magnitudes
+    assert PriorLoss(draws=2).drawn(clean[:, :1], magnitudes, torch.zeros(40))[1].shape[1] == 1
+
+
 @pytest.mark.parametrize("predicts", ["clean", "score", "noise"])
 def test_it_denoises_as_samplers_do(predicts):
     toy = Toy(predicts, torch.zeros(1))

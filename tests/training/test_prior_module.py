@@ -1,19 +1,24 @@
 """Training a prior: it learns, resumes bit for bit, is validated and exported, whatever it predicts."""
 
 import math
+from unittest.mock import Mock
 
 import numpy as np
 import prior_runs
 import pytest
 import runs
 import torch
+from pytorch_lightning import LightningModule, Trainer
 from test_module_resume import StopAt, assert_same_end
 
 from mrirecon.networks import PRIORS
 from mrirecon.networks.denoiser import DenoiserUNet
+from mrirecon.tensors import as_channels
+from mrirecon.training.export import SeenImages
 from mrirecon.training.images import unconditional_samples
+from mrirecon.training.optimizer import OptimizerSettings
 from mrirecon.training.prior_data import PriorDataModule
-from mrirecon.training.prior_loss import PriorLoss
+from mrirecon.training.prior_loss import PriorLoss, denoised
 from mrirecon.training.prior_module import DenoiserModule, LevelScore, level_metrics
 from mrirecon.training.run import Run
 from mrirecon.training.volumes import gather
@@ -195,6 +200,50 @@ def test_without_anybody_held_out_the_last_weights_are_exported(root, tmp_path):
     run = runs.fit(settings)
     assert [path.name for path in run.folder.iterdir()] == ["last.ckpt"]
     assert load_weights(run.export())[1].metrics == {}
+
+
+def test_validation_denoises_with_the_averaged_weights(root, tmp_path):
+    """By hand, with averages that differ from the live weights."""
+    data = PriorDataModule(**prior_runs.data_options(root, tmp_path))
+    module = DenoiserModule(
+        DenoiserUNet(widths=[4, 8]), PriorLoss(), OptimizerSettings(ema_decay=0.9)
+    )
+    stream = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for p in module.network.parameters():
+            p.add_(0.1 * torch.randn(p.shape, generator=stream))
+        (batch,) = module_batches = list(data.val_dataloader())
+        assert len(module_batches) == 1
+        module.validation_step(batch, 0)
+        clean, noise = as_channels(batch.image), as_channels(batch.noise)
+
+        def errors(network, sigma):
+            found = denoised(network, clean + sigma * noise, torch.full((len(clean),), sigma))
+            return (found - clean).double().square().sum(dim=(1, 2, 3)).tolist()
+
+        for sigma in (0.1, 1.0):
+            judged = [s.squared_error for s in module._scores if s.sigma == sigma]
+            assert judged == pytest.approx(errors(module.ema.module, sigma))
+            assert judged != pytest.approx(errors(module.network, sigma), rel=1e-3)
+
+
+def test_what_the_images_are_like_is_noted_by_all_processes(monkeypatch):
+    """The checkpoint holds what each of two processes saw, and goes on from there."""
+    parts = [SeenImages(), SeenImages()]
+    parts[0].add({"sizes": [16], "pixel_mm": [0.9, 1.0]})
+    parts[1].add({"sizes": [24], "pixel_mm": [0.7]})
+    states = [part.state_dict() for part in parts]
+    monkeypatch.setattr("mrirecon.training.export.of_all_processes", lambda mine: states)
+    checkpoint = {"callbacks": {}}
+    parts[0].on_save_checkpoint(Mock(spec=Trainer), Mock(spec=LightningModule), checkpoint)
+    (state,) = checkpoint["callbacks"].values()
+    assert state == {"pixel_mm": [0.7, 1.0], "sizes": [16, 24]}
+    again = SeenImages()
+    again.load_state_dict(state)
+    assert again.state_dict() == state
+    unknown = SeenImages()
+    unknown.add({"sizes": [8], "pixel_mm": None})
+    assert unknown.state_dict() == {"pixel_mm": None, "sizes": [8]}
 
 
 def test_levels_of_validation_must_be_known_to_the_network():

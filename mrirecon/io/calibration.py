@@ -1,0 +1,117 @@
+"""Calibration (ACS) readouts: those between the imaging lines are k-space, a separate scan is calibration only."""
+
+from __future__ import annotations
+
+import numpy as np
+from jaxtyping import Complex
+from torch import Tensor
+
+from mrirecon.io.counters import points
+from mrirecon.io.grid import VOLUME_COUNTERS, Axis, readout_range
+from mrirecon.io.readouts import Readouts
+
+_PLACE = (*VOLUME_COUNTERS, "slice", "ky", "kz")
+_KIND = ("samples", "center", "discard_pre", "discard_post", "coils", "dwell_us", "space")
+
+
+def embedded(
+    lines: np.ndarray, imaging: np.ndarray, only: np.ndarray, mode: str | None, notes: list[str]
+) -> np.ndarray:
+    """Which of the readouts flagged as calibration `only` belong to the k-space of the imaging ones.
+
+    They must be read out like these, in a slice and volume of theirs, at places of their own. Without a word of the
+    header, one that shares a place shows that all are a scan of its own: that runs through the imaging lines too.
+
+    Args:
+        lines: all readouts, an array of `LINE`.
+        imaging: which of them are imaging.
+        only: which are calibration and nothing else.
+        mode: ISMRMRD's calibrationMode.
+        notes: gets a line.
+    """
+    if mode in ("separate", "external") or not only.any():
+        return np.zeros(len(lines), dtype=bool)
+    alike = only & _among(lines, imaging, _KIND) & _among(lines, imaging, _PLACE[:-2])
+    shared = alike & _among(lines, imaging, _PLACE)
+    moved = alike & ~shared
+    if mode not in ("embedded", "interleaved"):
+        inside = [_within(lines, imaging, moved, axis) for axis in ("ky", "kz")]
+        if shared.any() or not (inside[0] & inside[1])[moved].all():
+            return np.zeros(len(lines), dtype=bool)
+    if moved.any():
+        said = (
+            f"header: {mode}" if mode else "the header does not say, their places and readouts do"
+        )
+        notes.append(
+            f"{moved.sum()} calibration readouts lie between the imaging lines: part of k-space ({said})"
+        )
+    return moved
+
+
+def _among(lines: np.ndarray, chosen: np.ndarray, names: tuple[str, ...]) -> np.ndarray:
+    """Whether some chosen readout has the same values of these fields."""
+    rows = np.stack([lines[name] for name in names], axis=1)
+    _, group = np.unique(rows, axis=0, return_inverse=True)
+    return np.isin(group.reshape(-1), group.reshape(-1)[chosen])
+
+
+def _within(lines: np.ndarray, imaging: np.ndarray, moved: np.ndarray, axis: str) -> np.ndarray:
+    values = lines[axis][imaging]
+    return np.asarray((lines[axis] >= values.min()) & (lines[axis] <= values.max()))
+
+
+def calibration_readouts(
+    calibration: np.ndarray,
+    lines: np.ndarray,
+    imaging: Readouts,
+    phase: Axis,
+    partition: Axis,
+    slices: np.ndarray,
+    volumes: np.ndarray,
+    notes: list[str],
+) -> Calibration | None:
+    """Calibration readouts on the imaging grid, or None if k-space holds all of them, in every volume, or none fits."""
+    if not len(calibration):
+        return None
+    shared = np.isin(calibration["row"], lines["row"])
+    measured = np.unique(lines[["slice", *VOLUME_COUNTERS]])
+    if (
+        shared.all()
+        and np.isin(measured, np.unique(calibration[["slice", *VOLUME_COUNTERS]])).all()
+    ):
+        return None
+    # A calibration scan has its own contrast: its lines are not averaged with imaging lines.
+    calibration = calibration[~(shared & _among(calibration, ~shared, _PLACE))]
+
+    point = points(calibration, phase, partition, imaging.is_3d)
+    start, stop = readout_range(calibration, imaging.readout.size)
+    fits = (point >= 0) & (point < phase.size * partition.size)
+    fits &= (start >= 0) & (stop <= imaging.readout.size) & np.isin(calibration["slice"], slices)
+    if not fits.all():
+        notes.append(f"{(~fits).sum()} calibration readouts lie outside the imaging grid: ignored")
+        calibration, point = calibration[fits], point[fits]
+        if not len(calibration):
+            return None
+    index = {int(counter): i for i, counter in enumerate(slices)}
+    slice_of = np.asarray([index[int(counter)] for counter in calibration["slice"]])
+    width = len(VOLUME_COUNTERS)
+    names = {
+        tuple(row[:width]): len(volumes) - 1 - i for i, row in enumerate(volumes[::-1].tolist())
+    }
+    counters = zip(*(calibration[name].tolist() for name in VOLUME_COUNTERS), strict=True)
+    volume_of = np.asarray([names.get(row, 0) for row in counters])
+    placed = Readouts(imaging.load, imaging.coils, imaging.readout, imaging.encodes, imaging.is_3d)
+    placed.place(calibration, volume_of, slice_of, point)
+    return Calibration(placed, frozenset(volume_of.tolist()))
+
+
+class Calibration:
+    """Calibration by volume; a volume without its own is calibrated by the first that has one."""
+
+    def __init__(self, readouts: Readouts, available: frozenset[int]) -> None:
+        self.readouts, self.available = readouts, available
+
+    def read(self, volume: int, index: int) -> Complex[Tensor, "coil readout phase"]:
+        """Calibration k-space of one slice, zero elsewhere."""
+        own = volume if volume in self.available else min(self.available)
+        return self.readouts.read(own, index)

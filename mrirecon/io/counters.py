@@ -1,0 +1,97 @@
+"""What the counters of readouts say: volumes, points of the phase-encoding plane, readouts they do not tell apart."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from mrirecon.io.grid import VOLUME_COUNTERS, Axis
+from mrirecon.io.mrd_header import Encoding
+
+_VOLUMES = (*VOLUME_COUNTERS, "occurrence")
+
+
+def numbered(lines: np.ndarray, encoding: Encoding, notes: list[str]) -> np.ndarray:
+    """Readouts with `occurrence` set: their order among those of equal counters, `average` too.
+
+    Repeats have different averages; equal ones may be echoes or repetitions that nobody counted, which must not be
+    averaged: they become volumes.
+
+    Raises:
+        ValueError: if they cannot be volumes, because their number differs from line to line, or all have one line.
+    """
+    names = ("average", "ky", "kz", "slice", *VOLUME_COUNTERS)
+    order = np.lexsort((lines["row"], lines["segment"], *(lines[name] for name in names)))
+    keys = np.stack([lines[name] for name in names])[:, order]
+    new = np.diff(keys, axis=1, prepend=keys[:, :1] - 1).any(axis=0)
+    start = np.flatnonzero(new)
+    counts = np.diff(start, append=len(lines))
+    most, usual = int(counts.max()), int(np.median(counts))
+    lines = lines.copy()
+    if most == 1:
+        return lines
+    partitions = 1 if encoding.encoded_matrix is None else encoding.encoded_matrix[2]
+    same = "the same counters (average too)"
+    if len(np.unique(lines["ky"])) == 1 or (partitions > 1 and len(np.unique(lines["kz"])) == 1):
+        counter = (
+            "kspace_encode_step_1" if len(np.unique(lines["ky"])) == 1 else "kspace_encode_step_2"
+        )
+        raise ValueError(
+            f"{most} readouts of a line have {same} and nothing tells them apart: set {counter} when converting"
+        )
+    if (counts != most).any():
+        many = lines[order[start[counts.argmax()]]]
+        raise ValueError(
+            f"{most} readouts of line {many['ky']} have {same}, other lines {usual}: "
+            "number repeats by the average counter, echoes by contrast, or remove them"
+        )
+    lines["occurrence"][order] = np.arange(len(lines)) - np.repeat(start, counts)
+    notes.append(
+        f"{most} readouts of each line have {same}: taken as {most} volumes in the order of acquisition, "
+        "not averaged"
+    )
+    return lines
+
+
+def volumes_of(lines: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Counters (volume, 5) of each volume in lexical order, and the volume of each line."""
+    counters = np.stack([lines[name] for name in _VOLUMES], axis=1)
+    volumes, volume_of = np.unique(counters, axis=0, return_inverse=True)
+    return volumes, volume_of.reshape(-1)
+
+
+def volume_names(volumes: np.ndarray) -> tuple[str, ...]:
+    """The counters that vary, such as "contrast 1 repetition 0"; of a single volume nothing."""
+    varying = [i for i in range(volumes.shape[1]) if len(np.unique(volumes[:, i])) > 1]
+    if not varying:
+        return ()
+    return tuple(" ".join(f"{_VOLUMES[i]} {row[i]}" for i in varying) for row in volumes)
+
+
+def said_of_volumes(
+    volumes: np.ndarray, volume: np.ndarray, index: np.ndarray, point: np.ndarray
+) -> list[str]:
+    """Notes on slices that some volumes lack, and on volumes that were not finished."""
+    places = np.unique(np.stack([volume, index, point]), axis=1)
+    slices, counts = np.unique(places[:2], axis=1, return_counts=True)
+    notes = []
+    missing = len(volumes) * len(np.unique(index)) - slices.shape[1]
+    if missing:
+        notes.append(f"{missing} slices of some volumes have no readouts and are zero")
+    short = np.unique(slices[0][counts < 0.75 * counts.max()])
+    if len(short):
+        last = short[-1]
+        name = f"volume {volume_names(volumes)[last]}" if len(volumes) > 1 else "a slice"
+        more = f" ({len(short)} volumes are short)" if len(short) > 1 else ""
+        fewest = counts[slices[0] == last].min()
+        notes.append(f"{name} has only {fewest} of {counts.max()} lines: not finished?{more}")
+    return notes
+
+
+def points(lines: np.ndarray, phase: Axis, partition: Axis, is_3d: bool) -> np.ndarray:
+    """Index of each readout into the flattened phase-encoding plane; negative or too large means outside."""
+    ky = lines["ky"] + phase.offset
+    if not is_3d:
+        return np.asarray(ky)
+    kz = lines["kz"] + partition.offset
+    inside = (ky >= 0) & (ky < phase.size) & (kz >= 0) & (kz < partition.size)
+    return np.where(inside, ky * partition.size + kz, -1)

@@ -1,0 +1,196 @@
+"""Whether a slice looks like centred k-space: what is said of one that does not, with the option that mends it.
+
+K-space has most of its energy in a small region about its centre, and an image has air at the edges of its field of
+view. Both are far from what stored images, corner-centred arrays and swapped axes look like (figures: docs/formats.md),
+so that a scan is questioned only where it is nearly certain; noise and tiny grids never are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from jaxtyping import Complex, Float
+from torch import Tensor
+
+from mrirecon.io.layout import IMAGE, PLANE, Layout
+from mrirecon.tensors import fft2, fftshift, ifft2c, largest_part
+
+BLOCK = ("coil", *PLANE)
+SMALLEST = 16  # sides of a grid below which nothing can be told
+OPTION = {name: image for image, name in IMAGE.items()}
+
+
+def doubts(
+    kspace: Complex[Tensor, "coil readout phase"],
+    axes: Sequence[str],
+    slices: int,
+    layout: Layout,
+) -> tuple[str, ...]:
+    """What makes a slice unlikely to be centred k-space, one sentence each.
+
+    Args:
+        kspace: of a slice with samples, zero where not sampled.
+        axes: names of the stored axes where the file is an array, none where a header orders the data.
+        slices: how many the scan has.
+        layout: as it was read.
+    """
+    largest = largest_part(kspace)
+    if not 0 < largest < torch.inf:
+        return ()  # said when the slice is taken
+    if not 1e-12 < largest < 1e12:  # whose squares are no float32
+        kspace = kspace / largest
+    power = kspace.real.square() + kspace.imag.square()
+    plane, large = power.sum(dim=0), min(power.shape[1:]) >= SMALLEST
+    if large and _is_image(kspace, plane):
+        return (_image_sentence(axes),)
+    if axes and (order := _other_order(power, axes, slices)):
+        return (
+            f"the axes of the array are read as {','.join(axes)} but look like {order}: give --axes {order}",
+        )
+    if not large:
+        return ()
+    found = []
+    if corner := _cornered_axes(plane):
+        found.append(
+            f"the centre of k-space is in the corner, at the ends of {_along(corner)}: "
+            f"give --kspace_centre {layout.moved('kspace_centre', corner)}"
+        )
+    if half := _split_axes(kspace, plane):
+        found.append(
+            f"the image is half a field of view off along {_along(half)} (k-space of an image that was not shifted "
+            f"before its FFT): give --image_centre {layout.moved('image_centre', half)}"
+        )
+    return tuple(found)
+
+
+def _other_order(
+    power: Float[Tensor, "coil readout phase"], axes: Sequence[str], slices: int
+) -> str | None:
+    """The order of the stored axes that the energy speaks for, where an axis of k-space is read as coils or slices."""
+    profiles = [_mean_power(power, axis) for axis in (0, 1, 2)]
+    shares = (0.6, 0.5, 0.5)  # the coils next to the head may have half of the power
+    peaked = [
+        name
+        for name, profile, share in zip(BLOCK, profiles, shares, strict=True)
+        if _is_peaked(profile, share)
+    ]
+    flat = [name for name, profile in zip(BLOCK, profiles, strict=True) if _is_flat(profile)]
+    stored = [IMAGE.get(name, name) for name in axes]
+    many, _, few = power.shape
+    if "coil" in peaked and len(peaked) == 2 and len(flat) == 1:
+        others = {flat[0]: "coil"}
+    elif (
+        "coil" in stored and many > 64 and 4 * few <= many and flat == ["phase"]
+    ):  # too noisy to tell
+        peaked, others = ["coil", "readout"], {"phase": "coil"}
+    elif peaked == ["coil"] and len(flat) == 2 and slices >= SMALLEST:
+        peaked, others = ["slice", "coil"], dict(zip(flat, ("coil", "slice"), strict=True))
+    elif peaked == ["readout"] and "phase" in flat and slices >= SMALLEST:
+        peaked, others = ["slice", "readout"], {"phase": "slice"}
+    else:
+        return None
+    encoded = iter(PLANE)
+    order = [next(encoded) if name in peaked else others.get(name, name) for name in stored]
+    return ",".join(order)
+
+
+def _mean_power(power: Float[Tensor, "..."], axis: int) -> Float[Tensor, " n"]:
+    """At each position along an axis, of the measured samples there; 0 where there are none."""
+    others = [other for other in range(power.ndim) if other != axis]
+    return power.sum(dim=others) / (power > 0).sum(dim=others).clamp(min=1)
+
+
+def _is_peaked(profile: Float[Tensor, " n"], share: float) -> bool:
+    """Whether an axis looks like one of k-space: that share of its power in an eighth of it."""
+    size = len(profile)
+    if size < SMALLEST:
+        return False
+    centred = profile.roll(size // 2 - int(profile.argmax()))
+    eighth = centred[size // 2 - size // 16 :][: size // 8]
+    return bool(eighth.sum() > share * profile.sum()) and bool(
+        profile.median() < 0.05 * profile.max()
+    )
+
+
+def _is_flat(profile: Float[Tensor, " n"]) -> bool:
+    """Whether an axis looks like coils or slices: they differ in power, but not by orders of magnitude."""
+    if len(profile) >= SMALLEST:
+        return not _is_peaked(profile, 0.6) and bool(profile.median() > 0.01 * profile.max())
+    return bool(profile[profile > 0].min() > 0.1 * profile.max())
+
+
+def _along(axes: Sequence[int]) -> str:
+    return " and ".join(PLANE[axis] for axis in axes)
+
+
+def _image_sentence(axes: Sequence[str]) -> str:
+    order = ",".join(OPTION.get(name, name) for name in axes)
+    remedy = f"give --axes {order} to have it Fourier-transformed, " if axes else ""
+    return (
+        f"this looks like an image, not like k-space: {remedy}"
+        "or make k-space of a magnitude image with the command simulate"
+    )
+
+
+def _concentration(plane: Float[Tensor, "y x"]) -> float:
+    """Share of the energy in the 1/64 of the plane about its peak: above 0.4 for k-space, below 0.2 for images."""
+    for axis in (0, 1):
+        size = plane.shape[axis]
+        half = max(1, size // 16)
+        plane = plane.roll(size // 2 - int(plane.sum(dim=1 - axis).argmax()), axis)
+        plane = plane.narrow(axis, size // 2 - half, 2 * half + 1)
+    return float(plane.sum())
+
+
+def _is_image(
+    kspace: Complex[Tensor, "coil readout phase"], plane: Float[Tensor, "readout phase"]
+) -> bool:
+    """Whether the energy is spread as in an image, and that of the transform gathered as in k-space."""
+    if _concentration(plane) > 0.2 * float(plane.sum()):
+        return False
+    energies = torch.stack([torch.vdot(coil, coil).real for coil in kspace.flatten(1)])
+    transform = fft2(kspace[energies.topk(min(4, len(kspace))).indices])
+    gathered = (transform.real.square() + transform.imag.square()).sum(dim=0)
+    return _concentration(gathered) > 0.4 * float(gathered.sum())
+
+
+def _cornered_axes(plane: Float[Tensor, "readout phase"]) -> list[int]:
+    """Axes with the power at both of their ends and not in their middle."""
+    strength = []
+    for axis in (0, 1):
+        profile = _mean_power(plane, axis)
+        edge = len(profile) // 16
+        first, rest, last = profile[:edge], profile[edge:-edge], profile[-edge:]
+        strength.append(float(torch.stack([first.mean(), last.mean()]).min() / rest.mean()))
+    return [axis for axis in (0, 1) if strength[axis] > (1.3 if max(strength) > 2 else 2)]
+
+
+def _split_axes(
+    kspace: Complex[Tensor, "coil readout phase"], plane: Float[Tensor, "readout phase"]
+) -> list[int]:
+    """Axes along which the image has its signal at the ends and air in the middle, judged at 16 x 16 pixels."""
+    half = SMALLEST // 2
+    offsets = torch.arange(-half, half)
+    window = torch.cos(torch.pi * offsets / SMALLEST).square()
+    rows, columns = (
+        (int(plane.sum(dim=1 - axis).argmax()) + offsets) % plane.shape[axis] for axis in (0, 1)
+    )
+    block = kspace[:, rows][:, :, columns] * window[:, None] * window
+    image = ifft2c(block)
+    energy = (image.real.square() + image.imag.square()).sum(dim=0)
+    at_the_ends, over_middle = zip(
+        *(_ends(energy.sum(dim=1 - axis)) for axis in (0, 1)), strict=True
+    )
+    if min(over_middle) > 1.5 and max(over_middle) > 4:
+        return [0, 1]
+    return [axis for axis in (0, 1) if over_middle[axis] > 8 and at_the_ends[axis] > 0.3]
+
+
+def _ends(profile: Float[Tensor, " x"]) -> tuple[float, float]:
+    """Signal at the ends of the field of view, over its largest value and over that in the middle."""
+    size = len(profile)
+    ends, middle = (
+        x.narrow(0, size // 2 - 1, 3).mean() for x in (fftshift(profile, (0,)), profile)
+    )
+    return float(ends / profile.max()), float(ends / middle)

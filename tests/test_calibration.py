@@ -1,0 +1,123 @@
+"""Which data a slice is calibrated from: by widths of fully sampled centres that are known."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from mrirecon.calibration import calibration_data, width
+from mrirecon.io.arrays import plain_scan
+from mrirecon.prepare import compress_coils, volume_scale
+
+SHAPE = (40, 36)
+
+
+def complex_normal(*shape, seed=0):
+    return torch.randn(*shape, dtype=torch.complex64, generator=torch.Generator().manual_seed(seed))
+
+
+def series_scan(kspace, *masks):
+    """A scan of k-space in memory, (volume, slice, coil, y, x), and the mask of each volume if it is known."""
+    known = {"sampling": lambda volume, index: masks[volume]} if masks else {}
+    shape = tuple(kspace.shape[1:])
+    return plain_scan(
+        "memory", "test", shape, lambda v, i: kspace[v, i], volumes=len(kspace), **known
+    )
+
+
+def lines(centre, step=9, offset=0):
+    """Every step-th column and `centre` adjacent ones about column N // 2."""
+    mask = torch.zeros(SHAPE, dtype=torch.bool)
+    mask[:, offset::step] = True
+    start = SHAPE[1] // 2 - centre // 2
+    mask[:, start : start + centre] = True
+    return mask
+
+
+def scan_of(own, separate=None, known=True, contrast=1.0):
+    """One slice of which `own` are sampled, and separate calibration lines of another contrast."""
+    full = complex_normal(1, 3, *SHAPE)
+    full[..., SHAPE[0] // 2, SHAPE[1] // 2] *= 50
+    scan = series_scan(full[None] * own, *([own] if known else []))
+    if separate is None:
+        return scan, full
+    other = contrast * full[0] * separate
+    return replace(scan, calibration=lambda volume, index: other), full
+
+
+@pytest.mark.parametrize("known", [True, False])
+@pytest.mark.parametrize(
+    ("own", "separate", "chosen"),
+    [
+        (1, 24, "separate calibration lines"),
+        (1, None, "imaging k-space"),
+        (11, 24, "separate calibration lines"),
+        (12, 24, "imaging k-space"),  # wide enough: nothing else is better for the same contrast
+        (10, 10, "imaging k-space"),
+        (10, 6, "imaging k-space"),
+        (24, 12, "imaging k-space"),
+    ],
+)
+def test_the_wider_centre_serves_unless_the_imaging_has_enough(own, separate, chosen, known):
+    block = None if separate is None else lines(separate, step=100)
+    scan, full = scan_of(lines(own), block, known, contrast=2.0)
+    found = calibration_data(scan, 0)
+    assert found.origin == chosen
+    is_separate = chosen == "separate calibration lines"
+    mask = block if is_separate else lines(own)
+    assert torch.equal(found.mask.any(dim=0), mask.any(dim=0))
+    assert torch.equal(found.kspace, (2.0 if is_separate else 1.0) * full[0] * found.mask)
+
+
+def test_the_size_asked_for_decides():
+    scan, _ = scan_of(lines(10), lines(24, step=100))
+    assert calibration_data(scan, 0, size=10).origin == "imaging k-space"
+    assert calibration_data(scan, 0, size=11).origin == "separate calibration lines"
+
+
+def test_a_centre_that_is_not_sampled_is_taken_from_the_separate_lines():
+    scan, _ = scan_of(lines(0, offset=1), lines(8, step=100))
+    assert width(scan.mask(0)) == 0
+    assert calibration_data(scan, 0).origin == "separate calibration lines"
+
+
+def test_volumes_are_averaged_only_where_that_is_wider():
+    full = complex_normal(3, *SHAPE)
+    masks = [lines(0, step=2, offset=start) for start in (0, 1)]
+    series = torch.stack([full * mask for mask in masks]).unsqueeze(1)
+    scan = series_scan(series, *masks)
+    found = calibration_data(scan, 0, volume=1)
+    assert found.origin == "average of all volumes"
+    assert bool(found.mask.all())
+    torch.testing.assert_close(found.kspace, full)
+    same = series_scan(torch.stack([full, 3 * full]).unsqueeze(1) * lines(4), *[lines(4)] * 2)
+    assert calibration_data(same, 0, volume=1).origin == "imaging k-space"
+
+
+def test_separate_lines_stay_when_the_scan_is_undersampled():
+    scan, full = scan_of(torch.ones(SHAPE, dtype=torch.bool), lines(24, step=100))
+    under = scan.undersample(lines(0, step=3))
+    assert torch.equal(calibration_data(under, 0).kspace, full[0] * lines(24, step=100))
+    assert torch.equal(under.mask(0), lines(0, step=3))
+
+
+def test_separate_lines_that_are_no_numbers_are_refused():
+    scan, _ = scan_of(lines(1), lines(24, step=100), contrast=float("nan"))
+    with pytest.raises(ValueError, match="calibration lines of slice 0 hold NaN"):
+        calibration_data(scan, 0)
+
+
+@pytest.mark.parametrize("contrast", [0.2, 1.0, 5.0])
+@pytest.mark.parametrize("own", [1, 24])
+def test_the_intensity_scale_is_in_the_units_of_the_imaging_kspace(own, contrast):
+    whole, _ = scan_of(lines(24))
+    scan, _ = scan_of(lines(own), lines(24, step=100), contrast=contrast)
+    assert volume_scale(scan) == pytest.approx(volume_scale(whole), rel=1e-5)
+
+
+def test_coils_are_compressed_by_the_same_data():
+    scan, full = scan_of(lines(1), lines(24, step=100))
+    block = (..., slice(SHAPE[1] // 2 - 12, SHAPE[1] // 2 + 12))
+    kept = torch.linalg.svdvals(full[0][block].flatten(1))[:2].square().sum()
+    found = compress_coils(scan, 2).calibration(0, 0)[block].abs().square().sum()
+    assert float(found) == pytest.approx(float(kept), rel=1e-4)

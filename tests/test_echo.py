@@ -1,0 +1,194 @@
+"""Echoes off the grid's centre, put there by a linear phase of the image (Fourier's shift theorem)."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+import mrirecon as mr
+from mrirecon.echo import center_echo, echo_offset, find_echo
+from mrirecon.io.arrays import plain_scan
+from mrirecon.phantom import shepp_logan
+from mrirecon.simulate import birdcage_maps, simulate_scan
+from mrirecon.tensors import fft2c, ifft2c
+
+SHAPE = (128, 96)
+MAPS = birdcage_maps(SHAPE, 4)[0]
+
+
+def ramp(offset, shape=SHAPE):
+    """The phase that moves the echo by `offset` samples."""
+    y, x = (
+        torch.arange(n, dtype=torch.float64).sub(n // 2) * moved / n
+        for n, moved in zip(shape, offset, strict=True)
+    )
+    return torch.polar(torch.ones(shape, dtype=torch.float64), 2 * torch.pi * (y[:, None] + x))
+
+
+def noise(*shape, seed=0):
+    return torch.randn(*shape, dtype=torch.complex64, generator=torch.Generator().manual_seed(seed))
+
+
+def scan_of(kspace, mask=None, **known):
+    """A scan of k-space (slice, coil, y, x) in memory."""
+    if mask is not None:
+        known["sampling"] = lambda volume, index: mask
+    return plain_scan("memory", "test", tuple(kspace.shape), lambda v, i: kspace[i], **known)
+
+
+def shifted(offset, slices=1, std=0.005, mask=None):
+    dim = torch.linspace(1, 0.5, slices)[:, None, None, None]
+    kspace = fft2c((MAPS * shepp_logan(SHAPE) * ramp(offset)).to(torch.complex64) * dim)
+    kspace = kspace + std * noise(*kspace.shape)
+    return scan_of(kspace if mask is None else kspace * mask, mask)
+
+
+def lattice(step=3, calibration=24):
+    mask = torch.zeros(SHAPE, dtype=torch.bool)
+    mask[:, ::step] = True
+    mask[:, 48 - calibration // 2 : 48 + calibration // 2] = True
+    return mask
+
+
+def points(share=0.3):
+    mask = torch.rand(SHAPE, generator=torch.Generator().manual_seed(3)) < share
+    mask[52:76, 36:60] = True
+    return mask
+
+
+@pytest.mark.parametrize("offset", [(16, 0), (-7, 0), (32, 0), (0, 9), (0, -24), (6, 7), (-12, 20)])
+def test_the_echo_comes_to_the_centre_and_nothing_else_changes(offset):
+    scan = shifted(offset, slices=3)
+    calibrated = replace(scan, calibration=lambda v, i: scan.read(v, i) * lattice(200))
+    found = center_echo(calibrated)
+    assert found.echo_shift == (-offset[0], -offset[1])
+    for index in range(3):
+        expected = np.roll(scan.kspace(index).numpy(), (-offset[0], -offset[1]), (1, 2))
+        np.testing.assert_array_equal(found.kspace(index).numpy(), expected)
+        lines = np.roll(calibrated.calibration(0, index).numpy(), found.echo_shift, (1, 2))
+        np.testing.assert_array_equal(found.calibration(0, index).numpy(), lines)
+        peak = divmod(int(found.kspace(index).abs().sum(0).argmax()), SHAPE[1])
+        assert peak == (64, 48)
+    places = [f"readout sample {64 + offset[0]} of 128 (the centre is 64)"] * bool(offset[0])
+    places += [f"phase-encoding line {48 + offset[1]} of 96 (the centre is 48)"] * bool(offset[1])
+    assert found.notes[-1].startswith(f"the echo is at {' and '.join(places)}: ")
+
+
+@pytest.mark.parametrize("offset", [(0, 0), (3, -2), (4, 4), (40, 0), (0, 30), (64, 48)])
+def test_near_the_centre_and_beyond_a_quarter_nothing_is_done(offset):
+    """Half the grid away is k-space in another order, which is said elsewhere."""
+    scan = shifted(offset, slices=2)
+    assert center_echo(scan) is scan
+
+
+def test_one_slice_is_read_where_the_echo_is_at_the_centre():
+    scan, read = shifted((0, 0), slices=20), []
+    counted = replace(scan, read=lambda v, i: (read.append(i), scan.read(v, i))[1])
+    center_echo(counted)
+    assert read == [10]
+
+
+@pytest.mark.parametrize("make", [lattice, points])
+@pytest.mark.parametrize("offset", [(0, 0), (10, 0), (0, 6), (-8, -6)])
+def test_undersampled_data_tell_it_too(make, offset):
+    found = echo_offset(shifted(offset, mask=make().roll(offset, (0, 1))))
+    assert max(abs(a - b) for a, b in zip(found, offset, strict=True)) <= 1
+
+
+@pytest.mark.parametrize("coils", [1, 4])
+@pytest.mark.parametrize("share", [1.0, 0.3])
+def test_noise_has_no_echo(coils, share):
+    for seed in range(10):
+        mask = torch.rand(SHAPE, generator=torch.Generator().manual_seed(seed)) < share
+        assert find_echo(noise(coils, *SHAPE, seed=seed) * mask, mask) is None
+
+
+def test_a_spike_in_one_slice_is_no_echo():
+    scan = shifted((0, 0), slices=5)
+    kspace = torch.stack([scan.kspace(i) for i in range(5)])
+    kspace[2, 0, 90, 20] = 30 * kspace[2].abs().max()  # in the slice that is looked at first
+    assert center_echo(scan_of(kspace)).echo_shift == (0.0, 0.0)
+
+
+@pytest.mark.parametrize("cosine", [True, False])
+def test_tags_and_gratings_are_no_echo_off_the_centre(cosine):
+    """Tags put pairs of echoes about the centre, with (1 + cos) or without one there."""
+    x = torch.cos(2 * torch.pi * 12 * torch.arange(SHAPE[0]) / SHAPE[0])[:, None]
+    image = shepp_logan(SHAPE) * (x if cosine else 1 + x)
+    kspace = fft2c((MAPS * image).to(torch.complex64))[None] + 0.005 * noise(1, 4, *SHAPE)
+    assert center_echo(scan_of(kspace)).echo_shift == (0.0, 0.0)
+
+
+def test_slices_that_disagree_leave_the_scan_alone():
+    kspace = torch.cat(
+        [shifted(offset).kspace(0)[None] for offset in [(9, 0), (0, 0), (20, 0), (-9, 0), (0, 8)]]
+    )
+    assert center_echo(scan_of(kspace)).echo_shift == (0.0, 0.0)
+    empty = torch.cat([0 * kspace[:2], kspace[2:3], 0 * kspace[:2]])
+    assert center_echo(scan_of(empty)).echo_shift == (-20, 0)
+
+
+def test_a_mask_whose_centre_is_not_sampled_tells_nothing():
+    mask = torch.ones(SHAPE, dtype=torch.bool)
+    mask[:, 40:57] = False
+    scan = shifted((0, 0), mask=mask)
+    assert center_echo(scan) is scan
+
+
+def test_where_the_sampled_centre_stays_behind_the_echo_is_only_said():
+    scan = shifted((0, 11), mask=lattice())
+    found = center_echo(scan)
+    assert torch.equal(found.kspace(0), scan.kspace(0))
+    assert found.notes[-1].endswith("left as it is")
+    assert "line 59 of 96" in found.notes[-1]
+
+
+@pytest.mark.parametrize("matrix", [None, (192, 144)])
+@pytest.mark.parametrize("remove_oversampling", [False, True])
+def test_the_image_keeps_the_phase_of_its_kspace(remove_oversampling, matrix):
+    """As without the roll: the same maps and a linear method, so that nothing depends on the centre but the phase."""
+    simulation = simulate_scan(
+        shepp_logan((64, 60)).numpy()[:, :, None], coils=4, snr=None, readout_oversampling=2.0
+    )
+    scan = replace(simulation.scan, matrix=matrix or simulation.scan.matrix)
+    moved = ramp((14, -7), scan.shape[2:]).to(torch.complex64)
+    off = replace(scan, read=lambda v, i: fft2c(ifft2c(scan.read(v, i)) * moved))
+    maps = simulation.maps(0)[None]
+    options = {"method": "adjoint", "maps": maps, "device": "cpu"}
+    expected = mr.reconstruct(scan, **options).image[0, 0]
+    if remove_oversampling:
+        options["maps"] = maps[..., 32:96, :]
+    found = mr.reconstruct(off, remove_oversampling=remove_oversampling, **options).image[0, 0]
+    y, x = (
+        (torch.arange(n) - n // 2) * window / n
+        for n, window in zip(found.shape, (64, 60), strict=True)
+    )
+    phase = 2 * torch.pi * (14 * y[:, None] / 128 - 7 * x / 60)
+    expected = expected * torch.polar(torch.ones_like(phase), phase)
+    inside = expected.abs() > 0.02 * expected.abs().max()
+    assert float((found - expected)[inside].norm() / expected[inside].norm()) < 0.02
+
+
+@pytest.mark.parametrize("method", ["l1_wavelet", "cg_sense", "varnet"])
+def test_methods_see_the_scan_as_if_it_were_centred(method):
+    truth = shepp_logan(SHAPE).numpy()
+    errors = []
+    for offset in [(0, 0), (16, 0), (8, 9)]:
+        options = {"mask": "gaussian1d", "acceleration": 3, "device": "cpu"}
+        image = mr.reconstruct(shifted(offset), method=method, **options).image[0, 0].abs().numpy()
+        errors.append(np.linalg.norm(image - truth) / np.linalg.norm(truth))
+    assert max(errors) < 1.1 * errors[0]
+
+
+def test_grappa_finds_its_lattice_again():
+    """Rolled along the phase encoding, equal spacing would end where the edge of k-space has come to lie."""
+    mask = torch.zeros(SHAPE, dtype=torch.bool)
+    mask[:, 1::5] = True  # 96 is no multiple of 5
+    mask[:, 36:72] = True  # about the echo
+    scan = shifted((0, 6), mask=mask)
+    assert center_echo(scan).echo_shift == (0, -6)
+    image = mr.reconstruct(scan, method="grappa", device="cpu").image[0, 0]
+    alone = mr.METHODS["grappa"]()(scan).image[0, 0]
+    truth = shepp_logan(SHAPE)
+    assert float((image.abs() - truth).norm()) < 1.1 * float((alone.abs() - truth).norm())
