@@ -48,6 +48,22 @@ def test_simulated_coils_come_close_to_the_full_data(spacing, margin):
     assert error(zero_filled, full) > margin * error(grappa, full)
 
 
+@pytest.mark.parametrize("taps", [2, 4])
+def test_a_missing_column_draws_on_the_nearest_measured_ones_of_either_side(taps):
+    """Griswold et al. 2002, figure 2: as many before as after it."""
+    width, spacing = 60, 2
+    full = complex_normal(3, 16, width)
+    mask = columns(array_scan(full[None]), step=spacing, calibration=16)
+    grappa, target = Grappa(phase_taps=taps), 9  # outside the calibration region
+    filled = grappa.fill(full * mask, mask)[..., target]
+    reach = range(target - spacing * taps // 2 + 1, target + spacing * taps // 2, spacing)
+    for column in range(0, 20, spacing):
+        kspace = full * mask
+        kspace[..., column] += 1
+        changed = not torch.equal(grappa.fill(kspace, mask)[..., target], filled)
+        assert changed == (column in reach), column
+
+
 def test_pygrappa_does_no_better():
     pygrappa = pytest.importorskip("pygrappa")
     scan = phantom(shape=(96, 90), coils=8, snr=100.0).scan

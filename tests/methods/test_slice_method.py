@@ -14,7 +14,7 @@ from mrirecon.operators import espirit, sense
 from mrirecon.prepare import whitening_matrix
 from mrirecon.scan import Scan
 from mrirecon.simulate import birdcage_maps, coupled_covariance
-from mrirecon.tensors import fft2c, rss
+from mrirecon.tensors import fft2c, ifft2c, rss
 
 QUICK = {
     "min_norm": {"iterations": 8, "tolerance": 0.0},
@@ -158,6 +158,23 @@ def test_several_sets_of_maps(name):
     two = method(name, maps=Calibrated(sets=2))(scan).image[0, 0].abs()
     assert two.shape == truth.shape
     assert error(two, truth) < error(one, truth) + 0.1
+
+
+def test_images_of_two_sets_are_joined_by_their_sum_of_squares():
+    """Soft SENSE (Uecker et al. 2014): magnitude sqrt(|x1|^2 + |x2|^2), the phase of the first."""
+    maps = torch.randn(
+        1, 2, 3, 8, 6, dtype=torch.complex64, generator=torch.Generator().manual_seed(0)
+    )
+    maps = maps / torch.linalg.vector_norm(maps, dim=2, keepdim=True)
+    kspace = torch.randn(
+        1, 3, 8, 6, dtype=torch.complex64, generator=torch.Generator().manual_seed(1)
+    )
+    scan = array_scan(kspace)
+    image = METHODS["adjoint"](maps=GivenMaps(maps, "two sets"))(scan).image[0, 0]
+    coils = ifft2c(kspace[0])
+    one, two = (maps[0].conj() * coils).sum(1)
+    expected = torch.hypot(one.abs(), two.abs()) * torch.exp(1j * one.angle())
+    torch.testing.assert_close(image, expected, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("name", ["cg_sense", "l1_wavelet", "tv"])
