@@ -24,12 +24,8 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--files", type=int, default=3000)
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument(
-        "--only", type=int, nargs="+", help="numbers of cases, as a run printed them"
-    )
-    parser.add_argument(
-        "--keep", type=Path, help="folder for the files that were not answered right"
-    )
+    parser.add_argument("--only", type=int, nargs="+", help="numbers of cases, as a run printed them")
+    parser.add_argument("--keep", type=Path, help="folder for the files that were not answered right")
     options = parser.parse_args()
     numbers = options.only or range(options.files)
     counts: dict[str, Counter[str]] = defaultdict(Counter)
@@ -46,9 +42,7 @@ def main() -> int:
                     pipes = shutil.ignore_patterns("pipe.h5")  # copying one would wait for ever
                     shutil.copytree(case.path.parent, kept, ignore=pipes, dirs_exist_ok=True)
             elif options.only:
-                print(
-                    f"{case.number} ({case.seed}; {case.change}): {verdict.answer}: {verdict.detail}"
-                )
+                print(f"{case.number} ({case.seed}; {case.change}): {verdict.answer}: {verdict.detail}")
             shutil.rmtree(Path(folder) / f"{case.number}")
     report(counts, faults, time.monotonic() - began)
     return 1 if faults else 0

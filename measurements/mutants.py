@@ -140,14 +140,10 @@ MUTANTS = [
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument(
-        "--only", nargs="+", default=[""], help="mutants whose file or text holds one of these"
-    )
+    parser.add_argument("--only", nargs="+", default=[""], help="mutants whose file or text holds one of these")
     parser.add_argument("--skip", type=int, default=0, help="leave out the first so many of them")
     parser.add_argument("--check", action="store_true", help="only look for the texts")
-    parser.add_argument(
-        "--seconds", type=float, default=300, help="time for the tests of one mutant"
-    )
+    parser.add_argument("--seconds", type=float, default=300, help="time for the tests of one mutant")
     options = parser.parse_args()
     chosen = [m for m in MUTANTS if any(part in f"{m.file} {m.old}" for part in options.only)]
     chosen = chosen[options.skip :]
@@ -172,10 +168,7 @@ def main() -> int:
             answer = tried(copy, mutant, options.seconds)
             survived += answer == "SURVIVED"
             cells = (mutant.file, mutant.old, mutant.new, mutant.tests, f"{answer} {mutant.why}")
-            print(
-                "| " + " | ".join(cell.strip().replace("\n", " ") for cell in cells) + " |",
-                flush=True,
-            )
+            print("| " + " | ".join(cell.strip().replace("\n", " ") for cell in cells) + " |", flush=True)
     print(f"\n{len(chosen) - survived} of {len(chosen)} killed")
     return 1 if survived else 0
 

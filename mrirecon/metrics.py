@@ -156,7 +156,7 @@ def nrmse(reconstruction: Num[Tensor, "..."], target: Num[Tensor, "..."]) -> flo
 def common_gain(reconstruction: Num[Tensor, "..."], target: Num[Tensor, "..."]) -> float | None:
     """How many times its target a reconstruction is, where that is most of what differs; else None.
 
-    Most is meant as: the gain is above 1.25 or below 0.8, and what one gain leaves of the energy is less than a quarter.
+    Most: the gain is above 1.25 or below 0.8, and one gain leaves less than a quarter of the energy.
     """
     x, t = reconstruction.abs().double().flatten(), target.abs().double().flatten()
     if x.shape != t.shape or not bool(x.any()) or not bool(t.any()):

@@ -90,11 +90,7 @@ def edit_text(text: str, rng: Random) -> str:
         return text[: found.end()] + found[0] + text[found.end() :]
     if choice < 0.95:
         place = rng.randrange(len(text) + 1)
-        return (
-            text[:place]
-            + rng.choice(["\0", "<", "&x;", "é", "\ud800", "# ", "\n\n"])
-            + text[place:]
-        )
+        return text[:place] + rng.choice(["\0", "<", "&x;", "é", "\ud800", "# ", "\n\n"]) + text[place:]
     return text[: rng.randrange(len(text) + 1)]
 
 
@@ -189,9 +185,7 @@ def npy_header(path: Path, rng: Random) -> str | None:
     edits = [
         lambda: text.replace(f"({shape[1]})", f"({rng.choice(shapes)})"),
         lambda: text.replace(f"'{kind[1]}'", f"'{rng.choice(types)}'"),
-        lambda: text.replace("False", "True").replace(
-            "True", "None" if rng.random() < 0.3 else "True"
-        ),
+        lambda: text.replace("False", "True").replace("True", "None" if rng.random() < 0.3 else "True"),
         lambda: text.replace("descr", "kind"),
         lambda: "__import__('os').abort()",
     ]
@@ -308,9 +302,7 @@ def hdf5_text(path: Path, rng: Random) -> str | None:
         name, shape = item.name, item.shape
         text = np.asarray(item[()]).reshape(-1)[0].decode()
         new = (
-            json.dumps(edit_json(json.loads(text), rng))
-            if text.startswith("{")
-            else edit_text(text, rng)
+            json.dumps(edit_json(json.loads(text), rng)) if text.startswith("{") else edit_text(text, rng)
         )
         encoded = np.bytes_(_encoded(new).replace(b"\0", b"?") or b" ")
         del file[name]
@@ -373,11 +365,7 @@ def nifti_field(path: Path, rng: Random) -> str | None:
     name = rng.choice(list(fields))
     place, kind, count = fields[name]
     number = rng.randrange(count)
-    values = (
-        [0, -1, 1, 2, 4, 16, 32, 255, 32767]
-        if kind != "f"
-        else [0.0, -1.0, np.nan, np.inf, 1e30, 353.0]
-    )
+    values = [0, -1, 1, 2, 4, 16, 32, 255, 32767] if kind != "f" else [0.0, -1.0, np.nan, np.inf, 1e30, 353.0]
     value = rng.choice(values)
     struct.pack_into(f"<{kind}", content, place + number * struct.calcsize(kind), value)
     path.write_bytes(gzip.compress(content, mtime=0) if packed else content)

@@ -177,9 +177,7 @@ def _read_scan(path: Path) -> tuple[str, str] | None:
     image = scan.to_output(torch.ones(readout, phase, dtype=torch.complex64))
     if tuple(image.shape) != tuple(scan.matrix):
         return "shape", f"output {tuple(image.shape)} of {_summary(scan)}"
-    said = any(
-        word in note for note in scan.notes for word in ("zero", "no samples", "no readouts")
-    )
+    said = any(word in note for note in scan.notes for word in ("zero", "no samples", "no readouts"))
     if empty and not said:
         return "zeros", f"slices {empty} of {_summary(scan)}"
     return None
