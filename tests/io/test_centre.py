@@ -203,7 +203,7 @@ def test_3d_centres_are_found_along_both_axes(tmp_path):
     kspace = fft(volume, axes=(0, 1, 2))
     lines = [acquisition(kspace[None, :, a, b], a - 8, b) for a in range(8, n1) for b in range(n2)]
     limits = {
-        "kspace_encoding_step_1": (0, 23, 12),
+        "kspace_encoding_step_1": (0, 23, 14),
         "kspace_encoding_step_2": (0, 19, 0),
     }
     fov = (32, 64, 40)
