@@ -6,6 +6,8 @@ import re
 from collections.abc import Collection
 from pathlib import Path
 
+from mrirecon.io.dicom import is_dicom
+
 CONVERT = "is {kind}: convert it to MRD with {converter}, and give that"
 IMAGE = (
     "is {kind}: an image has lost the coils and the phase that reconstruction needs; give the raw data "
@@ -26,6 +28,16 @@ def foreign(path: Path, head: bytes) -> str | None:
     if raw := _raw(path, head):
         kind, converter = raw
         return CONVERT.format(kind=kind, converter=converter)
+    return None
+
+
+def foreign_folder(path: Path) -> str | None:
+    """The same of a folder: that of a scan of Bruker, Agilent or Varian, or of DICOM images."""
+    for name in ("fid", "ser", "rawdata.job0", "2dseq"):
+        if (path / name).is_file() and (advice := foreign(path / name, b"")):
+            return advice
+    if any(is_dicom(file) for file in sorted(path.iterdir())[:3]):
+        return IMAGE.format(kind="a folder of DICOM images", remedy=SIMULATE)
     return None
 
 

@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Bool
 from torch import Tensor
 
+from mrirecon.io.file_array import FileArray
 from mrirecon.io.files import PathLike, check_target, existing_file, replacing, suffix_of
 
 MASK_SUFFIXES = (".npy", ".png")
@@ -80,7 +81,7 @@ def as_mask(source: PathLike, array: np.ndarray) -> Bool[Tensor, "..."]:
     return torch.from_numpy(np.array(array != 0, dtype=np.bool_, copy=True, subok=False))
 
 
-def refuse_mask(source: PathLike, array: np.ndarray) -> None:
+def refuse_mask(source: PathLike, array: np.ndarray | FileArray) -> None:
     """Refuse an array of zeros and ones, which somebody takes for k-space.
 
     Raises:

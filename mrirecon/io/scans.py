@@ -10,7 +10,7 @@ from typing import Any
 from mrirecon.io.cfl import check_apart, pair, read_cfl, write_scan_cfl
 from mrirecon.io.fastmri import read_fastmri, write_fastmri
 from mrirecon.io.files import PathLike, check_target, existing_file, replacing, suffix_of
-from mrirecon.io.foreign import foreign, foreign_hdf5
+from mrirecon.io.foreign import foreign, foreign_folder, foreign_hdf5
 from mrirecon.io.hdf5 import is_hdf5, names, reading
 from mrirecon.io.layout import Layout
 from mrirecon.io.masks import refuse_mask
@@ -126,6 +126,8 @@ def _reader(path: Path, layout: Layout) -> Reader:
         not path.is_file() and any(part.is_file() for part in pair(path))
     ):
         return read_cfl
+    if path.is_dir() and (advice := foreign_folder(path)):
+        raise ValueError(f"{path} {advice}")
     with existing_file(path).open("rb") as stream:
         head = stream.read(HEAD)
     if is_mat(path, head):
