@@ -153,6 +153,19 @@ def nrmse(reconstruction: Num[Tensor, "..."], target: Num[Tensor, "..."]) -> flo
     return float(torch.linalg.vector_norm(reconstruction - target)) / norm
 
 
+def common_gain(reconstruction: Num[Tensor, "..."], target: Num[Tensor, "..."]) -> float | None:
+    """How many times its target a reconstruction is, where that is most of what differs; else None.
+
+    Most: the gain is above 1.25 or below 0.8, and one gain leaves less than a quarter of the energy.
+    """
+    x, t = reconstruction.abs().double().flatten(), target.abs().double().flatten()
+    if x.shape != t.shape or not bool(x.any()) or not bool(t.any()):
+        return None
+    cosine = float((x / x.norm()) @ (t / t.norm()))
+    gain = cosine * float(x.norm() / t.norm())
+    return gain if cosine**2 > 0.75 and not 0.8 < gain < 1.25 else None
+
+
 def _scores(
     x: Tensor, target: Tensor, inside: Tensor | None, max_value: float | None
 ) -> tuple[float, float, float, float]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -63,6 +64,7 @@ def simulate_scan(
     readout_oversampling: float = 1.0,
     partial_fourier: float = 1.0,
     affine: Float[np.ndarray, "4 4"] | None = None,
+    frame: str = "scanner",
     seed: int = 0,
     source: str = "simulation",
 ) -> Simulation:
@@ -80,6 +82,7 @@ def simulate_scan(
         readout_oversampling: k-space FOV over image FOV along the readout.
         partial_fourier: fraction of the phase-encoding columns that are acquired, above 0.5.
         affine: 4 x 4 from array index to RAS mm, as in NIfTI; None leaves the geometry unknown.
+        frame: what the affine refers to (`Geometry.frame`).
         seed: of phase and noise.
         source: name of the scan.
 
@@ -100,6 +103,7 @@ def simulate_scan(
     rows = round(readout_oversampling * height)
     acquired = _partial_fourier(rows, width, partial_fourier)
     geometry = Geometry() if affine is None else geometry_from_affine(affine, volume.shape)
+    geometry = replace(geometry, frame=frame)
     voxel = geometry.voxel_mm or (1.0, 1.0, 1.0)
     fov = (height * voxel[0], width * voxel[1])
     positions = [(index - (slices - 1) / 2) * voxel[2] for index in range(slices)]

@@ -9,7 +9,7 @@ from mrirecon.cli.run import Command
 from mrirecon.io import VOLUME_SUFFIXES, read_volume, write_json
 from mrirecon.io.cfl import check_apart
 from mrirecon.io.files import check_target, replacing
-from mrirecon.metrics import PROTOCOLS
+from mrirecon.metrics import PROTOCOLS, common_gain
 from mrirecon.metrics import evaluate as measure
 
 
@@ -34,7 +34,16 @@ def evaluate(
         check_apart([output], [recon, target])
         check_target(output, overwrite)
     pairs = _pairs(Path(recon), Path(target))
-    rows = {r.name: measure(read_volume(r), read_volume(t), protocol) for r, t in pairs}
+    rows, notes = {}, []
+    for one, other in pairs:
+        image, truth = read_volume(one), read_volume(other)
+        rows[one.name] = measure(image, truth, protocol)
+        gain = None if protocol == "dds-minmax" else common_gain(image, truth)
+        if gain is not None:
+            notes.append(
+                f"{one.name} is {gain:.3g} times its target, which explains most of the difference: bring both to one "
+                "unit, or take --protocol dds-minmax, which forgives the scale"
+            )
     width = max(len(name) for name in (*rows, "mean of volumes"))
     print(f"protocol {protocol}: {PROTOCOLS[protocol]}")
     print(f"{'':<{width}}  {'NMSE':>10}  {'NRMSE':>8}  {'PSNR dB':>8}  {'SSIM':>7}")
@@ -47,6 +56,8 @@ def evaluate(
             f"{'mean of volumes':<{width}}  {mean['nmse']:10.6f}  {mean['nrmse']:8.4f}  "
             f"{mean['psnr']:8.3f}  {mean['ssim']:7.4f}"
         )
+    for note in notes:
+        print(f"note: {note}")
     if output is not None:
         volumes = {name: m._asdict() for name, m in rows.items()}
         with replacing(Path(output)) as (part,):

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from mrirecon.cli.choices import parse_slices
 from mrirecon.cli.run import Command
-from mrirecon.io import read_image, write_scan
+from mrirecon.io import write_scan
+from mrirecon.io.images import read_anatomy
 from mrirecon.simulate import simulate_scan
 
 
@@ -23,10 +24,10 @@ def simulate(
     seed: int = 0,
     overwrite: bool = False,
 ) -> None:
-    """Make multi-coil k-space of a NIfTI image.
+    """Make multi-coil k-space of a NIfTI image, or of a DICOM series.
 
     Args:
-        image: NIfTI image; its axes become (readout, phase, slice).
+        image: NIfTI image, or the folder of a DICOM series; its axes become (readout, phase, slice).
         output: .h5 (fastMRI layout, with the truth as reconstruction_rss), .mrd, .cfl, .npy or .npz.
         coils: number of receive coils.
         snr: bright image level over the noise standard deviation per real component.
@@ -42,7 +43,7 @@ def simulate(
     part = parse_slices(slices)
     if seed < 0:
         raise ValueError(f"--seed is {seed}: give 0 or a positive number")
-    data, affine = read_image(image)
+    data, affine, frame = read_anatomy(image)
     if data.ndim == 4:
         if not 0 <= volume < data.shape[3]:
             raise ValueError(f"--volume {volume}: {image} has volumes 0 to {data.shape[3] - 1}")
@@ -58,20 +59,27 @@ def simulate(
         readout_oversampling=readout_oversampling,
         partial_fourier=partial_fourier,
         affine=affine,
+        frame=frame,
         seed=seed,
         source=image,
     ).scan.select(part)
     lost = write_scan(scan, output, overwrite=overwrite)
     print(f"{output}: {' x '.join(map(str, scan.shape))} (slice x coil x readout x phase)")
-    for what in lost:
-        print(f"note: {what}")
+    for what in (scan.geometry.note, *lost):
+        if what:
+            print(f"note: {what}")
 
 
 COMMAND = Command(
     "simulate",
     simulate,
     "IMAGE --output OUTPUT",
-    {"image": {"metavar": "IMAGE", "help": "NIfTI image; its axes become (readout, phase, slice)"}},
+    {
+        "image": {
+            "metavar": "IMAGE",
+            "help": "NIfTI image, or the folder of a DICOM series; its axes become (readout, phase, slice)",
+        }
+    },
     (
         "brain.nii.gz --output scan.h5 --coils 12 --snr 30",
         "brain.nii.gz --output scan.mrd --slices 10:12",

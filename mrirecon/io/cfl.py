@@ -124,7 +124,7 @@ def read_cfl(path: Path, layout: Layout = USUAL) -> Scan:
     source, dims = str(pair(path)[0]), array.shape
     layout.check(source, "cfl", "axes", "kspace_centre", "image_centre")
     if layout.names is not None:
-        used = np.squeeze(array)
+        used = kept(array, *(dim for dim, size in enumerate(dims) if size > 1))
         arrangement = arrange(source, used.shape, used.dtype, layout, {})
         return arranged_scan(
             source, "cfl", arrangement, lambda volume, index: arrangement.read(used, volume, index)

@@ -26,8 +26,22 @@ def read_series(
 
     Raises:
         ModuleNotFoundError: without pydicom.
-        ValueError: if the folder has no images, several series, or gaps.
+        ValueError: if the folder has no images, several series, gaps, or images that are damaged or say no position.
     """
+    try:
+        return _series(folder)
+    except (ModuleNotFoundError, ValueError) as error:
+        if str(folder) in str(error):
+            raise
+        raise ValueError(f"{folder}: the DICOM series cannot be read: {error}") from error
+    except Exception as error:  # of damaged files pydicom raises many kinds
+        raise ValueError(
+            f"{folder}: the DICOM series is damaged, or has no position or size in its images ({error}): "
+            "dcm2niix may make NIfTI of it"
+        ) from error
+
+
+def _series(folder: Path) -> tuple[Float[np.ndarray, "row column slice"], Float[np.ndarray, "4 4"]]:
     try:
         import pydicom
     except ModuleNotFoundError as error:

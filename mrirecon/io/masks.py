@@ -86,8 +86,10 @@ def refuse_mask(source: PathLike, array: np.ndarray) -> None:
     Raises:
         ValueError: naming the option that takes it.
     """
-    small = array.dtype.kind in "biuf" and 0 < array.size <= 1 << 24
-    if small and array.min() == 0 and array.max() == 1 and np.isin(array, (0, 1)).all():
+    if array.dtype.kind not in "biuf" or not 0 < array.size <= 1 << 24:
+        return
+    values = np.asarray(array)
+    if values.min() == 0 and values.max() == 1 and np.isin(values, (0, 1)).all():
         raise ValueError(
             f"{source} is a sampling mask of 0 and 1 ({' x '.join(map(str, array.shape))}), no k-space: "
             f"give it to recon with --mask {source}"

@@ -62,6 +62,7 @@ class HeaderInfo:
         te_ms, tr_ms, ti_ms, flip_deg: one entry per contrast.
         patient_position: such as `HFS`.
         relative_noise_bandwidth: `relativeReceiverNoiseBandwidth`.
+        frame: what positions refer to (`Geometry.frame`), in files written here that is not the scanner.
     """
 
     encodings: tuple[Encoding, ...] = (Encoding(),)
@@ -80,6 +81,7 @@ class HeaderInfo:
     ti_ms: tuple[float, ...] = ()
     flip_deg: tuple[float, ...] = ()
     echo_spacing_ms: tuple[float, ...] = ()
+    frame: str | None = None
 
     @property
     def encoding(self) -> Encoding:
@@ -123,6 +125,7 @@ def parse_header(xml: str | bytes) -> HeaderInfo:
         ti_ms=_values(root, "sequenceParameters/TI"),
         flip_deg=_values(root, "sequenceParameters/flipAngle_deg"),
         echo_spacing_ms=_values(root, "sequenceParameters/echo_spacing"),
+        frame=next((_text(node, "value") for node in _frames(root)), None),
     )
 
 
@@ -144,6 +147,7 @@ def build_header(
         root.remove(node)
     root.append(_encoding_element(scan, as_3d, counters))
     _set_coils(root, scan.shape[1])
+    _set_frame(root, scan.geometry.frame)
     if not _children(root, "experimentalConditions"):  # required by the schema; 0 when unknown
         node = ET.SubElement(root, "experimentalConditions")
         ET.SubElement(node, "H1resonanceFrequency_Hz").text = "0"
@@ -152,6 +156,7 @@ def build_header(
     return '<?xml version="1.0" encoding="UTF-8"?>\n' + ET.tostring(root, encoding="unicode") + "\n"
 
 
+FRAME = "frame of positions"
 _ORDER = (
     "version",
     "subjectInformation",
@@ -217,6 +222,22 @@ def _set_coils(root: ET.Element, coils: int) -> None:
             node.text = str(coils)
             for label in _children(system, "coilLabel"):
                 system.remove(label)
+
+
+def _frames(root: ET.Element) -> list[ET.Element]:
+    """The user parameter in which the frame of the positions is written: MRD has no element for it."""
+    found = _find(root, "userParameters/userParameterString")
+    return [node for node in found if _text(node, "name") == FRAME]
+
+
+def _set_frame(root: ET.Element, frame: str) -> None:
+    for node in _frames(root):
+        _find(root, "userParameters")[0].remove(node)
+    if frame != "scanner":
+        parents = _find(root, "userParameters")
+        parent = parents[0] if parents else ET.SubElement(root, "userParameters")
+        node = ET.SubElement(parent, "userParameterString")
+        ET.SubElement(node, "name").text, ET.SubElement(node, "value").text = FRAME, frame
 
 
 def _add_limit(parent: ET.Element, name: str, values: Sequence[int], center: int) -> None:

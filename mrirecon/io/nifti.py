@@ -7,6 +7,10 @@ centre of voxel (0, 0, 0) and the positions are those of pixel N // 2, the centr
 from __future__ import annotations
 
 import gzip
+import logging
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,12 +18,13 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
+from mrirecon.io.dicom import is_dicom
 from mrirecon.io.files import PathLike, existing_file
 from mrirecon.scan import Geometry, Volume
 
 LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 VOXEL_UNKNOWN = "voxel size unknown"  # so says the description of a file we write
-SCANNER = 1  # NIFTI_XFORM_SCANNER_ANAT: coordinates of the scanner; 0 is "unknown"
+FRAMES = ("scanner", "aligned", "talairach", "mni", "template")  # codes 1 to 5; 0 is "unknown"
 
 
 def affine_ras(geometry: Geometry, matrix: tuple[int, int]) -> Float[np.ndarray, "4 4"]:
@@ -34,8 +39,8 @@ def affine_ras(geometry: Geometry, matrix: tuple[int, int]) -> Float[np.ndarray,
 def write_nifti(volume: Volume, path: Path) -> None:
     """Write the magnitude as float32, axes (readout, phase, slice[, volume]).
 
-    Sform and qform get code 1 (scanner) where position and directions are known; the qform only if a rotation can
-    express the affine. Otherwise both codes are 0 and only the voxel size, if known, is stated.
+    Sform and qform get the code of the geometry's frame (1, scanner) where position and directions are known; the qform
+    only if a rotation can express the affine. Otherwise both codes are 0 and only the voxel size, if known, is stated.
 
     Raises:
         ValueError: if the geometry is of another number of slices.
@@ -60,9 +65,10 @@ def write_nifti(volume: Volume, path: Path) -> None:
                 f"the geometry has {positions} slice positions, the image {slices} slices"
             )
         affine = affine_ras(geometry, (readout, phase))
+        code = FRAMES.index(geometry.frame) + 1 if geometry.frame in FRAMES else 0
         spacing = np.linalg.norm(affine[:3, :3], axis=0)
-        header.set_sform(affine, code=SCANNER)
-        header.set_qform(affine, code=SCANNER)
+        header.set_sform(affine, code=code)
+        header.set_qform(affine, code=code)
         if not np.allclose(header.get_qform(), affine, atol=1e-3 * spacing.min()):
             header.set_qform(None, code=0)  # sheared: no rotation and voxel sizes give this affine
     header.set_zooms((*spacing, 0.0)[: magnitude.ndim])  # time between volumes: not known
@@ -161,18 +167,55 @@ def obliquity_degrees(affine: Float[np.ndarray, "4 4"]) -> float:
     return float(np.degrees(affines.obliquity(affine)).max())
 
 
-def _load(path: Path) -> tuple[Any, np.ndarray]:
-    """The nibabel image and its values, float32 or complex64, of three axes or more."""
+@contextmanager
+def _quietly() -> Iterator[None]:
+    """Without the log and the warnings that nibabel and numpy have for damaged files, before the error says it."""
+    from nibabel.imageglobals import logger
+
+    level = logger.level
+    logger.setLevel(logging.CRITICAL + 1)
+    try:
+        with warnings.catch_warnings(), np.errstate(all="ignore"):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)
+
+
+def _open(path: Path) -> Any:
+    """The nibabel image, its values not read yet.
+
+    Raises:
+        ValueError: if it is no NIfTI, with what makes it one.
+    """
     import nibabel
 
+    if is_dicom(path):
+        raise ValueError(
+            f"{path} is one DICOM image: give the folder of its series, or make NIfTI of it with dcm2niix"
+        )
     try:
-        image: Any = nibabel.load(path)
-        if not isinstance(image, nibabel.Nifti1Pair):
-            raise ValueError(f"it is {type(image).__name__}")
+        image: Any = nibabel.load(path, mmap=False)
+    except Exception as error:  # of damaged files nibabel raises a dozen kinds
+        reason = str(error).partition("\n")[0]
+        raise ValueError(f"{path} is no NIfTI image, or a damaged one: {reason}") from error
+    if not isinstance(image, nibabel.Nifti1Pair):
+        raise ValueError(
+            f"{path} is {type(image).__name__} of nibabel, no NIfTI image: make it one with "
+            f'nibabel.save(nibabel.load("{path.name}"), "{path.stem}.nii.gz")'
+        )
+    return image
+
+
+@_quietly()
+def _load(path: Path) -> tuple[Any, np.ndarray]:
+    """The nibabel image and its values, float32 or complex64, of three axes or more."""
+    image = _open(path)
+    try:
         kind = image.get_data_dtype().kind
         wanted = np.complex64 if kind == "c" else np.float32
         data = np.asarray(image.dataobj, dtype=wanted) if kind in "biufc" else None
-    except Exception as error:  # of damaged files nibabel raises a dozen kinds
+    except Exception as error:
         reason = str(error).partition("\n")[0]
         raise ValueError(f"{path} is no NIfTI image, or a damaged one: {reason}") from error
     if data is None:
@@ -183,14 +226,29 @@ def _load(path: Path) -> tuple[Any, np.ndarray]:
     return image, data.reshape(*data.shape, *(1,) * (3 - data.ndim))
 
 
+@_quietly()
+def read_frame(path: PathLike) -> str:
+    """What the affine of an image refers to: one of `FRAMES`, which its sform or qform code names.
+
+    Raises:
+        ValueError: as `read_image`.
+    """
+    code = _claimed_code(_open(existing_file(path)))[1]
+    return FRAMES[code - 1] if 1 <= code <= len(FRAMES) else FRAMES[0]
+
+
+@_quietly()
 def _claimed_affine(image: Any) -> np.ndarray | None:
     """To RAS mm: the sform, else the qform; None where neither is claimed."""
-    affine, code = image.get_sform(coded=True)
-    if not code:
-        affine, code = image.get_qform(coded=True)
+    affine, code = _claimed_code(image)
     if not code or abs(np.linalg.det(affine[:3, :3])) < 1e-9:
         return None
     return np.asarray(affine, dtype=np.float64)
+
+
+def _claimed_code(image: Any) -> tuple[np.ndarray, int]:
+    affine, code = image.get_sform(coded=True)
+    return (affine, int(code)) if code else image.get_qform(coded=True)
 
 
 def turned(

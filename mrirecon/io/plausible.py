@@ -35,16 +35,18 @@ def doubts(
         slices: how many the scan has.
         layout: as it was read.
     """
-    largest = largest_part(kspace)
-    if not 0 < largest < torch.inf:
-        return ()  # said when the slice is taken
-    if not 1e-12 < largest < 1e12:  # whose squares are no float32
-        kspace = kspace / largest
     power = kspace.real.square() + kspace.imag.square()
-    plane, large = power.sum(dim=0), min(power.shape[1:]) >= SMALLEST
-    if large and _is_image(kspace, plane):
+    if not 1e-30 < float(power.max()) < torch.inf:  # squares that are no float32
+        largest = largest_part(kspace)
+        if not 0 < largest < torch.inf:
+            return ()  # said when the slice is taken
+        kspace = kspace / largest
+        power = kspace.real.square() + kspace.imag.square()
+    plane, coils = power.sum(dim=0), power.sum(dim=(1, 2))
+    large = min(plane.shape) >= SMALLEST
+    if large and _is_image(kspace, coils, plane):
         return (_image_sentence(axes),)
-    if axes and (order := _other_order(power, axes, slices)):
+    if axes and (order := _other_order(coils, plane, axes, slices)):
         return (
             f"the axes of the array are read as {','.join(axes)} but look like {order}: give --axes {order}",
         )
@@ -65,10 +67,13 @@ def doubts(
 
 
 def _other_order(
-    power: Float[Tensor, "coil readout phase"], axes: Sequence[str], slices: int
+    coils: Float[Tensor, " coil"],
+    plane: Float[Tensor, "readout phase"],
+    axes: Sequence[str],
+    slices: int,
 ) -> str | None:
     """The order of the stored axes that the energy speaks for, where an axis of k-space is read as coils or slices."""
-    profiles = [_mean_power(power, axis) for axis in (0, 1, 2)]
+    profiles = [coils, *(_mean_power(plane, axis) for axis in (0, 1))]
     shares = (0.6, 0.5, 0.5)  # the coils next to the head may have half of the power
     peaked = [
         name
@@ -77,12 +82,11 @@ def _other_order(
     ]
     flat = [name for name, profile in zip(BLOCK, profiles, strict=True) if _is_flat(profile)]
     stored = [IMAGE.get(name, name) for name in axes]
-    many, _, few = power.shape
+    many, few = len(coils), plane.shape[1]
     if "coil" in peaked and len(peaked) == 2 and len(flat) == 1:
         others = {flat[0]: "coil"}
-    elif (
-        "coil" in stored and many > 64 and 4 * few <= many and flat == ["phase"]
-    ):  # too noisy to tell
+    elif "coil" in stored and many > 64 and 4 * few <= many and flat == ["phase"]:
+        # Too noisy to tell, but who has a hundred coils encodes more than twenty phases.
         peaked, others = ["coil", "readout"], {"phase": "coil"}
     elif peaked == ["coil"] and len(flat) == 2 and slices >= SMALLEST:
         peaked, others = ["slice", "coil"], dict(zip(flat, ("coil", "slice"), strict=True))
@@ -95,10 +99,9 @@ def _other_order(
     return ",".join(order)
 
 
-def _mean_power(power: Float[Tensor, "..."], axis: int) -> Float[Tensor, " n"]:
+def _mean_power(plane: Float[Tensor, "readout phase"], axis: int) -> Float[Tensor, " n"]:
     """At each position along an axis, of the measured samples there; 0 where there are none."""
-    others = [other for other in range(power.ndim) if other != axis]
-    return power.sum(dim=others) / (power > 0).sum(dim=others).clamp(min=1)
+    return plane.sum(dim=1 - axis) / (plane > 0).sum(dim=1 - axis).clamp(min=1)
 
 
 def _is_peaked(profile: Float[Tensor, " n"], share: float) -> bool:
@@ -144,13 +147,14 @@ def _concentration(plane: Float[Tensor, "y x"]) -> float:
 
 
 def _is_image(
-    kspace: Complex[Tensor, "coil readout phase"], plane: Float[Tensor, "readout phase"]
+    kspace: Complex[Tensor, "coil readout phase"],
+    coils: Float[Tensor, " coil"],
+    plane: Float[Tensor, "readout phase"],
 ) -> bool:
     """Whether the energy is spread as in an image, and that of the transform gathered as in k-space."""
     if _concentration(plane) > 0.2 * float(plane.sum()):
         return False
-    energies = torch.stack([torch.vdot(coil, coil).real for coil in kspace.flatten(1)])
-    transform = fft2(kspace[energies.topk(min(4, len(kspace))).indices])
+    transform = fft2(kspace[coils.topk(min(4, len(coils))).indices])
     gathered = (transform.real.square() + transform.imag.square()).sum(dim=0)
     return _concentration(gathered) > 0.4 * float(gathered.sum())
 

@@ -20,12 +20,13 @@ from mrirecon.io.slices import SliceStore
 from mrirecon.methods.calibrate import Calibrated, MapSource
 from mrirecon.methods.device import finish
 from mrirecon.methods.partial_fourier import PARTIAL_FOURIER, missing_side
-from mrirecon.methods.summary import Figures, Report
+from mrirecon.methods.summary import UNEXPLAINED, Figures, Report
 from mrirecon.methods.surroundings import Surroundings
 from mrirecon.operators.sense import Sense, sense
 from mrirecon.prepare import (
     dead_coils,
     noise_level,
+    outer_noise,
     prewhiten,
     scan_whitening,
     volume_scale,
@@ -37,10 +38,11 @@ Progress = Callable[[int | float, int], object]
 Advance = Callable[[int | float], object]  # how many slices of a group are done
 COUNTS = (  # options of which 0 would leave out what the method is
     *("iterations", "levels", "samples", "images_at_once"),
-    *("cg_steps", "steps_per_level", "jump", "repeats"),
+    *("cg_steps", "steps_per_level", "jump", "repeats", "join_every"),
 )
 POSITIVE = ("noise_std", "sigma_max", "sigma_min")  # options that are unset or above 0
 OF_THE_LOOP = {"loop": True}  # metadata of a field that is none of the method's parameters
+LARGE_RESIDUAL = 0.13  # from which coil maps are doubted
 
 
 class Reconstructor(Protocol):
@@ -136,6 +138,9 @@ class SliceMethod(ABC):
     uses_maps: ClassVar[bool] = True
     uses_scale: ClassVar[bool] = False
     uses_noise: ClassVar[bool] = False
+    fits_data: ClassVar[bool] = (
+        False  # as well as its maps can, so that a large residual speaks against these
+    )
 
     def __post_init__(self) -> None:
         """Refuse parameters that no method can use.
@@ -376,12 +381,24 @@ class SliceMethod(ABC):
                 return fftshift(rss_of_each(map(ifft2, solution))).to(solution.dtype), {}
             return rss(fill_in(ifft2c(solution), acquired)).to(solution.dtype), {}
         image = solution * problem.operator.support()
-        figures: Figures = {"data_residual": problem.residual(problem.operator(image))}
+        residual = problem.residual(problem.operator(image))
+        figures = {"data_residual": residual, **self._unexplained(problem, residual)}
         if whitening is not None:
             gain = unwhitened_gain(maps, whitening)
             image = image * (gain if len(maps) > 1 else gain[0])
         image = fill_in(image, acquired)
         return (_combine_sets(image) if len(maps) > 1 else image), figures
+
+    def _unexplained(self, problem: Problem, residual: float) -> Figures:
+        """What one estimated set of maps leaves of the data beyond its noise, where the residual is large."""
+        estimated = isinstance(self.maps, Calibrated) and self.maps.kind == "espirit"
+        single = problem.maps is not None and problem.maps.shape[:2].numel() == len(problem.kspace)
+        if not (self.fits_data and estimated and single and residual > LARGE_RESIDUAL):
+            return {}
+        numbers = 2 * int(problem.mask.sum()) * len(problem.kspace)
+        noise = outer_noise(problem.kspace, problem.mask) * math.sqrt(numbers)
+        noise /= float(torch.linalg.vector_norm(problem.kspace))
+        return {UNEXPLAINED: math.sqrt(max(0.0, residual**2 - noise**2))}
 
     def parameters(self) -> dict[str, Any]:
         """The method's own parameters, without those of the loop."""

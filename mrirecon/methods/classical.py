@@ -52,6 +52,7 @@ class MinNorm(SliceMethod):
     tolerance: float = 1e-4
 
     name: ClassVar[str] = "min_norm"
+    fits_data: ClassVar[bool] = True
 
     def solve(self, problem: Problem) -> Complex[Tensor, "*set y x"]:
         A = problem.operator
@@ -76,6 +77,7 @@ class CGSense(SliceMethod):
     tolerance: float = 1e-4
 
     name: ClassVar[str] = "cg_sense"
+    fits_data: ClassVar[bool] = True
 
     def solve(self, problem: Problem) -> Complex[Tensor, "*set y x"]:
         A = problem.operator
@@ -101,6 +103,7 @@ class Sparse(SliceMethod):
     iterations: int = 100
 
     uses_scale: ClassVar[bool] = True
+    fits_data: ClassVar[bool] = True
 
     def weight(self, problem: Problem) -> float:
         """The absolute weight, in units of the image."""

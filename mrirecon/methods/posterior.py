@@ -308,7 +308,7 @@ _DEFAULTS: dict[str, dict[str, Any]] = {
     "projection": {"damping": 1.0, "levels": 25},
     "red_diff": {"weight": 1.0, "learning_rate": 0.03, "levels": 100},
     "repaint": {"damping": 1.0},
-    "score_mri": {"levels": 50, "schedule": "geometric"},
+    "score_mri": {"levels": 50, "schedule": "geometric", "join_every": 5},
     "snips": {"step_size": 0.3, "levels": 20, "schedule": "geometric"},
 }
 

@@ -298,7 +298,8 @@ def test_bad_options_are_one_line(options, message, prior, scan):
     assert "\n" not in str(raised.value)
 
 
-COUNTED = {"cg_steps", "steps_per_level", "jump", "repeats", "levels", "samples", "images_at_once"}
+COUNTED = {"cg_steps", "steps_per_level", "jump", "repeats", "join_every"}
+COUNTED |= {"levels", "samples", "images_at_once"}
 
 
 @pytest.mark.parametrize(
