@@ -95,7 +95,16 @@ def protocol_text(path: Path, rng: Random) -> str | None:
     return f"protocol {text[-120:]!r}"
 
 
-# --- NIfTI and safetensors
+# --- MATLAB, NIfTI and safetensors
+
+
+def mat_items(path: Path, rng: Random) -> str | None:
+    """Of a MATLAB file of v7.3, which is HDF5."""
+    import h5py
+
+    if not h5py.is_hdf5(path):
+        return None
+    return rng.choice([hdf5_dataset, hdf5_attribute])(path, rng)
 
 
 def nifti_field(path: Path, rng: Random) -> str | None:
@@ -153,6 +162,7 @@ STRUCTURE: dict[str, list[Mutation]] = {
     ".npz": [npz_member],
     ".hdr": [header_text],
     ".dat": [protocol_text],
+    ".mat": [mat_items],
     ".nii": [nifti_field],
     ".gz": [nifti_field],
     ".safetensors": [safetensors_header, safetensors_card],
