@@ -124,7 +124,9 @@ def test_masks_that_belong_to_the_array_move_with_it(tmp_path):
 
 def test_calibration_and_reference_of_our_own_files(tmp_path, make_scan):
     """A calibration scan lies on the grid of k-space: it moves too."""
-    scan, _ = make_scan((2, 3, 18, 20), calibration=lambda volume, index: torch.ones(3, 18, 20) + 0j)
+    scan, _ = make_scan(
+        (2, 3, 18, 20), calibration=lambda volume, index: torch.ones(3, 18, 20) + 0j
+    )
     write_scan(scan, tmp_path / "k.h5")
     moved = read_scan(tmp_path / "k.h5", image_centre="corner,middle")
     signs = (-1.0) ** (torch.arange(18) - 9)
