@@ -1,4 +1,4 @@
-"""Doubts about arrays: each wrong way of storing is named with the option that mends it, and good scans are not blamed."""
+"""Doubts about arrays: what is wrong with one is named with the option that mends it, good scans are not blamed."""
 
 import numpy as np
 import pytest
