@@ -68,6 +68,17 @@ def better_calibration(
     return other if width(other.mask) > own else None
 
 
+def calibration_note(scan: Scan) -> str | None:
+    """Which of two sources of calibration the middle slice has, in words; None where it has one only."""
+    if scan.calibration is None:
+        return None
+    middle = scan.shape[0] // 2
+    own = width(scan.mask(middle))
+    found = calibration_data(scan, middle)
+    sizes = f"{own} wide in the imaging k-space, {width(_separate(scan, middle, 0).mask)} in the separate lines"
+    return f"calibrated from the {found.origin}: the fully sampled centre is {sizes}"
+
+
 def width(mask: Bool[Tensor, "readout phase"]) -> int:
     """Narrower side of the fully sampled centre of a mask; 0 where the centre is not sampled."""
     region = calibration_region(mask)

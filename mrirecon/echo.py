@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Bool, Complex, Shaped
 from torch import Tensor
 
-from mrirecon.calibration import ENOUGH, calibration_data, width
+from mrirecon.calibration import ENOUGH, width
 from mrirecon.scan import Scan
 from mrirecon.tensors import rss
 
@@ -61,8 +61,7 @@ def center_echo(scan: Scan) -> Scan:
         if moved
     )
     rolled = _rolled(scan, (-off[0], -off[1]))
-    before, after = (width(calibration_data(x, scan.shape[0] // 2).mask) for x in (scan, rolled))
-    if after < min(before, ENOUGH):
+    if _centre(rolled) < min(_centre(scan), ENOUGH):
         note = f"the echo is at {where}, but k-space is fully sampled about the centre only: left as it is"
         return replace(scan, notes=(*scan.notes, note))
     note = f"the echo is at {where}: k-space is shifted to have it there, which images do not show"
@@ -75,7 +74,9 @@ def echo_offset(scan: Scan) -> tuple[int, int]:
     spread = [round((i + 0.5) * count / SLICES - 0.5) for i in range(SLICES)]
     found: list[Echo] = []
     for index in dict.fromkeys([middle, *spread]):
-        echo = find_echo(*scan.measured(index))
+        kspace = scan.read(0, index)
+        mask = (kspace != 0).any(dim=0) if scan.sampling is None else scan.sampling(0, index)
+        echo = find_echo(kspace, mask)
         if echo is None:
             continue
         if not found and not _is_off(echo, scan):
@@ -92,8 +93,13 @@ def echo_offset(scan: Scan) -> tuple[int, int]:
 
 
 def find_echo(kspace: Complex[Tensor, "coil ky kx"], mask: Bool[Tensor, "ky kx"]) -> Echo | None:
-    """The echo of one slice from what was measured; None where nothing stands out, or the centre was not measured."""
+    """The echo of one slice from what was measured.
+
+    None where nothing stands out, or the centre was not measured, or samples are not finite, which others refuse.
+    """
     level = rss(kspace) * mask
+    if not bool(torch.isfinite(level.sum())):
+        return None
     sums = [
         torch.nn.functional.avg_pool2d(x[None].float(), WINDOW, 1, WINDOW // 2)[0]
         for x in (level, mask)
@@ -119,6 +125,15 @@ def find_echo(kspace: Complex[Tensor, "coil ky kx"], mask: Bool[Tensor, "ky kx"]
 
 def _is_off(echo: Echo, scan: Scan) -> bool:
     return any(abs(o) > _tolerated(n) for o, n in zip(echo.offset, scan.shape[2:], strict=True))
+
+
+def _centre(scan: Scan) -> int:
+    """How wide the centre of the middle slice is sampled, by imaging or separate calibration lines."""
+    middle = scan.shape[0] // 2
+    masks = [scan.mask(middle)]
+    if scan.calibration is not None:
+        masks.append((scan.calibration(0, middle) != 0).any(dim=0))
+    return max(map(width, masks))
 
 
 def _tolerated(size: int) -> float:

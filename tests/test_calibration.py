@@ -1,10 +1,12 @@
 """Which data a slice is calibrated from: by widths of fully sampled centres that are known."""
 
+import re
 from dataclasses import replace
 
 import pytest
 import torch
 
+from mrirecon import reconstruct
 from mrirecon.calibration import calibration_data, width
 from mrirecon.io.arrays import plain_scan
 from mrirecon.prepare import compress_coils, volume_scale
@@ -121,3 +123,18 @@ def test_coils_are_compressed_by_the_same_data():
     kept = torch.linalg.svdvals(full[0][block].flatten(1))[:2].square().sum()
     found = compress_coils(scan, 2).calibration(0, 0)[block].abs().square().sum()
     assert float(found) == pytest.approx(float(kept), rel=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("own", "separate", "words"),
+    [
+        (1, 24, "from the separate calibration lines: .* is 1 wide in the imaging k-space, 24 in"),
+        (24, 12, "from the imaging k-space: .* is 24 wide in the imaging k-space, 12 in"),
+    ],
+)
+def test_a_reconstruction_says_what_it_was_calibrated_from(own, separate, words):
+    scan, _ = scan_of(lines(own), lines(separate, step=100))
+    notes = reconstruct(scan, method="cg_sense", device="cpu").info["notes"]
+    assert any(re.search(words, note) for note in notes)
+    alone = reconstruct(scan_of(lines(24))[0], method="cg_sense", device="cpu").info["notes"]
+    assert not any("calibrated" in note for note in alone)

@@ -9,6 +9,8 @@ import torch
 import mrirecon as mr
 from mrirecon.echo import center_echo, echo_offset, find_echo
 from mrirecon.io.arrays import plain_scan
+from mrirecon.methods.choices import GivenMask, MaskChoice
+from mrirecon.methods.whole_scan import Request
 from mrirecon.phantom import shepp_logan
 from mrirecon.simulate import birdcage_maps, simulate_scan
 from mrirecon.tensors import fft2c, ifft2c
@@ -144,14 +146,15 @@ def test_where_the_sampled_centre_stays_behind_the_echo_is_only_said():
     assert "line 59 of 96" in found.notes[-1]
 
 
-@pytest.mark.parametrize("matrix", [None, (192, 144)])
-@pytest.mark.parametrize("remove_oversampling", [False, True])
-def test_the_image_keeps_the_phase_of_its_kspace(remove_oversampling, matrix):
+@pytest.mark.parametrize("matrix", [(64, 60), (192, 144)])
+@pytest.mark.parametrize(("remove_oversampling", "first"), [(False, 20), (False, 32), (True, 32)])
+def test_the_image_keeps_the_phase_of_its_kspace(remove_oversampling, first, matrix):
     """As without the roll: the same maps and a linear method, so that nothing depends on the centre but the phase."""
     simulation = simulate_scan(
         shepp_logan((64, 60)).numpy()[:, :, None], coils=4, snr=None, readout_oversampling=2.0
     )
-    scan = replace(simulation.scan, matrix=matrix or simulation.scan.matrix)
+    window = (slice(first, first + 64), slice(0, 60))
+    scan = replace(simulation.scan, matrix=matrix, crop=window)
     moved = ramp((14, -7), scan.shape[2:]).to(torch.complex64)
     off = replace(scan, read=lambda v, i: fft2c(ifft2c(scan.read(v, i)) * moved))
     maps = simulation.maps(0)[None]
@@ -160,11 +163,8 @@ def test_the_image_keeps_the_phase_of_its_kspace(remove_oversampling, matrix):
     if remove_oversampling:
         options["maps"] = maps[..., 32:96, :]
     found = mr.reconstruct(off, remove_oversampling=remove_oversampling, **options).image[0, 0]
-    y, x = (
-        (torch.arange(n) - n // 2) * window / n
-        for n, window in zip(found.shape, (64, 60), strict=True)
-    )
-    phase = 2 * torch.pi * (14 * y[:, None] / 128 - 7 * x / 60)
+    y, x = ((torch.arange(n) - n // 2) * size / n for n, size in zip(matrix, (64, 60), strict=True))
+    phase = 2 * torch.pi * (14 * (y[:, None] + first - 32) / 128 - 7 * x / 60)
     expected = expected * torch.polar(torch.ones_like(phase), phase)
     inside = expected.abs() > 0.02 * expected.abs().max()
     assert float((found - expected)[inside].norm() / expected[inside].norm()) < 0.02
@@ -192,3 +192,23 @@ def test_grappa_finds_its_lattice_again():
     alone = mr.METHODS["grappa"]()(scan).image[0, 0]
     truth = shepp_logan(SHAPE)
     assert float((image.abs() - truth).norm()) < 1.1 * float((alone.abs() - truth).norm())
+
+
+def test_a_given_mask_names_samples_of_the_file_and_a_kind_is_drawn_about_the_echo():
+    scan, mask = shifted((0, 5)), lattice(calibration=30)
+    method = {"name": "zero_filled"}
+    given, _ = Request(method=method, mask=GivenMask(mask)).prepared(scan)
+    assert given.echo_shift == (0, -5)
+    assert torch.equal(given.kspace(0), (scan.kspace(0) * mask).roll(-5, -1))
+    drawn, _ = Request(method=method, mask=MaskChoice("uniform1d", 4, 0.25)).prepared(scan)
+    assert drawn.echo_shift == (0, -5)
+    assert bool(drawn.mask(0)[:, 36:60].all())
+
+
+def test_samples_that_are_no_numbers_are_left_to_who_reads_them():
+    kspace = shifted((9, 0), slices=3).read
+    scan = scan_of(torch.stack([kspace(0, i) for i in range(3)]))
+    scan.read(0, 1)[0, 3, 3] = float("nan")
+    assert center_echo(scan).echo_shift == (-9, 0)
+    with pytest.raises(ValueError, match="slice 1 holds NaN"):
+        center_echo(scan).kspace(1)

@@ -545,15 +545,32 @@ def test_published_kinds_know_the_whole_grid_only(kind):
     assert (mask == draw(kind, covered.shape, 4, 0.08, 3)).all()
 
 
-def test_the_calibration_of_a_given_size_is_that_of_the_covered_part():
-    covered = COVERAGES["padded"]
+@pytest.mark.parametrize("coverage", ["padded", "partial Fourier", "partial echo"])
+def test_the_calibration_is_a_share_of_the_covered_lines(coverage):
+    """At the acceleration that leaves nothing but the calibration, the mask is that."""
+    covered = COVERAGES[coverage]
+    height, width = covered.shape
+    rows, columns = int(covered.any(dim=1).sum()), int(covered.any(dim=0).sum())
     fraction = center_fraction_of("uniform1d", covered.shape, 12, covered)
-    mask = torch.from_numpy(
-        draw("uniform1d", covered.shape, 44 / 6, fraction, acquired=covered)  # 12 columns in all
-    )
-    assert mask.any(dim=0).nonzero()[:, 0].tolist() == list(range(54, 66))
+    mask = draw("uniform1d", covered.shape, columns / 12, fraction, acquired=covered)
+    middle = slice(width // 2 - 6, width // 2 + 6)
+    assert (mask == (covered & box(covered.shape, slice(None), middle)).numpy()).all()
+    for kind in EXACT_2D:
+        fraction = center_fraction_of(kind, covered.shape, 12, covered)
+        assert fraction == pytest.approx(12 / min(rows, columns))
+        mask = draw(kind, covered.shape, rows * columns / 144, fraction, acquired=covered)
+        square = box(covered.shape, slice(height // 2 - 6, height // 2 + 6), middle)
+        assert (mask == square.numpy()).all()
     fraction = center_fraction_of("fastmri_random", covered.shape, 12, covered)
-    assert round(fraction * 120) == 12
+    assert round(fraction * width) == 12
+
+
+def test_a_calibration_of_more_points_than_are_asked_for_is_an_error():
+    """Counted in points where columns differ in length: six of 60 columns, but a fifth of the points of a diamond."""
+    covered = COVERAGES["diamond"]
+    with pytest.raises(ValueError, match=r"calibration region alone has \d+ of 1\d\d\d samples"):
+        draw("uniform1d", covered.shape, 7.3, 0.1, acquired=covered)
+    assert draw("uniform1d", covered.shape, 4.9, 0.1, acquired=covered).any()
 
 
 @settings(deadline=None, max_examples=100)
@@ -611,6 +628,14 @@ def test_what_has_gaps_was_undersampled(name, kind):
     assert torch.equal(found.sampled, mask)
     found = coverage_of(scan_of(mask, covered))
     assert not found.complete and torch.equal(found.acquired, covered)
+
+
+@pytest.mark.parametrize("axis", [0, 1])
+def test_a_gap_along_one_axis_is_enough(axis):
+    lines = torch.zeros(64, 64, dtype=torch.bool)
+    lines[:, ::2] = True
+    found = coverage_of(scan_of(lines if axis else lines.T.contiguous()))
+    assert not found.complete and bool(found.acquired.all())
 
 
 def test_coverage_is_told_by_a_slice_that_is_not_empty_and_holds_the_origin():

@@ -397,6 +397,45 @@ def test_own_weights_of_priors_come_back(name, tmp_path):
         _ = VarNet(weights=str(tmp_path / "w.safetensors")).trained
 
 
+@pytest.mark.parametrize(
+    ("network", "name", "level"),
+    [
+        ("ncsnpp", "checkpoint_95.pth", 0.5),
+        ("adm", "fastmri_knee_320_complex_1m.pt", 0.5),
+        ("ncsnpp", "mine.pth", None),
+        ("adm", "mine.pt", None),
+    ],
+)
+def test_the_bright_level_of_a_priors_images(network, name, level, tmp_path):
+    """Half where their maximum was 1; of an unknown file unknown, until it is told."""
+    state = MODELS[network](**PRESETS[network]["tiny"]).state_dict()
+    path = saved(state, tmp_path, name)
+    _, report = import_weights(path)
+    assert report.card().bright_level == level and load_weights(path)[1].bright_level == level
+    assert report.card(0.7).bright_level == 0.7 and not report.card(0.7).notes
+    with pytest.raises(ValueError, match="bright_level is -1"):
+        report.card(-1.0)
+
+
+def test_networks_that_are_no_prior_have_no_bright_level(tmp_path):
+    network = NETWORKS["unet"](chans=2, num_pool_layers=1)
+    state = {k.removeprefix("unet."): v for k, v in network.state_dict().items()}
+    _, report = import_weights(saved(state, tmp_path))
+    assert report.card().bright_level == 1
+    with pytest.raises(ValueError, match="unet is no prior: leave out bright_level"):
+        report.card(0.5)
+
+
+def test_a_trained_prior_has_the_bright_level_1(tmp_path):
+    network = MODELS["ncsnpp"](**PRESETS["ncsnpp"]["tiny"])
+    content = {
+        "state_dict": {f"network.{k}": v for k, v in network.state_dict().items()},
+        "network": {"name": "ncsnpp", "config": network.config},
+    }
+    _, report = import_weights(saved(content, tmp_path, "last.ckpt"))
+    assert report.own and report.card().bright_level == 1
+
+
 # --- layouts ---
 
 
@@ -849,6 +888,9 @@ def lacking(name):
         (edited(config=[1]), ["config is [1]"]),
         (edited(training=5), ["training is 5"]),
         (edited(notes="one"), ["notes is 'one'"]),
+        (edited(bright_level=0.0), ["bright_level is 0.0: it must be above 0"]),
+        (edited(bright_level=-0.5), ["bright_level is -0.5"]),
+        (edited(bright_level="half"), ["bright_level is 'half'"]),
         (in_training(mask=["poisson"]), ["training.mask", "did you mean masks"]),
         (in_training(coils=[4]), ["training.coils is [4]"]),
         (in_training(coils=[4.5, 8]), ["training.coils is [4.5, 8]"]),
@@ -868,6 +910,14 @@ def test_mangled_cards_are_refused_in_one_line(edit, words, network, tmp_path):
         load_weights(path)
     line = str(caught.value)
     assert "\n" not in line and all(word in line for word in words), line
+
+
+def test_cards_of_before_bright_levels_are_read(network, tmp_path):
+    path = tmp_path / "w.safetensors"
+    save_weights(network, path, own(network))
+    card = path.with_suffix(".json")
+    card.write_text(lacking("bright_level")(card.read_text()))
+    assert load_weights(path)[1].bright_level == 1
 
 
 def test_weights_without_a_card_say_so(network, tmp_path):

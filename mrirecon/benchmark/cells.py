@@ -10,12 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from mrirecon import __version__
-from mrirecon.benchmark.entries import Benchmark, MaskEntry, MethodEntry, Options
+from mrirecon.benchmark.entries import METRICS, Benchmark, MaskEntry, MethodEntry, Options
 from mrirecon.benchmark.sources import Source
 from mrirecon.io.files import replacing, write_json
 from mrirecon.masks import Seed, fastmri_seed
 
 SCHEMA = 2
+COST = ("seconds_per_slice", "network_evaluations", "peak_memory_mb")
 Record = dict[str, Any]
 
 
@@ -117,7 +118,7 @@ class Records:
         self.folder = folder
 
     def load(self, request: Mapping[str, Any]) -> Record | None:
-        """What was written for this request; None where nothing was, or what cannot be read."""
+        """What was written for this request; None where nothing was, or what cannot be used."""
         path = self._path(request)
         try:
             record = json.loads(path.read_text(encoding="utf-8"))
@@ -125,7 +126,7 @@ class Records:
             return None
         asked = json.loads(json.dumps(request, default=str))
         same = isinstance(record, dict) and record.get("request") == asked
-        return record if same else None
+        return record if same and _is_whole(record) else None
 
     def save(self, request: Mapping[str, Any], record: Mapping[str, Any]) -> None:
         """Write a result.
@@ -138,3 +139,31 @@ class Records:
 
     def _path(self, request: Mapping[str, Any]) -> Path:
         return self.folder / f"{key_of(request)}.json"
+
+
+def _is_whole(record: Record) -> bool:
+    """Whether a record holds what the tables ask of it: why it failed, or the result; others may have edited it."""
+    if "failure" in record:
+        return isinstance(record["failure"], str)
+    metrics, shape = record.get("metrics"), record.get("kspace_shape")
+    scores = [
+        metrics.get(name) if isinstance(metrics, dict) else None
+        for name in record["request"]["protocols"]
+    ]
+    costs = {name: record.get(name) for name in ("slices", *COST, "data_residual")}
+    return (
+        all(_holds_numbers(score, METRICS) for score in scores)
+        and _holds_numbers(record.get("acceleration"), ["achieved"])
+        and _holds_numbers(costs, costs)
+        and isinstance(shape, list)
+        and len(shape) == 4
+        and isinstance(record.get("notes"), list)
+        and all(isinstance(note, str) for note in record["notes"])
+    )
+
+
+def _holds_numbers(values: Any, names: Iterable[str]) -> bool:
+    """Whether values of these names are numbers, or null as JSON has it for those that are not finite."""
+    return isinstance(values, dict) and all(
+        name in values and isinstance(values[name], int | float | None) for name in names
+    )

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from mrirecon.benchmark.cells import Cell, Record
+from mrirecon.benchmark.cells import COST, Cell, Record
 from mrirecon.benchmark.entries import METRICS, Benchmark
 from mrirecon.benchmark.pages import markdown, page, summarise
 from mrirecon.benchmark.pivot import Row
@@ -41,7 +41,6 @@ COLUMNS = (
     "failure",
     "cell",
 )
-COST = ("seconds_per_slice", "network_evaluations", "peak_memory_mb")
 
 
 def row_of(cell: Cell, record: Record, key: str) -> Row:

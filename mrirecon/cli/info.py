@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from mrirecon.calibration import calibration_note
 from mrirecon.cli.choices import LAYOUT, SCAN_ARGUMENT
 from mrirecon.cli.run import Command
 from mrirecon.coverage import achieved_acceleration, calibration_region, covered_by
@@ -78,10 +79,11 @@ def _sampling(scan: Scan) -> dict[str, str]:
         "acceleration": f"{total:.3f} over acquired points, {without:.3f} outside the calibration region",
         "calibration region": "none"
         if region is None
-        else " x ".join(str(part.stop - part.start) for part in region)
-        + (", and separate calibration lines" if scan.calibration is not None else ""),
+        else " x ".join(str(part.stop - part.start) for part in region),
         "partial Fourier": "no",
     }
+    if (note := calibration_note(scan)) is not None:
+        lines["calibration region"] += f"; {note}"
     side = missing_side(acquired)
     if side is not None:
         axis, first, stop = side

@@ -6,15 +6,21 @@ import argparse
 import json
 import re
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, NoReturn
 
 import yaml
-from jsonargparse import ActionConfigFile, ArgumentParser, DefaultHelpFormatter
+from jsonargparse import (
+    ActionConfigFile,
+    ArgumentParser,
+    DefaultHelpFormatter,
+    set_parsing_settings,
+)
 
 Settings = dict[str, Any]
+LARGEST_CONFIG = 1 << 20  # bytes of a file, and values when it is written out
 
 
 class UsageError(ValueError):
@@ -114,7 +120,9 @@ class Parser(ArgumentParser):
     def parse(self, args: list[str], settings: Settings) -> dict[str, Any]:
         """The value of every option; `settings` come from a YAML file."""
         flags = {option for action in self._flags() for option in action.option_strings}
-        for name, value in settings.items():
+        # Nothing that is typed or configured may name a module to import, which would run it.
+        set_parsing_settings(instantiate_subclass_spec_in_any=False, import_path_denylist=["*"])
+        for name, value in (*_typed(args), *settings.items()):
             if f"--{name}" in self._option_string_actions and not isinstance(value, dict):
                 inner = [a.dest for a in self._actions if a.dest.startswith(f"{name}.")]
                 if inner:
@@ -134,6 +142,11 @@ class Parser(ArgumentParser):
         """The message of jsonargparse in the words of the command line, with the nearest option that exists."""
         message = message.removeprefix('Parser key "config": ')
         expected = r"(?:Expected an?|Does not validate .*? Subtypes:) (.+?)"
+        # `--maps.sets 2`: an option that takes one value is asked for a part of it
+        if part := re.search(r'key "([\w.]+)":.*NestedArg\(key=\'([\w.]+)\'', message):
+            return f"unknown option --{part[1]}.{part[2]}: {self._nearest('.'.join(part.groups()))}"
+        if module := re.search(r"Importing '(.*?)' is not allowed", message):
+            return f"{module[1]}: options are plain values, no classes"
         if wrong := re.search(
             rf'key "([\w.]+)": {expected}\.? (?:Errors:.*)?(?:Got|Given) value: (.*)', message
         ):
@@ -160,6 +173,9 @@ class Parser(ArgumentParser):
         known = [a.dest for a in self._actions if a.dest not in ("help", argparse.SUPPRESS)]
         # `--method.iteration` is nearest to another option of the method, not to `--partial_fourier`
         inner = [other for other in known if other.startswith(name.rpartition(".")[0] + ".")]
+        twins = [other for other in known if other.endswith("." + name.rpartition(".")[2])]
+        if twins and not inner:
+            return f"did you mean --{twins[0]}?"
         near = get_close_matches(name, inner if inner and "." in name else known, n=1)
         if near:
             return f"did you mean --{near[0]}?"
@@ -191,16 +207,65 @@ def take_config(args: list[str]) -> tuple[list[str], Settings]:
 def _read_settings(path: str) -> Settings:
     if not Path(path).is_file():
         raise UsageError(f"--config {path or '(nothing)'}: no such file")
+    if Path(path).stat().st_size > LARGEST_CONFIG:
+        raise UsageError(
+            f"{path} is larger than {LARGEST_CONFIG} bytes: this is no file of options"
+        )
     try:
-        settings = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        loader = yaml.SafeLoader(Path(path).read_text(encoding="utf-8"))
+        node = loader.get_single_node()
+        if _written_out(node) > LARGEST_CONFIG:
+            raise UsageError(f"{path}: its aliases stand for too much: write it out")
+        settings = None if node is None else loader.construct_document(node)
+    except UsageError:
+        raise
+    except RecursionError as error:
+        raise UsageError(f"{path} is nested too deeply, or within itself: write it out") from error
+    except (yaml.YAMLError, ValueError) as error:  # no UTF-8, or no value such as a 13th month
         mark = getattr(error, "problem_mark", None)
         reason = getattr(error, "problem", None) or error
         where = "" if mark is None else f", line {mark.line + 1}"
         raise UsageError(f"{path}{where}: this is no YAML: {reason}") from error
     if not isinstance(settings, dict) or not all(isinstance(key, str) for key in settings):
         raise UsageError(f"{path} holds no options: write lines such as `output: brain.nii.gz`")
+    _refuse_classes(path, settings)
     return settings
+
+
+def _written_out(node: yaml.Node | None, known: dict[int, int] | None = None) -> int:
+    """How many values a YAML document has when each alias is replaced by what it stands for.
+
+    Raises:
+        RecursionError: if an alias stands for what it is in.
+    """
+    known = {} if known is None else known
+    if isinstance(node, yaml.CollectionNode) and id(node) not in known:
+        inner = [
+            part for item in node.value for part in (item if isinstance(item, tuple) else (item,))
+        ]
+        known[id(node)] = 1 + sum(_written_out(part, known) for part in inner)
+    return known.get(id(node), 1)
+
+
+def _refuse_classes(path: str, value: Any) -> None:
+    """Refuse what would make jsonargparse import a module of the configuration's choice."""
+    if isinstance(value, dict) and "class_path" in value:
+        raise UsageError(
+            f"{path} has class_path: {value['class_path']!r}: options are plain values, no classes"
+        )
+    for inner in (
+        value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    ):
+        _refuse_classes(path, inner)
+
+
+def _typed(args: list[str]) -> Iterator[tuple[str, str]]:
+    """Options with their values where these are no mappings: `--name value` or `--name=value`."""
+    for arg, after in zip(args, [*args[1:], ""], strict=False):
+        flag, equals, value = arg.partition("=")
+        value = value if equals else after
+        if flag.startswith("--") and not value.startswith("{"):
+            yield flag.removeprefix("--"), value
 
 
 def _spelt_out(args: list[str], flags: set[str]) -> list[str]:

@@ -9,6 +9,7 @@ from typing import Any
 from mrirecon.cli.run import Command
 from mrirecon.io.cfl import check_apart
 from mrirecon.io.files import check_target, suffix_of
+from mrirecon.networks import PRIORS
 from mrirecon.weights import (
     Card,
     Report,
@@ -33,10 +34,13 @@ def info(*, file: str) -> None:
         count = sum(p.numel() for p in network.parameters())
         _print({**_described(card), "parameters": f"{count:,}"})
     else:
-        _print(_found(import_weights(path)[1]))
+        report = import_weights(path)[1]
+        _print(_found(report, report.card()))
 
 
-def convert(*, file: str, output: str, overwrite: bool = False) -> None:
+def convert(
+    *, file: str, output: str, bright_level: float | None = None, overwrite: bool = False
+) -> None:
     """Convert a published file of weights, and report what it was found to be.
 
     Every name and shape must match one of the networks; nothing in the file is executed. Beside OUTPUT stands its
@@ -45,23 +49,28 @@ def convert(*, file: str, output: str, overwrite: bool = False) -> None:
     Args:
         file: bare state dict, Lightning checkpoint, or dict with the weights under 'model' or 'state_dict'.
         output: .safetensors.
+        bright_level: of a prior, what the bright parts of the images it was trained on had, about 0.5 where their
+            maximum was 1. Left out it is that of the published file of this name.
         overwrite: replace an existing output.
     """
     suffix_of(output, (".safetensors",))
     check_apart([output, Path(output).with_suffix(".json")], [file])
     check_target(output, overwrite)
     network, report = import_weights(file)
-    card = save_weights(network, output, report.card(), overwrite=overwrite)
+    card = save_weights(network, output, report.card(bright_level), overwrite=overwrite)
     print(file)
-    _print(_found(report))
+    _print(_found(report, card))
     print(f"{output}: written, SHA-256 {card.sha256}")
     beside = Path(output).with_suffix(".json")
     known = "" if card.training.masks else ": write there what the weights were trained on"
     print(f"{beside}: its card{known}")
 
 
-def _found(report: Report) -> dict[str, Any]:
+def _found(report: Report, card: Card) -> dict[str, Any]:
     assumed = [f"{name} = {report.config[name]}" for name in report.assumed]
+    level = f"{card.bright_level or 1:g}, that of the images it was trained on"
+    if card.bright_level is None:
+        level = "1, which nothing tells: import it with --bright_level"
     return {
         "layout": report.layout,
         "network": report.network,
@@ -69,6 +78,7 @@ def _found(report: Report) -> dict[str, Any]:
         "assumed": ", ".join(assumed) + " (nothing in the file tells)" if assumed else "nothing",
         "tensors": f"{report.tensors}, each under its own name and of its own shape",
         "parameters": f"{report.parameters:,}",
+        **({"bright level": level} if report.network in PRIORS else {}),
         "ignored": ", ".join(report.ignored) or "nothing",
         "SHA-256": report.sha256,
     }
@@ -77,6 +87,8 @@ def _found(report: Report) -> dict[str, Any]:
 def _described(card: Card) -> dict[str, Any]:
     entries = card.as_json()
     training = entries.pop("training")
+    if card.network not in PRIORS:
+        del entries["bright_level"]
     named = {**entries, **{f"trained on {name}": value for name, value in training.items()}}
     return {
         name: _listed(value) for name, value in named.items() if value not in (None, "", (), {})

@@ -4,6 +4,7 @@ from mrirecon.diffusion.denoisers import CleanDenoiser as CleanDenoiser
 from mrirecon.diffusion.denoisers import Denoiser as Denoiser
 from mrirecon.diffusion.denoisers import GaussianDenoiser as GaussianDenoiser
 from mrirecon.diffusion.denoisers import NoiseDenoiser as NoiseDenoiser
+from mrirecon.diffusion.denoisers import ScaledDenoiser as ScaledDenoiser
 from mrirecon.diffusion.denoisers import ScoreDenoiser as ScoreDenoiser
 from mrirecon.diffusion.denoisers import denoiser_of as denoiser_of
 from mrirecon.diffusion.schedules import SCHEDULES as SCHEDULES

@@ -108,6 +108,23 @@ def denoiser_of(prior: Any) -> Denoiser:
     return kinds[prior.predicts](prior, tuple(prior.sigma_range), prior.channels, prior.multiple)
 
 
+@dataclass(frozen=True)
+class ScaledDenoiser:
+    """A denoiser of images that are `level` times as bright as those it is given: D(level x, level sigma) / level."""
+
+    denoiser: Denoiser
+    level: float
+
+    @property
+    def sigma_range(self) -> tuple[float, float]:
+        """That of the other, in units of the images it is given."""
+        low, high = self.denoiser.sigma_range
+        return low / self.level, high / self.level
+
+    def __call__(self, x: Tensor, sigma: float) -> Tensor:
+        return self.denoiser(self.level * x, self.level * sigma) / self.level
+
+
 @dataclass(frozen=True, eq=False)
 class GaussianDenoiser:
     """The exact denoiser of a stationary Gaussian prior; with it the posterior has a closed form.

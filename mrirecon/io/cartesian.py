@@ -15,7 +15,7 @@ from jaxtyping import Complex
 from torch import Tensor
 
 from mrirecon.io.calibration import calibration_readouts
-from mrirecon.io.centre import centered
+from mrirecon.io.centre import centered, kept_samples
 from mrirecon.io.counters import numbered, points, said_of_volumes, volume_names, volumes_of
 from mrirecon.io.energy import Load, look
 from mrirecon.io.grid import phase_axis, readout_axis, thickness_axis
@@ -65,6 +65,7 @@ def cartesian_scan(
         raise ValueError(
             f"a 3D acquisition of {len(slices)} slabs is not supported: export each slab to its own file"
         )
+    kept_samples(lines)
     middle = slice_of == (len(slices) - 1) // 2
     seen = look(lines[middle & (volume_of == volume_of[middle].min())], load)
     if not seen.encoded:

@@ -41,9 +41,10 @@ def centered(
     center = np.where(lines["reverse"] & ~unset, _mirrored(kept, center, lines["reverse"]), center)
     if seen is not None and seen.strongest["row"] in lines["row"]:
         center = _echo(lines, kept, center, header, seen, notes)
-    limit = np.maximum(header or kept, kept)
-    center, moved = _one_off(center, limit, lambda c: np.maximum(2 * c, 2 * (kept - c) - 1))
-    if moved:
+    beside = center.copy()
+    for full in (np.maximum(kept, header or 0), _full(kept, header)):
+        center = _one_off(center, full, lambda c: np.maximum(2 * c, 2 * (kept - c) - 1))
+    if (center != beside).any():
         notes.append(
             "center_sample is one beside the middle of full readouts: their middle is taken"
         )
@@ -98,14 +99,14 @@ def line_center(
     stated = None if limit is None else limit.center
     never_set = stated == 0 and last - first > size // 2  # partial Fourier is half at most
     if stated is not None and not never_set:
-        moved, off = _one_off(np.asarray([stated]), np.asarray([size]), needs)
-        grows = bool(needs(moved)[0] > size)
-        if profile is None or not profile.contradicts(int(moved[0]), grows):
-            if off:
+        moved = _one_off(np.asarray([stated]), np.asarray([size]), needs)
+        center, grows = int(moved[0]), bool(needs(moved)[0] > size)
+        if profile is None or not profile.contradicts(center, grows):
+            if center != stated:
                 notes.append(
-                    f"{name} has centre {stated}, one beside the middle {moved[0]}: taken there"
+                    f"{name} has centre {stated}, one beside the middle: taken as {center}"
                 )
-            return int(moved[0]), True
+            return center, True
 
     peak = None if profile is None else profile.peak
     planned = [] if limit is None else _places(limit.minimum, limit.maximum, size)
@@ -162,16 +163,24 @@ def _echo(
     """Centres of partial echoes, moved where the energy is elsewhere, at a place that a protocol can give them."""
     strongest = int(np.flatnonzero(lines["row"] == seen.strongest["row"])[0])
     count, stated = int(kept[strongest]), int(center[strongest])
-    if header is None or count >= header or not seen.sample.contradicts(stated):
+    size = int(_full(kept, header)[strongest])
+    if count == size or seen.sample.at_edge or not seen.sample.contradicts(stated):
         return center
-    places = [place for place in _places(0, count - 1, header) if 0 <= place < count]
-    found = _nearest(places, seen.sample)
-    if found is None or found == stated:
+    places = [place for place in _places(0, count - 1, size) if 0 <= place < count]
+    near = _nearest(places, seen.sample)
+    found = seen.sample.peak if near is None else near
+    if found is None:
         return center
     notes.append(
         f"center_sample is {stated} of {count} samples, their energy is at {found}: the data win"
     )
-    return np.where((kept == count) & (center == stated), found, center)
+    said_so = (center == stated) | (lines["center"] == seen.strongest["center"])
+    return np.where((kept == count) & said_so, found, center)
+
+
+def _full(kept: np.ndarray, header: int | None) -> np.ndarray:
+    """Samples of a full readout: the header's matrix, or a multiple of it where it leaves out the oversampling."""
+    return kept if header is None else -(-kept // header) * header
 
 
 def _places(first: int, last: int, size: int) -> list[int]:
@@ -190,9 +199,9 @@ def _nearest(places: list[int], profile: Profile) -> int | None:
 
 def _one_off(
     center: np.ndarray, size: np.ndarray, needs: Callable[[np.ndarray], np.ndarray]
-) -> tuple[np.ndarray, bool]:
+) -> np.ndarray:
     """Centres that make the grid grow, moved by one where it then need not: not all count the middle as N // 2."""
     grows = needs(center) > size
     for moved in (center + 1, center - 1):
         center = np.where(grows & (needs(moved) <= size), moved, center)
-    return center, bool((grows & (needs(center) <= size)).any())
+    return center

@@ -1,4 +1,4 @@
-"""DICOM: a folder of slices as a volume with its affine. Needs pydicom (`pip install mrirecon[dicom]`)."""
+"""DICOM: a folder of slices as a volume with its affine. Needs pydicom (`pip install pydicom`)."""
 
 from __future__ import annotations
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
-from dataclasses import asdict
 from itertools import permutations
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from jaxtyping import Bool, Complex, Float
 from torch import Tensor
 
 from mrirecon.io.arrays import NO_HEADER, arrange, arranged_scan
+from mrirecon.io.fastmri_own import read_own, write_own
 from mrirecon.io.hdf5 import OpenFiles, read_complex, read_text, reading, writing
 from mrirecon.io.layout import IMAGE, USUAL, Arrangement, Layout
 from mrirecon.io.masks import as_mask, expand_mask
@@ -28,6 +29,9 @@ from mrirecon.scan import Geometry, Scan
 
 AXES = {4: ("slice", "coil", "readout", "phase"), 3: ("slice", "readout", "phase")}
 REFERENCES = ("reconstruction_rss", "reconstruction_esc")
+LEAST_STORED = (
+    0.01  # of kspace; a damaged size may be so large that looking for samples takes for ever
+)
 ASSUMED_SPACING = "slice spacing assumed equal to slice thickness; position and orientation unknown"
 
 
@@ -47,14 +51,15 @@ def read_fastmri(path: Path, layout: Layout = USUAL) -> Scan:
         if not hasattr(kspace, "dtype"):
             raise ValueError(f"{source}: {name!r} is a group, expected a dataset")
         arrangement = arrange(source, kspace.shape, kspace.dtype, layout, AXES)
+        _refuse_unwritten(source, kspace)
         shape = arrangement.shape
-        header = read_text(file["ismrmrd_header"]) if "ismrmrd_header" in names else None
+        header = read_text(file["ismrmrd_header"], source) if "ismrmrd_header" in names else None
         mask = np.squeeze(file["mask"][()]) if "mask" in names else None
         target = next((name for name in REFERENCES if name in names), None)
         target_shape = file[target].shape if target else None
         known: dict[str, Any] = {"header": header}
         known["attributes"] = {name: _native(value) for name, value in file.attrs.items()}
-        own = _read_own(source, file["mrirecon"], shape) if "mrirecon" in names else {}
+        own = read_own(source, file["mrirecon"], shape) if "mrirecon" in names else {}
     if header:
         known |= from_header(source, header, shape, arrangement)
         known["acquired"] = layout.as_stored(known["acquired"])
@@ -68,7 +73,12 @@ def read_fastmri(path: Path, layout: Layout = USUAL) -> Scan:
             )
         known |= _window(shape, target_shape[1:])
     known |= own
-    if target is not None:
+    if target is not None and target_shape is not None:
+        if any(have < want for have, want in zip(target_shape[1:], known["matrix"], strict=True)):
+            raise ValueError(
+                f"{source}: {target} is {_size(target_shape)}, smaller than the image of "
+                f"{_size(known['matrix'])} that the file asks for: delete the dataset or the group 'mrirecon'"
+            )
         known["reference"] = _reference(path, target, known["matrix"])
     if "calibration" in known:
         known["calibration"] = lambda volume, index: _read(path, "mrirecon/calibration", index)
@@ -264,7 +274,23 @@ def write_fastmri(scan: Scan, path: Path) -> None:
             _write_reference(
                 scan, file, "reconstruction_rss" if coils > 1 else "reconstruction_esc"
             )
-        _write_own(scan, file.create_group("mrirecon"))
+        write_own(scan, file.create_group("mrirecon"))
+
+
+def _refuse_unwritten(source: str, kspace: Any) -> None:
+    """Refuse a dataset most of whose chunks are missing.
+
+    Raises:
+        ValueError: saying how much is there.
+    """
+    if kspace.chunks is None or kspace.is_virtual:
+        return
+    stored = kspace.id.get_num_chunks() * prod(kspace.chunks)
+    if stored < LEAST_STORED * kspace.size:
+        raise ValueError(
+            f"{source}: kspace is {_size(kspace.shape)}, but {100 * stored / kspace.size:.2g} % of it "
+            "were ever written: export it again"
+        )
 
 
 def _read(path: Path, name: str, index: int) -> Tensor:
@@ -357,47 +383,6 @@ def _header(scan: Scan) -> str:
     )
     pattern = r"<kspace_encoding_step_1>\s*<minimum>.*?</kspace_encoding_step_1>"
     return re.sub(pattern, limit, build_header(scan), flags=re.DOTALL)
-
-
-def _write_own(scan: Scan, group: Any) -> None:
-    group["geometry"] = json.dumps(asdict(scan.geometry))
-    group["acquired"] = scan.acquired.numpy()
-    group["crop"] = [[part.start, part.stop] for part in scan.crop]
-    group["matrix"] = scan.matrix
-    group["oversampling"] = scan.oversampling
-    if scan.noise_covariance is not None:
-        group["noise_covariance"] = scan.noise_covariance.numpy()
-    if scan.calibration is not None:
-        calibration = group.create_dataset("calibration", scan.shape, np.complex64)
-        for index in range(scan.shape[0]):
-            calibration[index] = scan.calibration(0, index).numpy()
-
-
-def _read_own(source: str, group: Any, shape: tuple[int, int, int, int]) -> dict[str, Any]:
-    """What `_write_own` wrote."""
-    try:
-        geometry = json.loads(read_text(group["geometry"]))
-        crop, matrix = group["crop"][()].tolist(), group["matrix"][()].tolist()
-        fields = {
-            "geometry": Geometry(**{name: _tuples(value) for name, value in geometry.items()}),
-            "acquired": expand_mask(as_mask(source, group["acquired"][()]), shape[2:], source),
-            "crop": (slice(*crop[0]), slice(*crop[1])),
-            "matrix": (matrix[0], matrix[1]),
-            "oversampling": float(group["oversampling"][()]),
-        }
-        if "noise_covariance" in group:
-            fields["noise_covariance"] = torch.from_numpy(group["noise_covariance"][()])
-        if "calibration" in group:
-            fields["calibration"] = True  # read by slice, as k-space is
-        return fields
-    except (KeyError, TypeError, IndexError, json.JSONDecodeError) as error:
-        raise ValueError(
-            f"{source}: the group 'mrirecon' is not readable ({error}): delete it from the file"
-        ) from error
-
-
-def _tuples(value: Any) -> Any:
-    return tuple(_tuples(item) for item in value) if isinstance(value, list) else value
 
 
 def _native(value: Any) -> Any:

@@ -43,6 +43,11 @@ def sidecar(path: PathLike) -> Path:
     return path.with_name(path.name + ".json")
 
 
+def printable(path: PathLike) -> str:
+    """A path as text of valid characters, which names on a disk need not be."""
+    return os.fsencode(path).decode("utf-8", errors="replace")
+
+
 def existing_file(path: PathLike) -> Path:
     """The path, when it is a file that can be opened.
 
@@ -61,14 +66,15 @@ def existing_file(path: PathLike) -> Path:
         raise OSError(f"{path} is a pipe or a device: copy it to a file first")
     if not os.access(path, os.R_OK):
         raise PermissionError(f"{path} may not be read: check its permissions")
-    if path.stat().st_size:  # what has none may be of /proc, and wait for ever
+    try:
+        file = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))  # of /proc, it may wait
         try:
-            with path.open("rb", buffering=0) as file:
-                file.read(1)
-        except OSError as error:
-            raise type(error)(
-                f"{path} cannot be read ({os.strerror(error.errno or 5)}): copy it to another place"
-            ) from error
+            os.read(file, 1)
+        finally:
+            os.close(file)
+    except OSError as error:
+        reason = os.strerror(error.errno or 5)
+        raise type(error)(f"{path} cannot be read ({reason}): copy it to another place") from error
     return path
 
 

@@ -71,6 +71,8 @@ def readout_axis(
     header = None if encoding.encoded_matrix is None else encoding.encoded_matrix[0]
     kept, center = kept_samples(lines), lines["center"]
     needed = int(np.maximum(2 * center, 2 * (kept - center) - 1).max())
+    if header is not None and needed > header and (needed + 1) % header == 0:
+        needed += 1  # the first point of an even grid has no opposite
     size, fov_scale = max(header or needed, needed), 1.0
     if header is not None and needed > header:
         note = f"readout matrix is {header} in the header, the samples need {needed}: the data win"

@@ -118,8 +118,8 @@ def read_complex(dataset: Any, index: int | None = None) -> Complex[Tensor, "...
     return torch.from_numpy(out)
 
 
-def read_text(dataset: Any) -> str:
-    """A dataset of one string.
+def read_text(dataset: Any, source: str) -> str:
+    """A dataset of one string; `source` is its file, for messages.
 
     Raises:
         ValueError: if it is anything else; h5py may crash on reading strings of a mangled type.
@@ -127,9 +127,9 @@ def read_text(dataset: Any) -> str:
     import h5py
 
     if not isinstance(dataset, h5py.Dataset) or not h5py.check_string_dtype(dataset.dtype):
-        raise ValueError(f"{dataset.file.filename}: {dataset.name} is no text")
+        raise ValueError(f"{source}: {dataset.name} is no text")
     if dataset.size != 1:
-        raise ValueError(f"{dataset.file.filename}: {dataset.name} is not one text")
+        raise ValueError(f"{source}: {dataset.name} is not one text")
     text = np.asarray(dataset[()]).reshape(-1)[0]
     return text.decode("utf-8", errors="replace") if isinstance(text, bytes) else str(text)
 

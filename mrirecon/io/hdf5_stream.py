@@ -40,7 +40,7 @@ class ReadStream:
     """
 
     def __init__(self, path: Path) -> None:
-        self._name = str(path)
+        self._name, self._descriptor = str(path), -1
         self._descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
         self._at = self._base = 0  # the base is where addresses in the file count from
         try:
@@ -89,8 +89,13 @@ class ReadStream:
         return bytes(buffer[: self.readinto(buffer)])
 
     def close(self) -> None:
-        """Close the file."""
-        os.close(self._descriptor)
+        """Close the file; once closed, it stays so."""
+        descriptor, self._descriptor = self._descriptor, -1
+        if descriptor >= 0:
+            os.close(descriptor)
+
+    def __del__(self) -> None:  # of a reader, or a thread, that kept files open and is gone
+        self.close()
 
 
 class WriteStream:

@@ -20,7 +20,7 @@ from mrirecon.io.calibration import embedded
 from mrirecon.io.cartesian import cartesian_scan, noise_covariance
 from mrirecon.io.files import PathLike, existing_file
 from mrirecon.io.grid import DIRECTIONS, LINE, VOLUME_COUNTERS
-from mrirecon.io.hdf5 import reading
+from mrirecon.io.hdf5 import read_text, reading
 from mrirecon.io.mrd_header import Encoding, HeaderInfo, parse_header
 from mrirecon.io.mrd_writer import write_mrd
 from mrirecon.scan import Scan
@@ -60,12 +60,11 @@ def read_mrd(path: PathLike) -> Scan:
     notes: list[str] = []
     with _open(path) as file, _naming(path):
         group = _group(file, notes)
-        xml = np.asarray(file[group]["xml"][()]).item()
+        header = read_text(file[group]["xml"], str(path))
         heads = _read_heads(file[group]["data"])
     with _naming(path):
         if not len(heads):
             raise ValueError("it holds no acquisitions")
-        header = xml.decode("utf-8", errors="replace") if isinstance(xml, bytes) else str(xml)
         info = parse_header(header)
         lines = _lines(heads)
         empty = (lines["samples"] == 0) | (lines["coils"] == 0)
@@ -203,20 +202,27 @@ def _read_heads(data: Any) -> np.ndarray:
         blocks = [data[start : start + 256]["head"] for start in range(0, len(data), 256)]
         return np.concatenate([np.zeros(0, data.dtype["head"]), *blocks])
     stored = data.id.get_type()
-    member = stored.get_member_index(b"head")
+    members = [stored.get_member_index(name) for name in (b"head", b"traj", b"data")]
     record = np.dtype(
         {
-            "names": ["head"],
-            "formats": [stored.get_member_type(member).dtype],
-            "offsets": [stored.get_member_offset(member)],
+            "names": ["head", "traj", "data"],  # of the references to samples: how many there are
+            "formats": [stored.get_member_type(members[0]).dtype, "<u4", "<u4"],
+            "offsets": [stored.get_member_offset(member) for member in members],
             "itemsize": stored.get_size(),
         }
     )
     heads = np.empty(len(data), record["head"])
+    most = (
+        data.file.id.get_filesize() // 4
+    )  # libhdf5 takes the memory before it looks whether there are so many
     for start in range(0, len(data), data.chunks[0]):
         count = min(data.chunks[0], len(data) - start)
-        chunk = data.id.read_direct_chunk((start,))[1]
-        heads[start : start + count] = np.frombuffer(chunk, record, count)["head"]
+        if data.id.get_chunk_info_by_coord((start,)).size != data.chunks[0] * record.itemsize:
+            raise ValueError("its list of acquisitions is damaged: copy or export it again")
+        chunk = np.frombuffer(data.id.read_direct_chunk((start,))[1], record, count)
+        if max(chunk["traj"].max(), chunk["data"].max()) > most:
+            raise ValueError("its acquisitions are damaged: copy or export it again")
+        heads[start : start + count] = chunk["head"]
     return heads
 
 

@@ -7,6 +7,10 @@ centre of voxel (0, 0, 0) and the positions are those of pixel N // 2, the centr
 from __future__ import annotations
 
 import gzip
+import logging
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -163,6 +167,21 @@ def obliquity_degrees(affine: Float[np.ndarray, "4 4"]) -> float:
     return float(np.degrees(affines.obliquity(affine)).max())
 
 
+@contextmanager
+def _quietly() -> Iterator[None]:
+    """Without the log and the warnings that nibabel and numpy have for damaged files, before the error says it."""
+    from nibabel.imageglobals import logger
+
+    level = logger.level
+    logger.setLevel(logging.CRITICAL + 1)
+    try:
+        with warnings.catch_warnings(), np.errstate(all="ignore"):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)
+
+
 def _open(path: Path) -> Any:
     """The nibabel image, its values not read yet.
 
@@ -176,7 +195,7 @@ def _open(path: Path) -> Any:
             f"{path} is one DICOM image: give the folder of its series, or make NIfTI of it with dcm2niix"
         )
     try:
-        image: Any = nibabel.load(path)
+        image: Any = nibabel.load(path, mmap=False)
     except Exception as error:  # of damaged files nibabel raises a dozen kinds
         reason = str(error).partition("\n")[0]
         raise ValueError(f"{path} is no NIfTI image, or a damaged one: {reason}") from error
@@ -188,6 +207,7 @@ def _open(path: Path) -> Any:
     return image
 
 
+@_quietly()
 def _load(path: Path) -> tuple[Any, np.ndarray]:
     """The nibabel image and its values, float32 or complex64, of three axes or more."""
     image = _open(path)
@@ -206,6 +226,7 @@ def _load(path: Path) -> tuple[Any, np.ndarray]:
     return image, data.reshape(*data.shape, *(1,) * (3 - data.ndim))
 
 
+@_quietly()
 def read_frame(path: PathLike) -> str:
     """What the affine of an image refers to: one of `FRAMES`, which its sform or qform code names.
 
@@ -216,6 +237,7 @@ def read_frame(path: PathLike) -> str:
     return FRAMES[code - 1] if 1 <= code <= len(FRAMES) else FRAMES[0]
 
 
+@_quietly()
 def _claimed_affine(image: Any) -> np.ndarray | None:
     """To RAS mm: the sform, else the qform; None where neither is claimed."""
     affine, code = _claimed_code(image)

@@ -17,6 +17,7 @@ from mrirecon.io.layout import USUAL, Layout
 from mrirecon.io.masks import as_mask, expand_mask, refuse_mask
 from mrirecon.scan import Scan
 
+READ = ("kspace", "mask", "acquired", "maps")  # what members of an npz are asked for
 AXES = {3: ("coil", "readout", "phase"), 4: ("slice", "coil", "readout", "phase")}
 
 
@@ -72,7 +73,12 @@ def read_npz(path: Path, key: str, remedy: str = "") -> dict[str, np.ndarray]:
         ) from error
     if key not in arrays and len(arrays) == 1:
         arrays = {key: arrays.popitem()[1]}
-    if key not in arrays or not isinstance(arrays[key], np.ndarray):
+    for name, array in arrays.items():  # numpy gives what is no npy as bytes
+        if name in (*READ, key) and not isinstance(array, np.ndarray):
+            raise ValueError(
+                f"{path}: its member {name!r} is no npy array: save it with numpy.savez"
+            )
+    if key not in arrays:
         raise ValueError(
             f"{path} has no array {key!r}: it has {', '.join(names) or 'nothing'}{remedy}"
         )

@@ -148,7 +148,7 @@ def _measurements(path: Path) -> list[_Measurement]:
         from twixtools.twixprot import parse_twix_hdr
     except ImportError as error:
         raise ImportError(
-            "reading Siemens twix needs the package twixtools: pip install mrirecon[twix]"
+            "reading Siemens twix needs the package twixtools: pip install twixtools"
         ) from error
     size = path.stat().st_size
     found = []

@@ -38,7 +38,7 @@ Progress = Callable[[int | float, int], object]
 Advance = Callable[[int | float], object]  # how many slices of a group are done
 COUNTS = (  # options of which 0 would leave out what the method is
     *("iterations", "levels", "samples", "images_at_once"),
-    *("cg_steps", "steps_per_level", "jump", "repeats"),
+    *("cg_steps", "steps_per_level", "jump", "repeats", "join_every"),
 )
 POSITIVE = ("noise_std", "sigma_max", "sigma_min")  # options that are unset or above 0
 OF_THE_LOOP = {"loop": True}  # metadata of a field that is none of the method's parameters

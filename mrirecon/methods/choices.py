@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from os import PathLike, fspath
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -60,7 +60,7 @@ class MaskChoice:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if self.is_file:
+        if self.is_given:
             read_mask(self.kind)
             if self.acceleration is not None or self.center_fraction is not None:
                 raise ValueError(
@@ -78,7 +78,8 @@ class MaskChoice:
             raise ValueError(f"--accel is {self.acceleration:g}: give a number of at least 1")
 
     @property
-    def is_file(self) -> bool:
+    def is_given(self) -> bool:
+        """Whether it is a file, and no kind of mask."""
         path = Path(self.kind)
         named = path.suffix or path.exists() or path.with_name(path.name + ".cfl").exists()
         return self.kind not in MASKS and bool(named)
@@ -92,7 +93,7 @@ class MaskChoice:
             ValueError: if the request cannot be met at this size, or the file is of another.
             OSError: if the file cannot be read.
         """
-        if self.is_file:
+        if self.is_given:
             mask = expand_mask(read_mask(self.kind), shape, self.kind)
             return mask, {"kind": "file", "file": self.kind}
         fraction, acceleration = self.center_fraction, self.acceleration or 1.0
@@ -128,6 +129,7 @@ class GivenMask:
 
     mask: Tensor
     kind: str = "given"
+    is_given: ClassVar[bool] = True
 
     def make(
         self, shape: tuple[int, int], acquired: Tensor | None = None

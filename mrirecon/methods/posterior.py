@@ -35,6 +35,10 @@ from mrirecon.scan import Scan, Volume
 from mrirecon.weights import Card, load_prior, locate
 
 SHIPPED = "prior_tiny"
+UNKNOWN_LEVEL = (
+    "{}: how bright the images were that this prior was trained on is not known, and taken for a bright level of 1: "
+    "import it with --bright_level"
+)
 WARM = 0.3  # of the bright level: where a sampler begins that is given a first image
 
 
@@ -42,9 +46,9 @@ WARM = 0.3  # of the bright level: where a sampler begins that is given a first 
 class Posterior(SliceMethod):
     """A diffusion sampler with a prior.
 
-    The data are divided by the volume's bright level, which the prior's images have as 1, and the result is multiplied
-    by it. Each draw of each slice has its own stream of random numbers, so that nothing depends on what is computed
-    together. The image is the mean of the draws.
+    The data are divided by the volume's bright level, so that images have 1, and the result is multiplied by it; the
+    prior is given them as bright as those it was trained on (`Card.bright_level`). Each draw of each slice has its own
+    stream of random numbers, so that nothing depends on what is computed together. The image is the mean of the draws.
 
     Attributes:
         weights: name of a shipped prior, or a file made by `mrirecon weights import` or `mrirecon train`.
@@ -136,7 +140,8 @@ class Posterior(SliceMethod):
                 f"{self.name}: noise levels from {first:g} to {last:g}, but the prior knows {high:g} to {low:g}: "
                 "change sigma_max or sigma_min, or use other weights"
             )
-        return SCHEDULES[self.schedule](self.levels, last, first)
+        level = self.trained[1].bright_level or 1.0  # vp goes by the prior's own units
+        return SCHEDULES[self.schedule](self.levels, last * level, first * level) / level
 
     def __call__(self, scan: Scan) -> Volume:
         if self.couples_slices and len(self.indices(scan)) == 1:
@@ -145,11 +150,14 @@ class Posterior(SliceMethod):
             )
         sigmas, card = self.sigmas, self.trained[1]
         volume = super().__call__(scan)
+        notes = [*volume.info["notes"], *card.warnings(scan, scan.mask_kind)]
+        if card.bright_level is None:
+            notes.append(UNKNOWN_LEVEL.format(self.weights))
         info = {
             **volume.info,
             "weights": {"name": self.weights, **card.as_json()},
             "noise_levels": {"first": float(sigmas[0]), "last": float(sigmas[-2])},
-            "notes": [*volume.info["notes"], *card.warnings(scan, scan.mask_kind)],
+            "notes": notes,
         }
         if self.first is not None and (begun := self.first.card) is not None:
             info["start_weights"] = begun.as_json()
@@ -308,7 +316,7 @@ _DEFAULTS: dict[str, dict[str, Any]] = {
     "projection": {"damping": 1.0, "levels": 25},
     "red_diff": {"weight": 1.0, "learning_rate": 0.03, "levels": 100},
     "repaint": {"damping": 1.0},
-    "score_mri": {"levels": 50, "schedule": "geometric"},
+    "score_mri": {"levels": 50, "schedule": "geometric", "join_every": 5},
     "snips": {"step_size": 0.3, "levels": 20, "schedule": "geometric"},
 }
 

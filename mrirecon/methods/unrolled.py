@@ -137,15 +137,17 @@ class UnrolledEndToEnd(EndToEnd):
         """
         kspace, mask = _with_neighbours(problem, network), problem.mask[None]
         better = problem.around.calibration(ENOUGH)
-        if better is None:
-            other, calibration = None, calibration_of(mask)
-        else:
-            other = _with_neighbours(problem, network, better)
-            calibration = calibration_of(better.mask[None])
-        looked_at = kspace if other is None else other
-        if not bool((looked_at[0, len(looked_at[0]) // 2] * calibration).any()):
+        other = None if better is None else _with_neighbours(problem, network, better)
+        where = f"{problem.around.scan.source}: slice {problem.around.scan.first_slice + problem.place[1]}"
+        try:
+            calibration = calibration_of(mask if better is None else better.mask[None])
+        except ValueError as error:
+            raise ValueError(f"{where}: {error}") from error
+        seen = kspace if other is None else other
+        if not bool((seen[0, len(seen[0]) // 2] * calibration).any()):
             raise ValueError(
-                f"{self.name}: the centre of k-space is zero: there is nothing to estimate coil maps from"
+                f"{where}: the centre of k-space is zero, so there is nothing to estimate coil maps from: "
+                "use a method without maps (zero_filled)"
             )
         return kspace, mask, calibration, other
 

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from mrirecon import prepare
+from mrirecon.calibration import calibration_note
 from mrirecon.coverage import coverage_of
 from mrirecon.echo import center_echo
 from mrirecon.io import read_scan
@@ -124,18 +125,22 @@ class Request:
             ValueError, OSError: if the scan does not suit the request.
         """
         scan.run(self.slices)  # refuses what lies beyond
-        scan = center_echo(scan)
         if self.remove_oversampling:
             scan = prepare.remove_oversampling(scan)
+        # A kind of mask is drawn about the echo; a given one names samples of the file.
+        given = self.mask is not None and self.mask.is_given
+        scan = scan if given else center_echo(scan)
         coverage, made = coverage_of(scan), None
         scan = narrowed(scan, coverage)
         if self.mask is not None:
             scan, made = undersampled(scan, coverage, self.mask.kind, self.mask.make)
+        scan = center_echo(scan) if given else scan
         if self.compress_coils is not None:
             scan = prepare.compress_coils(scan, self.compress_coils, self.compression)
-        if isinstance(self.maps, GivenMaps):
-            scan = replace(scan, notes=(*scan.notes, *self.maps.notes()))
-        return scan, made
+        notes = list(self.maps.notes()) if isinstance(self.maps, GivenMaps) else []
+        if (note := calibration_note(scan)) is not None:
+            notes.append(note)
+        return replace(scan, notes=(*scan.notes, *notes)), made
 
     def configured(self, scan: Scan, **loop: Any) -> SliceMethod:
         """The method, ready for a scan that is `prepared`; `loop` are options of the loop over slices, as `device`."""

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from mrirecon.io.files import printable
 from mrirecon.io.nifti import affine_ras
 from mrirecon.io.volumes import describe
 from mrirecon.report.orientation import described
@@ -125,7 +126,7 @@ def about(scan: Scan, volume: Volume) -> list[tuple[str, str]]:
     """The scan in a few lines."""
     slices, coils, readout, phase = scan.shape
     lines = [
-        ("source", scan.source),
+        ("source", printable(scan.source)),
         ("format", scan.format),
         ("k-space", f"{slices} slice(s), {coils} coil(s), {readout} x {phase} (readout x phase)"),
         ("image", f"{scan.matrix[0]} x {scan.matrix[1]}"),

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mrirecon.io.files import PathLike
+from mrirecon.io.files import PathLike, printable
 from mrirecon.report import facts
 from mrirecon.report.panels import (
     MOST_PIXELS,
@@ -113,7 +113,7 @@ def _section(items: Sequence[Item], most_pixels: int) -> Section:
             )
         plots.append((title, encoded(png_of(calibration(rows)))))
     return Section(
-        Path(scan.source).name,
+        printable(Path(scan.source).name),
         facts.about(scan, volumes[0]),
         comparison,
         facts.table(names, volumes),

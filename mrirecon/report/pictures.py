@@ -14,7 +14,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from mrirecon.coverage import achieved_acceleration
-from mrirecon.io.files import PathLike, replacing
+from mrirecon.io.files import PathLike, printable, replacing
 from mrirecon.io.nifti import affine_ras
 from mrirecon.report.orientation import Plane, plane
 from mrirecon.report.panels import (
@@ -54,7 +54,8 @@ def comparison(items: Sequence[Item]) -> Figure:
         columns.insert(0, ("reference", {"image": target.numpy()}))
     affine = affine_ras(first.geometry, scan.matrix) if first.geometry.known else None
     start, last = scan.first_slice, scan.first_slice + scan.shape[0] - 1
-    title = f"{Path(scan.source).name}, slice {start + index} of {start} to {last}"
+    name = printable(Path(scan.source).name).replace("$", r"\$")  # no formula
+    title = f"{name}, slice {start + index} of {start} to {last}"
     if scan.volumes > 1:
         title += f", volume 0 of 0 to {scan.volumes - 1}"
     mask = scan.mask(index)

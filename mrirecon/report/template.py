@@ -58,7 +58,7 @@ def write_page(path: PathLike, template: str, overwrite: bool, **values: Any) ->
         map_gradient=gradient(),
     )
     with replacing(target) as (part,):
-        part.write_text(text, encoding="utf-8")
+        part.write_text(text, encoding="utf-8", errors="replace")  # file names that are no UTF-8
     return target
 
 

@@ -10,6 +10,7 @@ import math
 import os
 import re
 import time
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from pickle import UnpicklingError
@@ -101,7 +102,9 @@ def read_checkpoint(path: str | Path, map_location: Any = "cpu") -> dict[str, An
         ValueError: if it is damaged or no checkpoint.
     """
     try:
-        return torch.load(existing_file(path), map_location=map_location, weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # torch's, of a kind of file that is refused below
+            return torch.load(existing_file(path), map_location=map_location, weights_only=True)
     except (RuntimeError, UnpicklingError, EOFError, KeyError) as error:
         reason = str(error).partition("\n")[0].partition(". ")[0]
         raise ValueError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, is_dataclass
 from types import UnionType
@@ -67,6 +68,8 @@ class Card:
         licence: of the weights.
         attribution: whom to cite.
         training: the range of scans it was trained on.
+        bright_level: of a prior: what the images it was trained on have where those of a sampler have 1
+            (`prepare.volume_scale`); images of maximum 1 have about 0.5. None is unknown, and taken for 1.
         settings: of the training: loss, optimizer, steps, ...
         seeds: of the training, by what they seed.
         metrics: measured, and on what.
@@ -82,6 +85,7 @@ class Card:
     licence: str = ""
     attribution: str = ""
     training: TrainingRange = field(default_factory=TrainingRange)
+    bright_level: float | None = 1.0
     settings: Mapping[str, Any] = field(default_factory=dict)
     seeds: Mapping[str, Any] = field(default_factory=dict)
     metrics: Mapping[str, Any] = field(default_factory=dict)
@@ -89,6 +93,16 @@ class Card:
     source: str = ""
     sha256: str = ""
     notes: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Refuse a bright level that no image has.
+
+        Raises:
+            ValueError: if it is not above 0, or infinite.
+        """
+        level = self.bright_level
+        if level is not None and not 0 < level < math.inf:
+            raise ValueError(f"bright_level is {level}: it must be above 0 and finite")
 
     def warnings(
         self,

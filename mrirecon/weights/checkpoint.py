@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import re
+import warnings
 import zipfile
 from collections.abc import Mapping, Sequence
 from functools import cache
@@ -140,7 +141,8 @@ _HARMLESS: list[Any] = [argparse.Namespace, *map(_inert, _NOT_NEEDED)]
 
 def _unpickled(path: Path) -> object:
     try:
-        with torch.serialization.safe_globals(_HARMLESS):
+        with torch.serialization.safe_globals(_HARMLESS), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # torch's, of a kind of file that is refused below
             # Only the zip layout can be mapped, so that 2 GB need not be in memory twice.
             mapped = zipfile.is_zipfile(path)
             return torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)

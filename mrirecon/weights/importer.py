@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from mrirecon.io.files import PathLike
-from mrirecon.networks import Model
+from mrirecon.networks import PRIORS, Model
 from mrirecon.weights.build import build, with_averages
 from mrirecon.weights.card import Card
 from mrirecon.weights.checkpoint import read_checkpoint, sha256_of
@@ -30,6 +30,7 @@ class Report:
         averaged: those of them that averages replaced, which come without names in the order of the trained tensors.
         parameters: values that training changes.
         ignored: names left out because they belong to a loss or a metric.
+        own: whether `mrirecon train` wrote it.
     """
 
     path: str
@@ -42,11 +43,25 @@ class Report:
     averaged: int
     parameters: int
     ignored: tuple[str, ...]
+    own: bool
 
-    def card(self) -> Card:
-        """The card to save the weights with; what is known of a published file comes with its name."""
+    def card(self, bright_level: float | None = None) -> Card:
+        """The card to save the weights with; what is known of a published file comes with its name.
+
+        Args:
+            bright_level: of a prior's images in training (`Card`), where it is known better.
+
+        Raises:
+            ValueError: if it is not above 0, or of a network that is no prior.
+        """
         name = Path(self.path).name
-        known = PUBLISHED.get((self.network, name), {})
+        prior = self.network in PRIORS
+        if bright_level is not None and not prior:
+            raise ValueError(f"{self.network} is no prior: leave out bright_level")
+        unknown = {"bright_level": None} if prior and not self.own else {}
+        known = {**unknown, **PUBLISHED.get((self.network, name), {})}
+        if bright_level is not None:
+            known = {**known, "bright_level": bright_level, "notes": ()}
         source = f"{name} (SHA-256 {self.sha256})"
         return Card(
             network=self.network, config=self.config, source=source, sha256=self.sha256, **known
@@ -88,4 +103,5 @@ def import_weights(path: PathLike) -> tuple[Model, Report]:
         averaged=len(checkpoint.averages),
         parameters=sum(p.numel() for p in network.parameters()),
         ignored=checkpoint.ignored,
+        own=checkpoint.made is not None,
     )

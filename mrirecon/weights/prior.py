@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mrirecon.diffusion import Denoiser, denoiser_of
+from mrirecon.diffusion import Denoiser, ScaledDenoiser, denoiser_of
 from mrirecon.io.files import PathLike
 from mrirecon.networks import Prior
 from mrirecon.weights.card import Card
@@ -12,7 +12,8 @@ from mrirecon.weights.store import load_weights
 def load_prior(name_or_path: PathLike, device: str = "cpu") -> tuple[Denoiser, Card]:
     """A shipped prior by name, or that of a file, as a denoiser, and the card of its weights.
 
-    Its images have the bright level 1: divide k-space by `prepare.volume_scale` and multiply the result by it.
+    Its images have the bright level 1: divide k-space by `prepare.volume_scale` and multiply the result by it. The
+    network is given them as bright as those it was trained on (`Card.bright_level`).
 
     Raises:
         ValueError: as `load_weights`, or if the weights are of no prior, or of one that knows no complex images.
@@ -23,4 +24,6 @@ def load_prior(name_or_path: PathLike, device: str = "cpu") -> tuple[Denoiser, C
             f"{name_or_path} holds weights of {network.name}, which is no prior: "
             f"use --method {network.name}, or other weights"
         )
-    return denoiser_of(network.to(device).eval().requires_grad_(False)), card
+    denoiser = denoiser_of(network.to(device).eval().requires_grad_(False))
+    level = 1.0 if card.bright_level is None else card.bright_level
+    return denoiser if level == 1 else ScaledDenoiser(denoiser, level), card

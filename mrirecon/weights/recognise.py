@@ -263,6 +263,8 @@ _FASTMRI = "fastMRI (Zbontar et al. 2018, arXiv:1811.08839; Knoll et al. 2020)"
 _VARNET = "E2E-VarNet (Sriram et al. 2020, arXiv:2004.06688)"
 _SCORE_MRI = "Score-MRI (Chung & Ye 2022, arXiv:2110.05243)"
 _DDS = "DDS (Chung, Lee & Ye 2024, arXiv:2303.05754)"
+# The maximum of an image over its bright level was 1.96 and 1.99 in two fully sampled or well reconstructed brains.
+_OF_MAXIMUM_1 = 0.5
 _R4_R8: dict[str, Any] = {"accelerations": (4.0, 8.0), "center_fractions": (0.08, 0.04)}
 
 # What is known of published files beyond their tensors, by network and file name (two files share one name).
@@ -294,10 +296,13 @@ PUBLISHED: dict[tuple[str, str], dict[str, Any]] = {
     ("ncsnpp", "checkpoint_95.pth"): {
         "data": "fastMRI knee, magnitude images of 320 x 320 between 0 and 1",
         "attribution": f"{_SCORE_MRI}; {_FASTMRI}",
+        "bright_level": _OF_MAXIMUM_1,
     },
     ("adm", "fastmri_knee_320_complex_1m.pt"): {
         "data": "fastMRI knee, complex images of 320 x 320",
         "attribution": f"{_DDS}; {_FASTMRI}",
+        "bright_level": _OF_MAXIMUM_1,
+        "notes": ("intensities of its images are not published: taken for those of Score-MRI",),
     },
     ("adm", "AAPM256_1M.pt"): {
         "data": "AAPM low-dose CT, images of 256 x 256: no MRI",

@@ -7,7 +7,8 @@ import pytest
 import torch
 from fastmri.models import Unet, VarNet
 
-from mrirecon.weights import load_weights
+from mrirecon.networks import PRESETS, PRIORS
+from mrirecon.weights import load_weights, read_card
 
 LAYOUT = {"num_cascades": 2, "pools": 2, "chans": 4, "sens_pools": 2, "sens_chans": 3}
 
@@ -108,3 +109,18 @@ def test_bad_usage_of_weights(mrirecon, refused, published, tmp_path):
         assert result.status == 0
         assert "weights info" in result.out and "weights import" in result.out
         assert "recon  " not in result.out
+
+
+def test_the_bright_level_of_a_prior_is_said_and_can_be_told(mrirecon, refused, tmp_path):
+    network = PRIORS["ncsnpp"](**PRESETS["ncsnpp"]["tiny"])
+    torch.save(network.state_dict(), tmp_path / "mine.pth")
+    output = tmp_path / "mine.safetensors"
+    command = ("weights", "import", tmp_path / "mine.pth", "--output", output)
+    assert "nothing tells: import it with --bright_level" in mrirecon(*command).out
+    assert read_card(output).bright_level is None
+    told = mrirecon(*command, "--bright_level", 0.5, "--overwrite").out
+    assert values(told)["bright level"] == "0.5, that of the images it was trained on"
+    assert read_card(output).bright_level == 0.5
+    assert values(mrirecon("weights", "info", output).out)["bright_level"] == "0.5"
+    assert "must be above 0" in refused(*command, "--bright_level", -1, "--overwrite")
+    assert read_card(output).bright_level == 0.5

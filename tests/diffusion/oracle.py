@@ -171,12 +171,71 @@ def reverse_diffusion(x, x0, s, t, of):
     return mean + math.sqrt(gap) * of.noise() if t else mean
 
 
-def score_mri(p, s, of, weight):
+def ddpm(x, x0, s, t, of):
+    """DDPM's posterior q(x_t-1 | x_t, x_0) (Ho et al. 2020, equations 6 and 7), in its variance-preserving images."""
+    if not t:
+        return x0
+    kept, then = 1 / (1 + s**2), 1 / (1 + t**2)  # alpha bar of the two levels
+    alpha = kept / then
+    mean = math.sqrt(then) * (1 - alpha) / (1 - kept) * x0
+    mean = mean + math.sqrt(alpha) * (1 - then) / (1 - kept) * (math.sqrt(kept) * x)
+    variance = (1 - then) / (1 - kept) * (1 - alpha)
+    return (mean + math.sqrt(variance) * of.noise()) / math.sqrt(then)
+
+
+def score_mri(p, s, of, weight, corrections=0, snr=None):
+    """With corrections it is a path only: their steps depend on norms."""
+
+    def consistent(x):
+        return x + weight * (p.b * of.one - p.gram(x))
+
     x = s[0] * of.noise()
     for high, low in pairwise(s):
-        x = reverse_diffusion(x, denoised(p, of, x, high), high, low, of)
-        x = x + weight * (p.b * of.one - p.gram(x))
+        x = consistent(reverse_diffusion(x, denoised(p, of, x, high), high, low, of))
+        for _ in range(corrections if low else 0):
+            score, z = (denoised(p, of, x, low) - x) / low**2, of.noise()
+            epsilon = 2 * (snr * z.norm(dim=0) / score.norm(dim=0)) ** 2
+            x = consistent(x + epsilon * score + (2 * epsilon).sqrt() * z)
     return x
+
+
+def ddim(x, x0, s, t, of, eta):
+    """DDIM (Song et al. 2021, equations 12 and 16), in its variance-preserving images."""
+    kept, then = 1 / (1 + s**2), 1 / (1 + t**2)
+    e = (math.sqrt(kept) * x - math.sqrt(kept) * x0) / math.sqrt(1 - kept)
+    sigma = eta * math.sqrt((1 - then) / (1 - kept)) * math.sqrt(1 - kept / then)
+    image = math.sqrt(then) * x0 + math.sqrt(1 - then - sigma**2) * e
+    return (image + sigma * of.noise() if t else x0) / math.sqrt(then)
+
+
+def dps(p, s, of, zeta, eta, damping=None):
+    """A path: the step is over a norm. With `damping` MCG, which then puts the data in."""
+    x = s[0] * of.noise()
+    for high, low in pairwise(s):
+        x0 = denoised(p, of, x, high)
+        back, energy = p.b * of.one - p.gram(x0), p.y.norm() ** 2
+        misfit = energy - (x0.conj() * (p.b + back)).real.sum(0)
+        # d ||y - A D|| / dx_vp of x = x_vp sqrt(1 + s^2); the image that moves is that of the next level
+        gradient = -math.sqrt(1 + high**2) * p.shrunk(back, high) / misfit.sqrt()
+        x = ddim(x, x0, high, low, of, eta) - math.sqrt(1 + low**2) * zeta * gradient
+        if damping is not None:
+            x = replaced(p, x, low, damping, of)
+    return x
+
+
+def red_diff(p, s, of, weight, learning_rate):
+    """Adam with betas (0.9, 0.99), on real and imaginary parts; a path."""
+    mu, first, second = p.b * of.one, 0, 0
+    for step, high in enumerate(s[:-1], 1):
+        z = of.noise()
+        x = mu + high * z
+        e = (x - denoised(p, of, x, high)) / high
+        gradient = torch.view_as_real(p.gram(mu) - p.b * of.one + weight * high * (e - z))
+        first = 0.9 * first + 0.1 * gradient
+        second = 0.99 * second + 0.01 * gradient**2
+        move = first / (1 - 0.9**step) / ((second / (1 - 0.99**step)).sqrt() + 1e-8)
+        mu = mu - learning_rate * torch.view_as_complex(move)
+    return mu
 
 
 def dds(p, s, of, eta, prior):
@@ -229,7 +288,7 @@ def projection(p, s, of, weight, damping):
 def ilvr(p, s, of, damping):
     x = s[0] * of.noise()
     for high, low in pairwise(s):
-        x = reverse_diffusion(x, denoised(p, of, x, high), high, low, of)
+        x = ddpm(x, denoised(p, of, x, high), high, low, of)
         x = replaced(p, x, low, damping, of)
     return x
 
@@ -246,7 +305,7 @@ def repaint(p, s, of, damping, jump, repeats):
         if then > now:
             x = x + math.sqrt(then**2 - now**2) * of.noise()
         else:
-            x = reverse_diffusion(x, denoised(p, of, x, now), now, then, of)
+            x = ddpm(x, denoised(p, of, x, now), now, then, of)
             x = replaced(p, x, then, damping, of)
     return x
 

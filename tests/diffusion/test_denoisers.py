@@ -12,6 +12,7 @@ from mrirecon.diffusion import (
     Denoiser,
     GaussianDenoiser,
     NoiseDenoiser,
+    ScaledDenoiser,
     ScoreDenoiser,
     denoiser_of,
 )
@@ -211,3 +212,16 @@ def test_denoisers_can_be_differentiated():
     (gradient,) = torch.autograd.grad(denoiser(x, 0.5), x, v)
     expected = ifft2(gaussian.power / (gaussian.power + 0.25) * fft2(v))
     torch.testing.assert_close(gradient, expected)
+
+
+@pytest.mark.parametrize("level", [0.5, 3.0])
+@pytest.mark.parametrize("sigma", SIGMAS)
+def test_a_prior_of_brighter_images(level, sigma):
+    """A Gaussian prior of images `level` times as bright is the Gaussian prior of those that are given."""
+    gaussian = prior()
+    brighter = GaussianDenoiser(level * gaussian.mean, level**2 * gaussian.power, (0.02, 8.0))
+    scaled = ScaledDenoiser(brighter, level)
+    x = complex_normal(3, *SHAPE, seed=2)
+    torch.testing.assert_close(scaled(x, sigma), gaussian(x, sigma))
+    assert scaled.sigma_range == pytest.approx((0.02 / level, 8.0 / level))
+    assert isinstance(scaled, Denoiser)

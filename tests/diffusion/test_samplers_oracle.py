@@ -23,6 +23,7 @@ from mrirecon.operators import conjugate_gradient
 PROBLEMS = {
     "7x6, columns": ((7, 6), 3, columns_mask((7, 6), 2, 2), 0.1),
     "7x6, points": ((7, 6), 3, points_mask((7, 6), 0.4), 0.05),
+    "7x6, loud": ((7, 6), 3, columns_mask((7, 6), 2, 2), 1.5),
     "7x6, one coil": ((7, 6), 1, points_mask((7, 6), 0.3), 0.02),
     "33x33, columns": ((33, 33), 4, columns_mask((33, 33), 3, 5), 0.05),
     "33x33, points": ((33, 33), 4, points_mask((33, 33), 0.25), 0.1),
@@ -276,9 +277,18 @@ def test_images_belong_to_their_noise(case, name, monkeypatch):
     close(images, expected.expand(-1, 2), 1e-5)
 
 
+def test_some_measurements_are_worse_than_the_first_level():
+    """Equation 7 of DDRM has a case for them, where s_y / d exceeds it."""
+    p = problem("7x6, loud")
+    spread = oracle.spread(p, p.values)[p.values > 0.05**2]
+    first = float(LEVELS[0])
+    assert 5 < int((spread > first).sum()) < len(spread) - 5
+
+
 def test_every_sampler_has_an_oracle():
-    tested = {case.sampler for case in CASES.values()}
-    assert tested | {"dps", "mcg", "red_diff"} == set(SAMPLERS)
+    assert {case.sampler for case in (*CASES.values(), *PATHS.values())} == set(SAMPLERS)
+    nonlinear = {"dps", "mcg", "red_diff"}
+    assert {case.sampler for case in CASES.values()} == set(SAMPLERS) - nonlinear
 
 
 @pytest.mark.parametrize("name", PROBLEMS)
@@ -324,29 +334,39 @@ def test_dds_with_five_conjugate_gradients(noise_std, monkeypatch):
     close(image.reshape(-1, 1), x, 1e-7)
 
 
-@pytest.mark.parametrize("name", ["7x6, points", "33x33, columns"])
-def test_red_diff_is_adam_by_hand(name, monkeypatch):
-    p = problem(name)
-    noises = [complex_normal(len(p.b), 1, seed=n) for n in range(4)]
-    Scripted(lambda draw, like: noises[draw].reshape(like.shape)).install(monkeypatch)
-    image = SAMPLERS["red_diff"](p.y, p.A, p.denoiser, LEVELS, weight=0.3, learning_rate=0.2)
+PATHS = {
+    "dps": Case("dps", lambda p, s, of: oracle.dps(p, s, of, 0.4, 0.9), {"zeta": 0.4, "eta": 0.9}),
+    "dps, by default": Case("dps", lambda p, s, of: oracle.dps(p, s, of, 1.0, 1.0)),
+    "mcg": Case("mcg", lambda p, s, of: oracle.dps(p, s, of, 1.0, 1.0, 0.1), steps=60),
+    "red_diff": Case(
+        "red_diff",
+        lambda p, s, of: oracle.red_diff(p, s, of, 0.3, 0.2),
+        {"weight": 0.3, "learning_rate": 0.2},
+    ),
+    "score_mri": Case(
+        "score_mri",
+        lambda p, s, of: oracle.score_mri(p, s, of, 0.7, 2, 0.2),
+        {"weight": 0.7, "corrections": 2, "snr": 0.2},
+    ),
+}
+
+
+@pytest.mark.parametrize("name", ["7x6, points", "7x6, loud", "33x33, columns", "33x33, points"])
+@pytest.mark.parametrize("case", PATHS)
+def test_images_of_recursions_that_are_not_linear(case, name, monkeypatch):
+    """A norm or Adam in a step: no law, but the image that belongs to given noise, of each item by itself."""
+    p, made = problem(name), PATHS[case]
+    noises = [complex_normal(len(p.b), 3, seed=n) for n in range(12)]
+    noise = Scripted(lambda draw, like: noises[draw].mT.reshape(like.shape))
+    noise.install(monkeypatch)
+    images = made.sample(p, LEVELS, 3)
     of = Path(noises)
-    mu, first, second = p.b, 0, 0
-    for step, high in enumerate(LEVELS[:-1].tolist(), 1):
-        z = of.noise()
-        x = mu + high * z
-        e = (x - oracle.denoised(p, of, x, high)) / high
-        gradient = p.gram(mu) - p.b + 0.3 * high * (e - z)
-        parts = torch.cat([gradient.real, gradient.imag])
-        first = 0.9 * first + 0.1 * parts
-        second = 0.99 * second + 0.01 * parts**2
-        move = first / (1 - 0.9**step) / ((second / (1 - 0.99**step)).sqrt() + 1e-8)
-        real, imaginary = move.chunk(2)
-        mu = mu - 0.2 * torch.complex(real, imaginary)
-    close(image.reshape(-1, 1), mu, 1e-9)
+    expected = made.expected(p, LEVELS, of)
+    assert of.drawn == noise.drawn
+    close(images, expected, 1e-6)
 
 
-# Steps that are not linear: DPS, MCG, and the Langevin corrector.
+# Single steps of DPS and MCG with a denoiser that is no Gaussian's.
 
 
 def crooked(x, sigma):

@@ -136,6 +136,14 @@ def test_the_window_is_that_of_the_official_transform(tmp_path_factory, rows, co
     np.testing.assert_allclose(image[~clamped], truth[~clamped], rtol=1e-3, atol=1e-4)
 
 
+def test_pixels_need_not_be_square(tmp_path):
+    """FOV over matrix along each axis by itself."""
+    sizes = {"x": 32, "y": 24, "rx": 16, "ry": 24, "fx": 16.0, "fy": 18.0, "rfx": 8.0, "rfy": 18.0}
+    xml = HEADER.format(**sizes, center=12, maximum=23, trajectory="cartesian")
+    fastmri_file(tmp_path / "a.h5", (2, 3, 32, 24), (16, 24), xml=xml)
+    assert read_scan(tmp_path / "a.h5").geometry.voxel_mm == (0.5, 0.75, 5.0)
+
+
 def test_flair_203_target_decides_the_window_and_the_grid_the_voxel(tmp_path):
     """The header of that series describes the vendor's interpolated image; the target has k-space's pixels."""
     path = tmp_path / "file0.h5"
@@ -371,7 +379,7 @@ def test_own_group_that_does_not_fit_is_refused(tmp_path, make_scan):
     with h5py.File(tmp_path / "k.h5", "a") as file:
         del file["mrirecon/geometry"]
         file["mrirecon/geometry"] = json.dumps({"unknown": 1})
-    with pytest.raises(ValueError, match="group 'mrirecon' is not readable"):
+    with pytest.raises(ValueError, match=r"k.h5: mrirecon/geometry: it must hold voxel_mm"):
         read_scan(tmp_path / "k.h5")
 
 

@@ -505,6 +505,14 @@ def test_oblique_gapped_reversed_slices(tmp_path):
     assert scan.geometry.voxel_mm == pytest.approx((10, 10, 6))
 
 
+def test_slices_are_ordered_along_their_own_direction(tmp_path):
+    """Sagittal ones, from left to right, counted in another order: all have one z."""
+    directions = {"read_dir": (0, 0, 1), "phase_dir": (0, 1, 0), "slice_dir": (1, 0, 0)}
+    scan = stack(tmp_path, [(x, 0, 0) for x in (10, -5, 0, 5)], directions)
+    assert [float(scan.kspace(i).abs().max()) for i in range(4)] == [2, 3, 4, 1]
+    assert [center[0] for center in scan.geometry.centers_mm] == [-5, 0, 5, 10]
+
+
 @pytest.mark.parametrize(
     "positions, directions, word",
     [

@@ -12,7 +12,6 @@ from mangling.mutations import BYTES, REFUSE, STRUCTURE
 from mangling.seeds import SEEDS
 
 
-
 @dataclass(frozen=True)
 class Case:
     """One mangled file.

@@ -137,7 +137,7 @@ def _place(error: BaseException) -> str:
 
 def _read_scan(path: Path) -> tuple[str, str] | None:
     scan = read_scan(path)
-    slices, coils, readout, phase = scan.shape
+    slices, _, readout, phase = scan.shape
     checks = {
         "volume names": len(scan.volume_names) in (0, scan.volumes),
         "acquired": tuple(scan.acquired.shape) == (readout, phase) and bool(scan.acquired.any()),
@@ -177,7 +177,9 @@ def _read_scan(path: Path) -> tuple[str, str] | None:
     image = scan.to_output(torch.ones(readout, phase, dtype=torch.complex64))
     if tuple(image.shape) != tuple(scan.matrix):
         return "shape", f"output {tuple(image.shape)} of {_summary(scan)}"
-    said = any(word in note for note in scan.notes for word in ("zero", "no samples", "no readouts"))
+    said = any(
+        word in note for note in scan.notes for word in ("zero", "no samples", "no readouts")
+    )
     if empty and not said:
         return "zeros", f"slices {empty} of {_summary(scan)}"
     return None
@@ -206,15 +208,16 @@ def _stored_size(path: Path, scan: Scan) -> int | None:
 
 def _geometry_agrees(scan: Scan) -> bool:
     geometry = scan.geometry
-    numbers = [*(geometry.voxel_mm or ()), *np.ravel(geometry.directions or ()), *np.ravel(geometry.centers_mm or ())]  # fmt: skip
     voxel = geometry.voxel_mm
+    parts = (voxel or (), geometry.directions or (), geometry.centers_mm or ())
+    numbers = np.concatenate([np.ravel(part) for part in parts]).astype(float)
     sized = voxel is None or (len(voxel) == 3 and min(voxel) > 0)
     placed = geometry.centers_mm is None or np.shape(geometry.centers_mm) == (scan.shape[0], 3)
     turned = geometry.directions is None or (
         np.shape(geometry.directions) == (3, 3)
         and np.allclose(np.linalg.norm(geometry.directions, axis=1), 1, atol=1e-2)
     )
-    if not (sized and placed and turned and bool(np.isfinite(np.array(numbers, float)).all())):
+    if not (sized and placed and turned and bool(np.isfinite(numbers).all())):
         return False
     return not geometry.known or bool(np.isfinite(geometry.affine_lps(scan.matrix)).all())
 

@@ -142,6 +142,37 @@ def _twix(folder: Path) -> Path:
     return path
 
 
+def _mat(packed: bool) -> Callable[[Path], Path]:
+    """Level 5, with or without compression, among what else people save."""
+
+    def write(folder: Path) -> Path:
+        from scipy.io import savemat
+
+        kspace = simulated(coils=1).kspace(0)[0].numpy()
+        content = {"kspace": kspace, "TR": 500.0, "name": "head", "mask": kspace != 0}
+        savemat(folder / "scan.mat", content, do_compression=packed)
+        return folder / "scan.mat"
+
+    return write
+
+
+def _mat73(folder: Path) -> Path:
+    """HDF5 behind MATLAB's 512 bytes, axes reversed, complex numbers as records."""
+    import h5py
+
+    kspace = simulated(coils=1).kspace(0)[0].numpy().T
+    records = np.empty(kspace.shape, [("real", "<f4"), ("imag", "<f4")])
+    records["real"], records["imag"] = kspace.real, kspace.imag
+    path = folder / "scan73.mat"
+    with h5py.File(path, "w", userblock_size=512) as file:
+        file["kspace"], file["TR"] = records, np.array([[500.0]])
+        for name, kind in (("kspace", "single"), ("TR", "double")):
+            file[name].attrs["MATLAB_class"] = np.bytes_(kind)
+    with path.open("r+b") as stream:
+        stream.write(b"MATLAB 7.3 MAT-file, Platform: GLNXA64".ljust(124) + b"\x00\x02IM")
+    return path
+
+
 def _image(name: str) -> Callable[[Path], Path]:
     def write(folder: Path) -> Path:
         scan = simulated()
@@ -201,6 +232,9 @@ SEEDS: dict[str, Seed] = {
     "npy": Seed("scan", _scan("scan.npy", simulated)),
     "npz": Seed("scan", _scan("scan.npz", simulated)),
     "twix": Seed("scan", _twix),
+    "mat": Seed("scan", _mat(packed=False)),
+    "mat packed": Seed("scan", _mat(packed=True)),
+    "mat 7.3": Seed("scan", _mat73),
     "image nii": Seed("image", _image("head.nii")),
     "image nii.gz": Seed("image", _image("head.nii.gz")),
     "mask npy": Seed("mask", _mask("mask.npy")),

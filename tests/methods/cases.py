@@ -3,6 +3,8 @@
 import torch
 
 from mrirecon.io.arrays import plain_scan
+from mrirecon.methods.base import Problem
+from mrirecon.methods.surroundings import Surroundings
 from mrirecon.phantom import shepp_logan
 from mrirecon.simulate import simulate_scan
 
@@ -16,6 +18,12 @@ def array_scan(kspace, mask=None, **known):
     return plain_scan(
         "memory", "test", shape, lambda v, i: kspace[v, i], volumes=kspace.shape[0], **known
     )
+
+
+def problem_of(kspace, mask, maps, around=None, **known):
+    """A slice (coil, y, x) to solve, on its own unless it is said what is around it."""
+    around = around or Surroundings(array_scan(kspace[None], mask), 0, 0, "cpu")
+    return Problem(kspace, mask, maps, 1.0, around, **known)
 
 
 def phantom(slices=1, shape=(48, 40), **options):

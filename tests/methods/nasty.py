@@ -168,7 +168,10 @@ INPUTS: dict[str, Callable[[], Nasty]] = {
     "one bright pixel": lambda: _imaged(_pixel()),
     "a constant image": lambda: _imaged(np.ones((32, 28), np.complex64)),
     # scales
-    **{f"times {factor:g}": (lambda factor=factor: _scaled(factor)) for factor in (1e-30, 1e-22, 1e-18, 1e-12, 1e-6, 1e6, 1e12, 1e18, 1e22, 1e30)},  # fmt: skip
+    **{
+        f"times {factor:g}": (lambda factor=factor: _scaled(factor))
+        for factor in (1e-30, 1e-22, 1e-18, 1e-12, 1e-6, 1e6, 1e12, 1e18, 1e22, 1e30)
+    },
     # sizes
     "one readout sample": lambda: Nasty(measured((32, 28))[..., 16:17, :]),
     "one column": lambda: Nasty(measured((32, 28))[..., 14:15]),
@@ -185,7 +188,9 @@ INPUTS: dict[str, Callable[[], Nasty]] = {
     "centre missing": lambda: _changed(_put((..., slice(10, 18)), 0)),
     "right half missing": lambda: _changed(_put((..., slice(14, None)), 0)),
     "left half missing": lambda: _changed(_put((..., slice(0, 14)), 0)),
-    "first half of the readout missing": lambda: _changed(_put((..., slice(0, 16), slice(None)), 0)),  # fmt: skip
+    "first half of the readout missing": lambda: _changed(
+        _put((..., slice(0, 16), slice(None)), 0)
+    ),
     "one quadrant": lambda: _kept((..., slice(16, None), slice(14, None))),
     "a stray sample": _stray,
     # coils

@@ -3,10 +3,9 @@
 import numpy as np
 import pytest
 import torch
-from cases import array_scan, columns, error, fitted, phantom, psnr
+from cases import array_scan, columns, error, fitted, phantom, problem_of, psnr
 
 from mrirecon.methods import METHODS, Calibrated, GivenMaps
-from mrirecon.methods.base import Problem
 from mrirecon.operators import Gradient, Wavelet, sense
 from mrirecon.tensors import fft2c, ifft2c, rss
 
@@ -110,7 +109,7 @@ def small():
     simulation = phantom(shape=(12, 10), coils=4, snr=30.0)
     mask = torch.rand(12, 10, generator=torch.Generator().manual_seed(0)) < 0.6
     y = simulation.scan.kspace(0) * mask
-    return Problem(y, mask, simulation.maps(0)[None], 1.0, lambda offset: y)
+    return problem_of(y, mask, simulation.maps(0)[None])
 
 
 def test_cg_sense_solves_its_normal_equations(small):
@@ -164,7 +163,7 @@ def test_cycle_spinning_makes_the_result_follow_shifts_of_the_object():
 
     def solve(kspace, spin):
         ones = torch.ones(1, 1, 64, 64).to(torch.complex64)
-        problem = Problem(kspace[None], mask, ones, 1.0, lambda offset: kspace[None])
+        problem = problem_of(kspace[None], mask, ones)
         return METHODS["l1_wavelet"](
             regularization=0.02, relative=False, cycle_spinning=spin
         ).solve(problem)

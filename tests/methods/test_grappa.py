@@ -1,11 +1,14 @@
 """GRAPPA where its kernels are exact, and on simulated coils."""
 
+from dataclasses import replace
+
 import pytest
 import torch
-from cases import array_scan, columns, error, phantom
+from cases import array_scan, columns, error, phantom, problem_of
 
 from mrirecon.methods import METHODS
 from mrirecon.methods.grappa import Grappa
+from mrirecon.methods.surroundings import Surroundings
 from mrirecon.tensors import fft2c, ifft2c, rss
 
 
@@ -45,6 +48,22 @@ def test_simulated_coils_come_close_to_the_full_data(spacing, margin):
     assert error(zero_filled, full) > margin * error(grappa, full)
 
 
+@pytest.mark.parametrize("taps", [2, 4])
+def test_a_missing_column_draws_on_the_nearest_measured_ones_of_either_side(taps):
+    """Griswold et al. 2002, figure 2: as many before as after it."""
+    width, spacing = 60, 2
+    full = complex_normal(3, 16, width)
+    mask = columns(array_scan(full[None]), step=spacing, calibration=16)
+    grappa, target = Grappa(phase_taps=taps), 9  # outside the calibration region
+    filled = grappa.fill(full * mask, mask)[..., target]
+    reach = range(target - spacing * taps // 2 + 1, target + spacing * taps // 2, spacing)
+    for column in range(0, 20, spacing):
+        kspace = full * mask
+        kspace[..., column] += 1
+        changed = not torch.equal(grappa.fill(kspace, mask)[..., target], filled)
+        assert changed == (column in reach), column
+
+
 def test_pygrappa_does_no_better():
     pygrappa = pytest.importorskip("pygrappa")
     scan = phantom(shape=(96, 90), coils=8, snr=100.0).scan
@@ -78,6 +97,36 @@ def test_columns_beyond_the_measured_ones_stay_empty():
 def test_full_data_stay_as_they_are():
     kspace = phantom().scan.kspace(0)
     assert torch.equal(Grappa().fill(kspace, torch.ones(48, 40) > 0), kspace)
+
+
+@pytest.mark.parametrize("contrast", [1.0, 0.3])
+def test_kernels_are_fitted_to_separate_calibration_lines(contrast):
+    """As to the same lines within the imaging k-space, whose scale does not matter to a kernel."""
+    full = phantom(shape=(96, 90), coils=8, snr=None).scan
+    lattice, block = columns(full, step=3, calibration=0), columns(full, step=100, calibration=20)
+    block[:, 0] = False
+    scan = full.undersample(lattice)
+    separate = replace(scan, calibration=lambda v, i: contrast * full.read(v, i) * block)
+    found = Grappa().solve(
+        problem_of(scan.kspace(0), lattice, None, around=Surroundings(separate, 0, 0, "cpu"))
+    )
+    within = Grappa().fill(full.kspace(0) * (lattice | block), lattice | block)
+    outside = ~block[0]
+    assert error(found[..., outside], within[..., outside]) < 1e-3
+    assert torch.equal(found[:, lattice], scan.kspace(0)[:, lattice])
+    with pytest.raises(ValueError, match="centre of the imaging k-space has 1 of 96"):
+        METHODS["grappa"]()(scan)
+    narrow = replace(scan, calibration=lambda v, i: full.read(v, i) * columns(full, 100, 8))
+    with pytest.raises(ValueError, match="centre of the separate calibration lines has 8 of 96"):
+        METHODS["grappa"]()(narrow)
+
+
+def test_too_few_rows_for_a_kernel_are_refused():
+    mask = torch.ones(3, 40, dtype=torch.bool)
+    mask[:, 1::2] = False
+    mask[:, 10:30] = True
+    with pytest.raises(ValueError, match=r"columns of 5 samples.*has 21 of 3"):
+        Grappa().fill(complex_normal(4, 3, 40) * mask, mask)
 
 
 def test_unsuitable_masks_are_refused():

@@ -10,6 +10,7 @@ import pytest
 import torch
 from cases import array_scan, columns, phantom
 
+from mrirecon.diffusion import GaussianDenoiser, vp
 from mrirecon.diffusion.samplers import SAMPLERS
 from mrirecon.io import write_volume
 from mrirecon.io.slices import SliceStore
@@ -20,7 +21,7 @@ from mrirecon.methods.named import options_of
 from mrirecon.networks.denoiser import DenoiserUNet
 from mrirecon.operators import sense
 from mrirecon.prepare import noise_level, prewhiten
-from mrirecon.weights import card_of, save_weights, shipped_weights
+from mrirecon.weights import card_of, load_weights, save_weights, shipped_weights
 
 SHORT = {"levels": 3, "sigma_min": 0.05}
 NETWORKS = {"varnet", "humus", "unrolled_prior"}
@@ -91,6 +92,59 @@ def test_the_scale_of_the_data_is_undone(name, factor, prior, scan):
     scaled, plain = (array_scan(f * kspace, scan.mask(0)) for f in (factor, 1.0))
     image = sample(name, prior, scaled).image / factor
     assert error(image, sample(name, prior, plain).image) < 1e-4
+
+
+class Gaussian:
+    """The exact prior of images around `level`, which keeps what it is given; with a range as networks have it."""
+
+    def __init__(self, level):
+        mean, power = torch.full((32, 28), 0.3 + 0j), torch.full((32, 28), 0.04)
+        self.exact = GaussianDenoiser(level * mean, level**2 * power)
+        self.sigma_range = (0.005 * level, 5.0 * level)
+        self.seen = []
+
+    def __call__(self, x, sigma):
+        self.seen.append((x.detach(), sigma))
+        return self.exact(x, sigma)
+
+
+@pytest.mark.parametrize("name", ["dds", "pigdm", "score_mri", "dps"])
+def test_a_prior_is_given_images_as_bright_as_those_it_knows(name, prior, scan, monkeypatch):
+    """A prior of images half as bright: given half of x and of its level, it leaves the same image behind."""
+    volumes, seen = [], []
+    network, card = load_weights(prior)
+    for level in (1.0, 0.5):
+        known = Gaussian(level)
+        monkeypatch.setattr("mrirecon.weights.prior.denoiser_of", lambda n, known=known: known)
+        stated = replace(card, bright_level=level)
+        monkeypatch.setattr("mrirecon.weights.prior.load_weights", lambda p, c=stated: (network, c))
+        volumes.append(sample(name, prior, scan))
+        seen.append(known.seen)
+        assert volumes[-1].info["weights"]["bright_level"] == level
+        assert volumes[-1].info["noise_levels"]["first"] == pytest.approx(0.3)
+    assert error(volumes[1].image, volumes[0].image) < 1e-4
+    for (whole, sigma), (half, lower) in zip(*seen, strict=True):
+        assert lower == pytest.approx(sigma / 2)
+        assert error(2 * half, whole) < 1e-3
+
+
+def test_the_levels_of_ddpms_time_are_those_of_the_prior(prior, monkeypatch):
+    network, card = load_weights(prior)
+    monkeypatch.setattr(
+        "mrirecon.weights.prior.load_weights", lambda p: (network, replace(card, bright_level=0.5))
+    )
+    sigmas = METHODS["dds"](weights=prior, schedule="vp", levels=6, start="noise").sigmas
+    torch.testing.assert_close(sigmas, 2 * vp(6, 0.03 / 2, 5.0))
+
+
+def test_a_prior_of_unknown_intensity_is_said(prior, scan, tmp_path):
+    network, card = load_weights(prior)
+    path = tmp_path / "unknown.safetensors"
+    save_weights(network, path, replace(card, bright_level=None))
+    info = sample("dds", str(path), scan).info
+    assert sum("how bright the images were" in note for note in info["notes"]) == 1
+    assert info["weights"]["bright_level"] is None
+    assert not any("how bright" in note for note in sample("dds", prior, scan).info["notes"])
 
 
 def test_the_reference_is_not_looked_at(prior, scan):
@@ -298,7 +352,8 @@ def test_bad_options_are_one_line(options, message, prior, scan):
     assert "\n" not in str(raised.value)
 
 
-COUNTED = {"cg_steps", "steps_per_level", "jump", "repeats", "levels", "samples", "images_at_once"}
+COUNTED = {"cg_steps", "steps_per_level", "jump", "repeats", "join_every"}
+COUNTED |= {"levels", "samples", "images_at_once"}
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ import pytest
 import torch
 from cases import array_scan, columns, error, phantom
 
+import mrirecon as mr
 from mrirecon import methods
 from mrirecon.methods import METHODS, Calibrated, GivenMaps
 from mrirecon.methods.base import SliceMethod
@@ -14,6 +15,7 @@ from mrirecon.prepare import whitening_matrix
 from mrirecon.scan import Scan
 from mrirecon.simulate import birdcage_maps, coupled_covariance
 from mrirecon.tensors import complex_noise_like, fft2c, rss
+from mrirecon.tensors import fft2c, ifft2c, rss
 
 QUICK = {
     "min_norm": {"iterations": 8, "tolerance": 0.0},
@@ -159,6 +161,23 @@ def test_several_sets_of_maps(name):
     assert error(two, truth) < error(one, truth) + 0.1
 
 
+def test_images_of_two_sets_are_joined_by_their_sum_of_squares():
+    """Soft SENSE (Uecker et al. 2014): magnitude sqrt(|x1|^2 + |x2|^2), the phase of the first."""
+    maps = torch.randn(
+        1, 2, 3, 8, 6, dtype=torch.complex64, generator=torch.Generator().manual_seed(0)
+    )
+    maps = maps / torch.linalg.vector_norm(maps, dim=2, keepdim=True)
+    kspace = torch.randn(
+        1, 3, 8, 6, dtype=torch.complex64, generator=torch.Generator().manual_seed(1)
+    )
+    scan = array_scan(kspace)
+    image = METHODS["adjoint"](maps=GivenMaps(maps, "two sets"))(scan).image[0, 0]
+    coils = ifft2c(kspace[0])
+    one, two = (maps[0].conj() * coils).sum(1)
+    expected = torch.hypot(one.abs(), two.abs()) * torch.exp(1j * one.angle())
+    torch.testing.assert_close(image, expected, rtol=1e-4, atol=1e-5)
+
+
 @pytest.mark.parametrize("name", ["cg_sense", "l1_wavelet", "tv"])
 def test_two_sets_undo_what_one_cannot(name):
     """A FOV half as wide as the object: two places share a pixel."""
@@ -186,6 +205,47 @@ def test_given_maps_are_used():
     five = GivenMaps(maps.unsqueeze(1), "maps.npy")
     again = method("cg_sense", maps=five, regularization=1e-3)(scan)
     assert torch.equal(again.image, image.image)
+
+
+@pytest.mark.parametrize("noise_scan", [False, True])
+@pytest.mark.parametrize("sets", [1, 2])
+@pytest.mark.parametrize("scale", [1e-4, 3.0])
+def test_given_maps_are_normalized_whatever_their_scale(scale, sets, noise_scan):
+    """As JSENSE and soft weights leave them: not 1, varying over the image, and nothing outside the object."""
+    simulation = phantom(snr=None)
+    maps = simulation.maps(0)
+    inside = simulation.truth(0).abs() > 0.05
+    maps = torch.stack([maps, maps.roll(1, 0)])[:sets] * inside
+    shading = torch.linspace(0.5, 2, 40) * torch.tensor([scale, 0.1 * scale])[:sets, None]
+    given = maps * shading[:, None, None, :] + 1e-8 * scale * ~inside
+    covariance = torch.diag(torch.tensor([1.0, 2, 3, 4, 5, 6])).to(torch.complex64)
+    scan = dataclasses.replace(
+        undersampled(), noise_covariance=1e-4 * covariance if noise_scan else None
+    )
+    images = [method("tv", maps=GivenMaps(x[None], "maps.npy"))(scan).image for x in (maps, given)]
+    torch.testing.assert_close(images[1], images[0], rtol=1e-3, atol=1e-4)
+    assert bool(images[1].any())
+    assert not GivenMaps(maps[None], "maps.npy").notes()
+    assert "maps.npy" in GivenMaps(given[None], "maps.npy").notes()[0]
+    taken = GivenMaps(given[None], "maps.npy")(scan, 0, "cpu")
+    power = taken.abs().square().sum(1)
+    torch.testing.assert_close(power, inside.float().expand_as(power))
+
+
+def test_a_reconstruction_says_that_its_maps_were_normalized():
+    scan, maps = undersampled(), phantom(snr=None).maps(0)[None]
+    for factor in (1, 3):
+        notes = mr.reconstruct(scan, method="cg_sense", maps=factor * maps, device="cpu").info[
+            "notes"
+        ]
+        assert any("are normalized" in note for note in notes) == (factor == 3)
+
+
+def test_given_maps_that_are_no_numbers_are_refused():
+    maps = phantom(snr=None).maps(0)[None].clone()
+    maps[0, 2, 5, 5] = float("nan")
+    with pytest.raises(ValueError, match="those of slice 0 hold NaN or infinite values"):
+        method("cg_sense", maps=GivenMaps(maps, "maps.npy"))(undersampled())
 
 
 @pytest.mark.parametrize("shape", [(1, 6, 48, 40), (2, 5, 48, 40), (2, 6, 40, 48)])

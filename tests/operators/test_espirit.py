@@ -1,5 +1,6 @@
 """Coil maps against sigpy's and BART's, and against maps that are known."""
 
+import numpy as np
 import pytest
 import torch
 from properties import complex_normal
@@ -102,6 +103,17 @@ def test_phase_gauge_makes_the_principal_virtual_coil_real_and_positive():
     energy = torch.linalg.svdvals(block.flatten(1))[0]
     virtual = torch.einsum("c,cyx->yx", principal_coil(block).conj(), block)
     assert float(torch.linalg.vector_norm(virtual)) == pytest.approx(float(energy), rel=1e-5)
+
+
+def test_the_largest_weight_of_the_principal_coil_is_real_and_positive():
+    """Whatever phase LAPACK gives an eigenvector; the principal component itself is numpy's."""
+    for seed in range(5):
+        block = complex_normal(4, 9, 8, seed=seed) * torch.arange(1, 5)[:, None, None]
+        weights = principal_coil(block)
+        largest = weights[weights.abs().argmax()]
+        assert abs(float(largest.imag)) < 1e-6 < float(largest.real)
+        leading = np.linalg.svd(block.flatten(1).numpy())[0][:, 0]
+        assert abs(np.vdot(leading, weights.numpy())) == pytest.approx(1, abs=1e-5)
 
 
 def test_gauge_does_not_depend_on_a_common_phase_of_the_maps():

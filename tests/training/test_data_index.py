@@ -1,8 +1,11 @@
 """The index of a folder, and what is said of folders and options that cannot be used."""
 
+import gc
 import json
 import math
 import os
+from contextlib import suppress
+from pathlib import Path
 
 import h5py
 import pytest
@@ -47,6 +50,19 @@ def test_only_new_and_changed_files_are_opened(folder, described):
     shapes = [entry.shape for entry in index_folder(folder)]
     assert shapes == [(2, 2, 24, 20), (3, 4, 24, 20), (1, 2, 24, 20)]
     assert described[2:] == ["b.h5", "c.h5"]
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="needs /proc")
+def test_no_file_stays_open(folder):
+    """A download has a thousand files, a process no more than about as many open ones."""
+    index_folder(folder)
+    list(FastMRIDataModule(folder.parent, [R4], workers=1).train_dataloader())
+    gc.collect()
+    targets = []
+    for handle in Path("/proc/self/fd").iterdir():
+        with suppress(FileNotFoundError):  # that of the listing itself
+            targets.append(handle.readlink())
+    assert not [path for path in targets if path.is_relative_to(folder)]
 
 
 def test_a_file_of_equal_size_that_was_touched_is_opened_again(folder, described):

@@ -12,6 +12,7 @@ from mrirecon.diffusion.samplers.steps import (
     Callback,
     Image,
     Levels,
+    ancestral_step,
     beginning,
     damped_solution,
     levels,
@@ -95,7 +96,7 @@ def ilvr(
 ) -> Image:
     """Iterative latent variable refinement (Choi et al. 2021, arXiv:2108.02938, Algorithm 1).
 
-    An unconditional step, then the range-space part of x is replaced by that of the noised measurement.
+    A DDPM step, then the range-space part of x is replaced by that of the noised measurement.
 
     Args:
         y: measured k-space.
@@ -172,6 +173,6 @@ def repaint(
                 x0 = denoiser(x, sigma)
                 if callback is not None:
                     callback(step, sigma, x, x0)
-                x = predictor(x, x0, sigma, lower, generator)
+                x = ancestral_step(x, x0, sigma, lower, generator)
                 x = replace_range(x, y, A, lower, damping, cg_steps, generator)
     return x

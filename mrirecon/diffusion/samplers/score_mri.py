@@ -21,6 +21,8 @@ from mrirecon.operators import sense
 from mrirecon.operators.sense import Sense
 from mrirecon.tensors import Streams, complex_noise_like, rss
 
+LAST_JOINING = 0.2  # lambda where the levels end, over that of the first joining of the coils
+
 
 @torch.no_grad()
 def score_mri(
@@ -33,7 +35,7 @@ def score_mri(
     snr: float = 0.16,
     corrections: int = 1,
     coils: Literal["joint", "separate", "hybrid"] = "joint",
-    joint_steps: int = 1,
+    join_every: int = 50,
     start: Image | None = None,
     generator: Streams = None,
     callback: Callback | None = None,
@@ -50,39 +52,40 @@ def score_mri(
         corrections: Langevin steps per level.
         coils: joint reconstructs the coil-combined image (Algorithm 3 with a SENSE operator); separate each coil by
             itself, then their root of the sum of squares ("SSOS", Algorithm 4), here with the phase of their
-            combination by the maps; hybrid is separate, and joins the coils by their maps in the last levels
-            (Algorithm 5).
-        joint_steps: how many levels those are.
+            combination by the maps; hybrid is separate, and joins the coils now and then (Algorithm 5).
+        join_every: m, the coils are joined in every m-th level, the first included: combined by the maps S, x <- x +
+            l A^H (y - A x) with l falling linearly from `weight` to a fifth of it, and expanded again to S x.
         start: image to start from, noised to sigmas[0].
         generator: of the noise.
         callback: called with (step, sigma, x, x0).
     """
-    operator = A
+    if join_every < 1:
+        raise ValueError(f"join_every is {join_every}: it must be at least 1")
+    operator, measured = A, y
     if coils != "joint":  # every coil is an image of its own, measured by one coil of sensitivity 1
         operator = sense(torch.ones_like(A.maps).unsqueeze(-3), A.mask.unsqueeze(-3))
         y = y.unsqueeze(-3)
         start = None if start is None else A.maps * start.unsqueeze(-3)
 
-    def consistent(x: Image, joined: bool) -> Image:
-        x = x + weight * operator.adjoint(y - operator(x))
-        if not joined:
-            return x
-        joint = (A.maps.conj() * x).sum(-3)
-        return A.maps * (joint + weight * A.adjoint(y.squeeze(-3) - A(joint))).unsqueeze(-3)
+    def consistent(x: Image) -> Image:
+        return x + weight * operator.adjoint(y - operator(x))
 
     x = beginning(operator.adjoint(y), sigmas, start, generator)
     for step, sigma, lower in levels(sigmas):
         x0 = denoiser(x, sigma)
         if callback is not None:
             callback(step, sigma, x, x0)
-        joined = coils == "hybrid" and step >= len(sigmas) - 1 - joint_steps
-        x = consistent(predictor(x, x0, sigma, lower, generator), joined)
+        x = consistent(predictor(x, x0, sigma, lower, generator))
         for _ in range(corrections if lower else 0):
             score = (denoiser(x, lower) - x) / lower**2
-            x = consistent(corrector(x, score, snr, generator), joined)
+            x = consistent(corrector(x, score, snr, generator))
+        if coils == "hybrid" and step % join_every == 0:
+            joint = (A.maps.conj() * x).sum(-3)
+            falling = 1 + (LAST_JOINING - 1) * step / (len(sigmas) - 1)
+            joint = joint + weight * falling * A.adjoint(measured - A(joint))
+            x = A.maps * joint.unsqueeze(-3)
     if coils == "joint":
         return x
-    # Coils that were joined are S x: their combination is x, and its magnitude their RSS.
     return rss(x) * (A.maps.conj() * x).sum(-3).sgn()
 
 

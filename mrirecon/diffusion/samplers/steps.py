@@ -81,6 +81,12 @@ def ancestral_noise(sigma: float, lower: float, eta: float) -> float:
     return eta * lower * math.sqrt(1 - (lower / sigma) ** 2)
 
 
+def ancestral_step(x: Image, x0: Image, sigma: float, lower: float, generator: Streams) -> Image:
+    """DDPM's step (Ho et al. 2020, equation 7): x0 + (s'/s)^2 (x - x0) + t z, whose noise is that of level s'."""
+    fresh = ancestral_noise(sigma, lower, 1.0)
+    return ddim_step(x0, (x - x0) / sigma, lower, fresh, generator)
+
+
 def with_vjp(denoiser: Denoiser, x: Image, sigma: float) -> tuple[Image, Callable[[Image], Image]]:
     """D(x, s), and the map v -> J^H v with J the Jacobian of D (in real coordinates)."""
     with torch.enable_grad():
