@@ -12,7 +12,7 @@ import torch
 
 from mrirecon.io.hdf5 import read_text
 from mrirecon.io.masks import as_mask, expand_mask
-from mrirecon.scan import Geometry, Scan
+from mrirecon.scan import FRAMES, Geometry, Scan
 
 Shape = tuple[int, int, int, int]
 
@@ -63,10 +63,10 @@ def _geometry(dataset: Any, source: str, shape: Shape) -> Geometry:
         known = json.loads(read_text(dataset, source))
     except ValueError as error:
         raise _Wrong("it is no text of JSON") from error
-    names = ("voxel_mm", "directions", "centers_mm", "note")
+    names = ("voxel_mm", "directions", "centers_mm", "note", "frame")
     if not isinstance(known, Mapping) or not set(known) <= set(names):
         raise _Wrong(f"it must hold {', '.join(names)}")
-    voxel, directions, centers, note = (known.get(name) for name in names)
+    voxel, directions, centers, note, frame = (known.get(name) for name in names)
     if voxel is not None and not (_numbers(voxel, (3,)) and min(voxel) > 0):
         raise _Wrong(f"voxel_mm is {_short(voxel)}, expected three positive numbers")
     if directions is not None and not (
@@ -82,7 +82,10 @@ def _geometry(dataset: Any, source: str, shape: Shape) -> Geometry:
         )
     if not isinstance(note, str | None):
         raise _Wrong(f"note is {_short(note)}, expected a text")
-    return Geometry(_tuples(voxel), _tuples(directions), _tuples(centers), note or "")
+    if frame not in (None, *FRAMES):
+        raise _Wrong(f"frame is {_short(frame)}, expected one of {', '.join(FRAMES)}")
+    place = _tuples(voxel), _tuples(directions), _tuples(centers)
+    return Geometry(*place, note or "", frame or FRAMES[0])
 
 
 def _acquired(dataset: Any, source: str, shape: Shape) -> torch.Tensor:

@@ -14,8 +14,7 @@ from mrirecon.operators import espirit, sense
 from mrirecon.prepare import whitening_matrix
 from mrirecon.scan import Scan
 from mrirecon.simulate import birdcage_maps, coupled_covariance
-from mrirecon.tensors import complex_noise_like, fft2c, rss
-from mrirecon.tensors import fft2c, ifft2c, rss
+from mrirecon.tensors import complex_noise_like, fft2c, ifft2c, rss
 
 QUICK = {
     "min_norm": {"iterations": 8, "tolerance": 0.0},
