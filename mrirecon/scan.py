@@ -18,8 +18,7 @@ from torch import Tensor
 
 from mrirecon.tensors import fft2c, ifft2c, largest_part, pad_to
 
-# What positions may refer to: the codes 1 to 5 of NIfTI.
-FRAMES = ("scanner", "aligned", "talairach", "mni", "template")
+FRAMES = ("scanner", "aligned", "talairach", "mni", "template")  # codes 1 to 5 of NIfTI
 
 
 @dataclass(frozen=True)
@@ -33,7 +32,7 @@ class Geometry:
         directions: three unit vectors, the patient direction in which each array index grows.
         centers_mm: one position per slice, that of pixel (readout N // 2, phase N // 2).
         note: what a reader had to assume, e.g. "slice spacing assumed equal to thickness".
-        frame: what positions refer to, one of `FRAMES`; others than scanner are of images that were registered.
+        frame: what positions refer to, one of `FRAMES`: the scanner, or what an image was registered to.
     """
 
     voxel_mm: tuple[float, float, float] | None = None

@@ -64,7 +64,7 @@ def write_nifti(volume: Volume, path: Path) -> None:
                 f"the geometry has {positions} slice positions, the image {slices} slices"
             )
         affine = affine_ras(geometry, (readout, phase))
-        code = FRAMES.index(geometry.frame) + 1
+        code = FRAMES.index(geometry.frame) + 1  # 0 is "unknown"
         spacing = np.linalg.norm(affine[:3, :3], axis=0)
         header.set_sform(affine, code=code)
         header.set_qform(affine, code=code)
@@ -240,12 +240,12 @@ def read_frame(path: PathLike) -> str:
 def _claimed_affine(image: Any) -> np.ndarray | None:
     """To RAS mm: the sform, else the qform; None where neither is claimed."""
     affine, code = _claimed_code(image)
-    if not code or abs(np.linalg.det(affine[:3, :3])) < 1e-9:
+    if affine is None or not code or abs(np.linalg.det(affine[:3, :3])) < 1e-9:
         return None
     return np.asarray(affine, dtype=np.float64)
 
 
-def _claimed_code(image: Any) -> tuple[np.ndarray, int]:
+def _claimed_code(image: Any) -> tuple[np.ndarray | None, int]:
     affine, code = image.get_sform(coded=True)
     return (affine, int(code)) if code else image.get_qform(coded=True)
 
