@@ -164,7 +164,7 @@ def noise_covariance(
 
 def _one_coil_count(lines: np.ndarray, calibration: np.ndarray) -> int:
     counts = np.unique(np.concatenate([lines["coils"], calibration["coils"]]))
-    if len(counts) > 1:
+    if len(counts) > 1 or counts[0] < 1:
         listed = " and ".join(str(count) for count in counts)
         raise ValueError(f"readouts have {listed} coils: a file must hold one number of coils")
     return int(counts[0])

@@ -185,9 +185,13 @@ def _alternates(plane: np.ndarray, place: int, read: _Reader) -> bool:
     mirrored = projections[..., ::-1]
     if projections.shape[-1] % 2 == 0:
         mirrored = np.roll(mirrored, 1, axis=-1)  # about pixel N // 2
-    backward = _alike(projections[:-1], mirrored[1:]) - _alike(projections[:-1], projections[1:])
-    onward = _alike(projections[:-2], projections[2:]) - _alike(projections[:-2], mirrored[2:])
-    return backward > 0.05 and onward > 0.05
+    next_mirrored = _alike(projections[:-1], mirrored[1:])
+    next_but_one = _alike(projections[:-2], projections[2:])
+    return (
+        min(next_mirrored, next_but_one) > 0.3  # more than noise
+        and next_mirrored > _alike(projections[:-1], projections[1:]) + 0.05
+        and next_but_one > _alike(projections[:-2], mirrored[2:]) + 0.02
+    )
 
 
 def _alike(a: np.ndarray, b: np.ndarray) -> float:
