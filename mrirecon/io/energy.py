@@ -206,10 +206,13 @@ def _encoded(
 ) -> bool:
     """False if readouts far from the strongest are like it and about as strong, as without a phase-encoding gradient.
 
-    A point object does that too, but has no structure along the readout.
+    A point object does that too, but has no structure along the readout; a thin one has most energy in the middle.
     """
     energy = profile.energy
     if len(plane) < _FEW or energy.max() > 10 * np.median(energy):
+        return True
+    outer, middle, last = (third.mean() for third in np.array_split(energy, 3))
+    if middle > 1.5 * max(outer, last):
         return True
     if samples.max() < 20 * np.median(samples):
         return True
