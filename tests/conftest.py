@@ -10,14 +10,15 @@ import numpy as np
 import pytest
 import torch
 
-from mrirecon.tensors import fft2c
-
 SHARED = Path(__file__).parents[1].parent / "shared"
 
 
 @pytest.fixture(scope="session")
 def brain8():
     """The real 8-coil scan (case A), the 1D x4 scan derived from it (case B), and what sigpy and BART made of them."""
+    # Imported here: older releases of jaxtyping, all for Python 3.10, watch what is imported after this file.
+    from mrirecon.tensors import fft2c
+
     golden = SHARED / "golden" / "brain8_reference.npz"
     scan = SHARED / "data" / "brain_8ch_poisson8" / "kspace.npy"
     if not (golden.is_file() and scan.is_file()):
