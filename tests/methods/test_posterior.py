@@ -4,6 +4,7 @@ import functools
 import weakref
 from dataclasses import replace
 from functools import wraps
+from itertools import combinations
 
 import numpy as np
 import pytest
@@ -89,6 +90,16 @@ def test_every_sampler_is_a_method(name, prior, scan, problems):
         assert volume.info[figure] == pytest.approx(mean, rel=1e-3), figure
     assert volume.info["network_evaluations"] >= 3
     assert volume.info["weights"]["network"] == "denoiser"
+
+
+def test_each_slice_volume_and_draw_has_noise_of_its_own(prior, scan):
+    """Slices and volumes with the same data: only the noise tells their draws apart."""
+    kspace = scan.kspace(0).expand(2, 2, *scan.shape[1:])
+    alike = array_scan(kspace, mask=scan.mask(0))
+    extras = sample("dds", prior, alike, samples=2, draws=True).extras
+    draws = torch.stack([extras["draw1"], extras["draw2"]]).flatten(0, 2)
+    for one, two in combinations(draws, 2):
+        assert error(one, two) > 1e-3
 
 
 @pytest.mark.parametrize("coils", ["joint", "separate", "hybrid"])
