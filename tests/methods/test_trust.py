@@ -5,10 +5,9 @@ from dataclasses import replace
 
 import pytest
 import torch
-from cases import array_scan, columns, phantom
+from cases import array_scan, columns, phantom, problem_of
 
 from mrirecon.methods import METHODS, trust
-from mrirecon.methods.base import Problem
 from mrirecon.methods.trust import null_space, trust_figures
 from mrirecon.networks import NETWORKS
 from mrirecon.operators import sense
@@ -150,7 +149,7 @@ def test_figures_of_the_truth():
     mask = torch.ones(40, 36, dtype=torch.bool)
     noise = 0.1 * math.sqrt(2) * torch.randn(1, 40, 36, dtype=torch.complex64, generator=rng)
     y = sense(maps, mask)(x) + noise
-    problem = Problem(y, mask, maps[None], 1.0, lambda _: y, noise_std=0.1)
+    problem = problem_of(y, mask, maps[None], noise_std=0.1)
     figures, _ = trust_figures(problem, x)
     assert figures["residual_over_noise"] == pytest.approx(1, abs=0.1)
     assert figures["data_residual"] == pytest.approx(float(noise.norm() / y.norm()), rel=1e-4)
