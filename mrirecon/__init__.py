@@ -28,6 +28,7 @@ if TYPE_CHECKING:  # what `_HOMES` says, for type checkers and editors
     from mrirecon.methods import reconstruct as reconstruct
     from mrirecon.metrics import PROTOCOLS as PROTOCOLS
     from mrirecon.metrics import evaluate as evaluate
+    from mrirecon.noise import noise_level as noise_level
     from mrirecon.operators import LinearOperator as LinearOperator
     from mrirecon.operators import Wavelet as Wavelet
     from mrirecon.operators import conjugate_gradient as conjugate_gradient
@@ -35,7 +36,6 @@ if TYPE_CHECKING:  # what `_HOMES` says, for type checkers and editors
     from mrirecon.operators import fista as fista
     from mrirecon.operators import pdhg as pdhg
     from mrirecon.operators import sense as sense
-    from mrirecon.prepare import noise_level as noise_level
     from mrirecon.prepare import volume_scale as volume_scale
     from mrirecon.scan import Geometry as Geometry
     from mrirecon.scan import Scan as Scan
@@ -72,7 +72,7 @@ _HOMES = {
     "load_prior": "weights",
     "load_weights": "weights",
     "make_mask": "masks",
-    "noise_level": "prepare",
+    "noise_level": "noise",
     "pdhg": "operators",
     "read_image": "io",
     "read_maps": "io",

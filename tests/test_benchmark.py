@@ -30,8 +30,9 @@ from mrirecon.io import read_scan, write_scan
 from mrirecon.masks import MASKS, center_fraction_of, fastmri_seed, make_mask
 from mrirecon.methods import METHODS, Calibrated
 from mrirecon.metrics import evaluate
+from mrirecon.noise import prewhiten
 from mrirecon.phantom import shepp_logan
-from mrirecon.prepare import prewhiten, volume_scale
+from mrirecon.prepare import volume_scale
 from mrirecon.simulate import simulate_scan
 from mrirecon.weights import load_weights, save_weights
 

@@ -24,6 +24,7 @@ ROWS = {
     "masks": 2,
     "simulate": 2,
     "prepare": 2,
+    "noise": 2,
     "operators": 3,
     "networks": 4,
     "diffusion": 4,
@@ -46,6 +47,7 @@ WITHIN_ROW = [
     ("simulate", "phantom"),
     ("calibration", "coverage"),
     ("echo", "calibration"),
+    ("noise", "prepare"),
     ("prepare", "calibration"),
     ("prepare", "coverage"),
 ]

@@ -13,16 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mrirecon.masks import MASKS
-from mrirecon.prepare import (
-    compress_coils,
-    intensity_scale,
-    noise_covariance,
-    outer_noise,
-    prewhiten,
-    remove_oversampling,
-    volume_scale,
-    whitening_matrix,
-)
+from mrirecon.noise import noise_covariance, outer_noise, prewhiten, whitening_matrix
+from mrirecon.prepare import compress_coils, intensity_scale, remove_oversampling, volume_scale
 from mrirecon.simulate import coupled_covariance, shepp_logan, simulate_scan
 from mrirecon.tensors import fft2c, ifft2c, rss
 

@@ -23,7 +23,8 @@ from mrirecon.methods.choices import narrowed, undersampled
 from mrirecon.methods.classical import ZeroFilled
 from mrirecon.methods.provenance import described
 from mrirecon.metrics import evaluate
-from mrirecon.prepare import prewhiten, remove_oversampling
+from mrirecon.noise import prewhiten
+from mrirecon.prepare import remove_oversampling
 from mrirecon.scan import Scan, Volume
 
 # What a scan, a method or the machine can cause; anything else is a mistake of ours, and named as one.

@@ -11,7 +11,8 @@ import torch
 from jaxtyping import Complex
 from torch import Tensor
 
-from mrirecon.methods.base import Problem, SliceMethod
+from mrirecon.methods.base import SliceMethod
+from mrirecon.methods.problem import Problem
 from mrirecon.operators import Gradient, Wavelet, fista, pdhg
 from mrirecon.operators.gradient import project_to_ball, soft_threshold
 

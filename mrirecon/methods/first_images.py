@@ -12,9 +12,10 @@ from torch import Tensor
 
 from mrirecon.io.cfl import parts_of
 from mrirecon.io.volumes import read_complex
-from mrirecon.methods.base import Problem, SliceMethod, unwhitened_gain
+from mrirecon.methods.base import SliceMethod
 from mrirecon.methods.classical import Adjoint, CGSense, L1Wavelet, MinNorm, TotalVariation
 from mrirecon.methods.grappa import Grappa
+from mrirecon.methods.problem import Problem, unwhitened_gain
 from mrirecon.methods.unrolled import HUMUS, EndToEnd, VarNet
 from mrirecon.methods.unrolled_prior import UnrolledPrior
 from mrirecon.nearest import suggest

@@ -12,7 +12,8 @@ from torch import Tensor
 
 from mrirecon.calibration import Calibration
 from mrirecon.coverage import calibration_region
-from mrirecon.methods.base import Problem, SliceMethod
+from mrirecon.methods.base import SliceMethod
+from mrirecon.methods.problem import Problem
 
 
 @dataclass(frozen=True, kw_only=True)

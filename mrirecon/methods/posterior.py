@@ -18,18 +18,11 @@ from torch import Tensor
 from mrirecon.diffusion import SCHEDULES, Denoiser
 from mrirecon.diffusion.samplers import SAMPLERS
 from mrirecon.io.files import existing_file
-from mrirecon.methods.base import (
-    OF_THE_LOOP,
-    Advance,
-    Problem,
-    Result,
-    SliceMethod,
-    Work,
-    unwhitened_gain,
-)
+from mrirecon.methods.base import OF_THE_LOOP, Advance, SliceMethod, Work
 from mrirecon.methods.device import images_that_fit
 from mrirecon.methods.draws import Preview, Room, Running, Watched, in_parts, stream_of
 from mrirecon.methods.first_images import OfFile, OfMethod, check_start, first_image
+from mrirecon.methods.problem import Problem, Result, unwhitened_gain
 from mrirecon.methods.trust import trust_figures
 from mrirecon.scan import Scan, Volume
 from mrirecon.weights import Card, load_prior, locate

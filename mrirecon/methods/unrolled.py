@@ -15,7 +15,8 @@ from torch import Tensor
 
 from mrirecon.calibration import ENOUGH, Calibration
 from mrirecon.io.files import existing_file
-from mrirecon.methods.base import Problem, Result, SliceMethod
+from mrirecon.methods.base import SliceMethod
+from mrirecon.methods.problem import Problem, Result
 from mrirecon.methods.trust import trust_figures
 from mrirecon.networks import Network, UnrolledNetwork, calibration_of
 from mrirecon.prepare import volume_scale

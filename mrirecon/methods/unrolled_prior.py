@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Complex
 from torch import Tensor
 
-from mrirecon.methods.base import Problem, Result, unwhitened_gain
+from mrirecon.methods.problem import Problem, Result, unwhitened_gain
 from mrirecon.methods.trust import trust_figures
 from mrirecon.methods.unrolled import EndToEnd
 from mrirecon.networks.unrolled_prior import UnrolledPrior as Network

@@ -13,9 +13,10 @@ from torch.utils.checkpoint import checkpoint
 
 from mrirecon.networks.base import Network
 from mrirecon.networks.denoiser import DenoiserUNet
+from mrirecon.noise import outer_noise
 from mrirecon.operators import espirit, sense
 from mrirecon.operators.sense import Sense
-from mrirecon.prepare import intensity_scale, outer_noise
+from mrirecon.prepare import intensity_scale
 from mrirecon.tensors import as_channels, as_complex, center_crop
 
 # Logarithms are stored divided by it, so that Adam moves them as much faster than the denoiser's weights.

@@ -3,7 +3,7 @@
 import torch
 
 from mrirecon.io.arrays import plain_scan
-from mrirecon.methods.base import Problem
+from mrirecon.methods.problem import Problem
 from mrirecon.methods.surroundings import Surroundings
 from mrirecon.phantom import shepp_logan
 from mrirecon.simulate import simulate_scan

@@ -8,7 +8,8 @@ from cases import array_scan, columns, error, phantom
 
 from mrirecon import reconstruct
 from mrirecon.methods import METHODS, GivenMaps
-from mrirecon.prepare import dead_coils, noise_level, volume_scale
+from mrirecon.noise import dead_coils, noise_level
+from mrirecon.prepare import volume_scale
 
 QUICK = {
     "l1_wavelet": {"iterations": 8},

@@ -21,8 +21,8 @@ from mrirecon.methods.first_images import FIRST_IMAGES
 from mrirecon.methods.named import options_of
 from mrirecon.methods.trust import null_space
 from mrirecon.networks.denoiser import DenoiserUNet
+from mrirecon.noise import noise_level, prewhiten
 from mrirecon.operators import sense
-from mrirecon.prepare import noise_level, prewhiten
 from mrirecon.weights import card_of, load_weights, save_weights, shipped_weights
 
 SHORT = {"levels": 3, "sigma_min": 0.05}

@@ -10,8 +10,8 @@ import mrirecon as mr
 from mrirecon import methods
 from mrirecon.methods import METHODS, Calibrated, GivenMaps
 from mrirecon.methods.base import SliceMethod
+from mrirecon.noise import whitening_matrix
 from mrirecon.operators import espirit, sense
-from mrirecon.prepare import whitening_matrix
 from mrirecon.scan import Scan
 from mrirecon.simulate import birdcage_maps, coupled_covariance
 from mrirecon.tensors import complex_noise_like, fft2c, ifft2c, rss

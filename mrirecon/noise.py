@@ -1,0 +1,189 @@
+"""Noise of a scan: its covariance, prewhitening, its level where no noise was measured, and coils without any."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import torch
+from jaxtyping import Bool, Complex
+from torch import Tensor
+
+from mrirecon.prepare import mix_coils
+from mrirecon.scan import Scan
+
+
+def noise_covariance(
+    samples: Complex[Tensor, "coil sample"],
+) -> Complex[Tensor, "coil coil"]:
+    """E[n n^H] per complex sample of a noise scan, in double precision.
+
+    Noise has mean zero, so no mean is subtracted; the sum is divided by the number of samples minus one, as in BART.
+    The samples must be in the units of the k-space: readers scale noise scans of another dwell time.
+
+    Raises:
+        ValueError: if there are fewer samples than coils, which makes the estimate singular.
+    """
+    coils, count = samples.shape
+    if count < max(coils, 2):
+        raise ValueError(
+            f"noise scan has {count} samples for {coils} coils: its covariance is singular"
+        )
+    samples = samples.to(torch.complex128)
+    return samples @ samples.mH / (count - 1)
+
+
+def whitening_matrix(
+    covariance: Complex[Tensor, "coil coil"],
+) -> Complex[Tensor, "coil coil"]:
+    """W = sqrt(2) L^-1 with covariance = L L^H: noise of W @ kspace has standard deviation 1 per real component.
+
+    The covariance of complex samples is 2 I then. BART and sigpy omit the sqrt(2) (1 per complex sample).
+
+    Raises:
+        ValueError: if the matrix is not Hermitian, or singular: a dead coil, or too few noise samples.
+    """
+    covariance = covariance.to(torch.complex128)
+    power = covariance.diagonal().real
+    if not torch.allclose(covariance, covariance.mH, atol=1e-5 * float(power.abs().max())):
+        raise ValueError("noise covariance is not Hermitian: it is no covariance")
+    if not bool((power > 0).all()):
+        dead = int(power.argmin())
+        raise ValueError(
+            f"noise covariance is singular: coil {dead} has no noise: leave that coil out "
+            "(Scan.drop_coils), or reconstruct without prewhitening (--whiten false)"
+        )
+    deviation = power.sqrt()
+    correlation = covariance / (deviation[:, None] * deviation)
+    smallest = float(torch.linalg.eigvalsh(correlation)[0])
+    if smallest < 1e-9:
+        raise ValueError(
+            "noise covariance is singular: coils are copies of each other or the noise scan is too short: "
+            "compress the coils (--compress_coils N), or reconstruct without prewhitening (--whiten false)"
+        )
+    factor = torch.linalg.cholesky(covariance)
+    identity = torch.eye(len(covariance), dtype=factor.dtype, device=factor.device)
+    return 2**0.5 * torch.linalg.solve_triangular(factor, identity, upper=False)
+
+
+def scan_whitening(scan: Scan) -> Complex[Tensor, "coil coil"]:
+    """`whitening_matrix` of the scan's noise measurement.
+
+    Raises:
+        ValueError: if the scan has none, or a singular one.
+    """
+    if scan.noise_covariance is None:
+        raise ValueError(
+            f"{scan.source} has no noise scan to prewhiten with: reconstruct without prewhitening"
+        )
+    try:
+        return whitening_matrix(scan.noise_covariance)
+    except ValueError as error:
+        raise ValueError(f"{scan.source}: {error}") from error
+
+
+def prewhiten(scan: Scan) -> Scan:
+    """The scan with white noise of standard deviation 1 per real component in every coil.
+
+    Intensities change with the coils' noise levels: the reference and the file's `max` and `norm` are dropped.
+
+    Raises:
+        ValueError: if the scan has no noise covariance, or a singular one.
+    """
+    whiten = scan_whitening(scan)
+    return replace(
+        mix_coils(scan, lambda index: whiten.mT, len(whiten), "prewhitened"),
+        noise_covariance=2 * torch.eye(len(whiten), dtype=torch.complex128),
+        reference=None,
+        attributes={k: v for k, v in scan.attributes.items() if k not in ("max", "norm")},
+    )
+
+
+def dead_coils(scan: Scan) -> tuple[list[int], str]:
+    """The coils that gave nothing, and a note that names them.
+
+    Dead is a coil whose samples are below 1e-5 of the median coil's, as root mean square, in every slice of the first
+    volume, or that has no noise (below 1e-5 too) in the noise scan: it could not be prewhitened. Coils that see no
+    object are not dead, since they have noise. Only where one slice looks so are further ones read.
+    """
+    middle = scan.middle()
+    silent = set() if middle is None else _silent(scan.kspace(middle).flatten(1))
+    if silent:
+        others = (scan.kspace(index) for index in range(scan.shape[0]))
+        for kspace in (x for x in others if bool(x.any())):
+            silent &= _silent(kspace.flatten(1))
+            if not silent:
+                break
+    noiseless: set[int] = set()
+    if scan.noise_covariance is not None:
+        noiseless = _silent(scan.noise_covariance.diagonal().real.clamp_min(0).sqrt()[:, None])
+    notes = {"without signal": silent, "without noise in the noise scan": noiseless - silent}
+    note = "; ".join(f"{_coils(x)} {what}: left out" for what, x in notes.items() if x)
+    return sorted(silent | noiseless), note
+
+
+def noise_level(scan: Scan, volume: int = 0) -> float:
+    """Standard deviation of a volume's noise per real component, in the units of its k-space.
+
+    The root mean square over the coils that are not dead: from the scan's noise measurement, or without one the median
+    of `outer_noise` over up to five slices that have samples.
+
+    Raises:
+        ValueError: if there is no noise, or nothing was measured.
+    """
+    if scan.noise_covariance is not None:
+        power = scan.noise_covariance.diagonal().real / 2
+        return float(power[power > 0].mean().sqrt())
+    count = min(5, scan.shape[0])
+    places = {round((i + 0.5) * scan.shape[0] / count - 0.5) for i in range(count)}
+    found = _outer_levels(scan, sorted(places), volume)
+    if not found and (middle := scan.middle(volume)) is not None:
+        found = _outer_levels(scan, [middle], volume)
+    level = sorted(found)[len(found) // 2] if found else 0.0
+    if level == 0:
+        raise ValueError(
+            f"{scan.source}: its outer k-space is empty and does not tell the noise level: give --method.noise_std"
+        )
+    return level
+
+
+def outer_noise(kspace: Complex[Tensor, "coil ky kx"], mask: Bool[Tensor, "ky kx"]) -> float:
+    """Noise of a slice per real component, from the outermost 5 % of the measured points, where anatomy is faint.
+
+    Of each coil the magnitude is taken that 20 % of its samples do not exceed, which the points that hold signal hardly
+    change; then the root mean square over the coils that are not zero there. The squared magnitude of complex noise is
+    exponential, so the k-th smallest of n has the mean 2 sigma^2 (1/n + ... + 1/(n - k + 1)) (Renyi 1953).
+    """
+    ky, kx = (torch.arange(n, device=mask.device).sub(n // 2).abs() / (n / 2) for n in mask.shape)
+    radius = torch.hypot(ky[:, None], kx)[mask]
+    outer = radius >= torch.quantile(radius, 0.95)
+    samples = kspace[:, mask][:, outer].abs()
+    n = samples.shape[1]
+    k = max(1, round(0.2 * n))
+    mean = 2 * sum(1 / (n - i) for i in range(k))
+    scale = samples.amax()  # squares of small numbers would be 0 in float32
+    if scale == 0:
+        return 0.0
+    low = samples.kthvalue(k, dim=1).values
+    power = (low[low > 0] / scale).square()
+    return float(scale) * float(power.mean() / mean) ** 0.5 if len(power) else 0.0
+
+
+def _outer_levels(scan: Scan, places: Sequence[int], volume: int) -> list[float]:
+    """`outer_noise` of those slices where it is not 0."""
+    slices = (scan.measured(index, volume) for index in places)
+    return [level for x, mask in slices if bool(mask.any()) and (level := outer_noise(x, mask))]
+
+
+def _silent(samples: Tensor) -> set[int]:
+    """The rows (coil, sample) far below the others."""
+    level = samples.abs().double().square().mean(dim=1).sqrt()
+    live = level[level > 0]
+    if not len(live):
+        return set()
+    return set((level < 1e-5 * live.median()).nonzero().flatten().tolist())
+
+
+def _coils(numbers: set[int]) -> str:
+    plural = "s" if len(numbers) > 1 else ""
+    return f"coil{plural} {', '.join(map(str, sorted(numbers)))}"
