@@ -35,7 +35,7 @@ info = volume.info
 #   have; far below 1 the image has fitted the noise, far above 1 it contradicts what was measured.
 # * `null_space_share`: the share of the image's energy in x - (AᴴA + δ)⁻¹AᴴA x, which the measurement would not
 #   show above its noise. That part comes from the prior.
-# * `posterior_std`: the mean standard deviation of the draws, over the bright level.
+# * `posterior_std`: the standard deviation of the draws, root mean square over the head, over the bright level.
 
 # %%
 for name in ("residual_over_noise", "null_space_share", "null_space_delta", "posterior_std"):

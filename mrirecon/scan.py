@@ -18,6 +18,8 @@ from torch import Tensor
 
 from mrirecon.tensors import fft2c, ifft2c, largest_part, pad_to
 
+FRAMES = ("scanner", "aligned", "talairach", "mni", "template")  # codes 1 to 5 of NIfTI
+
 
 @dataclass(frozen=True)
 class Geometry:
@@ -30,15 +32,14 @@ class Geometry:
         directions: three unit vectors, the patient direction in which each array index grows.
         centers_mm: one position per slice, that of pixel (readout N // 2, phase N // 2).
         note: what a reader had to assume, e.g. "slice spacing assumed equal to thickness".
-        frame: what positions refer to: scanner, or, of an image that was registered to something else, aligned,
-            talairach, mni or template (the codes 2 to 5 of NIfTI).
+        frame: what positions refer to, one of `FRAMES`: the scanner, or what an image was registered to.
     """
 
     voxel_mm: tuple[float, float, float] | None = None
     directions: tuple[tuple[float, float, float], ...] | None = None
     centers_mm: tuple[tuple[float, float, float], ...] | None = None
     note: str = ""
-    frame: str = "scanner"
+    frame: str = FRAMES[0]
 
     @property
     def known(self) -> bool:

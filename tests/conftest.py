@@ -11,8 +11,6 @@ import pytest
 import torch
 from golden_data import REAL_SCAN, golden_arrays, golden_facts
 
-from mrirecon.tensors import fft2c
-
 if "PYTEST_XDIST_WORKER" in os.environ:  # each worker has one core, and so has what it starts
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     torch.set_num_threads(1)
@@ -21,6 +19,9 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # each worker has one core, and so has 
 @pytest.fixture(scope="session")
 def brain8():
     """The real 8-coil scan (case A), the 1D x4 scan derived from it (case B), and what sigpy and BART made of them."""
+    # Imported here: older releases of jaxtyping, all for Python 3.10, watch what is imported after this file.
+    from mrirecon.tensors import fft2c
+
     recorded = {
         name: value.float() if value.dtype == torch.float16 else value
         for name, value in golden_arrays("brain8_reference").items()

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
-from mrirecon.metrics import PROTOCOLS, evaluate, nrmse, ssim_map
+from mrirecon.metrics import PROTOCOLS, common_gain, evaluate, nrmse, ssim_map
 
 
 @pytest.fixture(scope="module")
@@ -212,3 +212,14 @@ def test_bad_protocols_and_peaks_give_one_clear_error():
     evaluate(x, dark)  # one dark slice is fine in a volume, not by itself
     with pytest.raises(ValueError, match="zero in"):
         evaluate(x, dark, "slice")
+
+
+def test_a_common_gain_is_found_where_it_explains_the_difference():
+    generator = torch.Generator().manual_seed(0)
+    target = torch.rand(3, 20, 20, generator=generator) + 0.1
+    noise = 0.05 * torch.randn(3, 20, 20, generator=generator)
+    assert common_gain(1000 * (target + noise), target) == pytest.approx(1000, rel=0.01)
+    assert common_gain(1e-12 * target, target) == pytest.approx(1e-12)
+    assert common_gain(target + noise, target) is None
+    assert common_gain(1000 * torch.randn(3, 20, 20, generator=generator) ** 9, target) is None
+    assert common_gain(torch.zeros(3, 20, 20), target) is None

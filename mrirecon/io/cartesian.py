@@ -41,7 +41,7 @@ def cartesian_scan(
     """Place readouts on the k-space grid and describe the result as a lazily read `Scan`.
 
     Args:
-        lines: imaging readouts, an array of `LINE`.
+        lines: imaging readouts, an array of `LINE` in the order of the file.
         calibration: readouts for calibration; imaging ones may be among them.
         encoding: matrix, FOV and limits, as far as the file knows them.
         load: picklable function from readouts to their samples as stored.
@@ -55,7 +55,7 @@ def cartesian_scan(
     Raises:
         ValueError: if coil counts differ, readouts do not fit the grid, or a 3D acquisition has several slabs.
     """
-    notes = list(notes)
+    notes, calibration = list(notes), calibration.copy()
     coils = _one_coil_count(lines, calibration)
     is_3d = len(np.unique(lines["kz"])) > 1
     lines = numbered(lines, encoding, notes)
@@ -79,7 +79,10 @@ def cartesian_scan(
             "no ghost correction, no ramp-sampling correction"
         )
         lines["reverse"] = _odd_readouts(lines, volume_of, slice_of)
-    lines, said = centered(lines, encoding, seen)
+    shared = np.isin(calibration["row"], lines["row"])
+    calibration[shared] = lines[np.searchsorted(lines["row"], calibration["row"][shared])]
+    every, said = centered(np.concatenate([lines, calibration]), encoding, seen)
+    lines, calibration = every[: len(lines)], every[len(lines) :]
     notes += said
     corner = seen.sample.at_edge  # k-space is not centred at all, which is no matter of counters
     phase = phase_axis(lines["ky"], 1, encoding, None if corner else seen.ky, notes)
@@ -116,8 +119,6 @@ def cartesian_scan(
     axes = (phase, partition) if is_3d else (readout, phase)
     acquired = torch.zeros(axes[0].size, axes[1].size, dtype=torch.bool)
     acquired[axes[0].covered, axes[1].covered] = True
-    if len(calibration):
-        calibration = centered(calibration, encoding)[0]
     extra = calibration_readouts(
         calibration, lines, imaging, phase, partition, slices, volumes, notes
     )
@@ -164,7 +165,7 @@ def noise_covariance(
 
 def _one_coil_count(lines: np.ndarray, calibration: np.ndarray) -> int:
     counts = np.unique(np.concatenate([lines["coils"], calibration["coils"]]))
-    if len(counts) > 1:
+    if len(counts) > 1 or counts[0] < 1:
         listed = " and ".join(str(count) for count in counts)
         raise ValueError(f"readouts have {listed} coils: a file must hold one number of coils")
     return int(counts[0])

@@ -14,9 +14,7 @@ from mrirecon.io.energy import Look, Profile
 from mrirecon.io.mrd_header import Encoding, Limit
 
 
-def centered(
-    lines: np.ndarray, encoding: Encoding, seen: Look | None = None
-) -> tuple[np.ndarray, list[str]]:
+def centered(lines: np.ndarray, encoding: Encoding, seen: Look) -> tuple[np.ndarray, list[str]]:
     """Readouts whose `center` is the kept sample of k = 0 once in forward order, and notes on what was assumed.
 
     Raises:
@@ -39,8 +37,7 @@ def centered(
             f"{worst['samples']} samples: repair the acquisition headers"
         )
     center = np.where(lines["reverse"] & ~unset, _mirrored(kept, center, lines["reverse"]), center)
-    if seen is not None and seen.strongest["row"] in lines["row"]:
-        center = _echo(lines, kept, center, header, seen, notes)
+    center = _echo(lines, kept, center, header, seen, notes)
     beside = center.copy()
     for full in (np.maximum(kept, header or 0), _full(kept, header)):
         center = _one_off(center, full, lambda c: np.maximum(2 * c, 2 * (kept - c) - 1))

@@ -185,9 +185,13 @@ def _alternates(plane: np.ndarray, place: int, read: _Reader) -> bool:
     mirrored = projections[..., ::-1]
     if projections.shape[-1] % 2 == 0:
         mirrored = np.roll(mirrored, 1, axis=-1)  # about pixel N // 2
-    backward = _alike(projections[:-1], mirrored[1:]) - _alike(projections[:-1], projections[1:])
-    onward = _alike(projections[:-2], projections[2:]) - _alike(projections[:-2], mirrored[2:])
-    return backward > 0.05 and onward > 0.05
+    next_mirrored = _alike(projections[:-1], mirrored[1:])
+    next_but_one = _alike(projections[:-2], projections[2:])
+    return (
+        min(next_mirrored, next_but_one) > 0.3  # more than noise
+        and next_mirrored > _alike(projections[:-1], projections[1:]) + 0.05
+        and next_but_one > _alike(projections[:-2], mirrored[2:]) + 0.02
+    )
 
 
 def _alike(a: np.ndarray, b: np.ndarray) -> float:
@@ -202,10 +206,13 @@ def _encoded(
 ) -> bool:
     """False if readouts far from the strongest are like it and about as strong, as without a phase-encoding gradient.
 
-    A point object does that too, but has no structure along the readout.
+    A point object does that too, but has no structure along the readout; a thin one has most energy in the middle.
     """
     energy = profile.energy
     if len(plane) < _FEW or energy.max() > 10 * np.median(energy):
+        return True
+    outer, middle, last = (third.mean() for third in np.array_split(energy, 3))
+    if middle > 1.5 * max(outer, last):
         return True
     if samples.max() < 20 * np.median(samples):
         return True

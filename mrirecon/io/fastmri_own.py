@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
+from dataclasses import fields as dataclass_fields
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ import torch
 
 from mrirecon.io.hdf5 import read_text
 from mrirecon.io.masks import as_mask, expand_mask
-from mrirecon.scan import Geometry, Scan
+from mrirecon.scan import FRAMES, Geometry, Scan
 
 Shape = tuple[int, int, int, int]
 
@@ -63,10 +64,11 @@ def _geometry(dataset: Any, source: str, shape: Shape) -> Geometry:
         known = json.loads(read_text(dataset, source))
     except ValueError as error:
         raise _Wrong("it is no text of JSON") from error
-    names = ("voxel_mm", "directions", "centers_mm", "note")
+    names = [field.name for field in dataclass_fields(Geometry)]
     if not isinstance(known, Mapping) or not set(known) <= set(names):
         raise _Wrong(f"it must hold {', '.join(names)}")
-    voxel, directions, centers, note = (known.get(name) for name in names)
+    voxel, directions, centers = (known.get(name) for name in names[:3])
+    note, frame = known.get("note", ""), known.get("frame", FRAMES[0])
     if voxel is not None and not (_numbers(voxel, (3,)) and min(voxel) > 0):
         raise _Wrong(f"voxel_mm is {_short(voxel)}, expected three positive numbers")
     if directions is not None and not (
@@ -80,9 +82,11 @@ def _geometry(dataset: Any, source: str, shape: Shape) -> Geometry:
         raise _Wrong(
             f"centers_mm are {_short(centers)}, expected {shape[0]} positions, one per slice"
         )
-    if not isinstance(note, str | None):
+    if not isinstance(note, str):
         raise _Wrong(f"note is {_short(note)}, expected a text")
-    return Geometry(_tuples(voxel), _tuples(directions), _tuples(centers), note or "")
+    if frame not in FRAMES:
+        raise _Wrong(f"frame is {_short(frame)}, expected one of {', '.join(FRAMES)}")
+    return Geometry(_tuples(voxel), _tuples(directions), _tuples(centers), note, frame)
 
 
 def _acquired(dataset: Any, source: str, shape: Shape) -> torch.Tensor:

@@ -23,7 +23,7 @@ from mrirecon.io.grid import DIRECTIONS, LINE, VOLUME_COUNTERS
 from mrirecon.io.hdf5 import read_text, reading
 from mrirecon.io.mrd_header import Encoding, HeaderInfo, parse_header
 from mrirecon.io.mrd_writer import write_mrd
-from mrirecon.scan import Scan
+from mrirecon.scan import FRAMES, Scan
 
 __all__ = ["read_mrd", "write_mrd"]
 
@@ -101,7 +101,8 @@ def read_mrd(path: PathLike) -> Scan:
             attributes=info.attributes(),
             notes=notes,
         )
-        return replace(scan, geometry=replace(scan.geometry, frame=info.frame or "scanner"))
+        frame = info.frame if info.frame in FRAMES else FRAMES[0]
+        return replace(scan, geometry=replace(scan.geometry, frame=frame))
 
 
 @contextmanager

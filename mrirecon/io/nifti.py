@@ -20,11 +20,10 @@ from jaxtyping import Float
 
 from mrirecon.io.dicom import is_dicom
 from mrirecon.io.files import PathLike, existing_file
-from mrirecon.scan import Geometry, Volume
+from mrirecon.scan import FRAMES, Geometry, Volume
 
 LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 VOXEL_UNKNOWN = "voxel size unknown"  # so says the description of a file we write
-FRAMES = ("scanner", "aligned", "talairach", "mni", "template")  # codes 1 to 5; 0 is "unknown"
 
 
 def affine_ras(geometry: Geometry, matrix: tuple[int, int]) -> Float[np.ndarray, "4 4"]:
@@ -65,7 +64,7 @@ def write_nifti(volume: Volume, path: Path) -> None:
                 f"the geometry has {positions} slice positions, the image {slices} slices"
             )
         affine = affine_ras(geometry, (readout, phase))
-        code = FRAMES.index(geometry.frame) + 1 if geometry.frame in FRAMES else 0
+        code = FRAMES.index(geometry.frame) + 1  # 0 is "unknown"
         spacing = np.linalg.norm(affine[:3, :3], axis=0)
         header.set_sform(affine, code=code)
         header.set_qform(affine, code=code)
@@ -241,12 +240,12 @@ def read_frame(path: PathLike) -> str:
 def _claimed_affine(image: Any) -> np.ndarray | None:
     """To RAS mm: the sform, else the qform; None where neither is claimed."""
     affine, code = _claimed_code(image)
-    if not code or abs(np.linalg.det(affine[:3, :3])) < 1e-9:
+    if affine is None or not code or abs(np.linalg.det(affine[:3, :3])) < 1e-9:
         return None
     return np.asarray(affine, dtype=np.float64)
 
 
-def _claimed_code(image: Any) -> tuple[np.ndarray, int]:
+def _claimed_code(image: Any) -> tuple[np.ndarray | None, int]:
     affine, code = image.get_sform(coded=True)
     return (affine, int(code)) if code else image.get_qform(coded=True)
 

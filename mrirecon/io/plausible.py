@@ -137,7 +137,7 @@ def _image_sentence(axes: Sequence[str]) -> str:
 
 
 def _concentration(plane: Float[Tensor, "y x"]) -> float:
-    """Share of the energy in the 1/64 of the plane about its peak: above 0.4 for k-space, below 0.2 for images."""
+    """Energy in the 1/64 of the plane about its peak: above 0.4 of all for k-space, below 0.2 for images."""
     for axis in (0, 1):
         size = plane.shape[axis]
         half = max(1, size // 16)
@@ -156,7 +156,8 @@ def _is_image(
         return False
     transform = fft2(kspace[coils.topk(min(4, len(coils))).indices])
     gathered = (transform.real.square() + transform.imag.square()).sum(dim=0)
-    return _concentration(gathered) > 0.4 * float(gathered.sum())
+    share = _concentration(gathered) / float(gathered.sum())
+    return 0.4 < share < 0.999  # more is the k-space of a point
 
 
 def _cornered_axes(plane: Float[Tensor, "readout phase"]) -> list[int]:

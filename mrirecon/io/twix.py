@@ -92,7 +92,8 @@ def read_twix(path: PathLike) -> Scan:
     except (KeyError, IndexError, TypeError) as error:
         raise ValueError(f"{path}: the protocol lacks {error}: export the scan again") from error
     except ValueError as error:
-        raise ValueError(f"{path}: {error}") from error
+        said = str(error)
+        raise ValueError(said if said.startswith(str(path)) else f"{path}: {said}") from error
 
 
 @dataclass(frozen=True)

@@ -43,6 +43,7 @@ COUNTS = (  # options of which 0 would leave out what the method is
 POSITIVE = ("noise_std", "sigma_max", "sigma_min")  # options that are unset or above 0
 OF_THE_LOOP = {"loop": True}  # metadata of a field that is none of the method's parameters
 LARGE_RESIDUAL = 0.13  # from which coil maps are doubted
+MOSTLY_NOISE = 0.4  # share of noise in the data from which nothing is concluded
 
 
 class Reconstructor(Protocol):
@@ -398,6 +399,8 @@ class SliceMethod(ABC):
         numbers = 2 * int(problem.mask.sum()) * len(problem.kspace)
         noise = outer_noise(problem.kspace, problem.mask) * math.sqrt(numbers)
         noise /= float(torch.linalg.vector_norm(problem.kspace))
+        if noise > MOSTLY_NOISE:
+            return {}
         return {UNEXPLAINED: math.sqrt(max(0.0, residual**2 - noise**2))}
 
     def parameters(self) -> dict[str, Any]:

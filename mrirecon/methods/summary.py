@@ -72,7 +72,7 @@ class Report:
             else:
                 summary["notes"].append(
                     f"{name} is left out: it did not converge in {len(values) - len(known)} of {len(values)} slices, "
-                    "where the noise is very low"
+                    "where the noise is very low (a null-space map is NaN there)"
                 )
         return summary
 

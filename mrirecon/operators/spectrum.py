@@ -13,7 +13,7 @@ from mrirecon.operators.sense import Sense
 from mrirecon.tensors import fft2c, ifft2c
 
 Change = Callable[[Tensor], Tensor]
-LINES = 2**22  # entries of the matrices that are factorized together: 64 MiB in double precision
+LINES = 2**18  # entries of the matrices that are factorized together, few enough for the cache
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,7 +59,7 @@ def spectrum(A: Sense) -> Spectrum:
             "use the sampler ddnm, or a mask of whole lines"
         )
     rows, kernel, transposed = _lines(A)
-    grams = _grams(rows, kernel)
+    grams = (rows.mH @ rows) * kernel.unsqueeze(-3)
     try:
         eigenvalues, vectors = torch.linalg.eigh(grams)
     except (
@@ -99,8 +99,9 @@ def solve_by_lines(A: Sense, b: Complex[Tensor, "y x"], weight: float) -> Comple
     kernel, x = kernel[across][:, across], b / weight
     damping = weight * torch.eye(len(kernel), dtype=b.dtype, device=b.device)
     for some in inside.split(max(1, LINES // max(1, len(kernel) ** 2))):
-        grams = _grams(rows[some][..., across], kernel)
-        factors, _ = torch.linalg.cholesky_ex(grams.add_(damping))
+        coils = rows[some][..., across]
+        grams = (coils.mH @ coils).mul_(kernel).add_(damping)
+        factors, _ = torch.linalg.cholesky_ex(grams)
         solved = torch.cholesky_solve(b[some][:, across, None], factors).squeeze(-1)
         x[some[:, None], across.nonzero().flatten()] = solved
     return x.mT if transposed else x
@@ -113,10 +114,6 @@ def _lines(A: Sense) -> tuple[Tensor, Tensor, bool]:
     identity = torch.eye(maps.shape[-1], dtype=maps.dtype, device=maps.device)
     kspace = fft2c(identity, dim=(0,))  # rows are frequencies, columns positions
     return maps.movedim(-3, -2), kspace.mH @ (mask[..., 0, :, None] * kspace), transposed
-
-
-def _grams(rows: Tensor, kernel: Tensor) -> Tensor:
-    return (rows.mH @ rows) * kernel.unsqueeze(-3)
 
 
 def _same_rows(mask: Tensor) -> bool:

@@ -40,7 +40,7 @@ COLUMNS = (
     Column("metrics.nmse", "NMSE", "{:.5f}", -1, "squared error over squared reference"),
     Column("data_residual", "data residual", "{:.1%}", 0, "what of the measured k-space the image does not explain"),
     Column("residual_over_noise", "residual / noise", "{:.2f}", 0, "1 where the data are explained as the truth would"),
-    Column("posterior_std", "mean deviation", "{:.2%}", 0, "standard deviation of the draws, over the bright level"),
+    Column("posterior_std", "deviation", "{:.2%}", 0, "standard deviation of the draws, over the bright level"),
     Column("null_space_share", "null-space share", "{:.2%}", 0, "of the energy: from the prior, not the scanner"),
     Column("network_evaluations", "network evaluations", "{:.0f}", 0, "of one draw of one slice"),
     Column("seconds_per_slice", "s / slice", "{:.2f}", 0, "wall-clock time"),

@@ -298,13 +298,16 @@ def _judged(volume: Volume) -> list[str]:
 
 
 def _picture(levels: np.ndarray, window: Window) -> str:
+    levels = np.nan_to_num(levels, nan=window.top)  # what did not converge is not dark
     bytes_ = np.clip(np.rint(levels * (255 / window.top)), 0, 255).astype(np.uint8)
     return encoded(png_bytes(bytes_, None if window.gray else map_table()))
 
 
 def _bright(images: Sequence[np.ndarray]) -> float:
-    """The bright level; 1 for empty images, which have none."""
-    return float(np.quantile(np.concatenate([x.ravel() for x in images]), BRIGHT)) or 1.0
+    """The bright level; 1 for empty images and those without numbers, which have none."""
+    values = np.concatenate([x.ravel() for x in images])
+    values = values[np.isfinite(values)]
+    return float(np.quantile(values, BRIGHT)) or 1.0 if len(values) else 1.0
 
 
 def _rank(kind: str) -> tuple[int, str]:

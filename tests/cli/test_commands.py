@@ -9,7 +9,9 @@ import h5py
 import nibabel
 import numpy as np
 import pytest
+from conftest import AFFINE, COILS, SLICES, phantom_image
 
+from mrirecon import read_scan, reconstruct
 from mrirecon.masks import MASKS
 
 FORMATS = (".h5", ".mrd", ".cfl", ".npy", ".npz")
@@ -268,3 +270,75 @@ def test_bart_maps_and_masks(mrirecon, tmp_path):
     run_bart(tmp_path, "phantom", "-x", "64", "truth")
     truth = np.fromfile(tmp_path / "truth.cfl", np.complex64).reshape(64, 64, order="F")
     assert np.corrcoef(np.abs(image).ravel(), np.abs(truth).ravel())[0, 1] > 0.9
+
+
+def test_how_an_array_is_stored_is_an_option_of_every_command(
+    mrirecon, refused, scan_file, tmp_path
+):
+    """Doubted by info; mended in recon, maps and convert alike; part of what a result depends on."""
+    whole = read_scan(scan_file)
+    kspace = np.stack([whole.kspace(index).numpy() for index in range(SLICES)])
+    usual, stored = tmp_path / "usual.npy", tmp_path / "stored.npy"
+    np.save(usual, kspace)
+    np.save(stored, np.fft.ifftshift(kspace, axes=(2, 3)).transpose(2, 3, 1, 0))
+    options = ("--axes", "readout,phase,coil,slice", "--kspace_centre", "corner")
+    np.save(tmp_path / "turned.npy", kspace.transpose(2, 3, 1, 0))
+    for command in (
+        ("info",),
+        ("recon", "--output", tmp_path / "t.npy", "--method", "zero_filled"),
+    ):
+        said = mrirecon(command[0], tmp_path / "turned.npy", *command[1:]).out
+        assert "give --axes readout,phase,coil,slice" in said
+    mended = mrirecon("info", stored, *options).out
+    assert f"{SLICES} slice(s) x {COILS} coil(s)" in mended and "give --" not in mended
+
+    def images(source, *given):
+        output = tmp_path / "o.npy"
+        run = ("recon", source, "--output", output, "--method", "cg_sense", "--overwrite", *given)
+        assert mrirecon(*run).status == 0
+        return np.load(output), json.loads((tmp_path / "o.npy.json").read_text())["request"]
+
+    expected, asked = images(usual)
+    got, asked_otherwise = images(stored, *options)
+    np.testing.assert_array_equal(got, expected)
+    assert asked["layout"]["kspace_centre"] == "middle"
+    assert asked_otherwise["layout"] == {
+        **{"axes": options[1], "kspace_centre": "corner", "image_centre": "middle"},
+        "variable": None,
+    }
+    again = ("recon", stored, "--output", tmp_path / "o.npy", "--method", "cg_sense")
+    assert "made with other settings" in refused(*again, *options[:2])
+    volume = reconstruct(
+        stored, method="cg_sense", axes="readout,phase,coil,slice", kspace_centre="corner"
+    )
+    np.testing.assert_array_equal(volume.image[0].numpy(), expected)
+
+    assert mrirecon("convert", stored, tmp_path / "c.npy", *options).status == 0
+    np.testing.assert_array_equal(np.load(tmp_path / "c.npy"), kspace)
+    for source, given in ((usual, ()), (stored, options)):
+        output = tmp_path / f"maps_{source.name}"
+        assert mrirecon("maps", source, "--output", output, *given).status == 0
+    same = [np.load(tmp_path / f"maps_{source.name}") for source in (usual, stored)]
+    np.testing.assert_array_equal(*same)
+    assert "kspace_centre is 'centre': give middle" in refused(
+        "info", stored, "--kspace_centre", "centre"
+    )
+    (tmp_path / "layout.yaml").write_text("axes: readout,phase,coil,slice\nkspace_centre: corner\n")
+    assert "give --" not in mrirecon("info", stored, "--config", tmp_path / "layout.yaml").out
+
+
+def test_evaluate_of_another_unit_says_the_gain(mrirecon, tmp_path):
+    image = phantom_image().transpose(2, 0, 1).astype(np.complex64)
+    np.save(tmp_path / "target.npy", image)
+    np.save(tmp_path / "recon.npy", 400 * image)
+    result = mrirecon("evaluate", tmp_path / "recon.npy", tmp_path / "target.npy")
+    assert "note: recon.npy is 400 times its target" in result.out
+    assert "note" not in mrirecon("evaluate", tmp_path / "target.npy", tmp_path / "target.npy").out
+
+
+def test_simulate_says_that_a_sheared_orientation_is_lost(mrirecon, tmp_path):
+    affine = AFFINE.copy()
+    affine[0, 1] = 1.0
+    nibabel.save(nibabel.Nifti1Image(phantom_image(), affine), tmp_path / "i.nii")
+    result = mrirecon("simulate", tmp_path / "i.nii", "--output", tmp_path / "k.h5")
+    assert result.status == 0 and "affine is sheared: orientation unknown" in result.out

@@ -315,6 +315,25 @@ def test_dicom_lies_where_nibabel_says(series):
     assert not is_dicom(folder)
 
 
+@pytest.mark.filterwarnings("ignore:The DICOM readers")
+def test_dicom_is_what_simulate_and_messages_say(series, tmp_path):
+    from mrirecon.io import read_scan
+    from mrirecon.io.dicom import read_series
+    from mrirecon.io.images import read_anatomy
+
+    folder, volume = series
+    data, affine, frame = read_anatomy(folder)
+    assert np.array_equal(data, volume) and frame == "scanner"
+    assert np.array_equal(affine, read_series(folder)[1])
+    with pytest.raises(ValueError, match=r"is a folder of DICOM images: .* simulate"):
+        read_scan(folder)
+    damaged = sorted(folder.iterdir())[2]
+    damaged.write_bytes(damaged.read_bytes()[:600])
+    with pytest.raises(ValueError, match=f"{folder}") as caught:
+        read_anatomy(folder)
+    assert "\n" not in str(caught.value)
+
+
 def test_dicom_becomes_a_set(series, tmp_path, call):
     folder, _ = series
     options = ("--matrix", "32x32", "--coils", "4", "--snr_db", "40", "40")

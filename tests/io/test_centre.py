@@ -108,6 +108,15 @@ def test_readouts_without_phase_encoding_are_refused(tmp_path):
         read(tmp_path, (64, 64), (192, 192), (0, 63, 32), lines)
 
 
+def test_a_thin_object_along_the_readout_is_an_image(tmp_path):
+    """All its readouts are alike too, but weaker at both ends of k-space."""
+    image = np.zeros((1, 64, 64))
+    image[:, 16:44, 31:33] = 1
+    kspace = fft(image)
+    scan = read(tmp_path, (64, 64), (192, 192), (0, 63, 32), lines_of(kspace))
+    np.testing.assert_allclose(scan.kspace(0).numpy(), kspace, atol=1e-6)
+
+
 @pytest.mark.parametrize(
     "rows, stated", [(128, 63), (128, 64), (128, 65), (127, 64), (127, 63), (127, 62)]
 )

@@ -381,3 +381,71 @@ def test_own_group_that_does_not_fit_is_refused(tmp_path, make_scan):
         file["mrirecon/geometry"] = json.dumps({"unknown": 1})
     with pytest.raises(ValueError, match=r"k.h5: mrirecon/geometry: it must hold voxel_mm"):
         read_scan(tmp_path / "k.h5")
+
+
+CHANNELS = (
+    "<acquisitionSystemInformation><receiverChannels>{}</receiverChannels>"
+    "</acquisitionSystemInformation><encoding>"
+)
+
+
+def with_channels(xml, coils):
+    return xml.replace("<encoding>", CHANNELS.format(coils))
+
+
+def written(path, shape, xml):
+    rng = np.random.default_rng(0)
+    with h5py.File(path, "w") as file:
+        file["kspace"] = rng.normal(size=shape) + 1j
+        file["ismrmrd_header"] = xml
+    return path
+
+
+def test_a_header_of_the_transposed_array_names_the_order(tmp_path):
+    path = written(tmp_path / "k.h5", (3, 4, 10, 16), header(16, 10, 16, 10))
+    with pytest.raises(ValueError, match="delete it"):
+        read_scan(path)
+    path = written(tmp_path / "k.h5", (3, 4, 10, 16), with_channels(header(16, 10, 16, 10), 4))
+    with pytest.raises(ValueError, match=r"swapped, .* --axes slice,coil,phase,readout") as caught:
+        read_scan(path)
+    assert "delete" not in str(caught.value)
+    scan = read_scan(path, axes="slice,coil,phase,readout")
+    assert scan.shape == (3, 4, 16, 10) and scan.geometry.voxel_mm[:2] == (0.5, 0.5)
+
+
+def test_coils_last_and_coils_before_slices(tmp_path):
+    xml = with_channels(header(16, 10, 16, 10), 4)
+    with pytest.raises(ValueError, match=r"swapped, .* --axes slice,readout,phase,coil"):
+        read_scan(written(tmp_path / "k.h5", (3, 16, 10, 4), xml))
+    scan = read_scan(written(tmp_path / "k.h5", (4, 3, 16, 10), xml))
+    assert any("4 receiver channels" in n and "coil,slice,readout,phase" in n for n in scan.notes)
+    scan = read_scan(tmp_path / "k.h5", axes="coil,slice,readout,phase")
+    assert scan.shape == (3, 4, 16, 10) and not any("receiver" in note for note in scan.notes)
+
+
+def test_a_coil_count_that_no_order_explains_is_said(tmp_path):
+    """After coil compression, for instance; of emulated single-coil files the header counts the channels behind it."""
+    xml = with_channels(header(16, 10, 16, 10), 15)
+    scan = read_scan(written(tmp_path / "k.h5", (3, 4, 16, 10), xml))
+    assert "the header has 15 receiver channels, k-space 4 coils: k-space is believed" in scan.notes
+    assert not any(
+        "receiver" in n for n in read_scan(written(tmp_path / "s.h5", (3, 16, 10), xml)).notes
+    )
+
+
+def test_coils_of_one_slice_are_not_read_as_slices_in_silence(tmp_path):
+    xml = with_channels(header(16, 10, 16, 10), 4)
+    scan = read_scan(written(tmp_path / "k.h5", (4, 16, 10), xml))
+    assert any(note.endswith("give --axes coil,readout,phase") for note in scan.notes)
+
+
+def test_zero_padding_of_the_header_is_about_the_middle_wherever_the_array_begins(tmp_path):
+    xml = header(8, 12, 8, 12, left=2, right=9)
+    path = tmp_path / "k.h5"
+    fastmri_file(path, (2, 3, 8, 12), (8, 12), xml=xml, target=False)
+    with h5py.File(path, "r+") as file:
+        kspace = file["kspace"][()]
+        file["kspace"][...] = np.fft.ifftshift(kspace, axes=-1)
+    scan = read_scan(path, kspace_centre="middle,corner")
+    assert scan.acquired[0].tolist() == [2 <= column < 9 for column in range(12)]
+    np.testing.assert_array_equal(scan.kspace(0).numpy(), kspace[0])

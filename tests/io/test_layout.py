@@ -99,7 +99,7 @@ def test_volumes_and_averages(tmp_path):
     stored[1:, ..., 1::2] = 0
     with h5py.File(tmp_path / "k.h5", "w") as file:
         file["kspace"] = stored
-    with pytest.raises(ValueError, match="5 axes .* --axes average,slice,coil,readout,phase"):
+    with pytest.raises(ValueError, match=r"5 axes .* --axes average,slice,coil,readout,phase"):
         read_scan(tmp_path / "k.h5")
     averaged = read_scan(tmp_path / "k.h5", axes="average,slice,coil,readout,phase")
     expected = kspace * np.where(np.arange(20) % 2, 1, 2)
@@ -165,7 +165,7 @@ def test_an_array_of_another_name(tmp_path):
     kspace = random((2, 3, 18, 20))
     with h5py.File(tmp_path / "k.h5", "w") as file:
         file["rawdata"], file["info"] = kspace, 1
-    with pytest.raises(ValueError, match="it has info, rawdata; name another array .* --variable"):
+    with pytest.raises(ValueError, match=r"it has info, rawdata; name another array .* --variable"):
         read_scan(tmp_path / "k.h5")
     scan = read_scan(tmp_path / "k.h5", variable="rawdata")
     np.testing.assert_array_equal(whole(scan), kspace)

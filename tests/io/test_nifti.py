@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from mrirecon.io import affine_ras, read_image, write_volume
+from mrirecon.io import affine_ras, read_image, read_scan, write_scan, write_volume
+from mrirecon.io.images import read_anatomy
 from mrirecon.scan import Geometry, Volume
+from mrirecon.simulate import simulate_scan
 
 
 def volume(shape, geometry, info=None, seed=0):
@@ -240,8 +242,11 @@ def test_every_truncation_of_an_image_is_one_error(tmp_path, suffix):
 def test_other_images_are_refused(tmp_path):
     mgh = nibabel.MGHImage(np.ones((2, 3, 4), np.float32), np.eye(4))
     nibabel.save(mgh, tmp_path / "i.mgz")
-    with pytest.raises(ValueError, match="MGHImage"):
+    with pytest.raises(ValueError, match=r"MGHImage .* nibabel.save"):
         read_image(tmp_path / "i.mgz")
+    (tmp_path / "x.dcm").write_bytes(bytes(128) + b"DICM" + bytes(300))
+    with pytest.raises(ValueError, match=r"folder of its series, or .* dcm2niix"):
+        read_image(tmp_path / "x.dcm")
     (tmp_path / "t.nii.gz").write_bytes(gzip.compress(b"text"))
     with pytest.raises(ValueError, match="no NIfTI"):
         read_image(tmp_path / "t.nii.gz")
@@ -249,3 +254,26 @@ def test_other_images_are_refused(tmp_path):
         read_image(tmp_path)
     with pytest.raises(FileNotFoundError):
         read_image(tmp_path / "none.nii")
+
+
+@pytest.mark.parametrize("frame", ["scanner", "aligned", "talairach", "mni", "template"])
+@pytest.mark.parametrize("suffix", [".h5", ".mrd"])
+def test_what_positions_refer_to_survives_simulation_and_files(tmp_path, frame, suffix):
+    """An image in MNI coordinates does not come back as one in those of the scanner."""
+    code = ["scanner", "aligned", "talairach", "mni", "template"].index(frame) + 1
+    affine = np.diag([2.0, 2, 3, 1])
+    image = nibabel.Nifti1Image(np.random.default_rng(0).random((16, 16, 2)).astype("f4"), None)
+    image.set_sform(affine, code)
+    image.set_qform(affine, 0)
+    nibabel.save(image, tmp_path / "i.nii")
+    data, read, found = read_anatomy(tmp_path / "i.nii")
+    assert found == frame
+    scan = simulate_scan(data, coils=2, affine=read, frame=found).scan
+    write_scan(scan, tmp_path / f"k{suffix}")
+    write_scan(read_scan(tmp_path / f"k{suffix}"), tmp_path / "again.mrd")
+    geometry = read_scan(tmp_path / "again.mrd").geometry
+    assert geometry.frame == frame
+    write_volume(Volume(image=torch.ones(1, 2, 16, 16) + 0j, geometry=geometry), tmp_path / "o.nii")
+    header = nibabel.load(tmp_path / "o.nii").header
+    assert (header["sform_code"], header["qform_code"]) == (code, code)
+    np.testing.assert_allclose(header.get_sform(), affine, atol=1e-4)

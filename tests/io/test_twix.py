@@ -128,7 +128,7 @@ def test_slices_repetitions_averages_and_partial_echo(tmp_path):
 
 def test_reflected_lines_and_lines_that_are_no_image(tmp_path):
     truth = random_complex(np.random.default_rng(3), 1, 32, 12)
-    lines = [readout(np.ones((1, 32)), 6, ["PHASCOR", "REFLECT"])]
+    lines = [readout(np.ones((1, 32)), 6, ["PHASCOR", "RTFEEDBACK", "REFLECT"])]
     for lin in range(12):
         odd = lin % 2
         lines.append(readout(truth[:, :: -1 if odd else 1, lin], lin, ["REFLECT"] if odd else []))
@@ -157,6 +157,58 @@ def test_calibration_and_noise_of_another_measurement(tmp_path):
     np.testing.assert_array_equal(scan.calibration(0, 0).numpy(), expected.conj())
     covariance = 2 * noise.conj() @ noise.T / 4095  # half the bandwidth; samples are conjugated
     np.testing.assert_allclose(scan.noise_covariance.numpy(), covariance, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("mode, embedded", [(1, True), (2, True), (4, False), (16, True)])
+def test_reference_lines_in_place_or_of_their_own(tmp_path, mode, embedded):
+    """Integrated reference lines: on the lattice also flagged as imaging, between only as reference."""
+    truth = random_complex(np.random.default_rng(7), 2, 32, 12)
+    lines = []
+    for lin in [0, 3, 4, 5, 6, 7, 8, 9]:
+        lattice, block = lin % 3 == 0, 4 <= lin <= 8
+        flags = ["PATREFSCAN"] if block else []
+        flags += ["PATREFANDIMASCAN"] if block and lattice else []
+        lines.append(readout(truth[..., lin], lin, flags))
+    header = protocol(**{"sPat.ucRefScanMode": mode})
+    scan = read_twix(write_file(tmp_path / "acs.dat", (lines, header)))
+    columns = np.flatnonzero(scan.mask(0).numpy().any(axis=0)).tolist()
+    assert columns == ([0, 3, 4, 5, 6, 7, 8, 9] if embedded else [0, 3, 6, 9])
+    np.testing.assert_array_equal(scan.kspace(0)[..., columns].numpy(), truth[..., columns].conj())
+    assert (scan.calibration is None) == embedded
+
+
+def smooth_object(rows, columns):
+    """Two ellipses without symmetry."""
+    y, x = np.mgrid[:rows, :columns]
+    y, x = (y - rows // 2) / (rows / 2), (x - columns // 2) / (columns / 2)
+    inside = ((x - 0.2) / 0.2) ** 2 + ((y + 0.3) / 0.3) ** 2 < 1
+    return (((x / 0.6) ** 2 + (y / 0.8) ** 2 < 1) + 1.0 * inside).astype(np.complex64)
+
+
+@pytest.mark.parametrize("alternating", [False, True])
+@pytest.mark.parametrize("rows, oversampling", [(40, 1.0), (80, 2.0)])
+def test_pulseq_leaves_the_matrix_of_its_interpreter(tmp_path, alternating, rows, oversampling):
+    """40 lines of 200 mm under the interpreter's 16 x 12 and centre 0; EPI has no reflect flags."""
+    image = smooth_object(rows, 40)[None]
+    kspace = siemens(image)
+    lines = []
+    for lin in range(40):
+        step = -1 if alternating and lin % 2 else 1
+        mdb = readout(kspace[:, ::step, lin], lin)
+        mdb.mdh.CenterLin = 0
+        lines.append(mdb)
+    changes = {
+        "tSequenceFileName": '"%CustomerSeq%\\pulseq"',
+        "sSliceArray.asSlice[0].dReadoutFOV": 200.0,
+        "sSliceArray.asSlice[0].dPhaseFOV": 200.0,
+    }
+    scan = read_twix(write_file(tmp_path / "pulseq.dat", (lines, protocol(**changes))))
+    assert scan.shape == (1, 1, rows, 40) and scan.matrix == (40, 40)
+    assert scan.oversampling == oversampling
+    assert scan.geometry.voxel_mm == pytest.approx((5, 5, 4))
+    np.testing.assert_allclose(ifft2c(scan.kspace(0)).numpy(), image.conj(), atol=1e-5)
+    text = "; ".join(scan.notes)
+    assert "describes the interpreter" in text and ("EPI without its flags" in text) == alternating
 
 
 def test_3d_with_phase_oversampling(tmp_path):

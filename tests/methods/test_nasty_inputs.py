@@ -10,10 +10,7 @@ from nasty import INPUTS, Nasty, answer, measured
 import mrirecon as mr
 from mrirecon.methods import METHODS
 
-WAITING = {  # not right yet
-    "one bright pixel", "times 1e-30", "times 1e-22", "times 1e-18", "times 1e+22", "times 1e+30", "one readout sample",
-    "one line beside the centre", "centre column missing", "centre missing", "right half missing", "maps of 1e-20",
-}  # fmt: skip
+WAITING = {"one bright pixel"}  # not right yet
 EVERYWHERE = ("zero_filled", "cg_sense", "varnet", "dds")  # one of each kind
 SHARE = 5  # of the other methods, every input has this part
 

@@ -4,6 +4,7 @@ import functools
 import weakref
 from dataclasses import replace
 from functools import wraps
+from itertools import combinations
 
 import numpy as np
 import pytest
@@ -18,6 +19,7 @@ from mrirecon.methods import METHODS, Posterior, posterior, reconstruct
 from mrirecon.methods.device import images_that_fit
 from mrirecon.methods.first_images import FIRST_IMAGES
 from mrirecon.methods.named import options_of
+from mrirecon.methods.trust import null_space
 from mrirecon.networks.denoiser import DenoiserUNet
 from mrirecon.operators import sense
 from mrirecon.prepare import noise_level, prewhiten
@@ -56,16 +58,48 @@ def error(a, b):
     return float(torch.linalg.vector_norm(a - b) / torch.linalg.vector_norm(b))
 
 
+@pytest.fixture(scope="module")
+def problems(prior, scan):
+    """What each slice is, not prewhitened."""
+    method = METHODS["dds"](weights=prior, whiten=False)
+    return [one for group in method._groups(method._work(scan), set(), range(3)) for one in group]
+
+
+def figures_by_hand(image, problem):
+    """Those of a slice, from their definitions."""
+    misfit = (problem.operator(image) - problem.kspace)[:, problem.mask]
+    noise, signal = problem.noise_std, image[problem.operator.support()]
+    delta = noise**2 / float(signal.abs().square().mean() / 2)
+    return {
+        "data_residual": float(misfit.norm() / problem.kspace.norm()),
+        "residual_over_noise": float((misfit.abs().square().mean() / 2).sqrt()) / noise,
+        "null_space_delta": delta,
+        "null_space_share": null_space(problem.operator, image, delta)[0],
+    }
+
+
 @pytest.mark.parametrize("name", SAMPLERS)
-def test_every_sampler_is_a_method(name, prior, scan):
-    volume = sample(name, prior, scan, samples=2)
+def test_every_sampler_is_a_method(name, prior, scan, problems):
+    volume = sample(name, prior, scan, samples=2, whiten=False, images_at_once=2)
     assert volume.image.shape == (1, 3, *scan.matrix)
     assert bool(torch.isfinite(volume.image.abs()).all())
     assert volume.extras["std"].shape == volume.image.shape
-    for figure in ("data_residual", "residual_over_noise", "null_space_share", "null_space_delta"):
-        assert volume.info[figure] > 0
+    expected = [figures_by_hand(*slice_) for slice_ in zip(volume.image[0], problems, strict=True)]
+    for figure in expected[0]:
+        mean = sum(figures[figure] for figures in expected) / 3
+        assert volume.info[figure] == pytest.approx(mean, rel=1e-3), figure
     assert volume.info["network_evaluations"] >= 3
     assert volume.info["weights"]["network"] == "denoiser"
+
+
+def test_each_slice_volume_and_draw_has_noise_of_its_own(prior, scan):
+    """Slices and volumes with the same data: only the noise tells their draws apart."""
+    kspace = scan.kspace(0).expand(2, 2, *scan.shape[1:])
+    alike = array_scan(kspace, mask=scan.mask(0))
+    extras = sample("dds", prior, alike, samples=2, draws=True).extras
+    draws = torch.stack([extras["draw1"], extras["draw2"]]).flatten(0, 2)
+    for one, two in combinations(draws, 2):
+        assert error(one, two) > 1e-3
 
 
 @pytest.mark.parametrize("coils", ["joint", "separate", "hybrid"])

@@ -14,7 +14,7 @@ from mrirecon.operators import espirit, sense
 from mrirecon.prepare import whitening_matrix
 from mrirecon.scan import Scan
 from mrirecon.simulate import birdcage_maps, coupled_covariance
-from mrirecon.tensors import fft2c, ifft2c, rss
+from mrirecon.tensors import complex_noise_like, fft2c, ifft2c, rss
 
 QUICK = {
     "min_norm": {"iterations": 8, "tolerance": 0.0},
@@ -411,3 +411,44 @@ def test_the_method_table_is_complete():
         assert issubclass(cls, SliceMethod)
         assert cls.__doc__
     assert isinstance(undersampled(), Scan)
+
+
+def folded(noise):
+    """Coil images of an object wider than the field of view, whose sides lie upon it; 8 coils."""
+    rows, wide, columns = 96, 144, 96
+    y, x = torch.meshgrid(
+        torch.linspace(-1, 1, rows), torch.linspace(-1.5, 1.5, wide), indexing="ij"
+    )
+    inside = ((x / 1.3) ** 2 + (y / 0.8) ** 2 < 1).float()
+    image = inside * (1 + 0.3 * torch.cos(9 * x) * torch.cos(7 * y))
+    angles = torch.arange(8) * torch.pi / 4
+    near = [(x - 1.6 * torch.cos(a)) ** 2 + (y - 1.1 * torch.sin(a)) ** 2 for a in angles]
+    coils = torch.stack([torch.exp(-d + 1j * a) for d, a in zip(near, angles, strict=True)])
+    images = torch.zeros(8, rows, columns, dtype=torch.complex64)
+    for column in range(wide):
+        images[:, :, (column - wide // 2 + columns // 2) % columns] += (coils * image)[:, :, column]
+    generator = torch.Generator().manual_seed(0)
+    return fft2c(images) + noise * complex_noise_like(images, generator)
+
+
+HINT = "--calibration.sets 2"
+
+
+@pytest.mark.parametrize("method", ["cg_sense", "l1_wavelet", "tv", "min_norm"])
+def test_folded_over_anatomy_hints_at_two_sets_of_maps(method):
+    scan = array_scan(folded(0.005)[None])
+    one = METHODS[method](maps=Calibrated())(scan).info
+    two = METHODS[method](maps=Calibrated(sets=2))(scan).info
+    assert two["data_residual"] < 0.7 * one["data_residual"]
+    assert any(HINT in note for note in one["notes"])
+    assert not any(HINT in note for note in two["notes"])
+    assert "unexplained" not in one
+
+
+@pytest.mark.parametrize("snr", [None, 40.0, 10.0, 3.0])
+@pytest.mark.parametrize("acceleration", [1, 4])
+def test_noise_does_not_hint_at_two_sets(snr, acceleration):
+    scan = phantom(1, (96, 80), snr=snr).scan
+    scan = scan.undersample(columns(scan, acceleration))
+    for name in ("cg_sense", "l1_wavelet"):
+        assert not any(HINT in note for note in METHODS[name]()(scan).info["notes"])

@@ -11,9 +11,11 @@ import torch
 from report_cases import SIZE, SLICES, pixels
 
 from mrirecon.io.arrays import plain_scan
+from mrirecon.io.png import png_bytes
 from mrirecon.report import comparison, facts, write_report
 from mrirecon.report.panels import compared, evenly
 from mrirecon.report.quality import quality_boxes
+from mrirecon.report.template import map_table
 from mrirecon.scan import Geometry, Volume
 from mrirecon.weights import OUTSIDE
 
@@ -111,6 +113,20 @@ def test_maps_of_a_posterior(tmp_path, result, target):
     assert "standard deviation of the draws" in page.words and "null-space part" in page.words
     assert "25.00%" in page.words and "calibration:" in page.words
     assert "no standard-deviation map" not in page.words
+
+
+@pytest.mark.parametrize("slices", [1, SLICES])
+def test_a_map_that_did_not_converge_is_shown_brightest(slices, tmp_path, result, target):
+    """Dark would say that the prior supplied nothing."""
+    scan, volume = result("dds", reference=target, extras=("null_space",))
+    volume.extras["null_space"][0, :slices] = torch.nan
+    write_report(tmp_path / "r.html", [(scan, volume)])
+    text = (tmp_path / "r.html").read_text()
+    stacks = dict(re.findall(r'data-pictures="([^"]+)">(.*?)</script>', text))
+    shown = [pixels(base64.b64decode(x)) for x in json.loads(stacks["0-1-null_space"])]
+    brightest = pixels(png_bytes(np.full((1, 1), 255, np.uint8), map_table()))[0, 0]
+    for index, picture in enumerate(shown):
+        assert bool((picture == brightest).all()) == (index < slices)
 
 
 @pytest.mark.parametrize("bad", [torch.zeros(9, 8), torch.full(SIZE, torch.nan)])
