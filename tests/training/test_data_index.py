@@ -111,6 +111,13 @@ def test_a_maximum_that_cannot_be_one_is_computed(folder, stored):
     assert describe(folder / "a.h5").maximum == pytest.approx(expected)
 
 
+def test_an_empty_middle_slice_says_nothing_of_the_sampling(folder):
+    with h5py.File(folder / "a.h5", "r+") as file:
+        file["kspace"][1] = 0
+    entry = describe(folder / "a.h5")
+    assert not entry.sampled and entry.acquired == (0, 24, 2, 19)
+
+
 def test_an_index_of_ones_own(folder, tmp_path, described):
     cache = tmp_path / "elsewhere.json"
     index_folder(folder, cache)

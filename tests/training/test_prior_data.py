@@ -211,6 +211,12 @@ def test_validation_is_always_the_same(root, cache):
     assert module(root, cache, validation=[]).val_dataloader() == []
 
 
+def test_validation_sees_slices_from_the_inside(root, cache):
+    """Evenly spread, without the first and the last: two of five are the second and the fourth."""
+    loader = module(root, cache, val_slices=2).val_dataloader()
+    assert [stack.numbers for stack in loader.dataset.stacks] == [(1, 3)]
+
+
 def test_growing_patches(root, cache, monkeypatch):
     """Half of the 10 steps at 16 pixels, half at 24; the place of a batch decides, not the order of reading."""
     data = module(root, cache)

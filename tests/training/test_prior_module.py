@@ -225,6 +225,10 @@ def test_validation_denoises_with_the_averaged_weights(root, tmp_path):
             judged = [s.squared_error for s in module._scores if s.sigma == sigma]
             assert judged == pytest.approx(errors(module.ema.module, sigma))
             assert judged != pytest.approx(errors(module.network, sigma), rel=1e-3)
+            losses = [s.loss for s in module._scores if s.sigma == sigma]
+            levels = torch.full((len(clean),), sigma)
+            expected = module.loss(module.ema.module, clean, noise, levels).tolist()
+            assert losses == pytest.approx(expected, rel=1e-4)
 
 
 def test_what_the_images_are_like_is_noted_by_all_processes(monkeypatch):
