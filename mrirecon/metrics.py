@@ -156,14 +156,14 @@ def nrmse(reconstruction: Num[Tensor, "..."], target: Num[Tensor, "..."]) -> flo
 def common_gain(reconstruction: Num[Tensor, "..."], target: Num[Tensor, "..."]) -> float | None:
     """How many times its target a reconstruction is, where that is most of what differs; else None.
 
-    Most: the gain is above 1.25 or below 0.8, and one gain leaves less than a quarter of the energy.
+    Most: the gain is above 2 or below a half, and one gain leaves less than a quarter of the energy.
     """
     x, t = reconstruction.abs().double().flatten(), target.abs().double().flatten()
     if x.shape != t.shape or not bool(x.any()) or not bool(t.any()):
         return None
     cosine = float((x / x.norm()) @ (t / t.norm()))
     gain = cosine * float(x.norm() / t.norm())
-    return gain if cosine**2 > 0.75 and not 0.8 < gain < 1.25 else None
+    return gain if cosine**2 > 0.75 and not 0.5 < gain < 2 else None
 
 
 def _scores(
