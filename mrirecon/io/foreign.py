@@ -87,9 +87,8 @@ def _raw(path: Path, head: bytes) -> tuple[str, str] | None:
     suffix, beside = path.suffix.lower(), path.parent
     if suffix == ".7" or re.fullmatch(r"P\d{5}.*", path.name):
         return "a GE P-file", GE
-    if suffix in (".lab", ".sin", ".list", ".data") or (
-        suffix == ".raw" and path.with_suffix(".lab").is_file()
-    ):
+    partner = {".raw": ".lab", ".data": ".list", ".list": ".data"}.get(suffix)
+    if suffix in (".lab", ".sin") or (partner and path.with_suffix(partner).is_file()):
         return f"a Philips raw file ({suffix})", PHILIPS
     if path.name == "fid" and (beside / "procpar").is_file():
         return "an Agilent or Varian fid", "nmrglue (nmrglue.varian.read) and python-ismrmrd"

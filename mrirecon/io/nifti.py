@@ -240,7 +240,9 @@ def read_frame(path: PathLike) -> str:
 def _claimed_affine(image: Any) -> np.ndarray | None:
     """To RAS mm: the sform, else the qform; None where neither is claimed."""
     affine, code = _claimed_code(image)
-    if affine is None or not code or abs(np.linalg.det(affine[:3, :3])) < 1e-9:
+    if affine is None or not code or not np.isfinite(affine).all():
+        return None
+    if abs(np.linalg.det(affine[:3, :3])) < 1e-9:
         return None
     return np.asarray(affine, dtype=np.float64)
 

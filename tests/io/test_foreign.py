@@ -38,6 +38,7 @@ def test_a_way_out_is_named(tmp_path, name):
         ("fid", "acqp", "is a Bruker raw file: .* bruker_to_ismrmrd"),
         ("rawdata.job0", "method", "is a Bruker raw file: .* bruker_to_ismrmrd"),
         ("fid", "procpar", "is an Agilent or Varian fid: .* nmrglue"),
+        ("scan.data", "scan.list", r"is a Philips raw file .* philips_to_ismrmrd"),
         ("scan.raw", "scan.lab", "is a Philips raw file .* philips_to_ismrmrd"),
     ],
 )
