@@ -15,7 +15,6 @@ FILES = {
     "renamed.txt": (b"# === DATA DESCRIPTION FILE ======\n", "a Philips PAR/REC image: .*dcm2niix"),
     "scan.REC": (b"12345678", "a Philips PAR/REC image: .* dcm2niix"),
     "raw.lab": (b"12345678", "a Philips raw file .* philips_to_ismrmrd"),
-    "cpx.list": (b"# === DATA DESCRIPTION FILE", "a Philips raw file .* philips_to_ismrmrd"),
     "i.mgz": (b"\x1f\x8b12", "is a FreeSurfer image: .* mri_convert"),
     "2dseq": (b"12345678", "is a Bruker image"),
     "x.dcm": (bytes(128) + b"DICM" + bytes(300), "folder of its series .*dcm2niix"),
