@@ -185,7 +185,10 @@ def _numbers(value: Any, shape: tuple[int, ...]) -> bool:
 
 
 def _tuples(value: Any) -> Any:
-    return tuple(_tuples(item) for item in value) if isinstance(value, list) else value
+    """Nested lists of numbers as tuples of floats."""
+    if isinstance(value, list):
+        return tuple(_tuples(item) for item in value)
+    return value if value is None else float(value)
 
 
 def _short(value: Any) -> str:

@@ -116,19 +116,23 @@ class FileArray(NDArrayOperatorsMixin):
 
     def _read(self, file: int, view: np.ndarray) -> np.ndarray:
         """The numbers of a view, in one read where they lie close together, else part by part."""
+        if view.size == 0:
+            return np.zeros(view.shape, self.dtype)
         reach = [step * (size - 1) for step, size in zip(view.strides, view.shape, strict=True)]
         span = sum(map(abs, reach)) + self.dtype.itemsize
-        if view.size == 0 or span <= max(2 * view.size * self.dtype.itemsize, WASTE):
-            block = np.empty(span if view.size else 0, np.uint8)
+        if span <= max(2 * view.size * self.dtype.itemsize, WASTE):
+            block = np.empty(span, np.uint8)
             first = sum(-step for step in reach if step < 0)  # of an axis that is walked backwards
-            _fill(
-                self.path, file, block, self._offset + _place(view) - _place(self._origin) - first
-            )
+            start = self._offset + _place(view) - _place(self._origin) - first
+            _fill(self.path, file, block, start)
             return np.ndarray(view.shape, self.dtype, block, first, view.strides)
         axis = int(np.argmax(np.abs(reach)))
         out = np.empty(view.shape, self.dtype)
-        for part, read in zip(np.moveaxis(view, axis, 0), np.moveaxis(out, axis, 0), strict=True):
-            read[...] = self._read(file, part)
+        parts, reads = np.moveaxis(view, axis, 0), np.moveaxis(out, axis, 0)
+        for n in range(
+            len(parts)
+        ):  # as a view, never as a number: that would look at what is not there
+            reads[n : n + 1] = self._read(file, parts[n : n + 1])
         return out
 
 

@@ -39,7 +39,7 @@ def reading(path: Path) -> Iterator[Any]:
         ValueError: if it is truncated or damaged, or keeps data in other files that may not or cannot be read.
     """
     try:
-        with ExitStack() as stack:
+        with holding_signals(), ExitStack() as stack:
             yield _opened(path, stack)
     except Exception as error:  # of a mangled file h5py raises half a dozen kinds
         _say(path, error)
@@ -58,17 +58,20 @@ class OpenFiles(threading.local):
         """An open `h5py.File` that stays open; a file that was replaced since is opened anew. Errors as `reading`."""
         try:
             key = stamp(path)
-            if not is_whole(key):  # other files may go at any time
+            with holding_signals():
+                whole = is_whole(key)
+            if not whole:  # other files may go at any time
                 with reading(path) as file:
                     yield file
                 return
-            if key not in self._files:
-                with ExitStack() as stack:
-                    self._files[key] = _opened(path, stack), stack.pop_all()
-            self._files.move_to_end(key)
-            while len(self._files) > self._limit:
-                self._files.popitem(last=False)[1][1].close()
-            yield self._files[key][0]
+            with holding_signals():
+                if key not in self._files:
+                    with ExitStack() as stack:
+                        self._files[key] = _opened(path, stack), stack.pop_all()
+                self._files.move_to_end(key)
+                while len(self._files) > self._limit:
+                    self._files.popitem(last=False)[1][1].close()
+                yield self._files[key][0]
         except Exception as error:
             _say(path, error)
             raise
@@ -135,15 +138,7 @@ def read_text(dataset: Any, source: str) -> str:
 
 
 def _say(path: Path, error: Exception) -> None:
-    """Raise in one sentence what h5py says of a file that cannot be read; what a reader of this package said stays.
-
-    Ctrl-C that came while h5py was reading is wrapped in what h5py made of it, and stays Ctrl-C.
-    """
-    cause: BaseException | None = error
-    while cause is not None:
-        if not isinstance(cause, Exception):
-            raise cause
-        cause = cause.__cause__ or cause.__context__
+    """Raise in one sentence what h5py says of a file that cannot be read; what a reader of this package said stays."""
     if isinstance(error, FileNotFoundError):
         raise FileNotFoundError(f"{path}: no such file") from error
     if isinstance(error, BlockingIOError):

@@ -202,7 +202,7 @@ def check_names(read: Read, start: int, base: int) -> None:
 
 @contextmanager
 def holding_signals() -> Iterator[Callable[[], None]]:
-    """Keep Ctrl-C and the like waiting, since an exception inside libhdf5 may crash it; what it gives lets them in."""
+    """Keep Ctrl-C and the like waiting: inside libhdf5 an exception is lost, or a crash. What it gives lets them in."""
     waiting: list[tuple[int, FrameType | None]] = []
     if threading.current_thread() is not threading.main_thread():
         yield lambda: None  # Python handles signals in the main thread only

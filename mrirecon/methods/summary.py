@@ -72,7 +72,7 @@ class Report:
             else:
                 summary["notes"].append(
                     f"{name} is left out: it did not converge in {len(values) - len(known)} of {len(values)} slices, "
-                    "where the noise is very low (a null-space map is NaN there)"
+                    "whose noise is very low (--method.trust true iterates longer; a map that did not converge is NaN)"
                 )
         return summary
 

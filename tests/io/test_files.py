@@ -13,7 +13,16 @@ import pytest
 import torch
 
 from mrirecon.io import write_maps, write_scan, write_volume
-from mrirecon.io.files import check_target, replacing, suffix_of, write_json
+from mrirecon.io.cfl import check_apart
+from mrirecon.io.files import (
+    LONGEST_NAME,
+    check_target,
+    clear_partial,
+    existing_file,
+    replacing,
+    suffix_of,
+    write_json,
+)
 from mrirecon.scan import Geometry, Volume
 
 
@@ -181,3 +190,93 @@ def test_a_killed_run_leaves_nothing_under_the_final_name(tmp_path, suffix):
         time.sleep(0.01)
     assert not path.exists()
     assert all(p.name.startswith(".partial-") for p in tmp_path.iterdir())
+
+
+def test_what_a_killed_run_left_goes_with_the_next_one(tmp_path):
+    """By kill -9 nothing can be tidied up; the next run of the same output does, and leaves alone what is alive."""
+    path, other = tmp_path / "k.npy", tmp_path / "other.npy"
+    writers = []
+    for target in (path, path, other):
+        process = subprocess.Popen(
+            [sys.executable, "-c", SLOW, str(target)], stdout=subprocess.PIPE, text=True
+        )
+        writers.append(process)
+        assert process.stdout is not None
+        next(line for line in process.stdout if line.strip() == "2")
+        if process is writers[0]:
+            process.kill()
+            process.wait()
+    try:
+        left = sorted(tmp_path.iterdir())
+        assert len(left) == 2, "the second writer has removed what the first, dead one left"
+        with replacing(path) as (part,):
+            part.write_text("x")
+        assert sorted(tmp_path.iterdir()) == sorted([*left, path]), "a live writer lost its file"
+        check_target(other, overwrite=True)
+        assert len(list(tmp_path.iterdir())) == 3
+        writers[2].kill()
+        writers[2].wait()
+        check_target(other, overwrite=True)
+        assert len(list(tmp_path.iterdir())) == 2
+        writers[1].kill()
+        writers[1].wait()
+        clear_partial(tmp_path)
+        assert list(tmp_path.iterdir()) == [path]
+    finally:
+        for process in writers:
+            process.kill()
+            process.wait()
+            assert process.stdout is not None
+            process.stdout.close()
+
+
+def test_two_runs_write_the_same_file_at_once(tmp_path):
+    path = tmp_path / "a"
+    with replacing(path) as (one,):
+        one.write_text("one")
+        with replacing(path) as (two,):
+            two.write_text("two")
+        assert path.read_text() == "two" and one.exists()
+    assert path.read_text() == "one"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_names_that_are_too_long(tmp_path):
+    longest = "x" * (LONGEST_NAME - 4) + ".npy"
+    for name, fits in ((longest, True), ("y" + longest, False)):
+        if fits:
+            with replacing(check_target(tmp_path / name)) as (part,):
+                assert part.suffix == ".npy"
+                part.write_text("x")
+            assert (tmp_path / name).exists()
+        else:
+            with pytest.raises(OSError, match=f"its name is longer than {LONGEST_NAME} bytes"):
+                check_target(tmp_path / name)
+
+
+@pytest.mark.skipif(not Path("/proc/self/mem").exists(), reason="there is no /proc here")
+def test_what_cannot_be_read_is_named():
+    with pytest.raises(OSError, match="/proc/self/mem cannot be read"):
+        existing_file("/proc/self/mem")
+
+
+def test_outputs_apart_from_inputs(tmp_path):
+    scan, pair = tmp_path / "scan.h5", tmp_path / "b.cfl"
+    for path in (scan, pair, pair.with_suffix(".hdr")):
+        path.write_text("x")
+    (tmp_path / "soft.h5").symlink_to(scan)
+    (tmp_path / "hard.h5").hardlink_to(scan)
+    check_apart([tmp_path / "new.h5", tmp_path / "b.h5"], [scan, pair])
+    with pytest.raises(ValueError, match=r"scan.h5 is the input itself, which would be lost"):
+        check_apart([scan], [scan])
+    for name in ("soft.h5", "hard.h5"):
+        with pytest.raises(
+            ValueError, match=rf"{name} is the input itself, the same file as .*scan.h5"
+        ):
+            check_apart([tmp_path / name], [scan])
+        with pytest.raises(ValueError, match="the same file"):
+            check_apart([scan], [tmp_path / name])
+    for name in ("b", "b.cfl", "b.hdr"):
+        for output in ("b.cfl", "b.hdr"):
+            with pytest.raises(ValueError, match="is the input itself"):
+                check_apart([tmp_path / output], [tmp_path / name])

@@ -1,4 +1,5 @@
 import re
+import zipfile
 
 import numpy as np
 import pytest
@@ -151,3 +152,15 @@ def test_the_real_scan():
     mask = scan.mask(0)
     assert mask.float().mean() == pytest.approx(0.124, abs=5e-4)  # its description says 12.4 %
     assert bool(mask[115 - 12 : 115 + 12, 90 - 12 : 90 + 12].all())  # and a full 24 x 24 centre
+
+
+@pytest.mark.parametrize("member", ["kspace", "mask", "acquired"])
+def test_a_member_that_is_no_array_is_named(tmp_path, member):
+    """numpy gives bytes for what does not begin as an npy."""
+    arrays = {"kspace": np.ones((1, 2, 8, 8), np.complex64)}
+    np.savez(tmp_path / "a.npz", **{name: a for name, a in arrays.items() if name != member})
+    with zipfile.ZipFile(tmp_path / "a.npz", "a") as archive:
+        archive.writestr(f"{member}.npy", b"text")
+        archive.writestr("readme", b"others may be anything")
+    with pytest.raises(ValueError, match=rf"a.npz: its member '{member}' is no npy array"):
+        read_scan(tmp_path / "a.npz")

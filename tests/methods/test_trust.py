@@ -122,6 +122,17 @@ def test_a_share_that_has_not_converged_is_none(steps, whole, monkeypatch):
     assert null_space(sense(maps, mask), x, 1e-5, whole=whole) == (None, None)
 
 
+def test_a_map_needs_more_steps_than_its_share(monkeypatch):
+    """Where the bounds have met and the solution is on its way: no map, and no share of it."""
+    shape = (48, 40)
+    maps, mask, x = birdcage_maps(shape, 4)[0], points(shape, 1), smooth_image(shape, 1)
+    A = sense(maps, mask)
+    monkeypatch.setattr(trust, "STEPS", 60)
+    monkeypatch.setattr(trust, "MAP_STEPS", 60)
+    assert null_space(A, x, 1e-3)[0] is not None
+    assert null_space(A, x, 1e-3, whole=True) == (None, None)
+
+
 @pytest.mark.parametrize("whole", [False, True])
 @pytest.mark.parametrize("kind", MASKS)
 def test_an_empty_image_has_no_null_space_part(kind, whole):
