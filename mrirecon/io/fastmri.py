@@ -75,11 +75,13 @@ def read_fastmri(path: Path, layout: Layout = USUAL) -> Scan:
     known |= own
     if target is not None and target_shape is not None:
         if any(have < want for have, want in zip(target_shape[1:], known["matrix"], strict=True)):
-            raise ValueError(
-                f"{source}: {target} is {_size(target_shape)}, smaller than the image of "
-                f"{_size(known['matrix'])} that the file asks for: delete the dataset or the group 'mrirecon'"
+            note = (
+                f"no reference: {target} is {_size(target_shape)}, smaller than the image of "
+                f"{_size(known['matrix'])} that the group 'mrirecon' asks for"
             )
-        known["reference"] = _reference(path, target, known["matrix"])
+            known["notes"] = (*known.get("notes", ()), note)
+        else:
+            known["reference"] = _reference(path, target, known["matrix"])
     if "calibration" in known:
         known["calibration"] = lambda volume, index: _read(path, "mrirecon/calibration", index)
     sampled = None
