@@ -182,6 +182,8 @@ def _full(kept: np.ndarray, header: int | None) -> np.ndarray:
 
 def _places(first: int, last: int, size: int) -> list[int]:
     """Where k = 0 of `first` to `last` can be: their middle, or if they begin, are counted on, or end a full grid."""
+    if last - first >= size:  # of another protocol
+        return [(first + last + 1) // 2]
     return [(first + last + 1) // 2, size // 2, first + size // 2, last + 1 - size + size // 2]
 
 

@@ -133,6 +133,20 @@ def test_calibration_stays_for_the_repetitions_that_have_none(tmp_path):
         np.testing.assert_array_equal(calibration[..., BLOCK], truth[0][..., BLOCK])
 
 
+def test_every_volume_keeps_its_own_calibration(tmp_path):
+    truth = random_complex(np.random.default_rng(10), 3, 2, 16, 12)
+    lines = [
+        acquisition(truth[volume, ..., ky], ky, flags=flags, idx={"repetition": volume})
+        for volume in range(3)
+        for flags, taken in (([], LATTICE), (ONLY, BLOCK))
+        for ky in taken
+    ]
+    scan = read_mrd(write_file(tmp_path / "acs.h5", header("separate"), lines))
+    for volume in range(3):
+        calibration = scan.calibration(volume, 0).numpy()
+        np.testing.assert_array_equal(calibration[..., BLOCK], truth[volume][..., BLOCK])
+
+
 def test_embedded_block_of_a_3d_scan(tmp_path):
     rng = np.random.default_rng(8)
     truth = random_complex(rng, 2, 8, 12, 10)

@@ -36,7 +36,7 @@ def read(tmp_path, matrix, fov, limit, acquisitions, recon=None):
 
 
 @pytest.mark.parametrize("limit", [(0, 95, 0), (0, 95, 48), None, (0, 95, 32)])
-@pytest.mark.parametrize("matrix", [(64, 48), (64, 64), (128, 64), (100, 96)])
+@pytest.mark.parametrize("matrix", [(64, 48), (40, 30), (128, 64), (100, 96)])
 def test_a_matrix_of_another_protocol(tmp_path, matrix, limit):
     """The header's FOV stands and k = 0 is in the middle, whatever it says of matrix and centre."""
     image, kspace = kspace_of(128, 96)
@@ -88,8 +88,24 @@ def test_centre_that_was_not_reached_is_believed(tmp_path):
 def test_a_spike_is_no_centre(tmp_path):
     _, kspace = kspace_of(64, 64)
     kspace[..., 5] *= 1e5
-    scan = read(tmp_path, (64, 64), (192, 192), (0, 63, 32), lines_of(kspace))
+    scan = read(tmp_path, (64, 64), (192, 192), (0, 63, 32), lines_of(kspace, range(56)))
     assert scan.shape[-1] == 64 and not any("energy" in note for note in scan.notes)
+
+
+def test_limits_of_another_protocol_say_nothing_of_coverage(tmp_path):
+    """Lines 0 to 95 with k = 0 at 48 under limits 0 to 127 and centre 64."""
+    _, kspace = kspace_of(32, 96)
+    scan = read(tmp_path, (32, 128), (128, 256), (0, 127, 64), lines_of(kspace))
+    assert scan.acquired.numpy().any(axis=0).nonzero()[0].tolist() == list(range(16, 112))
+
+
+def test_partial_fourier_under_a_matrix_of_another_protocol(tmp_path):
+    """Counters 0 to 71 with k = 0 at 24, not near any place of a matrix of 64."""
+    _, kspace = kspace_of(32, 96)
+    lines = lines_of(kspace, range(24, 96), 24)
+    scan = read(tmp_path, (32, 64), (128, 192), (0, 71, 0), lines)
+    energy = scan.kspace(0).abs().square().sum(dim=(0, 1))
+    assert abs(int(energy.argmax()) - scan.shape[-1] // 2) <= 1
 
 
 def test_lines_counted_from_the_centre_outwards_are_refused(tmp_path):

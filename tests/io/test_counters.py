@@ -28,7 +28,7 @@ def test_readouts_that_no_counter_tells_apart_are_volumes(tmp_path, segments, av
         )
         for average in range(averages)
         for ky in range(12)
-        for echo in range(2)
+        for echo in ((1, 0) if segments else (0, 1))  # the segment goes before the order
     ]
     scan = read_mrd(write_file(tmp_path / "echoes.h5", plain_header(), lines))
     assert scan.volume_names == ("occurrence 0", "occurrence 1")
