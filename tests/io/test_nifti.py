@@ -249,3 +249,16 @@ def test_other_images_are_refused(tmp_path):
         read_image(tmp_path)
     with pytest.raises(FileNotFoundError):
         read_image(tmp_path / "none.nii")
+
+
+@pytest.mark.parametrize(("place", "block"), [(0, bytes(2)), (70, b"\xff\x00"), (76, bytes(32))])
+def test_a_damaged_header_is_said_by_the_error_alone(tmp_path, capfd, place, block):
+    """nibabel logs to stderr what it mends, before it gives up or goes on."""
+    path = tmp_path / "a.nii"
+    nibabel.save(nibabel.Nifti1Image(np.ones((4, 4, 2), np.float32), np.eye(4)), path)
+    data = bytearray(path.read_bytes())
+    data[place : place + len(block)] = block
+    path.write_bytes(data)
+    with suppress(ValueError):
+        read_image(path)
+    assert capfd.readouterr() == ("", "")
