@@ -45,6 +45,7 @@ class Job:
 def jobs() -> list[Job]:
     """What is killed; each writes to `out`."""
     recon = ("recon", "../data/scan.npy", "--output")
+    simulate = ("simulate", "../data/head.nii", "--overwrite", "--output")
     prior = ("--method.levels", "6", "--samples", "1")
     trained = ("train", "--config", "../data/train.yaml", "--output", "out")
     return [
@@ -57,11 +58,11 @@ def jobs() -> list[Job]:
             "recon dds",
             ("recon", "../data/few.npy", "--output", "out/a.npy", "--method", "dds", *prior),
         ),
-        Job("convert mrd", ("convert", "../data/many.npy", "out/a.mrd")),
-        Job("convert npz", ("convert", "../data/many.npy", "out/a.npz")),
-        Job("convert h5", ("convert", "../data/many.npy", "out/a.h5")),
-        Job("simulate", ("simulate", "../data/head.nii", "--output", "out/a.h5")),
-        Job("simulate cfl", ("simulate", "../data/head.nii", "--output", "out/a.cfl")),
+        Job("convert mrd", ("convert", "../data/many.npy", "out/a.mrd", "--overwrite")),
+        Job("convert npz", ("convert", "../data/many.npy", "out/a.npz", "--overwrite")),
+        Job("convert h5", ("convert", "../data/many.npy", "out/a.h5", "--overwrite")),
+        Job("simulate h5", (*simulate, "out/a.h5")),
+        Job("simulate cfl", (*simulate, "out/a.cfl")),
         Job("benchmark", ("benchmark", "--config", "../data/benchmark.yaml", "--output", "out")),
         Job("train", trained, ("--ckpt_path", "last")),
     ]

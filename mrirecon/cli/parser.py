@@ -20,7 +20,7 @@ from jsonargparse import (
 )
 
 Settings = dict[str, Any]
-LARGEST_CONFIG = 1 << 20  # bytes of a file, and values when it is written out
+LARGEST_CONFIG = 1 << 18  # bytes of a file, and values when it is written out
 
 
 class UsageError(ValueError):

@@ -261,6 +261,40 @@ def test_a_run_killed_again_and_again_ends_with_the_same_table(
     assert {path.name for path in output.iterdir()} == {path.name for path in undisturbed.iterdir()}
 
 
+def test_records_that_hold_something_else_are_made_again(mrirecon, tmp_path, monkeypatch):
+    """As an older version or an editor leaves them: JSON, of the same request, but without what the tables ask for."""
+    monkeypatch.chdir(tmp_path)
+    write(tmp_path / "scan.h5", 0)
+    table = {
+        "scans": ["scan.h5"],
+        "masks": QUICK["masks"][:1],
+        "methods": [{"method": "zero_filled"}],
+        "output": "t",
+    }
+    Path("c.yaml").write_text(yaml.safe_dump(table))
+    assert mrirecon("benchmark", "--config", "c.yaml").status == 0
+    (cell,) = Path("t/cells").iterdir()
+    whole, rows = json.loads(cell.read_text()), read_rows("t")
+    assert len(rows) == 1 and rows[0]["fastmri_psnr"] > 0
+    damages = {
+        "metrics": [None, "none", {}, {"fastmri": 3}, {"fastmri": {"psnr": "x"}}],
+        "acceleration": [None, 4, {"nominal": 4}, {"achieved": "4"}],
+        "kspace_shape": [None, 3, [3]],
+        "seconds_per_slice": ["fast"],
+        "notes": [None, "x", [3]],
+        "failure": [None, 3, {}],
+    }
+    for entry, values in damages.items():
+        for value in values:
+            cell.write_text(json.dumps({**whole, entry: value}))
+            assert mrirecon("benchmark", "--config", "c.yaml").status == 0, (entry, value)
+            assert json.loads(cell.read_text())["metrics"] == whole["metrics"], (entry, value)
+            again = read_rows("t")[0]
+            assert {k: v for k, v in again.items() if k not in MEASURED} == {
+                k: v for k, v in rows[0].items() if k not in MEASURED
+            }
+
+
 def test_two_processes_give_the_same_table(quick, knees, weights, undisturbed, tmp_path):
     output = tmp_path / "table"
     start = [sys.executable, "-m", "torch.distributed.run", "--standalone"]

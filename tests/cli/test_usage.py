@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from itertools import pairwise
 
 import pytest
 import yaml
@@ -108,6 +109,21 @@ def test_module_runs_like_the_command():
             ["--partial_fourier", "zero, homodyne, pocs"],
         ),
         (("recon", "s.h5", "--output", "o.npy", "--device", "tpu"), ["--device", "cpu"]),
+        (
+            ("recon", "s.h5", "--output", "o.npy", "--maps.sets", "2"),
+            ["unknown option --maps.sets", "did you mean --calibration.sets?"],
+        ),
+        (
+            ("recon", "s.h5", "--output", "o.npy", "--slices.start=2"),
+            ["--slices.start", "--slices?"],
+        ),
+        (("recon", "s.h5", "--output", ""), ["--output ''", "no name"]),
+        (("recon", "", "--output", "o.npy"), ["folder"]),
+        (("info", "x" * 300 + ".h5"), ["xxx.h5", "File name too long", "shorter"]),
+        (
+            ("mask", "poisson", "--shape", 8, 8, "--accel", 2, "--output", "x" * 260 + ".npy"),
+            ["longer than"],
+        ),
         (("mask", "poison", "--shape", 8, 8, "--accel", 2, "--output", "m.npy"), ["poisson?"]),
         (("mask", "poisson", "--shape", 8, "--accel", 2, "--output", "m.npy"), ["--shape"]),
         (("mask", "poisson", "--shape", 8, 8, "--accel", 2, "--output", "m.tif"), [".npy", ".png"]),
@@ -219,6 +235,11 @@ def test_what_is_typed_wins_over_yaml(mrirecon, scan_file, tmp_path):
         ("", ["c.yaml", "no options"]),
         ("a: b: c", ["c.yaml", "line 1"]),
         ("!!python/object:os.system {}", ["c.yaml"]),
+        ("a: &a [*a]", ["c.yaml", "within itself"]),
+        ("a: " + "[" * 3000 + "]" * 3000, ["c.yaml", "nested too deeply"]),
+        ("slices: 2024-13-45", ["c.yaml"]),
+        ("mask: {class_path: evil.X}", ["c.yaml", "class_path", "plain values"]),
+        ("method: {name: tv, options: [{class_path: evil.X}]}", ["c.yaml", "class_path"]),
     ],
 )
 def test_bad_yaml_is_one_line(refused, text, words, tmp_path):
@@ -227,6 +248,60 @@ def test_bad_yaml_is_one_line(refused, text, words, tmp_path):
     line = refused("recon", "s.h5", "--output", tmp_path / "o.npy", "--config", config)
     assert all(word in line for word in words), line
     assert [path.name for path in tmp_path.iterdir()] == ["c.yaml"]
+
+
+def test_aliases_that_stand_for_too_much(refused, tmp_path):
+    """Each line stands for nine times the last; what is merely used twice is read."""
+    names = "abcdefghi"
+    lines = ["a: &a [x, x, x, x, x, x, x, x, x]"]
+    lines += [f"{b}: &{b} [{', '.join([f'*{a}'] * 9)}]" for a, b in pairwise(names)]
+    (tmp_path / "c.yaml").write_text("\n".join(lines))
+    line = refused("recon", "s.h5", "--output", "o.npy", "--config", tmp_path / "c.yaml")
+    assert "c.yaml: its aliases stand for too much" in line
+    (tmp_path / "c.yaml").write_text("calibration: &a {size: 3}\ntuning: *a")
+    line = refused("recon", "s.h5", "--output", "o.npy", "--config", tmp_path / "c.yaml")
+    assert "--tuning.size" in line
+    (tmp_path / "c.yaml").write_text("x: 1\n" * 60_000)
+    assert "larger than" in refused("info", "s.h5", "--config", tmp_path / "c.yaml")
+
+
+TABLE = ("benchmark", "--output", "t", "--scans", "s.h5", "--methods", '[{"method": "tv"}]')
+EVIL = '{"class_path": "evil.X"}'
+GOOD = '[{"kind": "poisson", "acceleration": 4}]'
+
+
+@pytest.mark.parametrize(
+    "args",
+    [
+        (*TABLE, "--masks", f'[{{"kind": {EVIL}, "acceleration": 4}}]'),
+        (*TABLE, "--masks", f"[{EVIL}]"),
+        (*TABLE, "--masks.class_path", "evil.X"),
+        (*TABLE, "--masks", GOOD, "--calibration", EVIL),
+        (*TABLE, "--masks", GOOD, "--calibration", "evil.X"),
+        (*TABLE, "--masks", GOOD, "--weights", EVIL),
+        (*TABLE[:-1], f'[{{"method": "tv", "options": {EVIL}}}]', "--masks", GOOD),
+        (
+            "train",
+            "--output",
+            "t",
+            "--data.root",
+            ".",
+            "--data.masks",
+            f'[{{"kind": {EVIL}, "acceleration": 4}}]',
+        ),
+        ("train", "--output", "t", "--data.root", ".", "--data.masks", GOOD, "--loss", EVIL),
+        ("recon", "s.h5", "--output", "o.npy", "--calibration.class_path", "evil.X"),
+        ("recon", "s.h5", "--output", "o.npy", "--method.class_path", "evil.X"),
+    ],
+)
+def test_no_option_imports_a_module(mrirecon, args, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "evil.py").write_text("open('IMPORTED', 'w').close()\nclass X: pass\n")
+    result = mrirecon(*args)
+    assert result.status == 2 and len(result.errors) == 1, result.errors
+    assert "set_parsing_settings" not in result.errors[0]
+    assert [path.name for path in tmp_path.iterdir()] == ["evil.py"]
 
 
 @pytest.mark.parametrize("name", ["none.yaml", "", ".", "binary.yaml"])

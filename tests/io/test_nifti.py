@@ -277,3 +277,16 @@ def test_what_positions_refer_to_survives_simulation_and_files(tmp_path, frame, 
     header = nibabel.load(tmp_path / "o.nii").header
     assert (header["sform_code"], header["qform_code"]) == (code, code)
     np.testing.assert_allclose(header.get_sform(), affine, atol=1e-4)
+
+
+@pytest.mark.parametrize(("place", "block"), [(0, bytes(2)), (70, b"\xff\x00"), (76, bytes(32))])
+def test_a_damaged_header_is_said_by_the_error_alone(tmp_path, capfd, place, block):
+    """nibabel logs to stderr what it mends, before it gives up or goes on."""
+    path = tmp_path / "a.nii"
+    nibabel.save(nibabel.Nifti1Image(np.ones((4, 4, 2), np.float32), np.eye(4)), path)
+    data = bytearray(path.read_bytes())
+    data[place : place + len(block)] = block
+    path.write_bytes(data)
+    with suppress(ValueError):
+        read_image(path)
+    assert capfd.readouterr() == ("", "")
