@@ -143,8 +143,8 @@ class Parser(ArgumentParser):
         # `--maps.sets 2`: an option that takes one value is asked for a part of it
         if part := re.search(r'key "([\w.]+)":.*NestedArg\(key=\'([\w.]+)\'', message):
             return f"unknown option --{part[1]}.{part[2]}: {self._nearest('.'.join(part.groups()))}"
-        if named := re.search(r"Importing '(.*?)' is not allowed", message):
-            return f"{named[1]}: options are plain values, no classes"
+        if module := re.search(r"Importing '(.*?)' is not allowed", message):
+            return f"{module[1]}: options are plain values, no classes"
         if wrong := re.search(
             rf'key "([\w.]+)": {expected}\.? (?:Errors:.*)?(?:Got|Given) value: (.*)', message
         ):

@@ -105,9 +105,11 @@ def recon(
     )
     picture = with_preview(request.method, preview)
     outputs = choose_outputs(scan, output, format)
-    inputs = [*scan, *chain.from_iterable(request.files().values())]
-    pages = [] if report is None else [report, *_pictures(report, scan).values()]
-    check_apart([*pages, *([] if preview is None else [preview])], inputs)
+    inputs: list[str | Path] = [*scan, *chain.from_iterable(request.files().values())]
+    pages: list[str | Path] = [] if preview is None else [preview]
+    if report is not None:
+        pages += [report, *_pictures(report, scan).values()]
+    check_apart(pages, inputs)
     for target in outputs:
         check_apart(volume_files(target), inputs)
     if report is not None:

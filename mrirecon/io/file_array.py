@@ -141,7 +141,7 @@ def _place(view: np.ndarray) -> int:
 
 
 def _fill(path: Path, file: int, block: np.ndarray, at: int) -> None:
-    view, done = memoryview(block), 0
+    view, done = memoryview(block.data), 0
     while done < len(view):
         count = os.preadv(file, [view[done:]], at + done)
         if count == 0:

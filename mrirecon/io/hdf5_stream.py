@@ -203,13 +203,13 @@ def holding_signals() -> Iterator[Callable[[], None]]:
         yield lambda: None  # Python handles signals in the main thread only
         return
     numbers = [getattr(signal, name, None) for name in ("SIGINT", "SIGTERM", "SIGHUP")]
-    handlers = {n: signal.getsignal(n) for n in numbers if n is not None}
-    handlers = {n: handler for n, handler in handlers.items() if callable(handler)}
+    found = {n: signal.getsignal(n) for n in numbers if n is not None}
+    handlers = {n: handler for n, handler in found.items() if callable(handler)}
 
     def let_in() -> None:
         while waiting:
             number, frame = waiting.pop(0)
-            handlers[number](number, frame)  # type: ignore[operator, index]
+            handlers[number](number, frame)
 
     for number in handlers:
         signal.signal(number, lambda number, frame: waiting.append((number, frame)))

@@ -98,11 +98,13 @@ def read_numpy(path: Path) -> Scan:
     shape = (slices.shape[0], slices.shape[1], slices.shape[2], slices.shape[3])
     known: dict[str, object] = {}
     if "acquired" in arrays:
-        known["acquired"] = expand_mask(as_mask(source, arrays["acquired"]), shape[2:], source)
+        known["acquired"] = expand_mask(
+            as_mask(source, np.asarray(arrays["acquired"])), shape[2:], source
+        )
         known["notes"] = (NO_GEOMETRY,)
     mask = None
     if "mask" in arrays:
-        mask = expand_mask(as_mask(source, arrays["mask"]), shape[2:], source)
+        mask = expand_mask(as_mask(source, np.asarray(arrays["mask"])), shape[2:], source)
         known["sampling"] = lambda volume, index: mask
 
     def read(volume: int, index: int) -> Tensor:
