@@ -66,11 +66,11 @@ class OpenFiles(threading.local):
                 return
             with holding_signals():
                 if key not in self._files:
+                    while len(self._files) >= self._limit:
+                        self._files.popitem(last=False)[1][1].close()
                     with ExitStack() as stack:
                         self._files[key] = _opened(path, stack), stack.pop_all()
                 self._files.move_to_end(key)
-                while len(self._files) > self._limit:
-                    self._files.popitem(last=False)[1][1].close()
                 yield self._files[key][0]
         except Exception as error:
             _say(path, error)
