@@ -111,19 +111,11 @@ def recon(
     )
     picture = with_preview(request.method, preview)
     outputs = choose_outputs(scan, output, format)
-<<<<<<< HEAD
     inputs: list[PathLike] = [*scan, *chain.from_iterable(request.files().values())]
-    pages: list[PathLike] = []
-    if report is not None:
-        pages = [report, *_pictures(report, scan).values()]
-    check_apart(pages if preview is None else [*pages, preview], inputs)
-=======
-    inputs: list[str | Path] = [*scan, *chain.from_iterable(request.files().values())]
-    pages: list[str | Path] = [] if preview is None else [preview]
+    pages: list[PathLike] = [] if preview is None else [preview]
     if report is not None:
         pages += [report, *_pictures(report, scan).values()]
     check_apart(pages, inputs)
->>>>>>> faults
     for target in outputs:
         check_apart(volume_files(target), inputs)
     if report is not None:

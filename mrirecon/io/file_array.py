@@ -141,11 +141,7 @@ def _place(view: np.ndarray) -> int:
 
 
 def _fill(path: Path, file: int, block: np.ndarray, at: int) -> None:
-<<<<<<< HEAD
     view, done = block.data, 0
-=======
-    view, done = memoryview(block.data), 0
->>>>>>> faults
     while done < len(view):
         count = os.preadv(file, [view[done:]], at + done)
         if count == 0:
