@@ -106,21 +106,11 @@ def read_numpy(path: Path, layout: Layout = USUAL) -> Scan:
     grid = arrangement.shape[2:]
     known: dict[str, object] = {}
     if "acquired" in arrays:
-<<<<<<< HEAD
         known["acquired"] = expand_mask(as_mask(source, arrays["acquired"]), grid, source)
         known["notes"] = (NO_GEOMETRY,)
     mask = None
     if "mask" in arrays:
         mask = expand_mask(as_mask(source, arrays["mask"]), grid, source)
-=======
-        known["acquired"] = expand_mask(
-            as_mask(source, np.asarray(arrays["acquired"])), shape[2:], source
-        )
-        known["notes"] = (NO_GEOMETRY,)
-    mask = None
-    if "mask" in arrays:
-        mask = expand_mask(as_mask(source, np.asarray(arrays["mask"])), shape[2:], source)
->>>>>>> faults
         known["sampling"] = lambda volume, index: mask
 
     def read(volume: int, index: int) -> Tensor:
