@@ -24,6 +24,8 @@ from mrirecon.io.placement import slice_stack, volume_stack
 from mrirecon.io.readouts import Readouts
 from mrirecon.scan import Scan
 
+_LARGEST_GRID = 8192**2  # beyond any scan: a matrix that large is a damaged number
+
 
 def cartesian_scan(
     lines: np.ndarray,
@@ -117,6 +119,10 @@ def cartesian_scan(
     notes += said_of_volumes(volumes, volume_of, slice_of, point)
 
     axes = (phase, partition) if is_3d else (readout, phase)
+    if axes[0].size * axes[1].size > _LARGEST_GRID:
+        raise ValueError(
+            f"a k-space grid of {axes[0].size} x {axes[1].size}: repair the header's matrix"
+        )
     acquired = torch.zeros(axes[0].size, axes[1].size, dtype=torch.bool)
     acquired[axes[0].covered, axes[1].covered] = True
     extra = calibration_readouts(
@@ -153,14 +159,17 @@ def noise_covariance(
     scan over that of the imaging scan (Kellman and McVeigh, MRM 54:1439, 2005).
 
     Raises:
-        ValueError: if there are fewer than two samples.
+        ValueError: if there are fewer than two samples, or some are not finite.
     """
     count = noise.shape[1]
     if count < 2:
         raise ValueError(f"a noise scan of {count} samples has no covariance")
+    if not np.isfinite(noise).all():
+        raise ValueError("the noise scan holds NaN or infinite samples: repair or leave it out")
     noise = noise.astype(np.complex128)
     covariance = noise @ noise.conj().T * (dwell_ratio / (count - 1))
-    return torch.from_numpy(covariance.astype(np.complex64))
+    with np.errstate(over="ignore"):
+        return torch.from_numpy(covariance.astype(np.complex64))
 
 
 def _one_coil_count(lines: np.ndarray, calibration: np.ndarray) -> int:

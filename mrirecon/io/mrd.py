@@ -237,7 +237,6 @@ def _lines(heads: np.ndarray) -> np.ndarray:
     lines["samples"] = heads["number_of_samples"]
     lines["center"] = heads["center_sample"]
     lines["coils"] = heads["active_channels"]
-    lines["dwell_us"] = heads["sample_time_us"]
     lines["reverse"] = _flagged(heads["flags"], REVERSE)
     lines["space"] = heads["encoding_space_ref"]
     lines["ky"] = heads["idx"]["kspace_encode_step_1"]
@@ -245,6 +244,7 @@ def _lines(heads: np.ndarray) -> np.ndarray:
     for name in ("slice", "average", "segment", *VOLUME_COUNTERS):
         lines[name] = heads["idx"][name]
     with np.errstate(invalid="ignore"):  # numbers of a damaged file
+        lines["dwell_us"] = heads["sample_time_us"]
         for name in ("discard_pre", "discard_post", "position", *DIRECTIONS):
             lines[name] = heads[name]
     return lines

@@ -4,8 +4,8 @@ Conventions, from public code that was compared with scanners: Siemens' geometry
 samples, not the inverse FFT (mrpro, issue 828); conjugating the samples turns one into the other. The image index then
 grows along the columns of the rotation in each block's quaternion: phase, readout, slice (siemens_to_ismrmrd).
 
-Checked on six public scans of twixtools (2D GRE and EPI, two coils, partial echo, VE). Not checked on real data: 3D,
-noise and calibration blocks, several slices, VB, and the sign of left-right.
+Checked on six public scans of twixtools (2D GRE and EPI, two coils, partial echo, VE) and 42 of Pulseq (VE, 1 to 32
+coils). Not checked on real data: 3D, noise and calibration blocks, several slices, VB, and the sign of left-right.
 """
 
 from __future__ import annotations
@@ -168,7 +168,14 @@ def _measurements(path: Path) -> list[_Measurement]:
                 file.seek(start)
                 header = parse_twix_hdr(file)
                 found.append((header, start + header_size))
-        except (ValueError, IndexError, OSError, OverflowError, RecursionError, TypeError) as error:
+        except (
+            ValueError,
+            LookupError,
+            OSError,
+            OverflowError,
+            RecursionError,
+            TypeError,
+        ) as error:
             raise ValueError(
                 f"{path} is not a whole Siemens twix file: copy it again if it was one"
             ) from error
@@ -244,7 +251,8 @@ def _lines(last: _Measurement) -> np.ndarray:
         lines[name] = heads["Counter"][counter]
     position = heads["SliceData"]["SlicePos"]
     lines["position"] = np.stack([position[axis] for axis in ("Sag", "Cor", "Tra")], axis=1)
-    rotation = _rotation(heads["SliceData"]["Quaternion"].astype(float))
+    with np.errstate(invalid="ignore", over="ignore"):  # numbers of a damaged file
+        rotation = _rotation(heads["SliceData"]["Quaternion"].astype(float))
     for column, name in enumerate(("phase_dir", "read_dir", "slice_dir")):
         lines[name] = rotation[:, :, column]
     return lines

@@ -126,6 +126,21 @@ def test_noise_of_one_sample_names_the_file(tmp_path):
         read_mrd(write_file(tmp_path / "one.h5", plain_header(), lines))
 
 
+def test_noise_that_is_not_finite_names_the_file(tmp_path):
+    noise = acquisition(np.full((2, 9), np.nan), flags=["NOISE_MEASUREMENT"])
+    lines = [noise, *full_slice(np.ones((2, 16, 12)))]
+    with pytest.raises(ValueError, match=r"nan\.h5: the noise scan holds NaN"):
+        read_mrd(write_file(tmp_path / "nan.h5", plain_header(), lines))
+
+
+@pytest.mark.parametrize("matrix", ["1e9", "65535"])
+def test_a_matrix_beyond_any_scan_is_refused(tmp_path, matrix):
+    xml = plain_header().replace("<x>16</x>", f"<x>{matrix}</x>")
+    xml = xml.replace("<y>12</y>", "<y>60000</y>")
+    with pytest.raises(ValueError, match=r"grid of [0-9]+ x 60000: repair the header's matrix"):
+        read_mrd(write_file(tmp_path / "huge.h5", xml, full_slice(np.ones((2, 16, 12)))))
+
+
 def test_receiver_channels_that_are_not_those_of_the_readouts_are_said(tmp_path):
     system = "<acquisitionSystemInformation><receiverChannels>8</receiverChannels></acquisitionSystemInformation>"
     xml = plain_header(extra=system)
