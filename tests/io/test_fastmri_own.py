@@ -158,16 +158,17 @@ def test_what_is_missing_or_no_group(tmp_path, make_scan):
         read_scan(path)
 
 
-def test_a_target_smaller_than_the_image_is_refused(tmp_path, make_scan):
+def test_a_target_smaller_than_the_image_is_no_reference(tmp_path, make_scan):
     """Cropped about its centre it would give a reference of another shape than the reconstruction."""
     path = with_entry(tmp_path, make_scan, "matrix", [6, 5])
     with h5py.File(path, "a") as file:
         file["reconstruction_rss"] = np.ones((3, 6, 4), np.float32)
-    with pytest.raises(
-        ValueError,
-        match=r"own.h5: reconstruction_rss is 3 x 6 x 4, smaller than the image of 6 x 5",
-    ):
-        read_scan(path)
+    scan = read_scan(path)
+    assert scan.reference is None
+    assert (
+        "reconstruction_rss is 3 x 6 x 4, smaller than the image of 6 x 5: it is no reference"
+        in scan.notes
+    )
     with h5py.File(path, "a") as file:
         del file["reconstruction_rss"]
         file["reconstruction_rss"] = np.arange(3 * 8 * 7, dtype=np.float32).reshape(3, 8, 7)
