@@ -74,14 +74,11 @@ def read_fastmri(path: Path, layout: Layout = USUAL) -> Scan:
         known |= _window(shape, target_shape[1:])
     known |= own
     if target is not None and target_shape is not None:
-        if any(have < want for have, want in zip(target_shape[1:], known["matrix"], strict=True)):
-            note = (
-                f"no reference: {target} is {_size(target_shape)}, smaller than the image of "
-                f"{_size(known['matrix'])} that the group 'mrirecon' asks for"
-            )
-            known["notes"] = (*known.get("notes", ()), note)
-        else:
+        if all(have >= want for have, want in zip(target_shape[1:], known["matrix"], strict=True)):
             known["reference"] = _reference(path, target, known["matrix"])
+        else:
+            sizes = f"{_size(target_shape)}, smaller than the image of {_size(known['matrix'])}"
+            known["notes"] = (*known["notes"], f"{target} is {sizes}: it is no reference")
     if "calibration" in known:
         known["calibration"] = lambda volume, index: _read(path, "mrirecon/calibration", index)
     sampled = None

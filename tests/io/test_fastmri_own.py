@@ -166,8 +166,8 @@ def test_a_target_smaller_than_the_image_is_no_reference(tmp_path, make_scan):
     scan = read_scan(path)
     assert scan.reference is None
     assert (
-        "no reference: reconstruction_rss is 3 x 6 x 4, smaller than the image of 6 x 5"
-        in scan.notes[-1]
+        "reconstruction_rss is 3 x 6 x 4, smaller than the image of 6 x 5: it is no reference"
+        in scan.notes
     )
     with h5py.File(path, "a") as file:
         del file["reconstruction_rss"]

@@ -1,5 +1,6 @@
 import gzip
 import math
+from contextlib import suppress
 
 import nibabel
 import numpy as np
