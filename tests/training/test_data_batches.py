@@ -211,7 +211,8 @@ def test_memory_and_open_files_do_not_grow(tmp_path, workers, allowed_mb):
         for epoch in epochs:
             loader.batch_sampler.set_epoch(epoch)
             for _ in loader:
-                assert open_files(tmp_path) <= 8 * max(workers, 1)
+                # Each thread keeps 8, and has one more while it opens that.
+                assert open_files(tmp_path) <= 9 * max(workers, 1)
 
     read(range(2))
     before = resident_mb()

@@ -203,6 +203,17 @@ def test_a_share_of_the_volumes(tmp_path):
     assert len({frozenset(names(0.3, seed)) for seed in range(8)}) > 4
 
 
+@pytest.fixture
+def modules_by_name():
+    """Lets jsonargparse name modules, which a command that ran in this process before has forbidden for good."""
+    import jsonargparse
+
+    jsonargparse.set_parsing_settings(import_path_allowlist=["mrirecon.training"])
+    yield
+    jsonargparse.set_parsing_settings(import_path_denylist=["mrirecon.training"])
+
+
+@pytest.mark.usefixtures("modules_by_name")
 def test_the_module_is_configured_by_yaml(tmp_path):
     import jsonargparse
 
