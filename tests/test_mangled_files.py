@@ -16,7 +16,6 @@ from mangling.cases import whole_files
 from mangling.seeds import SEEDS
 
 FILES, PARTS, SEED = 300, 10, 20
-WAITING = {94, 112, 188, 219}  # not right yet
 
 
 def test_the_whole_files_are_read(tmp_path):
@@ -27,8 +26,7 @@ def test_the_whole_files_are_read(tmp_path):
 @pytest.mark.parametrize("part", range(PARTS))
 def test_mangled_files_give_one_clear_error_or_agree_with_themselves(tmp_path, part):
     wrong = []
-    numbers = [n for n in range(part, FILES, PARTS) if n not in WAITING]
-    for case in mangled(tmp_path, numbers, SEED):
+    for case in mangled(tmp_path, range(part, FILES, PARTS), SEED):
         verdict = judged(case)
         if verdict.is_fault:
             wrong.append(f"{case.number} ({case.seed}; {case.change}): {verdict}")
