@@ -164,7 +164,9 @@ def _leading_eigenvectors(matrices: Tensor, sets: int, squarings: int = 5) -> tu
 
 
 def _trace(matrices: Tensor) -> Tensor:
-    trace = matrices.diagonal(dim1=-2, dim2=-1).real.sum(-1)
+    trace = (
+        matrices.diagonal(dim1=-2, dim2=-1).real.sum(-1).abs()
+    )  # of nothing, rounding may be negative
     return trace.clamp_min(torch.finfo(trace.dtype).tiny)[..., None, None]
 
 
