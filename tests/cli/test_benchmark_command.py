@@ -243,7 +243,7 @@ def test_a_run_killed_again_and_again_ends_with_the_same_table(
         try:
             deadline = time.monotonic() + 120
             while process.poll() is None and time.monotonic() < deadline:
-                if len(list((output / folder).glob("*.json"))) >= wanted:
+                if len(list((output / folder).glob("[!.]*.json"))) >= wanted:
                     process.send_signal(signal.SIGKILL)
                     break
                 time.sleep(0.005)
@@ -251,7 +251,7 @@ def test_a_run_killed_again_and_again_ends_with_the_same_table(
             process.kill()
         kills += process.wait() == -signal.SIGKILL
     assert kills == 3
-    kept = {path.name: path.stat().st_mtime_ns for path in (output / "cells").glob("*.json")}
+    kept = {path.name: path.stat().st_mtime_ns for path in (output / "cells").glob("[!.]*.json")}
     assert 20 <= len(kept) < 32
     done = subprocess.run(run, capture_output=True, text=True, env=environment())
     assert done.returncode == 0, done.stderr

@@ -6,7 +6,7 @@ import sys
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mrirecon.io import file_array, read_scan
@@ -40,6 +40,7 @@ parts = st.tuples(
 )
 
 
+@settings(deadline=None)
 @given(
     part=parts,
     axes=st.permutations(range(4)),
