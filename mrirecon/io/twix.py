@@ -288,6 +288,9 @@ def _encoding(last: _Measurement, imaging: np.ndarray, notes: list[str]) -> Enco
     base, oversampling = kspace["lBaseResolution"], _oversampling(last.header)
     read_fov, phase_fov = float(first["dReadoutFOV"]), float(first["dPhaseFOV"])
     thickness = float(first["dThickness"])
+    for name in ("dReadoutFOV", "dPhaseFOV", "dThickness"):
+        if not 0 < float(first[name]) < np.inf:
+            raise ValueError(f"the protocol has {name} {first[name]:g} mm: export the scan again")
     extra = 1 + kspace.get("dPhaseOversamplingForDialog", 0.0)
     extra_slices = 1 + kspace.get("dSliceOversamplingForDialog", 0.0)
     finer = 2 if kspace.get("uc2DInterpolation", 0) else 1
