@@ -244,8 +244,8 @@ def test_bad_twix_files(tmp_path):
         read_twix(write_file(tmp_path / "radial.dat", (lines, radial)))
     for name, value in (("dReadoutFOV", 0.0), ("dPhaseFOV", -120.0), ("dThickness", 0.0)):
         flat = protocol(**{f"sSliceArray.asSlice[0].{name}": value})
-        with pytest.raises(ValueError, match=rf"flat.dat: the protocol has {name} {value:g} mm"):
-            read_twix(write_file(tmp_path / "flat.dat", (lines, flat)))
+        with pytest.raises(ValueError, match=rf"{name}.dat: the protocol has {name} {value:g} mm"):
+            read_twix(write_file(tmp_path / f"{name}.dat", (lines, flat)))
     mixed = [readout(np.ones((1, 32)), 5), readout(np.ones((2, 32)), 6)]
     with pytest.raises(ValueError, match="1 and 2 coils"):
         read_twix(write_file(tmp_path / "mixed.dat", (mixed, protocol())))
