@@ -23,9 +23,9 @@ if TYPE_CHECKING:  # what `_HOMES` says, for type checkers and editors
     from mrirecon.masks import MASKS as MASKS
     from mrirecon.masks import make_mask as make_mask
     from mrirecon.methods import METHODS as METHODS
-    from mrirecon.methods import Calibrated as Calibrated
-    from mrirecon.methods import GivenMaps as GivenMaps
-    from mrirecon.methods import reconstruct as reconstruct
+    from mrirecon.recon import EstimatedMaps as EstimatedMaps
+    from mrirecon.recon import GivenMaps as GivenMaps
+    from mrirecon.recon import reconstruct as reconstruct
     from mrirecon.metrics import PROTOCOLS as PROTOCOLS
     from mrirecon.metrics import evaluate as evaluate
     from mrirecon.noise import noise_level as noise_level
@@ -50,11 +50,11 @@ if TYPE_CHECKING:  # what `_HOMES` says, for type checkers and editors
 __version__ = "0.1.0"
 
 _HOMES = {
-    "Calibrated": "methods",
     "Denoiser": "diffusion",
     "GaussianDenoiser": "diffusion",
     "Geometry": "scan",
-    "GivenMaps": "methods",
+    "EstimatedMaps": "recon",
+    "GivenMaps": "recon",
     "LinearOperator": "operators",
     "MASKS": "masks",
     "METHODS": "methods",
@@ -77,7 +77,7 @@ _HOMES = {
     "read_image": "io",
     "read_maps": "io",
     "read_scan": "io",
-    "reconstruct": "methods",
+    "reconstruct": "recon",
     "samplers": "diffusion.samplers",
     "save_weights": "weights",
     "sense": "operators",

@@ -7,6 +7,7 @@ from mrirecon.diffusion.denoisers import NoiseDenoiser as NoiseDenoiser
 from mrirecon.diffusion.denoisers import ScaledDenoiser as ScaledDenoiser
 from mrirecon.diffusion.denoisers import ScoreDenoiser as ScoreDenoiser
 from mrirecon.diffusion.denoisers import denoiser_of as denoiser_of
+from mrirecon.diffusion.denoisers import on_device as on_device
 from mrirecon.diffusion.schedules import SCHEDULES as SCHEDULES
 from mrirecon.diffusion.schedules import geometric as geometric
 from mrirecon.diffusion.schedules import karras as karras

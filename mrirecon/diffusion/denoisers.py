@@ -68,6 +68,12 @@ class _NetworkDenoiser:
         clean = self._clean(parts, level, sigma).to(parts.dtype)[..., :height, :width]
         return as_complex(clean.reshape(channels.shape)).reshape(x.shape)
 
+    def to(self, device: torch.device | str) -> _NetworkDenoiser:
+        """Itself, with its network on a device."""
+        if isinstance(self.network, torch.nn.Module):
+            self.network.to(device)
+        return self
+
     def _clean(self, x: Tensor, level: Tensor, sigma: float) -> Tensor:
         raise NotImplementedError
 
@@ -124,6 +130,10 @@ class ScaledDenoiser:
     def __call__(self, x: Tensor, sigma: float) -> Tensor:
         return self.denoiser(self.level * x, self.level * sigma) / self.level
 
+    def to(self, device: torch.device | str) -> ScaledDenoiser:
+        """Itself, with its network on a device."""
+        return ScaledDenoiser(on_device(self.denoiser, device), self.level)
+
 
 @dataclass(frozen=True, eq=False)
 class GaussianDenoiser:
@@ -141,3 +151,13 @@ class GaussianDenoiser:
     def __call__(self, x: Tensor, sigma: float) -> Tensor:
         shrink = self.power / (self.power + sigma**2)
         return self.mean + ifft2(shrink * fft2(x - self.mean))
+
+    def to(self, device: torch.device | str) -> GaussianDenoiser:
+        """The same on a device."""
+        return GaussianDenoiser(self.mean.to(device), self.power.to(device), self.sigma_range)
+
+
+def on_device(denoiser: Denoiser, device: torch.device | str) -> Denoiser:
+    """The denoiser on a device; one that cannot be moved is taken as it is."""
+    move = getattr(denoiser, "to", None)
+    return denoiser if move is None else move(device)

@@ -1,380 +1,265 @@
-"""What every method is, and the loop over slices that the slice-by-slice ones share."""
+"""What a method is: its parameters, what it needs to be given, and how it solves slices.
+
+A method knows no files, no devices and no loop over a scan: `mrirecon.recon` hands it problems and finishes what it
+gives back.
+"""
 
 from __future__ import annotations
 
-import math
-import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields
-from itertools import groupby
+from functools import cached_property
 from pathlib import Path
-from typing import Any, ClassVar, Literal, Protocol
+from typing import Any, ClassVar, Literal, TypeAlias
 
 import torch
-from jaxtyping import Complex
+from jaxtyping import Bool, Complex, Float
 from torch import Tensor
 
-from mrirecon.io.slices import SliceStore
-from mrirecon.methods.calibrate import Calibrated, MapSource
-from mrirecon.methods.device import finish
-from mrirecon.methods.partial_fourier import PARTIAL_FOURIER, missing_side
-from mrirecon.methods.problem import Problem, Result, unwhitened_gain
-from mrirecon.methods.summary import UNEXPLAINED, Figures, Report
-from mrirecon.methods.surroundings import Surroundings
-from mrirecon.noise import dead_coils, noise_level, outer_noise, prewhiten, scan_whitening
-from mrirecon.prepare import volume_scale
-from mrirecon.scan import Scan, Volume
-from mrirecon.tensors import fftshift, ifft2, ifft2c, rss, rss_of_each
+from mrirecon.calibration import Calibration, better_calibration
+from mrirecon.operators.sense import Sense, sense
+from mrirecon.options import check_ranges
+from mrirecon.scan import Scan
 
-Progress = Callable[[int | float, int], object]
-Advance = Callable[[int | float], object]  # how many slices of a group are done
-COUNTS = (  # options of which 0 would leave out what the method is
-    *("iterations", "levels", "samples", "images_at_once"),
-    *("cg_steps", "steps_per_level", "jump", "repeats", "join_every"),
-)
-POSITIVE = ("noise_std", "sigma_max", "sigma_min")  # options that are unset or above 0
-OF_THE_LOOP = {"loop": True}  # metadata of a field that is none of the method's parameters
-LARGE_RESIDUAL = 0.13  # from which coil maps are doubted
-MOSTLY_NOISE = 0.4  # share of noise in the data from which nothing is concluded
-
-
-class Reconstructor(Protocol):
-    """A reconstruction method with its parameters: scan in, volume out."""
-
-    def __call__(self, scan: Scan) -> Volume: ...
+Place: TypeAlias = tuple[int, int]  # (volume, slice) of a scan
+# Numbers about the image of a slice, by their names in the JSON; None is what did not converge.
+Figures: TypeAlias = dict[str, float | None]
 
 
 @dataclass(frozen=True, kw_only=True)
-class SliceMethod(ABC):
-    """A method that solves one slice after another, holding no more than one slice's k-space.
+class Needs:
+    """What a method is given with the k-space of a slice.
 
     Attributes:
-        maps: where coil maps come from.
-        partial_fourier: what to do about the side of k-space that partial Fourier left out; zero leaves it zero.
-        whiten: prewhiten when the scan has a noise measurement.
-        device: torch device of the computation.
-        progress: called with (slices done, slices in all); a sampler counts parts of a slice too.
-        keep: where finished slices are kept, and taken from when they are there; by default nowhere.
-        slices: the run of slices to reconstruct; each is what it would be if all were.
+        maps: coil maps; with them the k-space is prewhitened where there is a noise measurement.
+        one_set: no more than one set of them.
+        scale: the bright level of the volume's images.
+        noise: its noise level; a scan that does not tell it gives 0 where it is wanted, and is refused where it is
+            needed.
+        noise_std: the noise level as the user knows it, in units of the k-space before any prewhitening.
+        whole_volume: all slices of a volume together.
+        first_image: file of the image to begin with.
     """
 
-    maps: MapSource = field(default_factory=Calibrated)
-    partial_fourier: Literal["zero", "homodyne", "pocs"] = "zero"
-    whiten: bool = True
-    device: str = "cpu"
-    progress: Progress | None = None
-    keep: SliceStore | None = None
-    slices: slice = field(default_factory=lambda: slice(None))
+    maps: bool = True
+    one_set: bool = False
+    scale: bool = False
+    noise: Literal["no", "wanted", "needed"] = "no"
+    noise_std: float | None = None
+    whole_volume: bool = False
+    first_image: str | None = None
 
-    name: ClassVar[str]
-    uses_maps: ClassVar[bool] = True
-    uses_scale: ClassVar[bool] = False
-    uses_noise: ClassVar[bool] = False
-    fits_data: ClassVar[bool] = (
-        False  # as well as its maps can, so that a large residual speaks against these
-    )
 
-    def __post_init__(self) -> None:
-        """Refuse parameters that no method can use.
+@dataclass(frozen=True, eq=False)
+class Preview:
+    """What is known of some slices while they are solved.
+
+    Attributes:
+        places: (volume, slice) of each.
+        image: mean of the draws that are finished and of the denoised ones under way, in the units of the (prewhitened)
+            k-space.
+        finished: number of draws that are finished.
+        level: noise level that was reached, counted from 1.
+        levels: how many there are.
+    """
+
+    places: Sequence[Place]
+    image: Complex[Tensor, "slice y x"]
+    finished: int
+    level: int
+    levels: int
+
+
+@dataclass(frozen=True, eq=False)
+class Stage:
+    """How far a method is with the slices that it was given together.
+
+    Attributes:
+        done: how many of them are done, in parts too.
+        preview: makes what can be shown of them; None where nothing is new.
+    """
+
+    done: float
+    preview: Callable[[], Preview] | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Neighbours:
+    """What a method may ask the scan for besides the slice it solves.
+
+    The first and the last slice stand for what lies beyond them, as in HUMUS-Net.
+
+    Attributes:
+        scan: as it is solved: prewhitened or not, without dead coils.
+        volume: of the slice.
+        index: of the slice.
+        device: where tensors are wanted.
+    """
+
+    scan: Scan
+    volume: int
+    index: int
+    device: torch.device | str = "cpu"
+
+    def kspace(self, offset: int) -> Complex[Tensor, "coil y x"]:
+        """Measured k-space of the slice so many slices away."""
+        return self.scan.kspace(self._at(offset), self.volume).to(self.device)
+
+    def calibration(self, size: int, offset: int = 0) -> Calibration | None:
+        """`better_calibration` than that k-space; None where there is none."""
+        there, scan = self._at(offset), self.scan
+        mask = scan.mask(there, self.volume)
+        found = better_calibration(scan, there, size, self.volume, mask)
+        return None if found is None else found.to(self.device)
+
+    def _at(self, offset: int) -> int:
+        return min(max(self.index + offset, 0), self.scan.shape[0] - 1)
+
+
+@dataclass(frozen=True, eq=False)
+class Problem:
+    """One slice to solve: y = A x + noise.
+
+    Attributes:
+        kspace: y, zero where not sampled.
+        mask: sampled points.
+        maps: coil maps; None for methods that need none.
+        scale: bright level of the volume's images (`prepare.volume_scale`), which relative weights refer to.
+        near: neighbouring slices, and calibration data better than the k-space itself.
+        place: (volume, slice) in the scan.
+        noise_std: of y per real component (`noise.noise_level`); 0 where it is not known or not needed.
+        first_image: to begin with, from a file.
+        tell: called with the stage that a method is at which takes long.
+    """
+
+    kspace: Complex[Tensor, "coil y x"]
+    mask: Bool[Tensor, "y x"]
+    maps: Complex[Tensor, "set coil y x"] | None
+    scale: float
+    near: Neighbours
+    place: Place = (0, 0)
+    noise_std: float = 0.0
+    first_image: Complex[Tensor, "y x"] | None = None
+    tell: Callable[[Stage], object] | None = None
+
+    @cached_property
+    def operator(self) -> Sense:
+        """A; images are (y, x) with one set of maps and (set, y, x) with several.
 
         Raises:
-            ValueError: if a number is negative, infinite or NaN, a noise level is 0, or a count of steps is.
+            ValueError: if there are no maps.
         """
-        for name, value in self.parameters().items():
-            if name in COUNTS and value is not None and not value >= 1:
-                raise ValueError(f"{self.name}: {name} is {value}: give at least 1")
-            if name in POSITIVE and value is not None and not value > 0:
-                raise ValueError(f"{self.name}: {name} is {value}: give more than 0")
-            if isinstance(value, (int, float)) and not 0 <= value < math.inf:
-                raise ValueError(
-                    f"{self.name}: {name} is {value}, it must be finite and at least 0"
-                )
+        if self.maps is None:
+            raise ValueError("without coil maps there is no operator: state Needs(maps=True)")
+        if len(self.maps) == 1:
+            return sense(self.maps[0], self.mask)
+        return sense(self.maps, self.mask, sets=True)
+
+    @property
+    def name(self) -> str:
+        """Scan and slice, for messages."""
+        return f"{self.near.scan.source}: slice {self.near.scan.first_slice + self.place[1]}"
+
+    def residual(self, predicted: Complex[Tensor, "coil y x"]) -> float:
+        """||A x - y|| / ||y||: what of the measured data an image does not explain."""
+        misfit = torch.linalg.vector_norm(predicted - self.kspace)
+        return float(misfit / torch.linalg.vector_norm(self.kspace))
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Solution:
+    """What a method gives back of one slice: an image, k-space, a magnitude or draws.
+
+    Attributes:
+        image: x on the k-space grid, in the units of the problem.
+        kspace: of all coils without gaps, whose root sum of squares is the image.
+        magnitude: of the image window (`Scan.crop`), in the units of the coils.
+        draws: of the posterior, whose mean is the image.
+        keep_draws: whether each draw is written, too.
+        parts: images like x that belong to it, whose magnitude is written, by name.
+        figures: numbers about it; the JSON has their mean over the slices.
+    """
+
+    image: Complex[Tensor, "*set y x"] | None = None
+    kspace: Complex[Tensor, "coil y x"] | None = None
+    magnitude: Float[Tensor, "h w"] | None = None
+    draws: Complex[Tensor, "draw y x"] | None = None
+    keep_draws: bool = False
+    parts: dict[str, Complex[Tensor, "y x"]] = field(default_factory=dict)
+    figures: Figures = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Method(ABC):
+    """A reconstruction method with its parameters, which are its fields.
+
+    Attributes:
+        name: what it is called.
+        fits_data: whether it fits the data as well as its maps can, so that a large residual speaks against these.
+        fills_kspace: whether partial Fourier is filled in by itself.
+    """
+
+    name: ClassVar[str]
+    fits_data: ClassVar[bool] = False
+    fills_kspace: ClassVar[bool] = False
+
+    def __post_init__(self) -> None:
+        """Refuse numbers out of the range of their option.
+
+        Raises:
+            ValueError: naming the first one.
+        """
+        check_ranges(type(self), self.parameters(), self.name)
+
+    @property
+    def needs(self) -> Needs:
+        """What its problems hold besides k-space; coil maps, unless it says otherwise."""
+        return Needs()
+
+    @abstractmethod
+    def solve(self, batch: Sequence[Problem]) -> list[Solution]:
+        """Solve slices, one or, where `slices_at_once` says so, several.
+
+        Raises:
+            ValueError: if a slice does not suit the method.
+        """
+
+    def slices_at_once(self, pixels: int, device: torch.device | str) -> int:
+        """How many slices of so many pixels it wants to be given together."""
+        return 1
+
+    def check(self, scan: Scan, slices: range) -> None:  # noqa: B027
+        """Refuse a scan before any slice is solved.
+
+        Raises:
+            ValueError, OSError: if it does not suit the method, or weights are missing.
+        """
+
+    def about(self, scan: Scan) -> tuple[dict[str, Any], list[str]]:
+        """What the JSON says besides parameters and figures, and notes: where the scan is none it was trained for."""
+        return {}, []
 
     def files(self) -> dict[str, tuple[Path, ...]]:
         """What it reads besides the scan and the coil maps: weights, a first image."""
         return {}
 
-    @abstractmethod
-    def solve(self, problem: Problem) -> Complex[Tensor, "*set y x"]:
-        """The image of one slice on the k-space grid; methods that use no maps give the coils' k-space."""
-
-    def __call__(self, scan: Scan) -> Volume:
-        """Reconstruct the chosen slices of all volumes.
-
-        Intensities are those of the root sum of squares of the coils, prewhitened or not. Slices without samples stay
-        zero, and dead coils are left out; both are noted.
-
-        Raises:
-            ValueError: if the scan does not suit the method (no calibration region, other maps, NaN, ...).
-        """
-        work, chosen = self._work(scan), self.indices(scan)
-        scan = work.scan
-        output = torch.zeros(scan.volumes, len(chosen), *scan.matrix, dtype=torch.complex64)
-        extras: dict[str, Tensor] = {}
-        phase = scan.echo_phase()
-
-        def put(place: tuple[int, int], result: Result) -> None:
-            at = place[0], place[1] - chosen.start
-            image = result.image.cpu()
-            output[at] = image if phase is None else image * phase
-            for name, image in result.extras.items():
-                extras.setdefault(name, torch.zeros(output.shape))[at] = image.cpu()
-
-        kept = set()
-        for place, tensors, about in self._kept():
-            put(place, Result.of(tensors))
-            work.report.add_kept(about)
-            kept.add(place)
-        for place, result in self._solve_all(work, kept, chosen):
-            put(place, result)
-        info = {"method": self.name, "parameters": self.parameters(), **work.report.summary()}
-        if self.uses_maps:
-            info["maps"] = work.source.describe()
-            info["prewhitened"] = work.whitening is not None
-        if self.uses_scale:
-            info["intensity_scale"] = work.scales
-        if self.uses_noise:
-            info["noise_std"] = work.noise
-        if missing_side(scan.acquired) is not None:
-            info["partial_fourier"] = self.partial_fourier
-        geometry = scan.geometry.select(slice(chosen.start, chosen.stop))
-        return Volume(image=output, geometry=geometry, info=info, extras=extras)
-
-    def indices(self, scan: Scan) -> range:
-        """The slices of the scan that are reconstructed.
-
-        Raises:
-            ValueError: if there are none, or they lie beyond the scan.
-        """
-        return scan.run(self.slices)
-
-    def solve_share(self, scan: Scan, share: int, shares: int) -> None:
-        """Solve every `shares`-th slice from the `share`-th and put it into `keep`, for several processes.
-
-        When all shares are done, calling the method with the same `keep` puts them together.
-
-        Raises:
-            ValueError: if the method solves the slices of a volume together, or as `__call__`.
-        """
-        self.check_shares()
-        if self.keep is None:
-            raise ValueError("a share of the slices is solved for others to read: give `keep`")
-        kept = {place for place, _, _ in self._kept()}
-        for _ in self._solve_all(self._work(scan), kept, self.indices(scan)[share::shares]):
-            pass
-
-    def check_shares(self) -> None:
-        """Refuse to be shared.
-
-        Raises:
-            ValueError: if the method solves the slices of a volume together.
-        """
-        if self.couples_slices:
-            raise ValueError(
-                f"{self.name} solves the slices of a volume together here (z_smoothness): run it in one process"
-            )
-
-    def _work(self, scan: Scan) -> Work:
-        """What all slices have in common, read from the scan."""
-        source, whitening, unit = self.maps, None, 1.0
-        dead, note = dead_coils(scan)
-        if dead:
-            scan, source = scan.drop_coils(dead, note), source.without(dead)
-        if self.uses_maps and self.whiten and scan.noise_covariance is not None:
-            whitening, unit = scan_whitening(scan), noise_level(scan)
-            whitening = whitening.to(self.device, torch.complex64)
-            scan, source = prewhiten(scan), source.whitened(whitening)
-        scales, noise = [1.0] * scan.volumes, [0.0] * scan.volumes
-        for volume in range(scan.volumes) if self.uses_scale or self.uses_noise else ():
-            if scan.middle(volume) is None:
-                continue  # a volume without samples, which is left zero
-            if self.uses_scale:
-                scales[volume] = volume_scale(scan, volume)
-            if self.uses_noise:
-                noise[volume] = self.noise_of(scan, volume, unit)
-        return Work(scan, source, whitening, scales, noise, Report(scan))
-
-    def _kept(self) -> list[tuple[tuple[int, int], dict[str, Tensor], Any]]:
-        """What `keep` has; of slices that were solved together all of them or none."""
-        found = [] if self.keep is None else list(self.keep.load())
-        places = {place for place, _, _ in found}
-        return [
-            ((volume, index), tensors, about)
-            for (volume, index), tensors, about in found
-            if places.issuperset((volume, other) for other in about.get("coupled", ()))
-        ]
-
-    def _solve_all(
-        self, work: Work, kept: set[tuple[int, int]], indices: range
-    ) -> Iterator[tuple[tuple[int, int], Result]]:
-        """The slices of these indices that are not kept already, solved, reported and kept."""
-        done, total = sum(index in indices for _, index in kept), len(indices) * work.scan.volumes
-
-        def advance(slices: int | float) -> None:
-            if self.progress is not None:
-                self.progress(done + len(work.report.skipped) + slices, total)
-
-        started = time.perf_counter()
-        for group in self._groups(work, kept, indices):
-            finished = self._finished(group, work, started, advance)
-            del group  # before the next slice is read, whose memory it can then be
-            yield from finished
-            done += len(finished)
-            advance(0)
-            started = time.perf_counter()
-
-    def _finished(
-        self, group: list[Problem], work: Work, started: float, advance: Advance
-    ) -> list[tuple[tuple[int, int], Result]]:
-        results = self._images(group, work.whitening, work.scan, advance)
-        finish(self.device)
-        seconds = (time.perf_counter() - started) / len(group)
-        coupled = [problem.place[1] for problem in group] if self.couples_slices else []
-        for problem, result in zip(group, results, strict=True):
-            about = work.report.add_slice(problem.mask, seconds, result.figures)
-            if self.keep is not None:
-                self.keep.save(problem.place, result.tensors(), {**about, "coupled": coupled})
-        return [(problem.place, result) for problem, result in zip(group, results, strict=True)]
-
-    def _groups(
-        self, work: Work, kept: set[tuple[int, int]], indices: range
-    ) -> Iterator[list[Problem]]:
-        """The slices with signal, `slices_at_once` at a time; their k-space is read when it is their turn."""
-        scan, report = work.scan, work.report
-        group: list[Problem] = []
-        for index in indices:
-            maps = None
-            for volume in range(scan.volumes):
-                if (volume, index) in kept:
-                    continue
-                kspace, mask = (x.to(self.device) for x in scan.measured(index, volume))
-                sampled = any(bool(coil.any()) for coil in kspace)  # ends at the first that has
-                if sampled and self.uses_maps and maps is None:
-                    maps = work.source(scan, index, self.device)
-                if not sampled:
-                    report.skipped.append(
-                        f"volume {volume} slice {index} has no samples: left zero"
-                    )
-                elif maps is not None and not bool(maps.any()):
-                    report.skipped.append(
-                        f"slice {index} has no coil maps, no signal found: left zero"
-                    )
-                else:
-                    place = (volume, index)
-                    around = Surroundings(scan, volume, index, self.device)
-                    known = (work.scales[volume], around, place, work.noise[volume])
-                    group.append(Problem(kspace, mask, maps, *known))
-                del kspace
-                if len(group) >= self.slices_at_once(scan):
-                    yield group
-                    group = []
-        if self.couples_slices:
-            yield from _runs(group)
-        elif group:
-            yield group
-
-    def noise_of(self, scan: Scan, volume: int, unit: float) -> float:
-        """Noise of a volume's k-space per real component: the method's option `noise_std`, or read from the scan.
-
-        `unit` is what 1 was before prewhitening: the measured noise level, or 1 without.
-        """
-        told: float | None = getattr(self, "noise_std", None)
-        return noise_level(scan, volume) if told is None else told / unit
-
-    def slices_at_once(self, scan: Scan) -> int:
-        """How many slices are solved together."""
-        return 1
-
-    @property
-    def couples_slices(self) -> bool:
-        """Whether the image of a slice depends on those of its neighbours."""
-        return False
-
-    def _images(
-        self, problems: list[Problem], whitening: Tensor | None, scan: Scan, advance: Advance
-    ) -> list[Result]:
-        """Slices solved, cropped to the output, in the units of the coils before prewhitening."""
-        return [self._image(problem, whitening, scan) for problem in problems]
-
-    def _image(self, problem: Problem, whitening: Tensor | None, scan: Scan) -> Result:
-        image, figures = self._solved(problem, whitening, scan)
-        return Result(scan.to_output(image), figures)
-
-    def _solved(
-        self, problem: Problem, whitening: Tensor | None, scan: Scan
-    ) -> tuple[Complex[Tensor, "y x"], Figures]:
-        solution = self.solve(problem)
-        maps = problem.maps
-        acquired = scan.acquired.to(solution.device)
-        fill_in = PARTIAL_FOURIER[self.partial_fourier]
-        if maps is None:
-            if self.partial_fourier == "zero":
-                # Magnitudes do not see the phase ramp of an uncentred k-space: shift one image, not every coil.
-                return fftshift(rss_of_each(map(ifft2, solution))).to(solution.dtype), {}
-            return rss(fill_in(ifft2c(solution), acquired)).to(solution.dtype), {}
-        image = solution * problem.operator.support()
-        residual = problem.residual(problem.operator(image))
-        figures = {"data_residual": residual, **self._unexplained(problem, residual)}
-        if whitening is not None:
-            gain = unwhitened_gain(maps, whitening)
-            image = image * (gain if len(maps) > 1 else gain[0])
-        image = fill_in(image, acquired)
-        return (_combine_sets(image) if len(maps) > 1 else image), figures
-
-    def _unexplained(self, problem: Problem, residual: float) -> Figures:
-        """What one estimated set of maps leaves of the data beyond its noise, where the residual is large."""
-        estimated = isinstance(self.maps, Calibrated) and self.maps.kind == "espirit"
-        single = problem.maps is not None and problem.maps.shape[:2].numel() == len(problem.kspace)
-        if not (self.fits_data and estimated and single and residual > LARGE_RESIDUAL):
-            return {}
-        numbers = 2 * int(problem.mask.sum()) * len(problem.kspace)
-        noise = outer_noise(problem.kspace, problem.mask) * math.sqrt(numbers)
-        noise /= float(torch.linalg.vector_norm(problem.kspace))
-        if noise > MOSTLY_NOISE:
-            return {}
-        return {UNEXPLAINED: math.sqrt(max(0.0, residual**2 - noise**2))}
-
     def parameters(self) -> dict[str, Any]:
-        """The method's own parameters, without those of the loop."""
-        common = self.loop_fields()
-        return {f.name: getattr(self, f.name) for f in fields(self) if f.name not in common}
-
-    @classmethod
-    def loop_fields(cls) -> set[str]:
-        """Fields that belong to the loop over slices."""
-        own = {f.name for f in fields(cls) if f.metadata.get("loop")}
-        return own | {f.name for f in fields(SliceMethod)}
+        """Its options with their values."""
+        return {one.name: getattr(self, one.name) for one in fields(self)}
 
 
-@dataclass(frozen=True, eq=False)
-class Work:
-    """What the loop over slices knows before it begins.
+@dataclass(frozen=True, kw_only=True)
+class SliceMethod(Method):
+    """A method that solves one slice after another."""
 
-    Attributes:
-        scan: prewhitened where the method prewhitens.
-        source: of the coil maps of that scan.
-        whitening: matrix it was prewhitened by.
-        scales: bright level of each volume.
-        noise: of each volume's k-space.
-        report: what is collected slice by slice.
-    """
+    def solve(self, batch: Sequence[Problem]) -> list[Solution]:
+        return [self.solve_slice(problem) for problem in batch]
 
-    scan: Scan
-    source: MapSource
-    whitening: Tensor | None
-    scales: list[float]
-    noise: list[float]
-    report: Report
+    @abstractmethod
+    def solve_slice(self, problem: Problem) -> Solution:
+        """The image of one slice.
 
-
-def _runs(problems: list[Problem]) -> Iterator[list[Problem]]:
-    """Slices of a volume that follow each other: those beyond a slice without signal are no neighbours."""
-    ordered = enumerate(sorted(problems, key=lambda problem: problem.place))
-    for _, run in groupby(ordered, lambda item: (item[1].place[0], item[1].place[1] - item[0])):
-        yield [problem for _, problem in run]
-
-
-def _combine_sets(image: Complex[Tensor, "set y x"]) -> Complex[Tensor, "y x"]:
-    """Magnitude: root of the sum of squares over the sets; phase: that of the first set."""
-    return rss(image) * image[0].sgn()
+        Raises:
+            ValueError: if it does not suit the method.
+        """

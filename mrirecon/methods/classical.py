@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import numpy as np
 import torch
-from jaxtyping import Complex
 from torch import Tensor
 
-from mrirecon.methods.base import SliceMethod
-from mrirecon.methods.problem import Problem
+from mrirecon.methods.base import Needs, Problem, SliceMethod, Solution
 from mrirecon.operators import Gradient, Wavelet, fista, pdhg
 from mrirecon.operators.gradient import project_to_ball, soft_threshold
+from mrirecon.options import Count
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,10 +21,10 @@ class ZeroFilled(SliceMethod):
     """Root of the sum of squares (RSS) of the coils' inverse FFTs, missing samples left zero."""
 
     name: ClassVar[str] = "zero_filled"
-    uses_maps: ClassVar[bool] = False
+    needs = Needs(maps=False)
 
-    def solve(self, problem: Problem) -> Complex[Tensor, "*set y x"]:
-        return problem.kspace
+    def solve_slice(self, problem: Problem) -> Solution:
+        return Solution(kspace=problem.kspace)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,8 +33,8 @@ class Adjoint(SliceMethod):
 
     name: ClassVar[str] = "adjoint"
 
-    def solve(self, problem: Problem) -> Complex[Tensor, "*set y x"]:
-        return problem.operator.adjoint(problem.kspace)
+    def solve_slice(self, problem: Problem) -> Solution:
+        return Solution(image=problem.operator.adjoint(problem.kspace))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,16 +48,17 @@ class MinNorm(SliceMethod):
         tolerance: relative residual of the normal equations at which to stop.
     """
 
-    iterations: int = 30
+    iterations: Count = 30
     tolerance: float = 1e-4
 
     name: ClassVar[str] = "min_norm"
     fits_data: ClassVar[bool] = True
 
-    def solve(self, problem: Problem) -> Complex[Tensor, "*set y x"]:
+    def solve_slice(self, problem: Problem) -> Solution:
         A = problem.operator
         back = A.adjoint(problem.kspace)
-        return A.solve(back, 0.0, iterations=self.iterations, tolerance=self.tolerance)
+        x = A.solve(back, 0.0, iterations=self.iterations, tolerance=self.tolerance)
+        return Solution(image=x)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,16 +74,17 @@ class CGSense(SliceMethod):
     """
 
     regularization: float = 0.02
-    iterations: int = 30
+    iterations: Count = 30
     tolerance: float = 1e-4
 
     name: ClassVar[str] = "cg_sense"
     fits_data: ClassVar[bool] = True
 
-    def solve(self, problem: Problem) -> Complex[Tensor, "*set y x"]:
+    def solve_slice(self, problem: Problem) -> Solution:
         A = problem.operator
         back, weight = A.adjoint(problem.kspace), self.regularization
-        return A.solve(back, weight, iterations=self.iterations, tolerance=self.tolerance)
+        x = A.solve(back, weight, iterations=self.iterations, tolerance=self.tolerance)
+        return Solution(image=x)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,9 +102,9 @@ class Sparse(SliceMethod):
 
     regularization: float = 0.005
     relative: bool = True
-    iterations: int = 100
+    iterations: Count = 100
 
-    uses_scale: ClassVar[bool] = True
+    needs = Needs(scale=True)
     fits_data: ClassVar[bool] = True
 
     def weight(self, problem: Problem) -> float:
@@ -118,19 +119,20 @@ class L1Wavelet(Sparse):
     Minimised by FISTA.
 
     Attributes:
-        levels: wavelet levels; unset goes on while both sides are at least 16.
+        levels: wavelet levels; auto goes on while both sides are at least 16.
         cycle_spinning: shift the image at random before each proximal map, which makes the result shift-invariant
             (Coifman & Donoho 1995); the shifts are the same in every run.
     """
 
-    levels: int | None = None
+    levels: Count | Literal["auto"] = "auto"
     cycle_spinning: bool = True
 
     name: ClassVar[str] = "l1_wavelet"
 
-    def solve(self, problem: Problem) -> Complex[Tensor, "*set y x"]:
+    def solve_slice(self, problem: Problem) -> Solution:
         A, weight = problem.operator, self.weight(problem)
-        W = Wavelet((A.maps.shape[-2], A.maps.shape[-1]), self.levels)
+        levels = None if self.levels == "auto" else self.levels
+        W = Wavelet((A.maps.shape[-2], A.maps.shape[-1]), levels)
         backprojection = A.adjoint(problem.kspace)
         step = 1 / A.squared_norm_bound()
         shifts = np.random.default_rng(0)
@@ -140,7 +142,7 @@ class L1Wavelet(Sparse):
             w = W(torch.roll(x, (y, x_), dims=(-2, -1)))
             return torch.roll(W.adjoint(soft_threshold(w, step * weight)), (-y, -x_), (-2, -1))
 
-        return fista(
+        x = fista(
             lambda x: A.gram(x) - backprojection,
             prox,
             torch.zeros_like(backprojection),
@@ -148,6 +150,7 @@ class L1Wavelet(Sparse):
             iterations=self.iterations,
             item_axes=A.image_axes,
         )
+        return Solution(image=x)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -164,7 +167,7 @@ class TotalVariation(Sparse):
 
     name: ClassVar[str] = "tv"
 
-    def solve(self, problem: Problem) -> Complex[Tensor, "*set y x"]:
+    def solve_slice(self, problem: Problem) -> Solution:
         A, weight = problem.operator, self.weight(problem)
         D = Gradient()
         backprojection = A.adjoint(problem.kspace)
@@ -174,7 +177,7 @@ class TotalVariation(Sparse):
                 return project_to_ball(u, weight)
             return project_to_ball(u.unsqueeze(-3), weight).squeeze(-3)
 
-        return pdhg(
+        x = pdhg(
             lambda x: A.gram(x) - backprojection,
             D,
             D.adjoint,
@@ -186,3 +189,4 @@ class TotalVariation(Sparse):
             balance=3 * (problem.scale / weight) ** 0.5 if weight else math.inf,
             iterations=self.iterations,
         )
+        return Solution(image=x)

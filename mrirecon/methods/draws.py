@@ -1,71 +1,178 @@
-"""Draws of a few slices: counted, watched, shown while they are made, and fewer at once when memory runs out."""
+"""Draws of a few slices: counted, shown while they are made, and fewer at once when memory runs out."""
 
 from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from functools import cached_property
+from typing import Any, Literal
 
 import numpy as np
 import torch
-from jaxtyping import Complex
+from jaxtyping import Bool, Complex
 from torch import Tensor
 
 from mrirecon.diffusion import Denoiser
+from mrirecon.methods.base import Place, Preview, Stage
 from mrirecon.operators import sense
+from mrirecon.options import out_of_memory
 
 EVERY = 4  # levels from one preview to the next
+Tell = Callable[[Stage], object]
 
 
 @dataclass(frozen=True, eq=False)
-class Preview:
-    """What is known of some slices while they are sampled.
+class Batch:
+    """Slices of a volume that are sampled together; `batch[a:b]` are some of them.
 
     Attributes:
         places: (volume, slice) of each.
-        image: mean of the draws that are finished and of the denoised ones under way, in the units of the (prewhitened)
-            k-space.
-        finished: number of draws that are finished.
-        level: noise level that was reached, counted from 1.
-        levels: how many there are.
+        y: k-space in units of the bright level.
+        maps: coil maps.
+        mask: sampled points.
+        start: first images in units of the bright level; None begins with noise.
     """
 
-    places: Sequence[tuple[int, int]]
-    image: Complex[Tensor, "slice y x"]
-    finished: int
-    level: int
-    levels: int
+    places: Sequence[Place]
+    y: Complex[Tensor, "slice coil y x"]
+    maps: Complex[Tensor, "slice coil y x"]
+    mask: Bool[Tensor, "slice y x"]
+    start: Complex[Tensor, "slice y x"] | None
+
+    @cached_property
+    def support(self) -> Bool[Tensor, "slice y x"]:
+        """Where any coil sees an image."""
+        return (self.maps != 0).any(1)
+
+    def __len__(self) -> int:
+        return len(self.places)
+
+    def __getitem__(self, part: slice) -> Batch:
+        start = None if self.start is None else self.start[part]
+        return Batch(self.places[part], self.y[part], self.maps[part], self.mask[part], start)
 
 
-class Running:
-    """Tells how far the draws are, and makes a preview every few levels; it is the callback of a sampler.
+@dataclass
+class Room:
+    """How many images fit into memory at once, as far as is known: fewer once it ran out."""
+
+    images: int = sys.maxsize
+
+
+class Draws:
+    """Makes all draws of a batch of slices.
 
     Args:
-        places: of the slices that are sampled together.
-        maps: theirs.
-        draws: of each.
-        levels: of the schedule.
-        scale: what images are multiplied by.
-        advance: called with how many of the slices are done, in parts too.
-        show: takes the preview.
+        sampler: function of the gallery.
+        options: its own ones, and the noise levels as `sigmas`.
+        denoiser: the prior.
+        batch: the slices.
+        underway: is told of each level.
+        samples: draws of each slice.
+        seed: of the draws; each draw of each slice has random numbers of its own.
+        precision: of the prior's network.
+        at_once: images to make together.
+        room: where it is remembered that memory ran out.
+        divisible: whether slices may be sampled apart.
+        volumes: number of volumes of the scan, for messages.
+
+    Attributes:
+        evaluations: of the network, for one draw of one slice; coil by coil counts as many as there are coils.
     """
 
     def __init__(
         self,
-        places: Sequence[tuple[int, int]],
-        maps: Complex[Tensor, "slice coil y x"],
-        draws: int,
-        levels: int,
-        scale: float,
-        advance: Callable[[float], object],
-        show: Callable[[Preview], object] | None,
+        sampler: Callable[..., Tensor],
+        options: Mapping[str, Any],
+        denoiser: Denoiser,
+        batch: Batch,
+        underway: Underway,
+        *,
+        samples: int,
+        seed: int,
+        precision: Literal["float32", "bfloat16"],
+        at_once: int,
+        room: Room,
+        divisible: bool,
+        volumes: int,
     ) -> None:
-        self.places, self.maps = places, maps
-        self.draws, self.levels, self.scale = draws, levels, scale
-        self.advance, self.show = advance, show
-        self.support = (maps != 0).any(1)
+        self.sampler, self.options = sampler, options
+        self.denoiser, self.precision, self.volumes = denoiser, precision, volumes
+        self.batch, self.underway, self.samples, self.seed = batch, underway, samples, seed
+        self.at_once, self.room, self.divisible = at_once, room, divisible
+        self._images = self._draws = 0
+
+    @property
+    def evaluations(self) -> int:
+        return round(self._images / max(self._draws, 1))
+
+    @torch.no_grad()
+    def make(
+        self, batch: Batch | None = None, draws: range | None = None
+    ) -> Complex[Tensor, "draw slice y x"]:
+        """The draws of these slices and numbers, or all. Where memory runs out, half as many images are tried next.
+
+        Raises:
+            RuntimeError: if memory does not suffice for one image, or for one draw of slices that are not divisible.
+            ValueError: if the prior gives no numbers.
+        """
+        batch = self.batch if batch is None else batch
+        draws = range(self.samples) if draws is None else draws
+        parts: list[Tensor] = []
+        smallest = 1 if self.divisible else len(batch)
+        while draws:
+            if self.divisible and self.room.images < len(batch):
+                half = len(batch) // 2
+                halves = [self.make(one, draws) for one in (batch[:half], batch[half:])]
+                return torch.cat([*parts, torch.cat(halves, dim=1)])
+            now = draws[: max(1, min(self.at_once, self.room.images) // len(batch))]
+            images = len(now) * len(batch)
+            watched = Watched(self.denoiser, self.precision, batch.places, self.volumes)
+            try:
+                made = self.sampler(
+                    batch.y.expand(len(now), *batch.y.shape),
+                    sense(batch.maps, batch.mask),
+                    watched,
+                    start=None
+                    if batch.start is None
+                    else batch.start.expand(len(now), *batch.start.shape),
+                    generator=[[stream_of(self.seed, *p, n) for p in batch.places] for n in now],
+                    callback=self.underway,
+                    **self.options,
+                )
+            except RuntimeError as error:
+                if images == smallest or not out_of_memory(error):
+                    raise
+                made = None
+            if (
+                made is None
+            ):  # try again when the error is gone, whose traceback holds the tensors of this attempt
+                self.room.images = images // 2
+                continue
+            self._images += watched.images
+            self._draws += images
+            self.underway.add(made)
+            parts.append(made)
+            draws = draws[len(now) :]
+        return torch.cat(parts)
+
+
+class Underway:
+    """The callback of a sampler: tells how far the draws are, and every few levels what they look like.
+
+    Args:
+        batch: the slices that are sampled together.
+        draws: number of draws of each.
+        levels: number of noise levels.
+        scale: what images are multiplied by.
+        tell: takes each stage.
+    """
+
+    def __init__(self, batch: Batch, draws: int, levels: int, scale: float, tell: Tell) -> None:
+        self.batch = batch
+        self.draws, self.levels, self.scale, self.tell = draws, levels, scale, tell
         self.sum: Tensor | float = 0.0
         self.finished = self.images = 0
         self.reached = 0.0
@@ -73,14 +180,9 @@ class Running:
     def __call__(self, step: int, sigma: float, x: Tensor, x0: Tensor) -> None:
         images = self.images + len(x0) * x0.shape[1] * step / self.levels
         self.reached = max(self.reached, images)  # some samplers walk levels again
-        self.advance(self.reached / self.draws)
-        if self.show is None or step % EVERY or not self._is_whole(x0):
-            return
-        if x0.ndim > 4:  # every coil by itself
-            x0 = (self.maps.conj() * x0).sum(-3)
-        mean = (self.sum + x0.sum(0)) / (self.finished + len(x0))
-        image = mean.to(torch.complex64) * self.support * self.scale
-        self.show(Preview(self.places, image, self.finished, step + 1, self.levels))
+        shown = step % EVERY == 0 and self._is_whole(x0)
+        preview = (lambda: self._preview(step, x0)) if shown else None
+        self.tell(Stage(self.reached / self.draws, preview))
 
     def add(self, draws: Complex[Tensor, "draw slice y x"]) -> None:
         """These draws are finished."""
@@ -91,7 +193,14 @@ class Running:
 
     def _is_whole(self, draws: Tensor) -> bool:
         """Whether all slices are there: for want of memory it may be some of them, which make no preview."""
-        return draws.shape[1] == len(self.places)
+        return draws.shape[1] == len(self.batch)
+
+    def _preview(self, step: int, x0: Tensor) -> Preview:
+        if x0.ndim > 4:  # every coil by itself
+            x0 = (self.batch.maps.conj() * x0).sum(-3)
+        mean = (self.sum + x0.sum(0)) / (self.finished + len(x0))
+        image = mean.to(torch.complex64) * self.batch.support * self.scale
+        return Preview(self.batch.places, image, self.finished, step + 1, self.levels)
 
 
 class Watched:
@@ -108,23 +217,17 @@ class Watched:
         self,
         denoiser: Denoiser,
         precision: Literal["float32", "bfloat16"],
-        places: Sequence[tuple[int, int]],
+        places: Sequence[Place],
         volumes: int = 1,
     ) -> None:
         self.denoiser, self.places, self.volumes = denoiser, places, volumes
         self.low = precision == "bfloat16"
         self.images = 0
-        self.calls = 0
 
     @property
     def sigma_range(self) -> tuple[float, float]:
         """Of the denoiser."""
         return self.denoiser.sigma_range
-
-    @property
-    def calls_per_image(self) -> int:
-        """Evaluations of the network for one draw of one slice; coil by coil counts as many as there are coils."""
-        return round(self.images / max(self.calls, 1))
 
     def __call__(self, x: Tensor, sigma: float) -> Tensor:
         with torch.autocast(x.device.type, torch.bfloat16, enabled=self.low):
@@ -139,90 +242,6 @@ class Watched:
                 "lower the sampler's step, or use other weights"
             )
         return clean
-
-
-@dataclass
-class Room:
-    """How many images fit into memory at once, as far as is known: fewer once it ran out."""
-
-    images: int = sys.maxsize
-
-
-def in_parts(
-    run: Callable[..., Tensor],
-    y: Tensor,
-    maps: Tensor,
-    mask: Tensor,
-    start: Tensor | None,
-    streams: list[list[torch.Generator]],
-    at_once: int,
-    room: Room,
-    divisible: bool = True,
-) -> Tensor:
-    """All draws of all slices, (draw, slice, y, x), at most `at_once` images together.
-
-    Where memory runs out half as many are tried, and no more than that from then on.
-
-    Raises:
-        RuntimeError: if memory does not suffice for one image, or for one draw of slices that are not divisible.
-    """
-    running = run.keywords["callback"]  # type: ignore[attr-defined]
-    parts: list[Tensor] = []
-    slices, smallest = len(y), 1 if divisible else len(y)
-    while streams:
-        if divisible and room.images < slices:
-            halves = slice(0, slices // 2), slice(slices // 2, slices)
-            columns = []
-            watched = run.keywords["denoiser"]  # type: ignore[attr-defined]
-            places = watched.places
-            for half in halves:
-                watched.places = places[half]
-                first = None if start is None else start[half]
-                rows = [row[half] for row in streams]
-                columns.append(
-                    in_parts(run, y[half], maps[half], mask[half], first, rows, at_once, room)
-                )
-            watched.places = places
-            return torch.cat([*parts, torch.cat(columns, dim=1)])
-        draws = max(1, min(at_once, room.images) // slices)
-        now = streams[:draws]
-        images = len(now) * slices
-        image = _attempt(run, y, maps, mask, start, now, last=images == smallest)
-        if image is None:
-            room.images = images // 2
-            continue
-        running.add(image)
-        parts.append(image)
-        streams = streams[draws:]
-    return torch.cat(parts)
-
-
-def _attempt(
-    run: Callable[..., Tensor],
-    y: Tensor,
-    maps: Tensor,
-    mask: Tensor,
-    start: Tensor | None,
-    streams: list[list[torch.Generator]],
-    last: bool,
-) -> Tensor | None:
-    """These draws; nothing where memory runs out, unless it is the last attempt, with all as it was before."""
-    watched = run.keywords["denoiser"]  # type: ignore[attr-defined]
-    flat = [stream for row in streams for stream in row]
-    states, evaluated = [stream.get_state() for stream in flat], watched.images
-    try:
-        several = y.expand(len(streams), *y.shape)
-        first = None if start is None else start.expand(len(streams), *start.shape)
-        image = run(several, sense(maps, mask), start=first, generator=streams)
-    except RuntimeError as error:  # of every kind of memory
-        if last or "memory" not in str(error).lower():
-            raise
-        for stream, state in zip(flat, states, strict=True):
-            stream.set_state(state)
-        watched.images = evaluated
-        return None  # and try again when the error is gone, whose traceback holds the tensors of this attempt
-    watched.calls += len(flat)
-    return image
 
 
 def stream_of(*key: int) -> torch.Generator:

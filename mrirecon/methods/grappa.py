@@ -12,8 +12,7 @@ from torch import Tensor
 
 from mrirecon.calibration import Calibration
 from mrirecon.coverage import calibration_region
-from mrirecon.methods.base import SliceMethod
-from mrirecon.methods.problem import Problem
+from mrirecon.methods.base import Needs, Problem, SliceMethod, Solution
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,15 +33,15 @@ class Grappa(SliceMethod):
     regularization: float = 1e-4
 
     name: ClassVar[str] = "grappa"
-    uses_maps: ClassVar[bool] = False
+    needs = Needs(maps=False)
 
-    def solve(self, problem: Problem) -> Complex[Tensor, "*set y x"]:
+    def solve_slice(self, problem: Problem) -> Solution:
         own = Calibration(problem.kspace, problem.mask)
         # Equal spacing ends where k-space was rolled beyond its edge: it is rolled back meanwhile.
-        shift = round(problem.around.scan.echo_shift[1])
+        shift = round(problem.near.scan.echo_shift[1])
         kspace, mask = (x.roll(-shift, -1) if shift else x for x in (own.kspace, own.mask))
-        filled = self.fill(kspace, mask, lambda size: problem.around.calibration(size) or own)
-        return filled.roll(shift, -1) if shift else filled
+        filled = self.fill(kspace, mask, lambda size: problem.near.calibration(size) or own)
+        return Solution(kspace=filled.roll(shift, -1) if shift else filled)
 
     def fill(
         self,

@@ -1,30 +1,40 @@
-"""Diffusion samplers as methods: scan -> draws of the posterior -> their mean and standard deviation."""
+"""Diffusion samplers as methods: draws of the posterior, whose mean is the image."""
 
 from __future__ import annotations
 
 import inspect
 import math
-import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, make_dataclass, replace
-from functools import cached_property, partial
+from dataclasses import dataclass, fields, replace
+from functools import cached_property
+from itertools import groupby
 from pathlib import Path
-from typing import Any, ClassVar, Literal, get_type_hints
+from typing import Any, ClassVar, Literal
 
 import torch
 from jaxtyping import Complex
 from torch import Tensor
 
-from mrirecon.diffusion import SCHEDULES, Denoiser
-from mrirecon.diffusion.samplers import SAMPLERS
+from mrirecon.device import images_that_fit
+from mrirecon.diffusion import SCHEDULES, Denoiser, on_device
+from mrirecon.io.cfl import parts_of
 from mrirecon.io.files import existing_file
-from mrirecon.methods.base import OF_THE_LOOP, Advance, SliceMethod, Work
-from mrirecon.methods.device import images_that_fit
-from mrirecon.methods.draws import Preview, Room, Running, Watched, in_parts, stream_of
-from mrirecon.methods.first_images import OfFile, OfMethod, check_start, first_image
-from mrirecon.methods.problem import Problem, Result, unwhitened_gain
+from mrirecon.methods.base import Method, Needs, Place, Problem, Solution
+from mrirecon.methods.classical import Adjoint, CGSense, L1Wavelet, MinNorm, TotalVariation
+from mrirecon.methods.draws import Batch, Draws, Room, Tell, Underway
+from mrirecon.methods.grappa import Grappa
+from mrirecon.methods.networks import (
+    HUMUSMethod,
+    NetworkMethod,
+    UnrolledMethod,
+    UnrolledPriorMethod,
+    VarNetMethod,
+)
 from mrirecon.methods.trust import trust_figures
-from mrirecon.scan import Scan, Volume
+from mrirecon.nearest import suggest
+from mrirecon.options import Count, Positive
+from mrirecon.scan import Scan
+from mrirecon.tensors import ifft2c
 from mrirecon.weights import Card, load_prior, locate
 
 SHIPPED = "prior_tiny"
@@ -33,89 +43,111 @@ UNKNOWN_LEVEL = (
     "import it with --bright_level"
 )
 WARM = 0.3  # of the bright level: where a sampler begins that is given a first image
+FIRST_IMAGES: dict[str, type[Method]] = {
+    method.name: method
+    for method in (
+        *(Adjoint, MinNorm, CGSense, L1Wavelet, TotalVariation, Grappa),
+        *(VarNetMethod, HUMUSMethod, UnrolledPriorMethod),
+    )
+}
+FIRST_FILES = (".npy", ".cfl")  # outputs with the phase of the image
 
 
 @dataclass(frozen=True, kw_only=True)
-class Posterior(SliceMethod):
+class Posterior(Method):
     """A diffusion sampler with a prior.
 
     The data are divided by the volume's bright level, so that images have 1, and the result is multiplied by it; the
     prior is given them as bright as those it was trained on (`Card.bright_level`). Each draw of each slice has its own
     stream of random numbers, so that nothing depends on what is computed together. The image is the mean of the draws.
 
+    Options that are not listed here are those of the sampler's function, with its defaults.
+
     Attributes:
         weights: name of a shipped prior, or a file made by `mrirecon weights import` or `mrirecon train`.
         schedule: of the noise levels.
         levels: noise levels; most samplers evaluate the network once in each.
-        sigma_max: first noise level, over the bright level; unset takes 0.3 with a first image, and the prior's highest
+        sigma_max: first noise level, over the bright level; auto takes 0.3 with a first image, and the prior's highest
             without.
-        sigma_min: last noise level before 0; unset takes the prior's lowest.
+        sigma_min: last noise level before 0; auto takes the prior's lowest.
         start: first image, from which the sampler begins with noise of the first level (come-closer-diffuse-faster,
             Chung, Sim & Ye 2022): that of adjoint, min_norm, cg_sense, l1_wavelet, tv, grappa, varnet, humus or
             unrolled_prior with their defaults, or a .npy or .cfl that recon wrote; noise begins with none.
         samples: draws per slice.
         seed: of the draws.
-        noise_std: noise of the k-space per real component, in its units before any prewhitening; unset reads it from a
+        noise_std: noise of the k-space per real component, in its units before any prewhitening; auto reads it from a
             noise measurement or from the outermost measured k-space.
-        images_at_once: slices times draws that are computed together; unset takes 4, on a GPU as many as its memory
+        images_at_once: slices times draws that are computed together; auto takes 4, on a GPU as many as its memory
             holds, 16 KiB a pixel, up to 32. When memory runs out it is halved.
         precision: of the network; data consistency is float32 with both.
         draws: write each draw too.
         trust: write the null-space part of the image, which the prior supplied and not the scanner.
-        preview: called every few levels with what is known of the slices that are sampled, cropped to the output.
     """
 
     weights: str = SHIPPED
     schedule: Literal["karras", "geometric", "vp"] = "karras"
-    levels: int = 20
-    sigma_max: float | None = None
-    sigma_min: float | None = None
+    levels: Count = 20
+    sigma_max: Positive | Literal["auto"] = "auto"
+    sigma_min: Positive | Literal["auto"] = "auto"
     start: str = "cg_sense"
-    samples: int = 1
+    samples: Count = 1
     seed: int = 0
-    noise_std: float | None = None
-    images_at_once: int | None = None
+    noise_std: Positive | Literal["auto"] = "auto"
+    images_at_once: Count | Literal["auto"] = "auto"
     precision: Literal["float32", "bfloat16"] = "float32"
     draws: bool = False
     trust: bool = False
-    preview: Callable[[Preview], object] | None = field(default=None, metadata=OF_THE_LOOP)
 
-    uses_scale: ClassVar[bool] = True
-    uses_noise: ClassVar[bool] = True
+    fills_kspace: ClassVar[bool] = True
     sampler: ClassVar[Callable[..., Tensor]]
 
     def __post_init__(self) -> None:
         """Refuse what cannot be sampled.
 
         Raises:
-            ValueError: as every method, if there is no such first image, or if partial Fourier is to be filled in
-                otherwise.
+            ValueError: as every method, or if there is no such first image.
         """
         super().__post_init__()
-        check_start(self.name, self.start)
-        if self.partial_fourier != "zero":
+        known = ("noise", *FIRST_IMAGES)
+        if self.start not in known and Path(self.start).suffix.lower() not in FIRST_FILES:
             raise ValueError(
-                f"{self.name} fills in partial Fourier by itself: leave out --partial_fourier {self.partial_fourier}"
+                f"{self.name}: start is {self.start!r}: {suggest(self.start, known)}, or give a reconstruction as "
+                ".npy or .cfl"
             )
 
-    def files(self) -> dict[str, tuple[Path, ...]]:
-        first = {} if self.first is None else self.first.files()
-        begun = {f"start_{name}": parts for name, parts in first.items()}
-        return {"weights": (existing_file(locate(self.weights)),), **begun}
+    @property
+    def needs(self) -> Needs:
+        return Needs(
+            one_set=True,
+            scale=True,
+            noise="needed",
+            noise_std=None if self.noise_std == "auto" else self.noise_std,
+            whole_volume=self.couples_slices,
+            first_image=self.start if self._starts_from_file else None,
+        )
+
+    @property
+    def couples_slices(self) -> bool:
+        """Whether the image of a slice depends on those of its neighbours."""
+        return False
+
+    @property
+    def _starts_from_file(self) -> bool:
+        return self.start not in ("noise", *FIRST_IMAGES)
 
     @cached_property
     def trained(self) -> tuple[Denoiser, Card]:
-        """The prior as a denoiser, on the device, and the card of its weights.
+        """The prior as a denoiser, and the card of its weights.
 
         Raises:
             ValueError: if the weights are of no prior, or of one that knows no complex images.
         """
-        return load_prior(self.weights, self.device)
+        return load_prior(self.weights)
 
     @cached_property
-    def first(self) -> OfMethod | OfFile | None:
-        """The first image; none where noise is the beginning."""
-        return first_image(self.start, self.device, self.slices)
+    def first(self) -> Method | None:
+        """The method of the first image; None where it is noise or comes from a file."""
+        return FIRST_IMAGES[self.start]() if self.start in FIRST_IMAGES else None
 
     @cached_property
     def sigmas(self) -> Tensor:
@@ -126,8 +158,8 @@ class Posterior(SliceMethod):
         """
         low, high = self.trained[0].sigma_range
         warm = min(WARM, high) if self.start != "noise" else high
-        first = warm if self.sigma_max is None else self.sigma_max
-        last = min(low, first) if self.sigma_min is None else self.sigma_min
+        first = warm if self.sigma_max == "auto" else self.sigma_max
+        last = min(low, first) if self.sigma_min == "auto" else self.sigma_min
         if first > 1.001 * high or last < 0.999 * low:
             raise ValueError(
                 f"{self.name}: noise levels from {first:g} to {last:g}, but the prior knows {high:g} to {low:g}: "
@@ -136,215 +168,129 @@ class Posterior(SliceMethod):
         level = self.trained[1].bright_level or 1.0  # vp goes by the prior's own units
         return SCHEDULES[self.schedule](self.levels, last * level, first * level) / level
 
-    def __call__(self, scan: Scan) -> Volume:
-        if self.couples_slices and len(self.indices(scan)) == 1:
-            raise ValueError(
-                f"{scan.source}: one slice is asked for, but z_smoothness needs two at least: leave it out"
-            )
-        sigmas, card = self.sigmas, self.trained[1]
-        volume = super().__call__(scan)
-        notes = [*volume.info["notes"], *card.warnings(scan, scan.mask_kind)]
-        if card.bright_level is None:
-            notes.append(UNKNOWN_LEVEL.format(self.weights))
-        info = {
-            **volume.info,
-            "weights": {"name": self.weights, **card.as_json()},
-            "noise_levels": {"first": float(sigmas[0]), "last": float(sigmas[-2])},
-            "notes": notes,
-        }
-        if self.first is not None and (begun := self.first.card) is not None:
-            info["start_weights"] = begun.as_json()
-            info["notes"] += [f"first image: {w}" for w in begun.warnings(scan, scan.mask_kind)]
-        return replace(volume, info=info)
-
-    def _work(self, scan: Scan) -> Work:
-        if self.first is not None:
-            self.first.check(scan)
-        return super()._work(scan)
-
     @cached_property
     def room(self) -> Room:
         """What is known of the memory."""
         return Room()
 
-    def slices_at_once(self, scan: Scan) -> int:
-        if self.couples_slices:
-            return sys.maxsize
-        return max(1, self._images_at_once(scan.shape[2:]) // self.samples)
+    def files(self) -> dict[str, tuple[Path, ...]]:
+        begun = {} if self.first is None else self.first.files()
+        if self._starts_from_file:
+            begun = {"image": parts_of(Path(self.start))}
+        first = {f"start_{name}": parts for name, parts in begun.items()}
+        return {"weights": (existing_file(locate(self.weights)),), **first}
 
-    def _images_at_once(self, shape: Sequence[int]) -> int:
-        if self.images_at_once is not None:
-            return min(self.images_at_once, self.room.images)
-        return min(images_that_fit(self.device, math.prod(shape)), self.room.images)
+    def check(self, scan: Scan, slices: range) -> None:
+        if self.couples_slices and len(slices) == 1:
+            raise ValueError(
+                f"{scan.source}: one slice is asked for, but z_smoothness needs two at least: leave it out"
+            )
+        _ = self.sigmas
+        if self.first is not None:
+            self.first.check(scan, slices)
 
-    @property
-    def couples_slices(self) -> bool:
-        return getattr(self, "z_smoothness", 0) > 0
+    def about(self, scan: Scan) -> tuple[dict[str, Any], list[str]]:
+        card, sigmas = self.trained[1], self.sigmas
+        notes = card.warnings(scan, scan.mask_kind)
+        if card.bright_level is None:
+            notes.append(UNKNOWN_LEVEL.format(self.weights))
+        info = {
+            "weights": {"name": self.weights, **card.as_json()},
+            "noise_levels": {"first": float(sigmas[0]), "last": float(sigmas[-2])},
+        }
+        if isinstance(self.first, NetworkMethod):
+            begun = self.first.trained[1]
+            info["start_weights"] = begun.as_json()
+            notes += [f"first image: {w}" for w in begun.warnings(scan, scan.mask_kind)]
+        return info, notes
 
-    def solve(self, problem: Problem) -> Complex[Tensor, "*set y x"]:
-        """The mean of the draws of one slice."""
-        return self._draws([problem])[0][:, 0].mean(0)
+    def slices_at_once(self, pixels: int, device: torch.device | str) -> int:
+        return max(1, self._images_at_once(pixels, device) // self.samples)
 
-    def _images(
-        self, problems: list[Problem], whitening: Tensor | None, scan: Scan, advance: Advance
-    ) -> list[Result]:
-        results: dict[tuple[int, int], Result] = {}
-        for number in sorted({problem.place[0] for problem in problems}):
-            volume = [problem for problem in problems if problem.place[0] == number]
-            so_far = partial(_beyond, advance, len(results))
-            draws, evaluations = self._draws(volume, whitening, scan, so_far)
-            for problem, draw in zip(volume, draws.unbind(1), strict=True):
-                result = self._result(problem, draw, whitening, scan)
-                result.figures["network_evaluations"] = float(evaluations)
-                results[problem.place] = result
-        return [results[problem.place] for problem in problems]
+    def _images_at_once(self, pixels: int, device: torch.device | str) -> int:
+        wanted = self.images_at_once
+        if wanted == "auto":
+            wanted = images_that_fit(device, pixels)
+        return min(wanted, self.room.images)
 
-    def _result(
-        self,
-        problem: Problem,
-        draws: Complex[Tensor, "draw y x"],
-        whitening: Tensor | None,
-        scan: Scan,
-    ) -> Result:
-        assert problem.maps is not None
-        gain = 1.0 if whitening is None else unwhitened_gain(problem.maps, whitening)[0]
+    def solve(self, batch: Sequence[Problem]) -> list[Solution]:
+        solved: dict[Place, Solution] = {}
+        for _, group in groupby(sorted(batch, key=lambda one: one.place), lambda one: one.place[0]):
+            problems = list(group)
+            draws = self.draws_of(problems, _beyond(batch[0].tell, len(solved)))
+            made = draws.make() * draws.batch.support * problems[0].scale
+            for problem, of_slice in zip(problems, made.unbind(1), strict=True):
+                solution = self._solution(problem, of_slice)
+                solution.figures["network_evaluations"] = float(draws.evaluations)
+                solved[problem.place] = solution
+        return [solved[problem.place] for problem in batch]
+
+    def draws_of(self, problems: Sequence[Problem], tell: Tell = lambda stage: None) -> Draws:
+        """Draws of a few slices of one volume, to be made."""
+        scale, device = problems[0].scale, problems[0].kspace.device
+        batch = Batch(
+            places=[problem.place for problem in problems],
+            y=torch.stack([problem.kspace for problem in problems]) / scale,
+            maps=torch.stack([problem.operator.maps for problem in problems]),
+            mask=torch.stack([problem.mask for problem in problems]),
+            start=self._first_images(problems, scale),
+        )
+        own = {one.name for one in fields(self)} - {one.name for one in fields(Posterior)}
+        options = {name: getattr(self, name) for name in own}
+        if self.couples_slices and len(problems) == 1:  # both neighbours have no signal
+            options["z_smoothness"] = 0.0
+        if "noise_std" in inspect.signature(type(self).sampler).parameters:
+            options["noise_std"] = problems[0].noise_std / scale
+        volumes, levels = problems[0].near.scan.volumes, len(self.sigmas) - 1
+        return Draws(
+            type(self).sampler,
+            {"sigmas": self.sigmas, **options},
+            on_device(self.trained[0], device),
+            batch,
+            Underway(batch, self.samples, levels, scale, tell),
+            samples=self.samples,
+            seed=self.seed,
+            precision=self.precision,
+            at_once=self._images_at_once(math.prod(batch.y.shape[-2:]), device),
+            room=self.room,
+            divisible=not self.couples_slices,
+            volumes=volumes,
+        )
+
+    def _first_images(
+        self, problems: Sequence[Problem], scale: float
+    ) -> Complex[Tensor, "slice y x"] | None:
+        if self.start == "noise":
+            return None
+        images = []
+        for problem in problems:
+            if self.first is None:
+                assert problem.first_image is not None
+                images.append(problem.first_image)
+            elif isinstance(self.first, UnrolledMethod):
+                images.append(_combined(problem, self.first.refine(problem)))
+            else:
+                (solution,) = self.first.solve([problem])
+                kspace, image = solution.kspace, solution.image
+                images.append(image if kspace is None else _combined(problem, kspace))
+        return torch.stack(images) / scale
+
+    def _solution(self, problem: Problem, draws: Complex[Tensor, "draw y x"]) -> Solution:
         figures, hidden = trust_figures(problem, draws.mean(0), whole=self.trust)
         if len(draws) > 1:
             variance = draws.abs().var(0)[problem.operator.support()]
             figures["posterior_std"] = float(variance.mean().sqrt()) / problem.scale
-        shown = scan.to_output(draws * gain)  # moduli and moments are those of complex draws
-        extras: dict[str, Tensor] = {}
-        if len(draws) > 1:
-            extras["std"] = shown.abs().std(0)
-        if self.trust:
-            assert hidden is not None
-            extras["null_space"] = scan.to_output(hidden * gain).abs()
-        if self.draws:
-            extras |= {f"draw{number}": draw.abs() for number, draw in enumerate(shown, 1)}
-        return Result(shown.mean(0), figures, extras)
-
-    def _draws(
-        self,
-        problems: list[Problem],
-        whitening: Tensor | None = None,
-        scan: Scan | None = None,
-        advance: Advance = lambda slices: None,
-    ) -> tuple[Complex[Tensor, "draw slice y x"], int]:
-        """Draws of a few slices of one volume, in the units of the k-space, and evaluations of the network for one."""
-        first = problems[0]
-        if any(problem.maps is None or len(problem.maps) > 1 for problem in problems):
-            raise ValueError(
-                f"{self.name} works with one set of coil maps: leave out --calibration.sets"
-            )
-        scale = first.scale
-        y = torch.stack([problem.kspace for problem in problems]) / scale
-        maps = torch.stack([problem.maps[0] for problem in problems])  # type: ignore[index]
-        mask = torch.stack([problem.mask for problem in problems])
-        start = None
-        if self.first is not None:
-            start = torch.stack([self.first(problem, whitening) for problem in problems]) / scale
-        streams = [
-            [stream_of(self.seed, *problem.place, draw) for problem in problems]
-            for draw in range(self.samples)
-        ]
-        places = [problem.place for problem in problems]
-        volumes = 1 if scan is None else scan.volumes
-        watched = Watched(self.trained[0], self.precision, places, volumes)
-        options = {name: getattr(self, name) for name in _parameters(type(self).sampler)}
-        if self.couples_slices and len(problems) == 1:  # both neighbours have no signal
-            options["z_smoothness"] = 0.0
-        if _takes_noise(type(self).sampler):
-            options["noise_std"] = first.noise_std / scale
-        show = None if scan is None else self._show(scan)
-        levels = len(self.sigmas) - 1
-        running = Running(watched.places, maps, self.samples, levels, scale, advance, show)
-        options |= {"denoiser": watched, "sigmas": self.sigmas, "callback": running}
-        run = partial(type(self).sampler, **options)
-        with torch.no_grad():
-            at_once = self._images_at_once(y.shape[-2:])
-            parts = (run, y, maps, mask, start, streams, at_once, self.room)
-            draws = in_parts(*parts, divisible=not self.couples_slices)
-        support = (maps != 0).any(1)
-        return draws * support * scale, watched.calls_per_image
-
-    def _show(self, scan: Scan) -> Callable[[Preview], object] | None:
-        show = self.preview
-        if show is None:
-            return None
-        return lambda preview: show(replace(preview, image=scan.to_output(preview.image)))
+        parts = {"null_space": hidden} if self.trust and hidden is not None else {}
+        return Solution(draws=draws, keep_draws=self.draws, parts=parts, figures=figures)
 
 
-def _beyond(advance: Advance, before: int, slices: float) -> None:
+def _combined(problem: Problem, kspace: Complex[Tensor, "coil y x"]) -> Tensor:
+    """k-space without gaps, combined by the sampler's maps: the phase is that of the sampler's image."""
+    return (problem.operator.maps.conj() * ifft2c(kspace)).sum(-3)
+
+
+def _beyond(tell: Tell | None, before: int) -> Tell:
     """Tell of slices that are done beyond those of the volumes before."""
-    advance(before + slices)
-
-
-def _takes_noise(sampler: Callable[..., Tensor]) -> bool:
-    return "noise_std" in inspect.signature(sampler).parameters
-
-
-def _parameters(sampler: Callable[..., Tensor]) -> dict[str, inspect.Parameter]:
-    """The sampler's own options: those that only the method knows are left out."""
-    known = {"noise_std", "start", "generator", "callback"}
-    parameters = inspect.signature(sampler).parameters
-    return {
-        name: parameter
-        for name, parameter in parameters.items()
-        if parameter.kind is parameter.KEYWORD_ONLY and name not in known
-    }
-
-
-# What differs from the defaults of `Posterior` and of the sampler itself: what suits noise of some percent of the
-# image, and budgets that suit the method. The files in configs/samplers have the same values.
-_DEFAULTS: dict[str, dict[str, Any]] = {
-    "ddnm": {"damping": 1.0, "eta": 1.0},
-    "ddnm_plus": {"eta": 1.0, "weakest": 0.15},
-    "dds": {"eta": 1.0, "sigma_min": 0.03},  # lower levels smooth, on real and on simulated scans
-    "diffpir": {"prior_weight": 0.4, "zeta": 1.0},
-    "dps": {"levels": 100},
-    "ilvr": {"damping": 1.0, "levels": 25},
-    "langevin": {"step_size": 0.3, "levels": 20, "schedule": "geometric"},
-    "mcg": {"damping": 1.0, "levels": 50},
-    "pigdm": {"prior_variance": 0.1},
-    "projection": {"damping": 1.0, "levels": 25},
-    "red_diff": {"weight": 1.0, "learning_rate": 0.03, "levels": 100},
-    "repaint": {"damping": 1.0},
-    "score_mri": {"levels": 50, "schedule": "geometric", "join_every": 5},
-    "snips": {"step_size": 0.3, "levels": 20, "schedule": "geometric"},
-}
-
-
-def _method(name: str) -> type[Posterior]:
-    """The method of a sampler, with the sampler's keyword arguments as its fields."""
-    sampler = SAMPLERS[name]
-    hints, own = get_type_hints(sampler), _parameters(sampler)
-    changed = _DEFAULTS.get(name, {})
-    values = {key: p.default for key, p in own.items()} | changed
-    types = {key: hints[key] if key in hints else get_type_hints(Posterior)[key] for key in values}
-    fields = [(key, types[key], field(default=value)) for key, value in values.items()]
-    summary, _, arguments = (sampler.__doc__ or "").partition("    Args:\n")
-    shown = "".join(line for line in _entries(arguments) if line.strip().partition(":")[0] in own)
-    namespace = {
-        "name": name,
-        "sampler": staticmethod(sampler),
-        "__doc__": f"{summary.rstrip()}\n\n    Attributes:\n{shown}",
-        "__module__": __name__,
-    }
-    bare = "".join(part.capitalize() for part in name.split("_"))
-    return make_dataclass(
-        bare, fields, bases=(Posterior,), namespace=namespace, frozen=True, kw_only=True
-    )
-
-
-def _entries(arguments: str) -> list[str]:
-    """The entries of a docstring's list of arguments, each with its continuation lines."""
-    entries: list[str] = []
-    for line in arguments.split("\n\n")[0].splitlines(keepends=True):
-        if line.startswith("        ") and not line.startswith("         "):
-            entries.append(line)
-        elif entries:
-            entries[-1] += line
-    return entries
-
-
-POSTERIOR: tuple[type[Posterior], ...] = tuple(_method(name) for name in SAMPLERS)
+    if tell is None:
+        return lambda stage: None
+    return lambda stage: tell(replace(stage, done=before + stage.done))

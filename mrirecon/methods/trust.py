@@ -8,8 +8,7 @@ import torch
 from jaxtyping import Bool, Complex
 from torch import Tensor
 
-from mrirecon.methods.problem import Problem
-from mrirecon.methods.summary import Figures
+from mrirecon.methods.base import Figures, Problem
 from mrirecon.operators import sense
 from mrirecon.operators.quadrature import damped_share
 from mrirecon.operators.sense import Sense

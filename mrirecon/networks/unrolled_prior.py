@@ -15,6 +15,7 @@ from mrirecon.networks.base import Network
 from mrirecon.networks.denoiser import DenoiserUNet
 from mrirecon.noise import outer_noise
 from mrirecon.operators import espirit, sense
+from mrirecon.operators.espirit import BLOCK, fitting_kernel
 from mrirecon.operators.sense import Sense
 from mrirecon.prepare import intensity_scale
 from mrirecon.tensors import as_channels, as_complex, center_crop
@@ -138,10 +139,9 @@ def _maps(
 ) -> Complex[Tensor, "coil y x"]:
     if len(kspace) == 1:
         return torch.ones_like(kspace)
-    block = _block(kspace, calibration, 24)
-    kernel = min(6, max(2, min(block.shape[-2:]) // 2))
+    block = _block(kspace, calibration, BLOCK)
     height, width = kspace.shape[-2:]
-    return espirit(block, (height, width), kernel=kernel).maps[0]
+    return espirit(block, (height, width), kernel=fitting_kernel(block.shape)).maps[0]
 
 
 def _levels(kspace: Complex[Tensor, "coil y x"], mask: Bool[Tensor, "y x"]) -> tuple[float, float]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -9,6 +10,11 @@ from jaxtyping import Complex, Float, Int
 from torch import Tensor
 
 from mrirecon.tensors import ifft2c, pad_to, rss
+
+
+# What calibrates most scans: side of the block and of the kernel in samples, share of singular values that are noise,
+# eigenvalue below which there is no signal.
+BLOCK, KERNEL, THRESHOLD, CROP = 24, 6, 0.02, 0.8
 
 
 class CoilMaps(NamedTuple):
@@ -22,9 +28,9 @@ def espirit(
     calibration: Complex[Tensor, "*batch coil ky kx"],
     shape: tuple[int, int],
     *,
-    kernel: int = 6,
-    threshold: float = 0.02,
-    crop: float = 0.8,
+    kernel: int = KERNEL,
+    threshold: float = THRESHOLD,
+    crop: float = CROP,
     sets: int = 1,
     pixels_at_once: int = 2**16,
 ) -> CoilMaps:
@@ -71,6 +77,14 @@ def espirit(
     values = torch.cat([values for _, values in parts], dim=-2)
     maps = set_gauge(maps, principal_coil(calibration).unsqueeze(-2))
     return CoilMaps(maps * (values > crop).unsqueeze(-3), values)
+
+
+def fitting_kernel(block: Sequence[int], kernel: int = KERNEL) -> int:
+    """The kernel side for a calibration block (..., ky, kx): at most half its narrower side, and at least 2.
+
+    A narrow block with a large kernel leaves eigenvalues below the crop in the middle of anatomy.
+    """
+    return min(kernel, max(2, min(block[-2:]) // 2))
 
 
 def low_resolution_maps(

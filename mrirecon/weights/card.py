@@ -185,7 +185,7 @@ class Card:
 
 
 def _samples(kind: str) -> str:
-    return "of points" if kind.endswith("2d") or kind == "poisson" else "of whole columns"
+    return "of points" if MASKS[kind].samples == "points" else "of whole columns"
 
 
 def _span(low: object, high: object) -> str:

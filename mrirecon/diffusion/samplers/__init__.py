@@ -1,4 +1,18 @@
-"""The gallery: every sampler is one function (y, A, denoiser, sigmas, *, ...) -> image, in sigma coordinates."""
+"""The gallery: every sampler is one function (y, A, denoiser, sigmas, *, ...) -> image, in sigma coordinates.
+
+What all of them take:
+
+* y: measured k-space, in units in which images have the bright level 1; A: its operator.
+* denoiser: the prior; those that pull x through it need a differentiable one.
+* sigmas: noise levels, falling and ending in 0 (`mrirecon.schedules`).
+* noise_std: s_y, of y per real component, where the method asks for it.
+* start: image to start from, noised to sigmas[0]; noise alone without.
+* generator: of the noise: one, or one for each image of the batch.
+* callback: called with (step, sigma, x, x0).
+
+The defaults of further options are those that reconstruct best here, which `recon` uses too; where a paper has others,
+the docstring says so.
+"""
 
 from __future__ import annotations
 

@@ -12,16 +12,17 @@ from mrirecon.diffusion.samplers.across import TotalVariationAlongZ
 from mrirecon.diffusion.samplers.steps import (
     Callback,
     Image,
-    Levels,
-    beginning,
-    converged,
+    Sigmas,
+    cg_tolerance,
+    check_noise,
+    check_shares,
     damped_solution,
     ddim_step,
-    levels,
-    positive_noise,
-    shares,
+    initial_image,
+    walk,
 )
 from mrirecon.operators import LinearOperator
+from mrirecon.options import Count
 from mrirecon.tensors import Streams
 
 
@@ -30,13 +31,13 @@ def dds(
     y: Tensor,
     A: LinearOperator,
     denoiser: Denoiser,
-    sigmas: Levels,
+    sigmas: Sigmas,
     *,
     noise_std: float | None = None,
     prior_weight: float = 0.4,
     gamma: float | None = None,
-    eta: float = 0.85,
-    cg_steps: int = 5,
+    eta: float = 1.0,
+    cg_steps: Count = 5,
     z_smoothness: float = 0.0,
     start: Image | None = None,
     generator: Streams = None,
@@ -49,29 +50,22 @@ def dds(
     constant. Unless it is given, gamma = (s / s_y)^2 / prior_weight follows the level: D is as uncertain as the level.
 
     Args:
-        y: measured k-space.
-        A: its operator.
-        denoiser: prior.
-        sigmas: noise levels, ending in 0.
         noise_std: s_y, of y per real component; None takes the noiseless algorithm, unless gamma is given.
         prior_weight: k in the weight k (s_y / s)^2 of ||x - D||^2 against ||y - A x||^2.
         gamma: constant weight of the data, the paper's.
-        eta: new noise per level, over s'.
+        eta: new noise per level, over s'; the paper's is 0.85.
         cg_steps: M, conjugate gradients per level.
         z_smoothness: weight of the total variation along the axis before y, the slices of a volume; 0 is none.
-        start: image to start from, noised to sigmas[0].
-        generator: of the noise.
-        callback: called with (step, sigma, x, x0).
     """
     if gamma is None and noise_std is not None:
-        positive_noise(noise_std, "dds")
+        check_noise(noise_std, "dds")
     if gamma is not None and not gamma > 0:
         raise ValueError(f"gamma is {gamma:g}: the data's weight must be above 0")
-    shares(eta=eta)
+    check_shares(eta=eta)
     closest = TotalVariationAlongZ(z_smoothness) if z_smoothness else _closest
     backprojection = A.H(y)
-    x = beginning(backprojection, sigmas, start, generator)
-    for step, sigma, lower in levels(sigmas):
+    x = initial_image(backprojection, sigmas, start, generator)
+    for step, sigma, lower in walk(sigmas):
         x0 = denoiser(x, sigma)
         noise = (x - x0) / sigma
         if callback is not None:
@@ -91,11 +85,11 @@ def ddnm(
     y: Tensor,
     A: LinearOperator,
     denoiser: Denoiser,
-    sigmas: Levels,
+    sigmas: Sigmas,
     *,
-    damping: float = 0.1,
-    cg_steps: int = 5,
-    eta: float = 0.85,
+    damping: float = 1.0,
+    cg_steps: Count = 5,
+    eta: float = 1.0,
     start: Image | None = None,
     generator: Streams = None,
     callback: Callback | None = None,
@@ -106,20 +100,13 @@ def ddnm(
     what the coils see least. `ddnm_plus` accounts for noise exactly where A has a known spectrum.
 
     Args:
-        y: measured k-space.
-        A: its operator.
-        denoiser: prior.
-        sigmas: noise levels, ending in 0.
-        damping: of the pseudo-inverse, against ||A||^2 <= 1.
+        damping: of the pseudo-inverse, against ||A||^2 <= 1; with hardly any noise less is better.
         cg_steps: of the pseudo-inverse.
-        eta: new noise per level, over s'.
-        start: image to start from, noised to sigmas[0].
-        generator: of the noise.
-        callback: called with (step, sigma, x, x0).
+        eta: new noise per level, over s'; the paper's is 0.85.
     """
-    shares(eta=eta)
-    x = beginning(A.H(y), sigmas, start, generator)
-    for step, sigma, lower in levels(sigmas):
+    check_shares(eta=eta)
+    x = initial_image(A.H(y), sigmas, start, generator)
+    for step, sigma, lower in walk(sigmas):
         x0 = denoiser(x, sigma)
         noise = (x - x0) / sigma
         if callback is not None:
@@ -134,12 +121,12 @@ def diffpir(
     y: Tensor,
     A: LinearOperator,
     denoiser: Denoiser,
-    sigmas: Levels,
+    sigmas: Sigmas,
     *,
     noise_std: float,
-    prior_weight: float = 1.0,
-    zeta: float = 0.3,
-    cg_steps: int = 5,
+    prior_weight: float = 0.4,
+    zeta: float = 1.0,
+    cg_steps: Count = 5,
     start: Image | None = None,
     generator: Streams = None,
     callback: Callback | None = None,
@@ -150,23 +137,15 @@ def diffpir(
     sqrt(zeta) z) with the effective noise e = (x - x0') / s.
 
     Args:
-        y: measured k-space.
-        A: its operator.
-        denoiser: prior.
-        sigmas: noise levels, ending in 0.
-        noise_std: s_y, of y per real component.
-        prior_weight: lambda.
-        zeta: share of new noise, in variance.
+        prior_weight: lambda; the paper tunes it for each task.
+        zeta: share of new noise, in variance; the paper's is about 0.3.
         cg_steps: conjugate gradients for x0'.
-        start: image to start from, noised to sigmas[0].
-        generator: of the noise.
-        callback: called with (step, sigma, x, x0).
     """
-    positive_noise(noise_std, "diffpir")
-    shares(zeta=zeta)
+    check_noise(noise_std, "diffpir")
+    check_shares(zeta=zeta)
     backprojection = A.H(y)
-    x = beginning(backprojection, sigmas, start, generator)
-    for step, sigma, lower in levels(sigmas):
+    x = initial_image(backprojection, sigmas, start, generator)
+    for step, sigma, lower in walk(sigmas):
         x0 = denoiser(x, sigma)
         if callback is not None:
             callback(step, sigma, x, x0)
@@ -181,11 +160,11 @@ def pnp_admm(
     y: Tensor,
     A: LinearOperator,
     denoiser: Denoiser,
-    sigmas: Levels,
+    sigmas: Sigmas,
     *,
     noise_std: float,
     prior_weight: float = 1.0,
-    cg_steps: int = 5,
+    cg_steps: Count = 5,
     start: Image | None = None,
     generator: Streams = None,
     callback: Callback | None = None,
@@ -195,22 +174,19 @@ def pnp_admm(
     x = argmin ||y - A x||^2 + rho ||x - v + u||^2, v = D(x + u, s), u <- u + x - v, with rho = lambda (s_y / s)^2.
 
     Args:
-        y: measured k-space.
-        A: its operator.
         denoiser: the proximal map of the prior.
         sigmas: its strengths, ending in 0.
-        noise_std: s_y, of y per real component.
         prior_weight: lambda.
         cg_steps: conjugate gradients for x.
         start: first v; zero when not given.
         generator: unused; every sampler takes one.
         callback: called with (step, sigma, x, v).
     """
-    positive_noise(noise_std, "pnp_admm")
+    check_noise(noise_std, "pnp_admm")
     backprojection = A.H(y)
     v = torch.zeros_like(backprojection) if start is None else start
     u = torch.zeros_like(v)
-    for step, sigma, _ in levels(sigmas):
+    for step, sigma, _ in walk(sigmas):
         x = _closest(A, backprojection, v - u, prior_weight * (noise_std / sigma) ** 2, cg_steps)
         v = denoiser(x + u, sigma)
         if callback is not None:
@@ -224,4 +200,4 @@ def _closest(
 ) -> Image:
     """The argmin of ||y - A x||^2 + weight ||x - x0||^2, by conjugate gradients from x0."""
     b = backprojection + weight * x0
-    return A.solve(b, weight, x0, iterations=cg_steps, tolerance=converged(x0))
+    return A.solve(b, weight, x0, iterations=cg_steps, tolerance=cg_tolerance(x0))

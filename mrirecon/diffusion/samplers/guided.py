@@ -13,17 +13,18 @@ from mrirecon.diffusion.samplers.replacement import replace_range
 from mrirecon.diffusion.samplers.steps import (
     Callback,
     Image,
-    Levels,
+    Sigmas,
     ancestral_noise,
-    beginning,
+    check_noise,
+    check_shares,
     ddim_step,
-    levels,
-    per_item,
-    positive_noise,
-    shares,
+    initial_image,
+    item_norm,
+    walk,
     with_vjp,
 )
 from mrirecon.operators import LinearOperator, conjugate_gradient
+from mrirecon.options import Count
 from mrirecon.tensors import Streams
 
 
@@ -32,7 +33,7 @@ def dps(
     y: Tensor,
     A: LinearOperator,
     denoiser: Denoiser,
-    sigmas: Levels,
+    sigmas: Sigmas,
     *,
     zeta: float = 1.0,
     eta: float = 1.0,
@@ -46,19 +47,12 @@ def dps(
     image.
 
     Args:
-        y: measured k-space.
-        A: its operator.
-        denoiser: prior; must be differentiable.
-        sigmas: noise levels, ending in 0.
         zeta: step, as for the paper's x / sqrt(1 + s^2): here it carries sqrt((1 + s^2)(1 + s'^2)).
         eta: share of DDPM's new noise; 0 is DDIM.
-        start: image to start from, noised to sigmas[0].
-        generator: of the noise.
-        callback: called with (step, sigma, x, x0).
     """
-    shares(eta=eta)
-    x = beginning(A.H(y), sigmas, start, generator)
-    for step, sigma, lower in levels(sigmas):
+    check_shares(eta=eta)
+    x = initial_image(A.H(y), sigmas, start, generator)
+    for step, sigma, lower in walk(sigmas):
         x0, vjp = with_vjp(denoiser, x, sigma)
         if callback is not None:
             callback(step, sigma, x, x0)
@@ -73,12 +67,12 @@ def mcg(
     y: Tensor,
     A: LinearOperator,
     denoiser: Denoiser,
-    sigmas: Levels,
+    sigmas: Sigmas,
     *,
     zeta: float = 1.0,
     eta: float = 1.0,
-    damping: float = 0.1,
-    cg_steps: int = 5,
+    damping: float = 1.0,
+    cg_steps: Count = 5,
     start: Image | None = None,
     generator: Streams = None,
     callback: Callback | None = None,
@@ -88,21 +82,14 @@ def mcg(
     The step of `dps`, then the measured part of x is replaced by the measurement, noised to the new level.
 
     Args:
-        y: measured k-space.
-        A: its operator.
-        denoiser: prior; must be differentiable.
-        sigmas: noise levels, ending in 0.
         zeta: step of the gradient, see `dps`.
         eta: share of DDPM's new noise.
         damping: of the replacement (`replace_range`).
         cg_steps: of the replacement.
-        start: image to start from, noised to sigmas[0].
-        generator: of the noise.
-        callback: called with (step, sigma, x, x0).
     """
-    shares(eta=eta)
-    x = beginning(A.H(y), sigmas, start, generator)
-    for step, sigma, lower in levels(sigmas):
+    check_shares(eta=eta)
+    x = initial_image(A.H(y), sigmas, start, generator)
+    for step, sigma, lower in walk(sigmas):
         x0, vjp = with_vjp(denoiser, x, sigma)
         if callback is not None:
             callback(step, sigma, x, x0)
@@ -118,12 +105,12 @@ def pigdm(
     y: Tensor,
     A: LinearOperator,
     denoiser: Denoiser,
-    sigmas: Levels,
+    sigmas: Sigmas,
     *,
     noise_std: float,
-    prior_variance: float = 1.0,
+    prior_variance: float = 0.1,
     eta: float = 1.0,
-    cg_steps: int = 10,
+    cg_steps: Count = 10,
     start: Image | None = None,
     generator: Streams = None,
     callback: Callback | None = None,
@@ -136,22 +123,14 @@ def pigdm(
     (The authors' "adaptive weights" keep it, and have r^2 for the s^2 above.)
 
     Args:
-        y: measured k-space.
-        A: its operator.
-        denoiser: prior; must be differentiable.
-        sigmas: noise levels, ending in 0.
-        noise_std: s_y, of y per real component.
-        prior_variance: c, of the images per real component.
+        prior_variance: c, of the images per real component; the paper's is 1.
         eta: share of DDPM's new noise.
         cg_steps: conjugate gradients for the inverse.
-        start: image to start from, noised to sigmas[0].
-        generator: of the noise.
-        callback: called with (step, sigma, x, x0).
     """
-    positive_noise(noise_std, "pigdm")
-    shares(eta=eta)
-    x = beginning(A.H(y), sigmas, start, generator)
-    for step, sigma, lower in levels(sigmas):
+    check_noise(noise_std, "pigdm")
+    check_shares(eta=eta)
+    x = initial_image(A.H(y), sigmas, start, generator)
+    for step, sigma, lower in walk(sigmas):
         x0, vjp = with_vjp(denoiser, x, sigma)
         if callback is not None:
             callback(step, sigma, x, x0)
@@ -178,5 +157,5 @@ def _pull(
 ) -> Image:
     """-zeta grad_x ||y - A D(x)||, with zeta in the paper's coordinates."""
     residual = y - A(x0)
-    gradient = vjp(A.H(residual)) / per_item(residual, 3).clamp_min(1e-30)
+    gradient = vjp(A.H(residual)) / item_norm(residual, 3).clamp_min(1e-30)
     return zeta * math.sqrt((1 + sigma**2) * (1 + lower**2)) * gradient

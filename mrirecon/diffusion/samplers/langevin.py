@@ -11,12 +11,13 @@ from mrirecon.diffusion.denoisers import Denoiser
 from mrirecon.diffusion.samplers.steps import (
     Callback,
     Image,
-    Levels,
-    beginning,
-    levels,
-    positive_noise,
+    Sigmas,
+    check_noise,
+    initial_image,
+    walk,
 )
 from mrirecon.operators import LinearOperator
+from mrirecon.options import Count
 from mrirecon.tensors import Streams, complex_noise_like
 
 
@@ -25,11 +26,11 @@ def langevin(
     y: Tensor,
     A: LinearOperator,
     denoiser: Denoiser,
-    sigmas: Levels,
+    sigmas: Sigmas,
     *,
     noise_std: float,
-    step_size: float = 0.1,
-    steps_per_level: int = 3,
+    step_size: float = 0.3,
+    steps_per_level: Count = 3,
     annealing: float = 1.0,
     start: Image | None = None,
     generator: Streams = None,
@@ -42,21 +43,13 @@ def langevin(
     2 / (1 + 1 / annealing^2), which is 1. D of the last x is returned.
 
     Args:
-        y: measured k-space.
-        A: its operator.
-        denoiser: prior.
-        sigmas: noise levels, ending in 0.
-        noise_std: s_y, of y per real component.
         step_size: alpha / s_min^2.
         steps_per_level: T.
         annealing: gamma over s; with less, the data counts sooner, which needs a smaller step_size.
-        start: image to start from, noised to sigmas[0].
-        generator: of the noise.
-        callback: called with (step, sigma, x, x0).
     """
-    positive_noise(noise_std, "langevin")
-    x = beginning(A.H(y), sigmas, start, generator)
-    for step, sigma, lower in levels(sigmas):
+    check_noise(noise_std, "langevin")
+    x = initial_image(A.H(y), sigmas, start, generator)
+    for step, sigma, lower in walk(sigmas):
         a = step_size * sigma**2
         variance = noise_std**2 + (annealing * sigma) ** 2
         for _ in range(steps_per_level):
@@ -75,10 +68,10 @@ def red_diff(
     y: Tensor,
     A: LinearOperator,
     denoiser: Denoiser,
-    sigmas: Levels,
+    sigmas: Sigmas,
     *,
-    weight: float = 0.25,
-    learning_rate: float = 0.1,
+    weight: float = 1.0,
+    learning_rate: float = 0.03,
     start: Image | None = None,
     generator: Streams = None,
     callback: Callback | None = None,
@@ -89,20 +82,14 @@ def red_diff(
     e = (x - D) / s, one step per level. mu is the image; draws differ far less than the posterior does.
 
     Args:
-        y: measured k-space.
-        A: its operator.
-        denoiser: prior.
-        sigmas: noise levels, ending in 0.
-        weight: lambda.
-        learning_rate: of Adam, in units of the image.
+        weight: lambda; the paper's is 0.25.
+        learning_rate: of Adam, in units of the image; the paper's is 0.1.
         start: first mu; A^H y when not given.
-        generator: of the noise.
-        callback: called with (step, sigma, x, x0).
     """
     backprojection = A.H(y)
     mu = (backprojection if start is None else start).clone()
     adam = torch.optim.Adam([mu], lr=learning_rate, betas=(0.9, 0.99))
-    for step, sigma, _ in levels(sigmas):
+    for step, sigma, _ in walk(sigmas):
         z = complex_noise_like(mu, generator)
         x = mu + sigma * z
         x0 = denoiser(x, sigma)

@@ -11,14 +11,15 @@ from mrirecon.diffusion.denoisers import Denoiser
 from mrirecon.diffusion.samplers.steps import (
     Callback,
     Image,
-    Levels,
+    Sigmas,
     ancestral_step,
-    beginning,
     damped_solution,
-    levels,
+    initial_image,
     predictor,
+    walk,
 )
 from mrirecon.operators import LinearOperator
+from mrirecon.options import Count
 from mrirecon.tensors import Streams, complex_noise_like
 
 
@@ -46,11 +47,11 @@ def projection(
     y: Tensor,
     A: LinearOperator,
     denoiser: Denoiser,
-    sigmas: Levels,
+    sigmas: Sigmas,
     *,
     weight: float = 1.0,
-    damping: float = 0.1,
-    cg_steps: int = 5,
+    damping: float = 1.0,
+    cg_steps: Count = 5,
     start: Image | None = None,
     generator: Streams = None,
     callback: Callback | None = None,
@@ -60,19 +61,12 @@ def projection(
     At each level the measured part of x is pulled towards the noised measurement, then one reverse diffusion step.
 
     Args:
-        y: measured k-space.
-        A: its operator.
-        denoiser: prior.
-        sigmas: noise levels, ending in 0.
         weight: lambda, how far the measured part is pulled.
         damping: of the replacement (`replace_range`); 0 is exact for one coil.
         cg_steps: of the replacement.
-        start: image to start from, noised to sigmas[0].
-        generator: of the noise.
-        callback: called with (step, sigma, x, x0).
     """
-    x = beginning(A.H(y), sigmas, start, generator)
-    for step, sigma, lower in levels(sigmas):
+    x = initial_image(A.H(y), sigmas, start, generator)
+    for step, sigma, lower in walk(sigmas):
         x = replace_range(x, y, A, sigma, damping, cg_steps, generator, weight)
         x0 = denoiser(x, sigma)
         if callback is not None:
@@ -86,10 +80,10 @@ def ilvr(
     y: Tensor,
     A: LinearOperator,
     denoiser: Denoiser,
-    sigmas: Levels,
+    sigmas: Sigmas,
     *,
-    damping: float = 0.1,
-    cg_steps: int = 5,
+    damping: float = 1.0,
+    cg_steps: Count = 5,
     start: Image | None = None,
     generator: Streams = None,
     callback: Callback | None = None,
@@ -99,15 +93,8 @@ def ilvr(
     A DDPM step, then the range-space part of x is replaced by that of the noised measurement.
 
     Args:
-        y: measured k-space.
-        A: its operator.
-        denoiser: prior.
-        sigmas: noise levels, ending in 0.
         damping: of the replacement (`replace_range`).
         cg_steps: of the replacement.
-        start: image to start from, noised to sigmas[0].
-        generator: of the noise.
-        callback: called with (step, sigma, x, x0).
     """
     return repaint(
         y,
@@ -129,12 +116,12 @@ def repaint(
     y: Tensor,
     A: LinearOperator,
     denoiser: Denoiser,
-    sigmas: Levels,
+    sigmas: Sigmas,
     *,
-    jump: int = 5,
-    repeats: int = 2,
-    damping: float = 0.1,
-    cg_steps: int = 5,
+    jump: Count = 5,
+    repeats: Count = 2,
+    damping: float = 1.0,
+    cg_steps: Count = 5,
     start: Image | None = None,
     generator: Streams = None,
     callback: Callback | None = None,
@@ -144,27 +131,20 @@ def repaint(
     After each run of `jump` levels x is noised back to where the run began, and the run is walked again.
 
     Args:
-        y: measured k-space.
-        A: its operator.
-        denoiser: prior.
-        sigmas: noise levels, ending in 0.
         jump: j, levels of a run.
         repeats: r, how often each run is walked.
         damping: of the replacement (`replace_range`).
         cg_steps: of the replacement.
-        start: image to start from, noised to sigmas[0].
-        generator: of the noise.
-        callback: called with (step, sigma, x, x0).
 
     Raises:
         ValueError: if jump or repeats is below 1.
     """
     if jump < 1 or repeats < 1:
         raise ValueError(f"jump is {jump} and repeats {repeats}: both must be at least 1")
-    x = beginning(A.H(y), sigmas, start, generator)
-    walk = list(levels(sigmas))
-    for first in range(0, len(walk), jump):
-        run = walk[first : first + jump]
+    x = initial_image(A.H(y), sigmas, start, generator)
+    pairs = list(walk(sigmas))
+    for first in range(0, len(pairs), jump):
+        run = pairs[first : first + jump]
         for again in range(repeats):
             if again:  # back up to the level where the run began
                 climb = math.sqrt(run[0][1] ** 2 - run[-1][2] ** 2)

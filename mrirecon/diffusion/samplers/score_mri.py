@@ -11,14 +11,15 @@ from mrirecon.diffusion.denoisers import Denoiser
 from mrirecon.diffusion.samplers.steps import (
     Callback,
     Image,
-    Levels,
-    beginning,
-    levels,
-    per_item,
+    Sigmas,
+    initial_image,
+    item_norm,
     predictor,
+    walk,
 )
 from mrirecon.operators import sense
 from mrirecon.operators.sense import Sense
+from mrirecon.options import Count
 from mrirecon.tensors import Streams, complex_noise_like, rss
 
 LAST_JOINING = 0.2  # lambda where the levels end, over that of the first joining of the coils
@@ -29,13 +30,13 @@ def score_mri(
     y: Tensor,
     A: Sense,
     denoiser: Denoiser,
-    sigmas: Levels,
+    sigmas: Sigmas,
     *,
     weight: float = 1.0,
     snr: float = 0.16,
     corrections: int = 1,
     coils: Literal["joint", "separate", "hybrid"] = "joint",
-    join_every: int = 50,
+    join_every: Count = 5,
     start: Image | None = None,
     generator: Streams = None,
     callback: Callback | None = None,
@@ -43,21 +44,15 @@ def score_mri(
     """Predictor-corrector sampling; after each move x <- x + weight A^H (y - A x).
 
     Args:
-        y: measured k-space.
-        A: its operator.
-        denoiser: prior.
-        sigmas: noise levels, ending in 0.
         weight: lambda of the data consistency.
         snr: r of the corrector's step a = 2 (r ||z|| / ||score||)^2, norms per image.
         corrections: Langevin steps per level.
         coils: joint reconstructs the coil-combined image (Algorithm 3 with a SENSE operator); separate each coil by
             itself, then their root of the sum of squares ("SSOS", Algorithm 4), here with the phase of their
             combination by the maps; hybrid is separate, and joins the coils now and then (Algorithm 5).
-        join_every: m, the coils are joined in every m-th level, the first included: combined by the maps S, x <- x +
-            l A^H (y - A x) with l falling linearly from `weight` to a fifth of it, and expanded again to S x.
-        start: image to start from, noised to sigmas[0].
-        generator: of the noise.
-        callback: called with (step, sigma, x, x0).
+        join_every: m (the paper's is 50, of 2000 levels): the coils are joined in every m-th level, the first included:
+            combined by the maps S, x <- x + l A^H (y - A x) with l falling linearly from `weight` to a fifth of it, and
+            expanded again to S x.
     """
     if join_every < 1:
         raise ValueError(f"join_every is {join_every}: it must be at least 1")
@@ -70,8 +65,8 @@ def score_mri(
     def consistent(x: Image) -> Image:
         return x + weight * operator.adjoint(y - operator(x))
 
-    x = beginning(operator.adjoint(y), sigmas, start, generator)
-    for step, sigma, lower in levels(sigmas):
+    x = initial_image(operator.adjoint(y), sigmas, start, generator)
+    for step, sigma, lower in walk(sigmas):
         x0 = denoiser(x, sigma)
         if callback is not None:
             callback(step, sigma, x, x0)
@@ -92,5 +87,5 @@ def score_mri(
 def corrector(x: Image, score: Image, snr: float, generator: Streams) -> Image:
     """A Langevin step x + a score + sqrt(2 a) z with a = 2 (r ||z|| / ||score||)^2, norms per image."""
     z = complex_noise_like(x, generator)
-    a = 2 * (snr * per_item(z, 2) / per_item(score, 2)) ** 2
+    a = 2 * (snr * item_norm(z, 2) / item_norm(score, 2)) ** 2
     return x + a * score + (2 * a).sqrt() * z

@@ -16,14 +16,15 @@ from mrirecon.diffusion.denoisers import Denoiser
 from mrirecon.diffusion.samplers.steps import (
     Callback,
     Image,
-    Levels,
-    beginning,
-    levels,
-    positive_noise,
-    shares,
+    Sigmas,
+    check_noise,
+    check_shares,
+    initial_image,
+    walk,
 )
 from mrirecon.operators.sense import Sense
 from mrirecon.operators.spectrum import spectrum
+from mrirecon.options import Count
 from mrirecon.tensors import Streams, complex_noise_like
 
 
@@ -32,7 +33,7 @@ def ddrm(
     y: Tensor,
     A: Sense,
     denoiser: Denoiser,
-    sigmas: Levels,
+    sigmas: Sigmas,
     *,
     noise_std: float,
     eta: float = 0.85,
@@ -48,31 +49,23 @@ def ddrm(
     traces add up from level to level and lead away: many coils have such singular values; `weakest` leaves them out.
 
     Args:
-        y: measured k-space.
-        A: its operator.
-        denoiser: prior.
-        sigmas: noise levels, ending in 0.
-        noise_std: s_y, of y per real component.
         eta: share of new noise where nothing was measured, or only with more noise than s'.
         eta_b: share of the measurement in the others.
         weakest: singular values up to it count as unseen, of 1 at most; 0 takes all.
-        start: image to start from, noised to sigmas[0].
-        generator: of the noise.
-        callback: called with (step, sigma, x, x0).
     """
-    positive_noise(noise_std, "ddrm")
-    shares(eta=eta, eta_b=eta_b)
+    check_noise(noise_std, "ddrm")
+    check_shares(eta=eta, eta_b=eta_b)
     basis = spectrum(A)
     seen = basis.values > weakest
     spread = noise_std / torch.where(seen, basis.values, 1)  # of the measured coefficients
     measured = basis.measured(A, y) / torch.where(seen, basis.values, 1)
-    x = beginning(A.adjoint(y), sigmas, start, generator)
+    x = initial_image(A.adjoint(y), sigmas, start, generator)
     if start is None:  # the measured coefficients begin around their measurement (equation 7)
         z = basis.analyse(x) / float(sigmas[0])
         left = (float(sigmas[0]) ** 2 - spread**2).clamp_min(0).sqrt()
         known = seen & (spread <= float(sigmas[0]))
         x = basis.synthesise(torch.where(known, measured + left * z, float(sigmas[0]) * z))
-    for step, sigma, lower in levels(sigmas):
+    for step, sigma, lower in walk(sigmas):
         x0 = denoiser(x, sigma)
         if callback is not None:
             callback(step, sigma, x, x0)
@@ -93,11 +86,11 @@ def snips(
     y: Tensor,
     A: Sense,
     denoiser: Denoiser,
-    sigmas: Levels,
+    sigmas: Sigmas,
     *,
     noise_std: float,
-    step_size: float = 0.1,
-    steps_per_level: int = 3,
+    step_size: float = 0.3,
+    steps_per_level: Count = 3,
     start: Image | None = None,
     generator: Streams = None,
     callback: Callback | None = None,
@@ -109,24 +102,16 @@ def snips(
     prior's score and the measurement, which is off by (s_y / d)^2 - s^2. D of the last x is returned.
 
     Args:
-        y: measured k-space.
-        A: its operator.
-        denoiser: prior.
-        sigmas: noise levels, ending in 0.
-        noise_std: s_y, of y per real component.
         step_size: of the Langevin steps, over the variance of each coefficient; stable below 1.
         steps_per_level: tau.
-        start: image to start from, noised to sigmas[0].
-        generator: of the noise.
-        callback: called with (step, sigma, x, x0).
     """
-    positive_noise(noise_std, "snips")
+    check_noise(noise_std, "snips")
     basis = spectrum(A)
     seen = basis.values > 0
     variance = (noise_std / torch.where(seen, basis.values, 1)) ** 2
     measured = basis.measured(A, y) / torch.where(seen, basis.values, 1)
-    x = beginning(A.adjoint(y), sigmas, start, generator)
-    for step, sigma, lower in levels(sigmas):
+    x = initial_image(A.adjoint(y), sigmas, start, generator)
+    for step, sigma, lower in walk(sigmas):
         gap = (sigma**2 - variance).abs().clamp_min(1e-4 * sigma**2)
         better = seen & (variance < sigma**2)
         a = torch.where(better, gap, sigma**2)  # unseen, and those seen by the prior alone
@@ -150,11 +135,11 @@ def ddnm_plus(
     y: Tensor,
     A: Sense,
     denoiser: Denoiser,
-    sigmas: Levels,
+    sigmas: Sigmas,
     *,
     noise_std: float,
-    eta: float = 0.85,
-    weakest: float = 0.05,
+    eta: float = 1.0,
+    weakest: float = 0.15,
     start: Image | None = None,
     generator: Streams = None,
     callback: Callback | None = None,
@@ -165,25 +150,17 @@ def ddnm_plus(
     and what its measurement's noise brings is left out of the new noise: variance t^2 - (T s_y / d)^2.
 
     Args:
-        y: measured k-space.
-        A: its operator.
-        denoiser: prior.
-        sigmas: noise levels, ending in 0.
-        noise_std: s_y, of y per real component.
-        eta: new noise per level, over s'.
+        eta: new noise per level, over s'; the paper's is 0.85.
         weakest: singular values up to it count as unseen, see `ddrm`.
-        start: image to start from, noised to sigmas[0].
-        generator: of the noise.
-        callback: called with (step, sigma, x, x0).
     """
-    positive_noise(noise_std, "ddnm_plus")
-    shares(eta=eta)
+    check_noise(noise_std, "ddnm_plus")
+    check_shares(eta=eta)
     basis = spectrum(A)
     seen = basis.values > weakest
     spread = noise_std / torch.where(seen, basis.values, 1)
     measured = basis.measured(A, y) / torch.where(seen, basis.values, 1)
-    x = beginning(A.adjoint(y), sigmas, start, generator)
-    for step, sigma, lower in levels(sigmas):
+    x = initial_image(A.adjoint(y), sigmas, start, generator)
+    for step, sigma, lower in walk(sigmas):
         x0 = denoiser(x, sigma)
         noise = (x - x0) / sigma
         if callback is not None:

@@ -16,10 +16,10 @@ from mrirecon.tensors import Streams, complex_noise_like
 
 Callback = Callable[[int, float, Tensor, Tensor], object]  # step, sigma, x, x0
 Image = Complex[Tensor, "*batch y x"]
-Levels = Float[Tensor, " sigma"]
+Sigmas = Float[Tensor, " sigma"]
 
 
-def levels(sigmas: Levels) -> Iterator[tuple[int, float, float]]:
+def walk(sigmas: Sigmas) -> Iterator[tuple[int, float, float]]:
     """(step, sigma, lower), highest level first; the last `lower` is 0.
 
     Raises:
@@ -35,7 +35,7 @@ def levels(sigmas: Levels) -> Iterator[tuple[int, float, float]]:
     return ((step, *pair) for step, pair in enumerate(pairwise(values)))
 
 
-def positive_noise(noise_std: float, sampler: str) -> None:
+def check_noise(noise_std: float, sampler: str) -> None:
     """Raise ValueError unless the noise level of the data can be divided by."""
     if not 0 < noise_std < math.inf:
         raise ValueError(
@@ -43,19 +43,19 @@ def positive_noise(noise_std: float, sampler: str) -> None:
         )
 
 
-def shares(**values: float) -> None:
+def check_shares(**values: float) -> None:
     """Raise ValueError unless each is between 0 and 1."""
     for name, value in values.items():
         if not 0 <= value <= 1:
             raise ValueError(f"{name} is {value:g}: it is a share, give a number from 0 to 1")
 
 
-def beginning(like: Image, sigmas: Levels, start: Image | None, generator: Streams) -> Image:
+def initial_image(like: Image, sigmas: Sigmas, start: Image | None, generator: Streams) -> Image:
     """Where a sampler starts: noise of the first level, around `start` where that is given.
 
-    Raises ValueError as `levels`.
+    Raises ValueError as `walk`.
     """
-    _, highest, _ = next(levels(sigmas))
+    _, highest, _ = next(walk(sigmas))
     noise = highest * complex_noise_like(like, generator)
     return noise if start is None else start + noise
 
@@ -98,15 +98,15 @@ def with_vjp(denoiser: Denoiser, x: Image, sigma: float) -> tuple[Image, Callabl
 def damped_solution(A: LinearOperator, residual: Tensor, damping: float, iterations: int) -> Image:
     """(A^H A + damping)^-1 A^H residual, by conjugate gradients."""
     back = A.H(residual)
-    return A.solve(back, damping, iterations=iterations, tolerance=converged(back))
+    return A.solve(back, damping, iterations=iterations, tolerance=cg_tolerance(back))
 
 
-def converged(x: Tensor) -> float:
-    """Where conjugate gradients have converged: more steps on a singular A^H A blow up what rounding left over."""
+def cg_tolerance(x: Tensor) -> float:
+    """Where conjugate gradients have cg_tolerance: more steps on a singular A^H A blow up what rounding left over."""
     return 100 * torch.finfo(x.dtype).eps
 
 
-def per_item(x: Tensor, axes: int) -> Tensor:
+def item_norm(x: Tensor, axes: int) -> Tensor:
     """Euclidean norm of the last `axes` axes of each item, kept for broadcasting against images."""
     norm = torch.linalg.vector_norm(x.flatten(-axes), dim=-1)
     return norm[..., None, None]

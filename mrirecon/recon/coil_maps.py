@@ -1,9 +1,11 @@
-"""From a scan to the coil maps of a slice."""
+"""Coil maps of the slices of a scan: estimated, or given."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
+from os import PathLike, fspath
+from pathlib import Path
 from typing import Any, Literal, Protocol, runtime_checkable
 
 import torch
@@ -12,7 +14,9 @@ from torch import Tensor
 
 from mrirecon.calibration import calibration_data
 from mrirecon.coverage import calibration_region
+from mrirecon.io import read_maps
 from mrirecon.operators import espirit, low_resolution_maps
+from mrirecon.operators.espirit import BLOCK, CROP, KERNEL, THRESHOLD, fitting_kernel
 from mrirecon.scan import Scan
 from mrirecon.tensors import rss
 
@@ -39,24 +43,23 @@ class MapSource(Protocol):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Calibrated:
+class EstimatedMaps:
     """Maps estimated from each slice's calibration region (`calibration.calibration_data`).
 
     Attributes:
         kind: espirit, or lowres (low-resolution images over their RSS; one set).
         size: largest side of the calibration block used, in samples.
-        kernel: ESPIRiT kernel side, in samples; at most half the narrower side of the block is used, since a narrow
-            block with a large kernel leaves eigenvalues below the crop in the middle of anatomy.
+        kernel: ESPIRiT kernel side, in samples; at most half the narrower side of the block is used.
         threshold: ESPIRiT singular values below this share of the largest are noise.
         crop: ESPIRiT maps are zero where the eigenvalue is below this.
         sets: number of ESPIRiT map sets.
     """
 
     kind: Literal["espirit", "lowres"] = "espirit"
-    size: int = 24
-    kernel: int = 6
-    threshold: float = 0.02
-    crop: float = 0.8
+    size: int = BLOCK
+    kernel: int = KERNEL
+    threshold: float = THRESHOLD
+    crop: float = CROP
     sets: int = 1
 
     def __post_init__(self) -> None:
@@ -75,25 +78,22 @@ class Calibrated:
                 raise ValueError(f"calibration {name} is {value}, it must be from 0 to below 1")
 
     def __call__(self, scan: Scan, index: int, device: str) -> Complex[Tensor, "set coil y x"]:
-        shape = scan.shape[2:]
+        shape = (scan.shape[2], scan.shape[3])
         if scan.shape[1] == 1:  # one coil has nothing to be compared with
             return torch.ones(1, 1, *shape, dtype=torch.complex64, device=device)
         block = calibration_block(scan, index, self.size, 2 * self.kernel).to(device)
         if self.kind == "lowres":
             return low_resolution_maps(block, shape).unsqueeze(0)
-        return espirit(
-            block,
-            shape,
-            kernel=min(self.kernel, max(2, min(block.shape[-2:]) // 2)),
-            threshold=self.threshold,
-            crop=self.crop,
-            sets=self.sets,
-        ).maps
+        kernel = fitting_kernel(block.shape, self.kernel)
+        found = espirit(
+            block, shape, kernel=kernel, threshold=self.threshold, crop=self.crop, sets=self.sets
+        )
+        return found.maps
 
-    def whitened(self, matrix: Complex[Tensor, "coil coil"]) -> Calibrated:
+    def whitened(self, matrix: Complex[Tensor, "coil coil"]) -> EstimatedMaps:
         return self
 
-    def without(self, coils: Sequence[int]) -> Calibrated:
+    def without(self, coils: Sequence[int]) -> EstimatedMaps:
         return self
 
     def describe(self) -> dict[str, Any]:
@@ -198,3 +198,58 @@ def _centered(region: slice, center: int, size: int) -> slice:
     """The longest part of `region`, at most `size` long, whose index n // 2 is `center`."""
     n = min(size, 2 * (center - region.start) + 1, 2 * (region.stop - center))
     return slice(center - n // 2, center - n // 2 + n)
+
+
+def maps_from(
+    given: str | PathLike[str] | Tensor | MapSource, estimate: EstimatedMaps
+) -> MapSource:
+    """`espirit`, `lowres`, the maps of a file, a tensor (slice, coil, readout, phase), or a source as it is.
+
+    Raises:
+        ValueError, OSError: if it is neither a kind nor a readable file.
+    """
+    if isinstance(given, Tensor):
+        return GivenMaps(given.to(torch.complex64), "a tensor", kind="given")
+    if isinstance(given, MapSource):
+        return given
+    if given == "espirit":
+        return replace(estimate, kind="espirit")
+    if given == "lowres":
+        return replace(estimate, kind="lowres")
+    path = Path(given)
+    if not (path.suffix or path.exists() or path.with_name(path.name + ".cfl").exists()):
+        raise ValueError(f"maps {fspath(given)} is neither espirit, lowres nor a file of maps")
+    return GivenMaps(read_maps(given), fspath(given))
+
+
+def estimate_maps(
+    scan: Scan, index: int = 0, *, device: str = "cpu", **options: Any
+) -> Complex[Tensor, "coil y x"] | Complex[Tensor, "set coil y x"]:
+    """Coil maps of one slice; with `sets` above 1 they have an axis of sets.
+
+    Args:
+        scan: its calibration region is used.
+        index: of the slice.
+        device: where to compute.
+        options: of `EstimatedMaps`, such as kind, size or sets.
+
+    Raises:
+        ValueError: if the centre of k-space is not fully sampled, or an option is impossible.
+
+    Example:
+        maps = mr.estimate_maps(scan, 4, size=32)
+    """
+    maps = EstimatedMaps(**options)(scan, index, device)
+    return maps[0] if len(maps) == 1 else maps
+
+
+def maps_of_slices(maps: MapSource, scan: Scan, part: slice) -> MapSource:
+    """Maps for the slices `part` of the scan; a file may hold maps of all slices or of these.
+
+    Raises:
+        ValueError: if the slices lie beyond the scan.
+    """
+    run = scan.run(part)
+    if isinstance(maps, GivenMaps) and len(maps.maps) == len(run) != scan.shape[0]:
+        return replace(maps, first=run.start)
+    return maps

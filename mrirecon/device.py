@@ -42,18 +42,19 @@ def choose_device(name: str) -> str:
     return f"cuda:{number}"
 
 
-def finish(device: str) -> None:
+def synchronize(device: str) -> None:
     """Wait until a GPU has done what it was given, as before a clock is read; a CPU has."""
     kind = torch.device(device).type
     if kind != "cpu":
         torch.get_device_module(kind).synchronize()
 
 
-def images_that_fit(device: str, pixels: int) -> int:
+def images_that_fit(device: torch.device | str, pixels: int) -> int:
     """How many images to compute at once: 4, on a GPU as many as its free memory holds, 16 KiB a pixel, up to 32."""
-    if not device.startswith("cuda"):
+    device = torch.device(device)
+    if device.type != "cuda":
         return FEW
-    index = torch.device(device).index
+    index = device.index
     unused = torch.cuda.memory_reserved(index) - torch.cuda.memory_allocated(index)
     free = torch.cuda.mem_get_info(index)[0] + unused  # what was freed stays reserved
     return max(1, min(MANY, free // (PIXEL * pixels)))

@@ -1,0 +1,197 @@
+"""The methods by name: ours, those that a program registers, and those of other packages; their options as values."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields, is_dataclass, replace
+from functools import cache
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any, Protocol, TypeVar, runtime_checkable
+
+from torch import Tensor
+
+from mrirecon.methods.base import Method, Needs, Problem, Solution
+from mrirecon.methods.classical import (
+    Adjoint,
+    CGSense,
+    L1Wavelet,
+    MinNorm,
+    TotalVariation,
+    ZeroFilled,
+)
+from mrirecon.methods.grappa import Grappa
+from mrirecon.methods.networks import HUMUSMethod, UNetMethod, UnrolledPriorMethod, VarNetMethod
+from mrirecon.methods.posterior import Posterior
+from mrirecon.methods.samplers import SAMPLER_METHODS
+from mrirecon.nearest import suggest
+from mrirecon.options import check
+
+CLASSICAL = (ZeroFilled, Adjoint, MinNorm, CGSense, L1Wavelet, TotalVariation, Grappa)
+LEARNED = (UNetMethod, VarNetMethod, HUMUSMethod, UnrolledPriorMethod)
+DEFAULT = "l1_wavelet"
+GROUP = "mrirecon.methods"  # of entry points in the metadata of other packages
+
+Registered = TypeVar("Registered", bound=type[Method])
+
+
+@runtime_checkable
+class Solves(Protocol):
+    """Anything that solves slices; `name`, `needs` and the like of `Method` are taken where it has them."""
+
+    def solve(self, batch: Sequence[Problem]) -> Sequence[Solution | Tensor]: ...
+
+
+class Registry(Mapping[str, type[Method]]):
+    """Name -> class; what an entry point names is imported when it is looked up."""
+
+    def __init__(self, known: Sequence[type[Method]]) -> None:
+        self._known = {method.name: method for method in known}
+
+    def __getitem__(self, name: str) -> type[Method]:
+        if name in self._known:
+            return self._known[name]
+        found = _entry_points()[name].load()
+        if not (isinstance(found, type) and issubclass(found, Method)):
+            raise ValueError(f"the entry point {name} of {GROUP} is no class of mrirecon.Method")
+        return found
+
+    def __iter__(self) -> Iterator[str]:
+        yield from self._known
+        yield from (name for name in _entry_points() if name not in self._known)
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+    def add(self, method: type[Method]) -> None:
+        """Add a class under its name.
+
+        Raises:
+            ValueError: if there is another one of that name.
+        """
+        if self._known.setdefault(method.name, method) is not method:
+            raise ValueError(f"there is a method {method.name} already: give yours another name")
+
+
+METHODS = Registry((*CLASSICAL, *LEARNED, *SAMPLER_METHODS))
+
+
+def register(method: Registered) -> Registered:
+    """Make a class of `Method` known by its name, on the command line of the same program too; also as a decorator.
+
+    Packages do the same for every program by an entry point of the group `mrirecon.methods` in their metadata.
+
+    Raises:
+        ValueError: if there is another method of that name.
+
+    Example:
+        @mr.register
+        class Mine(mr.SliceMethod): ...
+    """
+    METHODS.add(method)
+    return method
+
+
+def as_method(given: object, options: Mapping[str, Any] | None = None) -> Method:
+    """The method that is meant, with these options.
+
+    Args:
+        given: a name, `{"name": NAME, OPTION: VALUE}`, a method, a class, or any object or class with `solve`.
+        options: of a name or class; of an object they replace what it has.
+
+    Raises:
+        ValueError: if there is no such method or option, or a value is impossible.
+    """
+    options = dict(options or {})
+    if isinstance(given, Mapping):
+        options = {**{key: value for key, value in given.items() if key != "name"}, **options}
+        given = given.get("name")
+    if isinstance(given, str):
+        return METHODS[given](**check_options(given, options))
+    if isinstance(given, type) and hasattr(given, "solve"):
+        values = check(given, options, given.__name__) if is_dataclass(given) else options
+        return as_method(given(**values))
+    if isinstance(given, Method):
+        return replace(given, **check(type(given), options, given.name)) if options else given
+    if isinstance(given, Solves):
+        if options:
+            raise ValueError(
+                f"{type(given).__name__} is built already: give it {next(iter(options))} itself"
+            )
+        return Adapted(inner=given)
+    raise ValueError(f"method is {given!r}: give the name of one, or an object with `solve`")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Adapted(Method):
+    """An object that is no `Method`, as one.
+
+    Attributes:
+        inner: the object.
+    """
+
+    inner: Solves
+
+    @property
+    def name(self) -> str:  # type: ignore[override]
+        return str(getattr(self.inner, "name", type(self.inner).__name__))
+
+    @property
+    def needs(self) -> Needs:
+        needs = getattr(self.inner, "needs", None)
+        return needs if isinstance(needs, Needs) else Needs()
+
+    def parameters(self) -> dict[str, Any]:
+        if not is_dataclass(self.inner):
+            return {}
+        return {one.name: getattr(self.inner, one.name) for one in fields(self.inner)}
+
+    def solve(self, batch: Sequence[Problem]) -> list[Solution]:
+        solved = self.inner.solve(batch)
+        return [Solution(image=one) if isinstance(one, Tensor) else one for one in solved]
+
+
+def options_of(name: str) -> list[str]:
+    """The names of a method's options.
+
+    Raises:
+        ValueError: if there is no such method.
+    """
+    return [one.name for one in fields(_class_of(name))]
+
+
+def check_options(name: str, options: Mapping[str, Any]) -> dict[str, Any]:
+    """The options of a method, all of them, with the defaults of those that are not given.
+
+    Raises:
+        ValueError: if the method does not exist or has no such option, or a value is of the wrong type.
+    """
+    kind = _class_of(name)
+    method = kind(**check(kind, options, name, elsewhere=_who_does))
+    return {option: getattr(method, option) for option in options_of(name)}
+
+
+def is_slow(method: Method) -> bool:
+    """Whether finished slices are worth keeping when a run is stopped."""
+    return isinstance(method, Posterior)
+
+
+def who_has(option: str) -> list[str]:
+    """The methods that have an option."""
+    return [name for name, kind in METHODS.items() if option in {f.name for f in fields(kind)}]
+
+
+def _who_does(option: str) -> str:
+    others = who_has(option)
+    shown = ", ".join(others[:4]) + (", ..." if len(others) > 4 else "")
+    return f"{shown} do" if others else ""
+
+
+def _class_of(name: object) -> type[Method]:
+    if name not in list(METHODS):
+        raise ValueError(f"unknown method {name!r}: {suggest(str(name), METHODS)}")
+    return METHODS[str(name)]
+
+
+@cache
+def _entry_points() -> dict[str, EntryPoint]:
+    return {point.name: point for point in entry_points(group=GROUP)}

@@ -1,0 +1,190 @@
+"""Values checked against the types of a dataclass or function, and what is said where something is wrong."""
+
+from __future__ import annotations
+
+import errno
+import inspect
+import math
+import os
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, fields, is_dataclass
+from functools import cache
+from os import PathLike, fspath
+from types import NoneType, UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
+
+from mrirecon.nearest import suggest
+
+# What bad input, bad usage or the machine can cause; anything else is a mistake of ours, and said to be.
+EXPECTED = (ValueError, OSError, MemoryError, ImportError, RuntimeError)
+
+
+def check(
+    source: type | Callable[..., Any],
+    values: Mapping[str, Any],
+    where: str,
+    *,
+    known: Iterable[str] | None = None,
+    elsewhere: Callable[[str], str] = lambda name: "",
+) -> dict[str, Any]:
+    """The values, each of a type that the dataclass or function takes; of a path its text.
+
+    Args:
+        source: has a field or parameter for each value.
+        values: by name; whether all that are needed are there is left to `source`.
+        where: what they belong to, for messages.
+        known: the names that there are, where these are not all.
+        elsewhere: what to say of an unknown name before the nearest known one is looked for.
+
+    Raises:
+        ValueError: if a name is unknown, or a value of another type.
+    """
+    hints = get_type_hints(source)
+    names = [*(names_of(source) if known is None else known)]
+    checked = {}
+    for name, value in values.items():
+        if name not in names:
+            hint = elsewhere(str(name)) or suggest(str(name), names)
+            raise ValueError(f"{where} has no option {name!r}: {hint}")
+        plain = fspath(value) if isinstance(value, PathLike) else value
+        if not fits(plain, hints[name]):
+            raise ValueError(f"{where}: {name} is {value!r}: it takes {in_words(hints[name])}")
+        checked[name] = plain
+    return checked
+
+
+def names_of(source: type | Callable[..., Any]) -> list[str]:
+    """The fields of a dataclass, or the parameters of a function."""
+    if is_dataclass(source):
+        return [field.name for field in fields(source) if field.init]
+    return list(inspect.signature(source).parameters)
+
+
+def fits(value: object, hint: Any) -> bool:
+    """Whether a value is of a type; a whole number is a number, true and false are none, a list may be a tuple."""
+    origin, inner = get_origin(hint), get_args(hint)
+    if hint is Any:
+        return True
+    if origin is Literal:
+        return any(value == one and type(value) is type(one) for one in inner)
+    if origin in (Union, UnionType):
+        return any(fits(value, part) for part in inner)
+    if origin is tuple:
+        if not isinstance(value, (tuple, list)):
+            return False
+        kinds = inner[:1] * len(value) if inner[-1] is ... else inner
+        return len(kinds) == len(value) and all(map(fits, value, kinds))
+    if origin is list:
+        return isinstance(value, list) and all(fits(one, inner[0]) for one in value)
+    if hint in (int, float):
+        return isinstance(value, (int, hint)) and not isinstance(value, bool)
+    if hint is None:
+        return value is None
+    return isinstance(value, origin or hint)
+
+
+def in_words(hint: Any) -> str:
+    """A type as people say it."""
+    origin, inner = get_origin(hint), get_args(hint)
+    if origin is Literal:
+        return "one of " * (len(inner) > 1) + ", ".join(map(str, inner))
+    if origin in (Union, UnionType):
+        return " or ".join(in_words(part) for part in inner if part is not NoneType)
+    if origin in (list, tuple):
+        return f"a list of {in_words(inner[0])}" if inner else "a list"
+    words = {int: "a whole number", float: "a number", bool: "true or false", str: "a text"}
+    mapping = isinstance(origin or hint, type) and issubclass(origin or hint, Mapping)
+    return "names with values" if mapping else words.get(hint, getattr(hint, "__name__", str(hint)))
+
+
+@dataclass(frozen=True)
+class Range:
+    """What numbers an option takes, as part of its type: `Annotated[int, Range(1)]`.
+
+    Attributes:
+        least: the smallest one.
+        above: number that all are larger than, instead.
+    """
+
+    least: float = 0
+    above: float | None = None
+
+    def refusal(self, value: float) -> str:
+        """What is wrong with a number; empty where nothing is."""
+        if self.above is not None:
+            return "" if value > self.above else f"give more than {self.above}"
+        return "" if value >= self.least else f"give at least {self.least}"
+
+
+Count = Annotated[int, Range(1)]
+Positive = Annotated[float, Range(above=0)]
+
+
+def check_ranges(source: type, values: Mapping[str, Any], where: str) -> None:
+    """Check the numbers of a dataclass: none is negative, infinite or NaN, and each is in the `Range` of its type.
+
+    Raises:
+        ValueError: naming the first one that is not.
+    """
+    ranges = _ranges(source)
+    for name, value in values.items():
+        if not isinstance(value, (int, float)):
+            continue
+        if (allowed := ranges.get(name)) is not None and (refusal := allowed.refusal(value)):
+            raise ValueError(f"{where}: {name} is {value}: {refusal}")
+        if not 0 <= value < math.inf:
+            raise ValueError(f"{where}: {name} is {value}, it must be finite and at least 0")
+
+
+@cache
+def _ranges(source: type) -> dict[str, Range]:
+    found: dict[str, Range] = {}
+    for name, hint in get_type_hints(source, include_extras=True).items():
+        parts = get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
+        for extra in (one for part in parts for one in getattr(part, "__metadata__", ())):
+            if isinstance(extra, Range):
+                found[name] = extra
+    return found
+
+
+def parse_slices(given: object) -> slice:
+    """A run of slices from `A:B`, the first and one past the last, either left out; a slice, or None for all.
+
+    Raises:
+        ValueError: if it is no run, or an empty one.
+    """
+    if isinstance(given, slice):
+        if given.step not in (None, 1):
+            raise ValueError(f"slices have a step of {given.step}: give a run such as 10:12")
+        if all(isinstance(edge, (int, NoneType)) for edge in (given.start, given.stop)):
+            return given
+    if not isinstance(given, (str, NoneType)):
+        raise ValueError(f"slices is {given!r}: give a run, such as slice(10, 12) or '10:12'")
+    match = re.fullmatch(r"(\d*):(\d*)", given or ":", re.ASCII)
+    if match is None:
+        raise ValueError(f"slices {given!r} is not of the form A:B, such as 10:12 or :5")
+    start, stop = (int(part) if part else None for part in match.groups())
+    if stop is not None and (start or 0) >= stop:
+        raise ValueError(f"slices {given!r} holds no slice: B is one past the last, as in 10:12")
+    return slice(start, stop)
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Whether memory ran out, of any kind."""
+    text = str(error).lower()
+    named = "out of memory" in text or "can't allocate memory" in text
+    return isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and named)
+
+
+def one_line(error: BaseException) -> str:
+    """An exception as one sentence; what nothing of `EXPECTED` explains is a mistake of ours."""
+    text = " ".join(str(error).split())
+    if out_of_memory(error):
+        return "out of memory: reconstruct fewer slices at once, or on another device"
+    if isinstance(error, OSError) and error.errno is not None and error.filename is not None:
+        text = f"{os.fsdecode(error.filename)}: {error.strerror}"
+        text += ": give a shorter name" if error.errno == errno.ENAMETOOLONG else ""
+    if not isinstance(error, EXPECTED):
+        return f"a mistake in mrirecon, please report it: {type(error).__name__}: {text}"
+    return text or type(error).__name__

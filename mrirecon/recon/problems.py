@@ -1,0 +1,161 @@
+"""From a scan to the problems that a method solves: dead coils, prewhitening, scale, noise, coil maps."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from functools import lru_cache
+from itertools import groupby
+
+import torch
+from jaxtyping import Complex
+from torch import Tensor
+
+from mrirecon.methods.base import Method, Neighbours, Place, Problem
+from mrirecon.noise import dead_coils, noise_level, prewhiten, scan_whitening
+from mrirecon.prepare import volume_scale
+from mrirecon.recon.coil_maps import MapSource
+from mrirecon.recon.first_image import FirstImage
+from mrirecon.scan import Scan
+
+REMEMBERED = (
+    256 * 2**20
+)  # bytes of k-space that was read last: calibration and neighbours look at it again
+KEPT_MAPS = 2**31  # bytes of coil maps that the further volumes of a 3D scan find again
+
+
+class Problems:
+    """The slices of a scan as a method is given them.
+
+    Args:
+        method: what they are for.
+        scan: what was measured.
+        maps: where coil maps come from.
+        slices: those to solve.
+        whiten: prewhiten where there is a noise measurement and the method works with coil maps.
+        device: where to compute.
+
+    Attributes:
+        scan: as it is solved: prewhitened or not, without dead coils.
+        whitening: matrix that it was prewhitened by.
+        source: of the coil maps of that scan.
+        scales: bright level of each volume.
+        noise: of each volume's k-space, per real component.
+        skipped: what was left zero, and why.
+
+    Raises:
+        ValueError, OSError: if the scan does not suit the method.
+    """
+
+    def __init__(
+        self, method: Method, scan: Scan, maps: MapSource, slices: range, whiten: bool, device: str
+    ) -> None:
+        self.method, self.slices, self.device = method, slices, device
+        self.needs = needs = method.needs
+        self.whitening: Tensor | None = None
+        self.source, unit = maps, 1.0
+        self.skipped: list[str] = []
+        dead, note = dead_coils(scan)
+        if dead:
+            scan, self.source = scan.drop_coils(dead, note), maps.without(dead)
+        if needs.maps and whiten and scan.noise_covariance is not None:
+            whitening, unit = scan_whitening(scan), noise_level(scan)
+            self.whitening = whitening.to(device, torch.complex64)
+            scan, self.source = prewhiten(scan), self.source.whitened(self.whitening)
+        self.scan = scan = _remembering(scan)
+        self.scales, self.noise = [1.0] * scan.volumes, [0.0] * scan.volumes
+        for volume in range(scan.volumes) if needs.scale or needs.noise != "no" else ():
+            if scan.middle(volume) is None:
+                continue  # a volume without samples, which is left zero
+            if needs.scale:
+                self.scales[volume] = volume_scale(scan, volume)
+            if needs.noise != "no":
+                self.noise[volume] = self._noise_of(volume, unit)
+        path = needs.first_image
+        self.first_image = None if path is None else FirstImage.read(path, scan, slices)
+
+    def places(self) -> list[Place]:
+        """All slices to solve, in the order in which their k-space is best read: 3D scans are read whole."""
+        volumes = range(self.scan.volumes)
+        if self.scan.is_3d:
+            return [(volume, index) for volume in volumes for index in self.slices]
+        return [(volume, index) for index in self.slices for volume in volumes]
+
+    def batches(self, places: Iterable[Place]) -> Iterator[list[Problem]]:
+        """The slices of these places that have signal, as many together as the method takes."""
+        pixels = self.scan.shape[2] * self.scan.shape[3]
+        batch: list[Problem] = []
+        maps_of = self._maps_of()
+        for volume, index in places:
+            kspace, mask = (x.to(self.device) for x in self.scan.measured(index, volume))
+            maps = None
+            sampled = any(bool(coil.any()) for coil in kspace)  # ends at the first that has
+            if sampled and self.needs.maps:
+                maps = maps_of(index)
+            if not sampled:
+                self.skipped.append(f"volume {volume} slice {index} has no samples: left zero")
+            elif maps is not None and not bool(maps.any()):
+                self.skipped.append(f"slice {index} has no coil maps, no signal found: left zero")
+            else:
+                batch.append(self._problem(kspace, mask, maps, (volume, index)))
+            del kspace
+            if not self.needs.whole_volume and len(batch) >= self.method.slices_at_once(
+                pixels, self.device
+            ):
+                yield batch
+                batch = []
+        if self.needs.whole_volume:
+            yield from _runs(batch)
+        elif batch:
+            yield batch
+
+    def _problem(self, kspace: Tensor, mask: Tensor, maps: Tensor | None, place: Place) -> Problem:
+        if maps is not None and self.needs.one_set and len(maps) > 1:
+            raise ValueError(
+                f"{self.method.name} works with one set of coil maps: leave out --calibration.sets"
+            )
+        volume, index = place
+        near = Neighbours(self.scan, volume, index, self.device)
+        known = (self.scales[volume], near, place, self.noise[volume])
+        problem = Problem(kspace, mask, maps, *known)
+        if self.first_image is None:
+            return problem
+        return replace(problem, first_image=self.first_image.of(problem, self.whitening))
+
+    def _maps_of(self):  # type: ignore[no-untyped-def]
+        """Maps by slice, kept from one volume to the next."""
+        _, coils, height, width = self.scan.shape
+        size = 1
+        if self.scan.is_3d and self.scan.volumes > 1:
+            size = max(1, KEPT_MAPS // (8 * coils * height * width))
+
+        @lru_cache(maxsize=size)
+        def maps_of(index: int) -> Complex[Tensor, "set coil y x"]:
+            return self.source(self.scan, index, self.device)
+
+        return maps_of
+
+    def _noise_of(self, volume: int, unit: float) -> float:
+        """Noise per real component; `unit` is what 1 was before prewhitening."""
+        if self.needs.noise_std is not None:
+            return self.needs.noise_std / unit
+        try:
+            return noise_level(self.scan, volume)
+        except ValueError:
+            if self.needs.noise == "needed":
+                raise
+            return 0.0
+
+
+def _remembering(scan: Scan) -> Scan:
+    """The scan with the k-space in memory that was read last."""
+    _, coils, height, width = scan.shape
+    slices = max(1, REMEMBERED // (8 * coils * height * width))
+    return replace(scan, read=lru_cache(maxsize=min(slices, 4))(scan.read))
+
+
+def _runs(problems: list[Problem]) -> Iterator[list[Problem]]:
+    """Slices of a volume that follow each other: those beyond a slice without signal are no neighbours."""
+    ordered = enumerate(sorted(problems, key=lambda problem: problem.place))
+    for _, run in groupby(ordered, lambda item: (item[1].place[0], item[1].place[1] - item[0])):
+        yield [problem for _, problem in run]

@@ -1,0 +1,166 @@
+"""What the JSON beside a reconstruction says: collected slice by slice, one typed record, written in one place."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from mrirecon.coverage import Acceleration, achieved_acceleration
+from mrirecon.methods.base import Figures
+from mrirecon.scan import Scan
+
+UNEXPLAINED = (
+    "unexplained"  # share of the data that one set of maps may not explain; a note, not in the JSON
+)
+FOLDED = 0.08  # of it: folded-over anatomy leaves 0.10 to 0.18, what else was tried at most 0.05
+
+
+@dataclass(frozen=True, kw_only=True)
+class Record:
+    """How a reconstruction came about. What is None is left out of the JSON.
+
+    Attributes:
+        method: its name.
+        parameters: its options with their values.
+        source: the scan.
+        format: its reader.
+        kspace_shape: (slice, coil, readout, phase).
+        volumes: their number.
+        acceleration: acquired over sampled points, mean over the slices.
+        nominal_acceleration: that a retrospective mask was asked for.
+        seconds_per_slice: mean.
+        figures: mean over the slices of each number that the method, or holding its image against the data, gave.
+        maps: where coil maps came from.
+        prewhitened: whether k-space was.
+        intensity_scale: bright level of each volume, in the units of the (prewhitened) k-space.
+        noise_std: of each volume's k-space, likewise.
+        partial_fourier: what was done about a side that was left out.
+        about: what the method says of its weights and noise levels.
+        notes: sentences for people.
+        mask: how the retrospective mask came about.
+        request: all that was asked for.
+        metrics: beside the reference of the scan.
+    """
+
+    method: str
+    parameters: Mapping[str, Any]
+    source: str
+    format: str
+    kspace_shape: Sequence[int]
+    volumes: int
+    acceleration: Acceleration
+    nominal_acceleration: float | None = None
+    seconds_per_slice: float
+    figures: Mapping[str, float]
+    maps: Mapping[str, Any] = field(default_factory=lambda: {"kind": "none"})
+    prewhitened: bool | None = None
+    intensity_scale: list[float] | None = None
+    noise_std: list[float] | None = None
+    partial_fourier: str | None = None
+    about: Mapping[str, Any] = field(default_factory=dict)
+    notes: Sequence[str] = ()
+    mask: Mapping[str, Any] | None = None
+    request: Mapping[str, Any] | None = None
+    metrics: Mapping[str, Any] | None = None
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain values."""
+        values = {
+            "method": self.method,
+            "parameters": dict(self.parameters),
+            "source": self.source,
+            "format": self.format,
+            "kspace_shape": self.kspace_shape,
+            "volumes": self.volumes,
+            "acceleration": {
+                "nominal": self.nominal_acceleration,
+                "achieved": self.acceleration.total,
+                "without_calibration": self.acceleration.without_calibration,
+            },
+            "seconds_per_slice": self.seconds_per_slice,
+            **self.figures,
+            "maps": self.maps,
+            "prewhitened": self.prewhitened,
+            "intensity_scale": self.intensity_scale,
+            "noise_std": self.noise_std,
+            "partial_fourier": self.partial_fourier,
+            **self.about,
+            "notes": list(self.notes),
+            "mask": self.mask or {"kind": "as acquired"},
+            "request": self.request,
+            "metrics": self.metrics,
+        }
+        kept = ("intensity_scale",)  # readers of the JSON ask for it
+        return {key: value for key, value in values.items() if value is not None or key in kept}
+
+
+class Tally:
+    """Collects what stands beside the picture of each slice."""
+
+    def __init__(self, scan: Scan) -> None:
+        self.scan = scan
+        self.mask: Tensor | None = None  # of the last slice, whose acceleration is known
+        self.accelerations: list[Acceleration] = []
+        self.seconds: list[float] = []
+        self.figures: dict[str, list[float | None]] = {}
+        self.skipped: list[str] = []
+
+    def add(self, mask: Tensor, seconds: float, figures: Figures) -> dict[str, Any]:
+        """Add a slice, and give all that was added as plain values."""
+        if self.mask is None or not torch.equal(mask, self.mask):
+            self.mask = mask
+            self.acceleration = achieved_acceleration(mask.cpu(), self.scan.acquired)
+        added = {"acceleration": self.acceleration, "seconds": seconds, "figures": figures}
+        self.add_again(added)
+        return added
+
+    def add_again(self, added: Mapping[str, Any]) -> None:
+        """Add a slice as an earlier `add` gave it."""
+        self.seconds.append(added["seconds"])
+        self.accelerations.append(Acceleration(*added["acceleration"]))
+        for name, value in added["figures"].items():
+            self.figures.setdefault(name, []).append(value)
+
+    def check(self) -> None:
+        """Raise ValueError if no slice was added."""
+        if not self.seconds:
+            raise ValueError(
+                f"{self.scan.source}: no slice could be reconstructed ({self.skipped[0]}): lower --calibration.crop, "
+                "use --maps lowres, or give maps with --maps FILE"
+            )
+
+    def acceleration_and_seconds(self) -> tuple[Acceleration, float]:
+        """Means over the slices."""
+        count = len(self.seconds)
+        columns = zip(*self.accelerations, strict=True)
+        return Acceleration(*(sum(column) / count for column in columns)), sum(self.seconds) / count
+
+    def means(self) -> tuple[dict[str, float], list[str]]:
+        """Figures as means over the slices, and notes on those that are left out."""
+        means, notes = {}, [*self.skipped, *self._folded()]
+        for name, values in self.figures.items():
+            if name == UNEXPLAINED:
+                continue
+            known = [value for value in values if value is not None]
+            if len(known) == len(values):
+                means[name] = sum(known) / len(known)
+            else:
+                notes.append(
+                    f"{name} is left out: it did not converge in {len(values) - len(known)} of {len(values)} slices, "
+                    "whose noise is very low (--method.trust true iterates longer; a map that did not converge is NaN)"
+                )
+        return means, notes
+
+    def _folded(self) -> list[str]:
+        """The hint at two sets of maps, where a quarter of the slices need them."""
+        shares = [value for value in self.figures.get(UNEXPLAINED, []) if value and value > FOLDED]
+        if 4 * len(shares) < len(self.seconds) or not shares:
+            return []
+        return [
+            f"one set of coil maps leaves {100 * max(shares):.0f} % of the data unexplained beyond its noise: where "
+            "the field of view is smaller than the object, --calibration.sets 2 explains it"
+        ]

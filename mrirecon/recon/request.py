@@ -1,0 +1,298 @@
+"""The one list of options of a reconstruction: `reconstruct` takes them, and the command line is made from them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field, fields, replace
+from difflib import get_close_matches
+from functools import cached_property
+from os import PathLike, fspath
+from pathlib import Path
+from typing import Any, Literal, TypeAlias
+
+import torch
+from torch import Tensor
+
+from mrirecon import prepare
+from mrirecon.calibration import calibration_note
+from mrirecon.coverage import coverage_of
+from mrirecon.device import choose_device
+from mrirecon.echo import center_echo
+from mrirecon.io import read_scan
+from mrirecon.io.cfl import parts_of
+from mrirecon.io.layout import Layout
+from mrirecon.methods.base import Method, Preview
+from mrirecon.methods.registry import as_method, is_slow, options_of, who_has
+from mrirecon.metrics import evaluate
+from mrirecon.options import Count, parse_slices
+from mrirecon.recon.coil_maps import EstimatedMaps, GivenMaps, MapSource, maps_from, maps_of_slices
+from mrirecon.recon.pipeline import Pipeline, Progress, check_partial_fourier
+from mrirecon.recon.undersampling import MaskSource, mask_from, narrow, undersample
+from mrirecon.scan import Scan, Volume
+from mrirecon.weights import sha256_of
+
+Path_: TypeAlias = str | PathLike[str]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Request:
+    """A reconstruction as it is asked for; what is wrong with it is found before a scan is read.
+
+    Attributes:
+        method: its name, `{"name": NAME, OPTION: VALUE}`, or an object or class with `solve`.
+        mask: undersample retrospectively with this kind of mask (see mrirecon mask --help), with the mask of a file, or
+            with a tensor (readout, phase).
+        acceleration: of the mask.
+        center_fraction: calibration share of the mask; 0.08 up to acceleration 5, else 0.04.
+        mask_seed: seed of the mask.
+        maps: espirit, lowres, a file of coil maps, a tensor (slice, coil, readout, phase), or a source of maps.
+        calibration: how maps are estimated.
+        slices: A:B reconstructs slices A to B - 1 only.
+        partial_fourier: what to do about the side that partial Fourier left out.
+        whiten: prewhiten when the scan has a noise measurement.
+        compress_coils: combine the coils to this many virtual ones, for speed.
+        compression: one matrix for the scan (svd), or one per readout position (geometric).
+        remove_oversampling: crop the readout to the reconstruction FOV before reconstructing, for speed.
+        layout: how the scan's array is stored, where that is not as usual.
+    """
+
+    method: Any = "l1_wavelet"
+    mask: Path_ | Tensor | None = None
+    acceleration: float | None = None
+    center_fraction: float | None = None
+    mask_seed: int = 0
+    maps: Any = "espirit"
+    calibration: EstimatedMaps = field(default_factory=EstimatedMaps)
+    slices: str | slice | None = None
+    partial_fourier: Literal["zero", "homodyne", "pocs"] = "zero"
+    whiten: bool = True
+    compress_coils: Count | None = None
+    compression: Literal["svd", "geometric"] = "svd"
+    remove_oversampling: bool = False
+    layout: Layout = field(default_factory=Layout)
+
+    def __post_init__(self) -> None:
+        """Resolve what is named, which refuses what does not exist.
+
+        Raises:
+            ValueError, OSError: if an option is impossible, or a file that is named cannot be read.
+        """
+        check_partial_fourier(self.solver, self.partial_fourier)
+        _ = self.mask_source, self.map_source, self.run_of_slices
+
+    @cached_property
+    def solver(self) -> Method:
+        """The method with its options."""
+        return as_method(self.method)
+
+    @cached_property
+    def mask_source(self) -> MaskSource | None:
+        """The retrospective mask."""
+        return mask_from(self.mask, self.acceleration, self.center_fraction, self.mask_seed)
+
+    @cached_property
+    def map_source(self) -> MapSource:
+        """Where coil maps come from."""
+        return maps_from(self.maps, self.calibration)
+
+    @cached_property
+    def run_of_slices(self) -> slice:
+        """The slices to reconstruct."""
+        return parse_slices(self.slices)
+
+    def read(self, path: Path_) -> Scan:
+        """The scan of a file.
+
+        Raises:
+            ValueError, OSError: if it cannot be read.
+        """
+        return read_scan(path, self.layout)
+
+    def prepare(self, scan: Scan) -> tuple[Scan, dict[str, Any] | None]:
+        """The scan as the method gets it, and how its mask came about, for the JSON.
+
+        It has all slices, whichever are asked for: scale, noise and compression are those of the scan.
+
+        Raises:
+            ValueError, OSError: if the scan does not suit the request.
+        """
+        scan.run(self.run_of_slices)  # refuses what lies beyond
+        if self.remove_oversampling:
+            scan = prepare.remove_oversampling(scan)
+        # A kind of mask is drawn about the echo; a given one names samples of the file.
+        mask, made = self.mask_source, None
+        given = mask is not None and mask.is_given
+        scan = scan if given else center_echo(scan)
+        coverage = coverage_of(scan)
+        scan = narrow(scan, coverage)
+        if mask is not None:
+            scan, made = undersample(scan, coverage, mask.kind, mask.make)
+        scan = center_echo(scan) if given else scan
+        if self.compress_coils is not None:
+            scan = prepare.compress_coils(scan, self.compress_coils, self.compression)
+        maps = self.map_source
+        notes = list(maps.notes()) if isinstance(maps, GivenMaps) else []
+        if (note := calibration_note(scan)) is not None:
+            notes.append(note)
+        return replace(scan, notes=(*scan.notes, *notes)), made
+
+    def pipeline(self, scan: Scan, **loop: Any) -> Pipeline:
+        """What runs a scan that is `prepare`d through the method; `loop` are further attributes of `Pipeline`."""
+        return Pipeline(
+            method=self.solver,
+            scan=scan,
+            maps=maps_of_slices(self.map_source, scan, self.run_of_slices),
+            partial_fourier=self.partial_fourier,
+            whiten=self.whiten,
+            slices=self.run_of_slices,
+            **loop,
+        )
+
+    def complete(
+        self, volume: Volume, scan: Scan, mask: Mapping[str, Any] | None, source: str
+    ) -> Volume:
+        """The volume with everything its JSON should say: mask, request, metrics beside the scan's reference."""
+        found = describe_mask(volume, mask)
+        metrics, note = _metrics(volume, scan.select(self.run_of_slices))
+        notes = [*found["notes"], *([note] if note else [])]
+        return replace(
+            volume, info={**found, "notes": notes, "request": self.describe(source), **metrics}
+        )
+
+    def describe(self, source: str) -> dict[str, Any]:
+        """For the JSON: all that the result depends on; of the scan's file its size and time of change."""
+        start, stop, _ = self.run_of_slices.indices(2**31)
+        resolved = {
+            "method": {"name": self.solver.name, **self.solver.parameters()},
+            "mask": None if self.mask_source is None else self.mask_source.describe(),
+            "maps": self.map_source.describe(),
+            "slices": [start, None if self.run_of_slices.stop is None else stop],
+            "layout": asdict(self.layout),
+        }
+        left_out = (
+            "acceleration",
+            "center_fraction",
+            "mask_seed",
+            "calibration",
+        )  # are in the resolved ones
+        plain = {
+            one.name: getattr(self, one.name)
+            for one in fields(self)
+            if one.name not in (*resolved, *left_out)
+        }
+        hashes = {name: sha256_of(*parts) for name, parts in self.files().items()}
+        return {"source": source, "scan": _status(source), **resolved, **plain, "sha256": hashes}
+
+    def files(self) -> dict[str, tuple[Path, ...]]:
+        """The files, besides the scan, that the result depends on."""
+        mask = self.mask_source
+        named = {
+            "mask": mask.kind if mask is not None and mask.is_given else None,
+            "maps": self.map_source.describe().get("source"),
+        }
+        given = {name: _parts(path) for name, path in named.items() if path is not None}
+        return {**self.solver.files(), **{name: parts for name, parts in given.items() if parts}}
+
+
+def reconstruct(
+    scan: Path_ | Scan,
+    *,
+    method: Any = "l1_wavelet",
+    device: str = "auto",
+    progress: Progress | None = None,
+    preview: Callable[[Preview], object] | None = None,
+    **options: Any,
+) -> Volume:
+    """Reconstruct one scan; the volume has the same `info` as the JSON that `mrirecon recon` writes.
+
+    Args:
+        scan: k-space file, or a scan at hand.
+        method: one of `METHODS` by name, or an object or class with `solve`.
+        device: cpu, cuda, mps, or auto, which takes a GPU where there is one.
+        progress: called with (slices done, slices in all); a diffusion method counts parts of a slice too.
+        preview: of a diffusion method, called every few noise levels with what is known of the slices it is at.
+        options: those of `Request`, such as mask, acceleration, maps, slices; those of its `Layout`, such as axes; and
+            those of the method, such as weights, samples, seed, regularization.
+
+    Raises:
+        ValueError: if the method, an option or a value does not exist, or the scan does not suit them.
+        OSError: if a file cannot be read.
+
+    Example:
+        volume = mr.reconstruct("scan.h5", method="tv", mask="poisson", acceleration=4, regularization=0.01)
+    """
+    request = request_of(method, options)
+    if preview is not None and not is_slow(request.solver):
+        name = request.solver.name
+        raise ValueError(f"preview: {name} shows nothing before it is done, dds would")
+    where = choose_device(device)
+    source = scan.source if isinstance(scan, Scan) else fspath(scan)
+    data, made = request.prepare(scan if isinstance(scan, Scan) else request.read(scan))
+    pipeline = request.pipeline(data, device=where, progress=progress, preview=preview)
+    return request.complete(pipeline.run(), data, made, source)
+
+
+def request_of(method: Any, options: Mapping[str, Any]) -> Request:
+    """The request of a method and keywords, which are those of `Request`, of `Layout` or of the method.
+
+    Raises:
+        ValueError: if a keyword is none of them, naming the nearest; or as `Request`.
+    """
+    own = [one.name for one in fields(Request) if one.name not in ("method", "layout")]
+    stored = [one.name for one in fields(Layout)]
+    of_method = {k: v for k, v in options.items() if k not in (*own, *stored, "layout")}
+    known = options_of(method) if isinstance(method, str) else []
+    for option in of_method:
+        if option in _OF_COMMAND_LINE:
+            raise ValueError(
+                f"unknown keyword {option!r}: in Python it is {_OF_COMMAND_LINE[option]}"
+            )
+        near = get_close_matches(option, [*own, *stored], n=1, cutoff=0.8)
+        if near and not who_has(option) and not get_close_matches(option, known, cutoff=0.8):
+            raise ValueError(f"unknown keyword {option!r}: did you mean {near[0]}?")
+    layout = {name: options[name] for name in stored if name in options}
+    return Request(
+        method=as_method(method, of_method),
+        layout=replace(options.get("layout", Layout()), **layout),
+        **{name: options[name] for name in own if name in options},
+    )
+
+
+_OF_COMMAND_LINE = {"accel": "acceleration="}
+
+
+def describe_mask(volume: Volume, mask: Mapping[str, Any] | None) -> dict[str, Any]:
+    """What the JSON says of a reconstruction whose scan was undersampled so."""
+    mask = mask or {"kind": "as acquired"}
+    acceleration = {**volume.info["acceleration"], "nominal": mask.get("acceleration")}
+    return {**volume.info, "acceleration": acceleration, "mask": mask}
+
+
+def _metrics(volume: Volume, scan: Scan) -> tuple[dict[str, Any], str]:
+    """Metrics where the scan has a reference; one that cannot be used is a note, never an error."""
+    if scan.reference is None or scan.volumes > 1:
+        return {}, ""
+    try:
+        target = torch.stack([scan.reference(index) for index in range(scan.shape[0])])
+        return {"metrics": evaluate(volume.image[0].abs(), target)._asdict()}, ""
+    except ValueError as error:
+        return {}, f"no metrics, the reference cannot be used: {error}"
+
+
+def _status(source: str) -> dict[str, int] | None:
+    """Whether a file is still the same is told by this, for its hash takes as long as reading it; None of no file."""
+    if not (parts := _parts(source)):
+        return None
+    status = [part.stat() for part in parts]
+    return {
+        "size": sum(part.st_size for part in status),
+        "modified": max(part.st_mtime_ns for part in status),
+    }
+
+
+def _parts(source: str) -> tuple[Path, ...]:
+    """The files of that name; none where it is the name of something else, as of a kind of mask."""
+    try:
+        return parts_of(Path(source))
+    except OSError:
+        return ()

@@ -1,0 +1,194 @@
+"""A scan as if less of it had been measured."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from os import PathLike, fspath
+from pathlib import Path
+from typing import Any, Protocol
+
+from torch import Tensor
+
+from mrirecon.coverage import Coverage, achieved_acceleration
+from mrirecon.io import expand_mask, read_mask
+from mrirecon.io.masks import as_mask
+from mrirecon.masks import MASKS, MaskSpec, Number
+from mrirecon.scan import Scan
+
+MISSED = 0.03  # an acceleration that differs by more from what was asked is worth a note
+Made = tuple[Tensor, dict[str, Any]]  # a mask, and how it came about, for the JSON
+
+
+class MaskSource(Protocol):
+    """A retrospective mask as it is asked for.
+
+    Attributes:
+        kind: of the mask, for notes.
+        is_given: whether it names samples of the file; a kind is drawn about the echo.
+    """
+
+    @property
+    def kind(self) -> str: ...
+
+    @property
+    def is_given(self) -> bool: ...
+
+    def make(self, shape: tuple[int, int], acquired: Tensor) -> Made:
+        """The mask for a k-space grid of which these points are acquired, and how it came about."""
+        ...
+
+    def describe(self) -> list[Any]:
+        """What was asked for, for the JSON."""
+        ...
+
+
+@dataclass(frozen=True)
+class DrawnMask:
+    """A kind of mask.
+
+    Attributes:
+        spec: the kind and its numbers.
+        seed: of the mask.
+    """
+
+    spec: MaskSpec
+    seed: int = 0
+    is_given: bool = False
+
+    @property
+    def kind(self) -> str:
+        return self.spec.kind
+
+    def make(self, shape: tuple[int, int], acquired: Tensor) -> Made:
+        mask = self.spec.draw(shape, self.seed, acquired)
+        return mask, self.spec.describe(shape, self.seed, acquired)
+
+    def describe(self) -> list[Any]:
+        return [self.kind, self.spec.acceleration, self.spec.center_fraction, self.seed]
+
+
+@dataclass(frozen=True, eq=False)
+class GivenMask:
+    """A mask of a file or at hand, (readout, phase) or columns (phase,).
+
+    Attributes:
+        mask: of bool, or of 0 and 1; or the file, which is read twice, so that a wrong one is found before the scan is.
+    """
+
+    mask: Tensor | str
+    is_given: bool = True
+
+    def __post_init__(self) -> None:
+        """Read a file.
+
+        Raises:
+            ValueError, OSError: if it cannot be read.
+        """
+        if isinstance(self.mask, str):
+            read_mask(self.mask)
+
+    @property
+    def kind(self) -> str:
+        return self.mask if isinstance(self.mask, str) else "given"
+
+    def make(self, shape: tuple[int, int], acquired: Tensor) -> Made:
+        if isinstance(self.mask, str):
+            mask = expand_mask(read_mask(self.mask), shape, self.mask)
+            return mask, {"kind": "file", "file": self.mask}
+        mask = as_mask("the given mask", self.mask.cpu().numpy())
+        return expand_mask(mask, shape, "the given mask"), {"kind": "given"}
+
+    def describe(self) -> list[Any]:
+        if isinstance(self.mask, str):
+            return [self.mask, None, None, 0]
+        return ["given", list(self.mask.shape), int(self.mask.sum())]
+
+
+def mask_from(
+    mask: str | PathLike[str] | Tensor | None,
+    acceleration: Number | None,
+    center_fraction: Number | None,
+    seed: int,
+) -> MaskSource | None:
+    """The mask that is meant: a kind, a file, a tensor, or none.
+
+    Raises:
+        ValueError: if the kind is unknown or the acceleration missing, impossible or too much.
+        OSError: if the file cannot be read.
+    """
+    fixed = acceleration is not None or center_fraction is not None
+    if mask is None:
+        if fixed:
+            raise ValueError(
+                "acceleration and center_fraction belong to a mask: add its kind, such as poisson (--mask poisson)"
+            )
+        return None
+    if isinstance(mask, Tensor):
+        if fixed:
+            raise ValueError("the given mask fixes the acceleration: leave it out")
+        return GivenMask(mask)
+    name = fspath(mask)
+    path = Path(name)
+    if name not in MASKS and (
+        path.suffix or path.exists() or path.with_name(path.name + ".cfl").exists()
+    ):
+        if fixed:
+            raise ValueError(
+                f"mask {name} is a file, which fixes the acceleration: leave out acceleration and center_fraction"
+            )
+        return GivenMask(name)
+    if name in MASKS and acceleration is None:
+        raise ValueError(
+            f"mask {name} needs an acceleration: give one, such as 4 (--acceleration 4)"
+        )
+    spec = MaskSpec(
+        kind=name,
+        acceleration=1.0 if acceleration is None else acceleration,
+        center_fraction=center_fraction,
+    )
+    return DrawnMask(spec, seed)
+
+
+def narrow(scan: Scan, coverage: Coverage) -> Scan:
+    """The scan with `acquired` as it was found to be, and a note where that is not what the file says."""
+    if bool((coverage.acquired == scan.acquired).all()):
+        return scan
+    note = (
+        f"the scan covers {int(coverage.acquired.sum())} of the {coverage.acquired.numel()} points of its k-space "
+        "grid: accelerations count these"
+    )
+    return replace(scan, acquired=coverage.acquired, notes=(*scan.notes, note))
+
+
+def undersample(
+    scan: Scan,
+    coverage: Coverage,
+    kind: str,
+    make: Callable[[tuple[int, int], Tensor], Made],
+) -> tuple[Scan, dict[str, Any]]:
+    """A scan as if only the points of a mask had been measured, and how the mask came about.
+
+    The notes of the scan say if it was undersampled already, and which acceleration comes out where another was asked.
+
+    Args:
+        scan: with `acquired` as the coverage has it.
+        coverage: of the scan.
+        kind: of the mask.
+        make: makes it from the size of the grid and the acquired points.
+
+    Raises:
+        ValueError, OSError: as `make`, and if the mask is of another size than the k-space.
+    """
+    mask, made = make((scan.shape[2], scan.shape[3]), coverage.acquired)
+    note = f"the scan was undersampled already: its mask is intersected with {kind}"
+    if coverage.complete:
+        note = f"undersampled retrospectively ({kind})"
+    scan, asked = scan.undersample(mask, note, kind), made.get("acceleration")
+    sampled = coverage.sampled & mask
+    if asked is not None and bool(sampled[coverage.acquired].any()):
+        reached = achieved_acceleration(sampled, coverage.acquired).total
+        if abs(reached / asked - 1) > MISSED:
+            note = f"acceleration {asked:g} was asked for, {kind} makes it {reached:.2f} here"
+            scan = replace(scan, notes=(*scan.notes, note))
+    return scan, made
