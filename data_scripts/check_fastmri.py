@@ -18,9 +18,9 @@ from typing import NamedTuple
 
 from script import parser, run
 
-from mrirecon.cli.run import EXPECTED, one_line
 from mrirecon.io import read_scan, write_json
 from mrirecon.io.files import suffix_of
+from mrirecon.options import EXPECTED, one_line
 
 
 class Entry(NamedTuple):

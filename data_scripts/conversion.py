@@ -10,8 +10,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
-from mrirecon.cli.run import EXPECTED, one_line
 from mrirecon.io import read_scan, write_scan
+from mrirecon.options import EXPECTED, one_line
 from mrirecon.scan import Scan
 from mrirecon.tensors import ifft2c, rss
 

@@ -19,7 +19,13 @@ import numpy as np
 import torch
 
 ROOT = Path(__file__).parents[1]
-FIGURES = ("data_residual", "residual_over_noise", "null_space_share", "network_evaluations", "posterior_std")
+FIGURES = (
+    "data_residual",
+    "residual_over_noise",
+    "null_space_share",
+    "network_evaluations",
+    "posterior_std",
+)
 
 
 def scans():
@@ -47,7 +53,10 @@ def scans():
         rolled, read=lambda volume, index, read=rolled.read: read(volume, index).roll(12, -2)
     )
     dead = replace(
-        plain, read=lambda volume, index: plain.read(0, index) * torch.tensor([1, 0, 1, 1, 1])[:, None, None]
+        plain,
+        read=lambda volume, index: (
+            plain.read(0, index) * torch.tensor([1, 0, 1, 1, 1])[:, None, None]
+        ),
     )
     found = {
         "plain": columns(phantom(snr=None)),
@@ -81,11 +90,28 @@ def cases():
         for method in mr.METHODS:
             yield scan, method, options_of(method)
     extra = {
-        "tv": [{"partial_fourier": "homodyne"}, {"maps": mr_maps(2)}, {"slices": "1:3"}, {"whiten": False},
-               {"compress_coils": 3}, {"mask": "uniform1d", "acceleration": 2}],
-        "cg_sense": [{"partial_fourier": "pocs"}, {"maps": "lowres"}, {"remove_oversampling": True}],
-        "dds": [{"trust": True, "draws": True}, {"start": "noise"}, {"start": "varnet"}, {"slices": "1:2"},
-                {"noise_std": 0.01}, {"z_smoothness": 0.01}, {"mask": "poisson", "acceleration": 3}],
+        "tv": [
+            {"partial_fourier": "homodyne"},
+            {"maps": mr_maps(2)},
+            {"slices": "1:3"},
+            {"whiten": False},
+            {"compress_coils": 3},
+            {"mask": "uniform1d", "acceleration": 2},
+        ],
+        "cg_sense": [
+            {"partial_fourier": "pocs"},
+            {"maps": "lowres"},
+            {"remove_oversampling": True},
+        ],
+        "dds": [
+            {"trust": True, "draws": True},
+            {"start": "noise"},
+            {"start": "varnet"},
+            {"slices": "1:2"},
+            {"noise_std": 0.01},
+            {"z_smoothness": 0.01},
+            {"mask": "poisson", "acceleration": 3},
+        ],
         "varnet": [{"trust": True}, {"slices": "1:2"}],
         "humus": [{"slices": "1:2"}],
         "unrolled_prior": [{"trust": True}],
@@ -158,8 +184,17 @@ def main():
         results = []
         for number, root in enumerate((ROOT, options.against.resolve())):
             path = Path(folder) / f"{number}.npz"
-            command = [sys.executable, __file__, "--write", str(path), "--methods", *options.methods]
-            subprocess.run(command, check=True, env={**os.environ, "PYTHONPATH": str(root)}, cwd=folder)
+            command = [
+                sys.executable,
+                __file__,
+                "--write",
+                str(path),
+                "--methods",
+                *options.methods,
+            ]
+            subprocess.run(
+                command, check=True, env={**os.environ, "PYTHONPATH": str(root)}, cwd=folder
+            )
             with np.load(path) as arrays:
                 results.append(dict(arrays))
         found = list(differences(*results))

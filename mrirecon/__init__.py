@@ -23,9 +23,6 @@ if TYPE_CHECKING:  # what `_HOMES` says, for type checkers and editors
     from mrirecon.masks import MASKS as MASKS
     from mrirecon.masks import make_mask as make_mask
     from mrirecon.methods import METHODS as METHODS
-    from mrirecon.recon import EstimatedMaps as EstimatedMaps
-    from mrirecon.recon import GivenMaps as GivenMaps
-    from mrirecon.recon import reconstruct as reconstruct
     from mrirecon.metrics import PROTOCOLS as PROTOCOLS
     from mrirecon.metrics import evaluate as evaluate
     from mrirecon.noise import noise_level as noise_level
@@ -37,6 +34,9 @@ if TYPE_CHECKING:  # what `_HOMES` says, for type checkers and editors
     from mrirecon.operators import pdhg as pdhg
     from mrirecon.operators import sense as sense
     from mrirecon.prepare import volume_scale as volume_scale
+    from mrirecon.recon import EstimatedMaps as EstimatedMaps
+    from mrirecon.recon import GivenMaps as GivenMaps
+    from mrirecon.recon import reconstruct as reconstruct
     from mrirecon.scan import Geometry as Geometry
     from mrirecon.scan import Scan as Scan
     from mrirecon.scan import Volume as Volume

@@ -5,12 +5,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from mrirecon.methods.choices import GivenMask, MaskChoice
+from mrirecon.methods.whole_scan import Request
 
 import mrirecon as mr
 from mrirecon.echo import center_echo, echo_offset, find_echo
 from mrirecon.io.arrays import plain_scan
-from mrirecon.methods.choices import GivenMask, MaskChoice
-from mrirecon.methods.whole_scan import Request
 from mrirecon.phantom import shepp_logan
 from mrirecon.simulate import birdcage_maps, simulate_scan
 from mrirecon.tensors import fft2c, ifft2c

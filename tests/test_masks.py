@@ -9,6 +9,7 @@ from fastmri.data.subsample import create_mask_for_mask_type
 from golden_data import REAL_SCAN, golden_arrays, golden_facts
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from mrirecon.poisson import inscribed_ellipse, poisson_disk
 from scipy.spatial import cKDTree
 
 from mrirecon import masks
@@ -23,7 +24,6 @@ from mrirecon.masks import (
     fastmri_seed,
     make_mask,
 )
-from mrirecon.poisson import inscribed_ellipse, poisson_disk
 
 EXACT_1D = ("uniform1d", "gaussian1d")
 EXACT_2D = ("gaussian2d", "poisson")

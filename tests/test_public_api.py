@@ -9,12 +9,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from mrirecon.methods.named import DEFAULT, check_options, options_of
+from mrirecon.methods.whole_scan import run_of_slices
 
 import mrirecon as mr
 from mrirecon.cli import main
 from mrirecon.io.volumes import describe
-from mrirecon.methods.named import DEFAULT, check_options, options_of
-from mrirecon.methods.whole_scan import run_of_slices
 from mrirecon.phantom import shepp_logan
 
 PUBLIC = [

@@ -18,11 +18,11 @@ import numpy as np
 import pytest
 import torch
 from golden_data import golden_arrays, golden_facts, golden_state, published_map
+from mrirecon.methods.unrolled import VarNet
 from torch import nn
 from torch.optim.swa_utils import AveragedModel
 
 from mrirecon.masks import make_mask
-from mrirecon.methods.unrolled import VarNet
 from mrirecon.networks import MODELS, NETWORKS, PRESETS, Prior
 from mrirecon.phantom import shepp_logan
 from mrirecon.scan import Geometry

@@ -10,4 +10,3 @@ from mrirecon.benchmark.run import run_benchmark as run_benchmark
 from mrirecon.benchmark.sources import Source as Source
 from mrirecon.benchmark.sources import find_scans as find_scans
 from mrirecon.benchmark.tables import read_rows as read_rows
-from mrirecon.benchmark.team import Team as Team

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from mrirecon.benchmark.entries import MaskEntry, MethodEntry
-from mrirecon.masks import MASKS, options_of
+from mrirecon.masks import MASKS
 from mrirecon.methods import METHODS, Posterior
 from mrirecon.nearest import suggest
 from mrirecon.simulate import simulate_scan
@@ -44,7 +44,7 @@ def mask_entry(values: Mapping[str, Any]) -> MaskEntry:
         ValueError: if a key is unknown or missing, or a value of the wrong kind.
     """
     kind = values.get("kind") if isinstance(values, Mapping) else None
-    own = options_of(str(kind)) if kind in list(MASKS) else []
+    own = MASKS[str(kind)].options if kind in list(MASKS) else []
     known = {**_MASK, **{option: ((object,), "a value") for option in own}}
     values = _checked(values, known, "masks", ("kind", "acceleration"))
     given = {key: value for key, value in values.items() if key in _MASK and key != "seed"}

@@ -9,49 +9,30 @@ from dataclasses import MISSING, dataclass, field, fields
 from functools import cached_property
 from typing import Any
 
-from torch import Tensor
-
 from mrirecon.benchmark.sources import Source, chosen_slices, find_scans
-from mrirecon.masks import (
-    MASKS,
-    Number,
-    Seed,
-    center_fraction_of,
-    default_center_fraction,
-    make_mask,
-)
-from mrirecon.methods import METHODS, Calibrated, SliceMethod
+from mrirecon.masks import MaskSpec, Seed
+from mrirecon.methods import METHODS, Method, as_method
 from mrirecon.metrics import PROTOCOLS
 from mrirecon.nearest import suggest
+from mrirecon.recon import EstimatedMaps
 from mrirecon.weights import sha256_of
 
 Options = Mapping[str, Any]
 
 METRICS = {"psnr": True, "ssim": True, "nmse": False, "nrmse": False}  # name -> larger is better
 OF_FILE = "file"  # the seed of a mask that follows from the name of the scan's file
-_COMMON = {f.name for f in fields(SliceMethod)}  # what the benchmark itself decides
 
 
-@dataclass(frozen=True, kw_only=True)
-class MaskEntry:
+@dataclass(frozen=True)
+class MaskEntry(MaskSpec):
     """A mask of the table.
 
     Attributes:
-        kind: of `MASKS`.
-        acceleration: nominal.
-        center_fraction: calibration share; unset takes the customary one.
-        center_size: instead, the calibration as columns or as the side of a square.
         seeds: one mask for each; `file` draws it from the name of each scan's file, as fastMRI does in validation.
-        options: further keywords of the kind, such as `elliptical`.
         name: in the table.
     """
 
-    kind: str
-    acceleration: Number
-    center_fraction: Number | None = None
-    center_size: int | None = None
     seeds: tuple[int | str, ...] = (0,)
-    options: Options = field(default_factory=dict)
     name: str = ""
 
     def __post_init__(self) -> None:
@@ -60,16 +41,7 @@ class MaskEntry:
         Raises:
             ValueError: if the kind is unknown, or a number is out of its range.
         """
-        if self.kind not in MASKS:
-            raise ValueError(f"unknown mask kind {self.kind!r}: {suggest(self.kind, MASKS)}")
-        if not 1 <= self.acceleration < math.inf:
-            raise ValueError(
-                f"mask {self.kind}: acceleration is {self.acceleration:g}: give at least 1"
-            )
-        if self.center_fraction is not None and self.center_size is not None:
-            raise ValueError(
-                f"mask {self.kind} has center_fraction and center_size: leave one of them out"
-            )
+        super().__post_init__()
         if not self.seeds:
             raise ValueError(f"mask {self.kind}: seeds is empty: give one or more")
         for seed in self.seeds:
@@ -81,45 +53,12 @@ class MaskEntry:
         if not self.name:
             object.__setattr__(self, "name", f"{self.kind} x{self.acceleration:g}")
 
-    def make(
-        self, shape: tuple[int, int], seed: Seed, acquired: Tensor | None = None
-    ) -> tuple[Tensor, dict[str, Any]]:
-        """The mask on a grid of which these points are acquired, and how it came about, as `recon` writes it.
-
-        Raises:
-            ValueError: if the request cannot be met at this size.
-        """
-        fraction = self.center_fraction
-        if self.center_size is not None:
-            fraction = center_fraction_of(self.kind, shape, self.center_size, acquired)
-        elif fraction is None:
-            fraction = default_center_fraction(self.acceleration)
-        mask = make_mask(
-            self.kind,
-            shape,
-            self.acceleration,
-            center_fraction=fraction,
-            seed=seed,
-            acquired=acquired,
-            **self.options,
-        )
-        return mask, {
-            "kind": self.kind,
-            "acceleration": self.acceleration,
-            "center_fraction": fraction,
-            "seed": seed,
-            **self.options,
-        }
-
     def request(self, seed: Seed) -> dict[str, Any]:
         """All that the mask depends on but the grid."""
-        fraction = self.center_fraction
-        if fraction is None and self.center_size is None:
-            fraction = default_center_fraction(self.acceleration)
         return {
             "kind": self.kind,
             "acceleration": float(self.acceleration),
-            "center_fraction": fraction,
+            "center_fraction": None if self.center_size is not None else self.fraction(),
             "center_size": self.center_size,
             "seed": seed,
             "options": dict(self.options),
@@ -154,7 +93,7 @@ class MethodEntry:
             raise ValueError(f"unknown method {self.method!r}: {suggest(self.method, METHODS)}")
         if not self.name:
             object.__setattr__(self, "name", self.method)
-        known = {f.name for f in fields(METHODS[self.method])} - _COMMON
+        known = {f.name for f in fields(METHODS[self.method])}
         for option in [*self.options, *self.tune]:
             if option not in known:
                 hint = suggest(option, known)
@@ -185,10 +124,10 @@ class MethodEntry:
             for values in itertools.product(*self.tune.values())
         ]
 
-    def build(self, tuned: Options, seed: int | None = None, **shared: Any) -> SliceMethod:
-        """The method, with what was tuned, and with what the loop over slices takes."""
+    def build(self, tuned: Options, seed: int | None = None) -> Method:
+        """The method, with what was tuned."""
         drawn = {} if seed is None else {"seed": seed}
-        return METHODS[self.method](**{**self.options, **tuned, **drawn}, **shared)
+        return as_method(self.method, {**self.options, **tuned, **drawn})
 
     def weights(self, tuned: Options) -> str | None:
         """Name or file of its weights; None for a method that has none."""
@@ -265,7 +204,7 @@ class Benchmark:
     protocols: tuple[str, ...] = ("fastmri",)
     support: bool = False
     remove_oversampling: bool = False
-    calibration: Calibrated = field(default_factory=Calibrated)
+    calibration: EstimatedMaps = field(default_factory=EstimatedMaps)
     tuning: Tuning = field(default_factory=Tuning)
     pictured: int = 2
 

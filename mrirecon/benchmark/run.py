@@ -16,9 +16,9 @@ from mrirecon.benchmark.pivot import Row
 from mrirecon.benchmark.solve import Solver
 from mrirecon.benchmark.sources import Source
 from mrirecon.benchmark.tables import row_of, write_tables
-from mrirecon.benchmark.team import Team
 from mrirecon.benchmark.tuning import choose, trials_of, with_choices
 from mrirecon.io.files import clear_partial, replacing, write_json
+from mrirecon.recon.team import Team
 from mrirecon.weights import sha256_of
 
 Progress = Callable[[str, int, int], object]
@@ -64,7 +64,7 @@ def run_benchmark(
         _refuse_overlap(benchmark, hashes)
         return hashes
 
-    hashes: dict[str, str] = team.share("hashes", prepare)
+    hashes: dict[str, str] = team.first(prepare)
     judged = replace(benchmark, protocols=(benchmark.tuning.protocol,))
     search = _Work(judged, hashes, device, team, watch, retry)
     trials = trials_of(benchmark)

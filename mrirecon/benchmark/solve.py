@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,23 +18,21 @@ from mrirecon.benchmark.sources import Source, add_noise
 from mrirecon.coverage import Coverage, coverage_of
 from mrirecon.echo import center_echo
 from mrirecon.io.volumes import describe
-from mrirecon.methods import Calibrated
-from mrirecon.methods.choices import narrowed, undersampled
 from mrirecon.methods.classical import ZeroFilled
-from mrirecon.methods.provenance import described
 from mrirecon.metrics import evaluate
 from mrirecon.noise import prewhiten
+from mrirecon.options import one_line
 from mrirecon.prepare import remove_oversampling
+from mrirecon.recon import EstimatedMaps, run
+from mrirecon.recon.request import describe_mask
+from mrirecon.recon.undersampling import narrow, undersample
 from mrirecon.scan import Scan, Volume
-
-# What a scan, a method or the machine can cause; anything else is a mistake of ours, and named as one.
-_EXPECTED = (ValueError, OSError, MemoryError, RuntimeError, ImportError)
 
 
 class SharedMaps:
     """Coil maps of one undersampled scan, estimated once for all methods, and the time that took."""
 
-    def __init__(self, source: Calibrated) -> None:
+    def __init__(self, source: EstimatedMaps) -> None:
         self.source = source
         self._maps: dict[int, Tensor] = {}
         self.seconds = 0.0
@@ -105,11 +103,8 @@ class Solver:
             return {"failure": cell.failed}, None
         try:
             return self._solved(cell, request)
-        except _EXPECTED as error:
-            return {"failure": _sentence(error)}, None
         except Exception as error:
-            kind = type(error).__name__
-            return {"failure": f"a mistake in mrirecon, please report it: {kind}: {error}"}, None
+            return {"failure": one_line(error)}, None
 
     def problem(self, cell: Cell) -> tuple[Truth, Undersampled]:
         """What a cell reconstructs, and what the result is compared with.
@@ -123,13 +118,16 @@ class Solver:
     def _solved(self, cell: Cell, request: Mapping[str, Any]) -> tuple[Record, Volume]:
         truth, problem = self.problem(cell)
         maps = problem.maps
-        method = cell.method.build(cell.tuned, cell.seed, device=self.device, maps=maps)
+        method = cell.method.build(cell.tuned, cell.seed)
         before, memory = maps.seconds, _Memory(self.device)
-        volume = method(problem.scan)
+        volume = run(method, problem.scan, device=self.device, maps=maps)
         seconds = volume.info["seconds_per_slice"]
-        if method.uses_maps:  # every method is charged for its maps, whoever was first to need them
+        if (
+            method.needs.maps
+        ):  # every method is charged for its maps, whoever was first to need them
             seconds += maps.seconds_per_slice - (maps.seconds - before) / problem.scan.shape[0]
-        volume = described(volume, problem.scan, problem.made, request)
+        info = {**describe_mask(volume, problem.made), "request": request}
+        volume = replace(volume, info=info)
         metrics = {
             protocol: evaluate(
                 volume.image[0].abs(), truth.target, protocol, support=truth.support
@@ -153,7 +151,7 @@ class Solver:
             if self.benchmark.remove_oversampling:
                 scan = remove_oversampling(scan)
             coverage = coverage_of(scan)
-            scan = narrowed(scan, coverage)
+            scan = narrow(scan, coverage)
             self._truth = source, Truth(scan, coverage, _target(scan), self._support(scan))
         return self._truth[1]
 
@@ -175,9 +173,11 @@ class Solver:
             scan, std = add_noise(truth.scan, cell.noise, self.benchmark.noise_seed)
 
             def make(shape: tuple[int, int], acquired: Tensor) -> tuple[Tensor, dict[str, Any]]:
-                return cell.mask.make(shape, cell.drawn, acquired)
+                seed = cell.drawn
+                mask = cell.mask.draw(shape, seed, acquired)
+                return mask, cell.mask.describe(shape, seed, acquired)
 
-            scan, made = undersampled(scan, truth.coverage, cell.mask.kind, make)
+            scan, made = undersample(scan, truth.coverage, cell.mask.kind, make)
             shared = SharedMaps(self.benchmark.calibration)
             kept = self._undersampled = place, Undersampled(scan, made, std, shared)
         return kept[1]
@@ -221,7 +221,7 @@ def _target(scan: Scan) -> Tensor:
         raise ValueError(
             f"{scan.source} has no reference and is not fully sampled: there is nothing to compare with"
         )
-    return ZeroFilled()(scan).image[0].abs()
+    return run(ZeroFilled(), scan).image[0].abs()
 
 
 def _evaluations(info: Mapping[str, Any]) -> float:
@@ -232,10 +232,3 @@ def _evaluations(info: Mapping[str, Any]) -> float:
         return 0.0
     config = info["weights"]["config"]
     return float(config.get("steps", config.get("num_cascades", 1)))
-
-
-def _sentence(error: BaseException) -> str:
-    text = " ".join(str(error).split())
-    if isinstance(error, MemoryError) or "out of memory" in text or "can't allocate memory" in text:
-        return "out of memory: take fewer slices, or another device"
-    return text or type(error).__name__

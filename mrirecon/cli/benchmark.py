@@ -10,15 +10,18 @@ from typing import Any
 
 import torch
 
-from mrirecon.benchmark import Benchmark, Team, Tuning, find_scans, run_benchmark
+from mrirecon.benchmark import Benchmark, Tuning, find_scans, run_benchmark
 from mrirecon.benchmark.config import check_simulated, check_weights, mask_entry, method_entry
 from mrirecon.benchmark.sources import chosen_slices, simulated_scans
-from mrirecon.cli.choices import CALIBRATION, Device, choose_device
-from mrirecon.cli.outputs import make_folder
 from mrirecon.cli.parser import Parser, UsageError
 from mrirecon.cli.progress import work_progress
 from mrirecon.cli.run import Command
-from mrirecon.methods import METHODS, Calibrated
+from mrirecon.cli.shared import CALIBRATION
+from mrirecon.device import Device, choose_device
+from mrirecon.methods import METHODS
+from mrirecon.recon import EstimatedMaps
+from mrirecon.recon.session import make_folder
+from mrirecon.recon.team import Team
 
 Options = dict[str, Any]
 
@@ -39,7 +42,7 @@ def benchmark(
     protocols: list[str] = ["fastmri"],  # noqa: B006
     support: bool = False,
     remove_oversampling: bool = False,
-    calibration: Calibrated = Calibrated(),  # noqa: B008
+    calibration: EstimatedMaps = EstimatedMaps(),  # noqa: B008
     tuning: Tuning = Tuning(),  # noqa: B008
     pictured: int = 2,
     device: Device = "auto",
@@ -101,7 +104,7 @@ def benchmark(
     for method in made.methods:
         for tuned in method.grid or [{}]:
             method.sha256(tuned)  # says which file is missing
-    team = Team()
+    team = Team.of_environment()
     folder = make_folder(Path(output))
     if team.leads:
         for values, entry in entries:
@@ -109,7 +112,7 @@ def benchmark(
                 name = values.get("name", values["method"])
                 print(f"note: {name} is left out: its weights do not come along")
     line = work_progress("hashing scans", "cells", hidden=not team.leads)
-    with _on_threads(threads), line as progress:
+    with _on_threads(threads), team.joined(), line as progress:
         rows = run_benchmark(made, folder, device=where, team=team, progress=progress, retry=retry)
     if not team.leads:
         return 0
@@ -144,7 +147,7 @@ def _typed(method: str, options: Options) -> Options:
         return {}
     parser = Parser("mrirecon benchmark", "", "")
     kind = METHODS[method]
-    parser.add_options(kind, "options", method, kind.loop_fields(), instantiate=False)
+    parser.add_options(kind, "options", method, (), instantiate=False)
     try:
         return dict(parser.parse([], {"options": options})["options"].as_dict())
     except UsageError as error:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from mrirecon.cli.choices import LAYOUT, SCAN_ARGUMENT, parse_slices
 from mrirecon.cli.run import Command
+from mrirecon.cli.shared import LAYOUT, SCAN_ARGUMENT
 from mrirecon.io import read_scan, write_scan
 from mrirecon.io.layout import USUAL, Layout
+from mrirecon.options import parse_slices
 
 
 def convert(

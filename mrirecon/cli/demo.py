@@ -7,14 +7,20 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from mrirecon.cli.choices import Device, MaskChoice, choose_device, parse_slices
-from mrirecon.cli.outputs import completed, make_folder, summary
+import torch
+
+from mrirecon.cli.outputs import summary
 from mrirecon.cli.progress import slices_progress
 from mrirecon.cli.run import Command
+from mrirecon.device import Device, choose_device
 from mrirecon.io import read_image, write_volume
 from mrirecon.io.volumes import extra_path
-from mrirecon.methods import METHODS
+from mrirecon.masks import MaskSpec
 from mrirecon.methods.posterior import SHIPPED as PRIOR
+from mrirecon.options import parse_slices
+from mrirecon.recon.request import Request
+from mrirecon.recon.session import make_folder
+from mrirecon.recon.undersampling import DrawnMask
 from mrirecon.report import comparison, write_png, write_report
 from mrirecon.simulate import demo_simulation
 from mrirecon.weights import shipped_weights
@@ -43,19 +49,19 @@ def demo(*, output: str = "demo", slices: str | None = None, device: Device = "a
         raise ValueError("nibabel's example volume has no affine: reinstall nibabel")
     scan = demo_simulation(data[..., 0], affine).scan.select(chosen)
     scan = replace(scan, source="brain volume of nibabel, simulated scan")
-    mask, made = MaskChoice(MASK, ACCELERATION, CENTER_FRACTION, 0).make(scan.shape[2:])
-    scan = scan.undersample(
-        mask, f"undersampled retrospectively ({MASK}, acceleration {ACCELERATION:g})"
-    )
+    mask = DrawnMask(MaskSpec(MASK, ACCELERATION, CENTER_FRACTION))
+    sampled, made = mask.make((scan.shape[2], scan.shape[3]), torch.ones(scan.shape[2:]).bool())
+    note = f"undersampled retrospectively ({MASK}, acceleration {ACCELERATION:g})"
+    scan = scan.undersample(sampled, note)
     results = []
     there = shipped_weights()
     trained = [name for name in NETWORKS if f"{name}_tiny" in there]
-    sampled = SAMPLED if PRIOR in there else {}
-    for name in (*CLASSICAL, *trained, *sampled):
+    drawn = SAMPLED if PRIOR in there else {}
+    for name in (*CLASSICAL, *trained, *drawn):
+        request = Request(method={"name": name, **SAMPLED.get(name, {})})
         with slices_progress(name) as progress:
-            options = SAMPLED.get(name, {})
-            volume = METHODS[name](device=where, progress=progress, **options)(scan)
-        volume = completed(volume, scan, made, {"demo": True})
+            volume = request.pipeline(scan, device=where, progress=progress).run()
+        volume = request.complete(volume, scan, made, scan.source)
         target = folder / f"{name}.nii.gz"
         write_volume(volume, target, overwrite=True)
         print(summary(target, volume))

@@ -5,14 +5,14 @@ from __future__ import annotations
 import numpy as np
 
 from mrirecon.calibration import calibration_note
-from mrirecon.cli.choices import LAYOUT, SCAN_ARGUMENT
 from mrirecon.cli.run import Command
+from mrirecon.cli.shared import LAYOUT, SCAN_ARGUMENT
 from mrirecon.coverage import achieved_acceleration, calibration_region, covered_by
 from mrirecon.echo import center_echo
 from mrirecon.io import read_scan
 from mrirecon.io.layout import USUAL, Layout
-from mrirecon.methods.calibrate import Calibrated, calibration_block
-from mrirecon.methods.partial_fourier import missing_side
+from mrirecon.recon.coil_maps import EstimatedMaps, calibration_block
+from mrirecon.recon.partial_fourier import missing_side
 from mrirecon.scan import Geometry, Scan
 
 AXES = ("readout", "phase")
@@ -122,7 +122,7 @@ def _anatomical(direction: tuple[float, float, float]) -> str:
 
 def _plan(scan: Scan) -> dict[str, str]:
     try:
-        default = Calibrated()
+        default = EstimatedMaps()
         block = calibration_block(scan, scan.middle() or 0, default.size, 2 * default.kernel)
         maps = f"ESPIRiT from a {block.shape[-2]} x {block.shape[-1]} block of every slice"
     except ValueError:

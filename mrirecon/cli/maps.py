@@ -9,23 +9,18 @@ from typing import Literal
 
 import torch
 
-from mrirecon.cli.choices import (
-    CALIBRATION,
-    LAYOUT,
-    SCAN_ARGUMENT,
-    Device,
-    choose_device,
-    choose_maps,
-    parse_slices,
-)
 from mrirecon.cli.progress import slices_progress
 from mrirecon.cli.run import Command
+from mrirecon.cli.shared import CALIBRATION, LAYOUT, SCAN_ARGUMENT
+from mrirecon.device import Device, choose_device
 from mrirecon.echo import center_echo
 from mrirecon.io import MAPS_SUFFIXES, read_scan, write_maps
 from mrirecon.io.cfl import check_apart
 from mrirecon.io.files import check_target, suffix_of
 from mrirecon.io.layout import USUAL, Layout
-from mrirecon.methods import Calibrated
+from mrirecon.options import parse_slices
+from mrirecon.recon import EstimatedMaps
+from mrirecon.recon.coil_maps import maps_from
 
 
 def maps(
@@ -33,7 +28,7 @@ def maps(
     scan: str,
     output: str,
     kind: Literal["espirit", "lowres"] = "espirit",
-    calibration: Calibrated = Calibrated(),  # noqa: B008
+    calibration: EstimatedMaps = EstimatedMaps(),  # noqa: B008
     slices: str | None = None,
     device: Device = "auto",
     overwrite: bool = False,
@@ -56,7 +51,7 @@ def maps(
     check_target(output, overwrite)
     suffix_of(output, MAPS_SUFFIXES)
     data = center_echo(read_scan(scan, layout)).select(part)
-    source = choose_maps(kind, calibration)
+    source = maps_from(kind, calibration)
     found = []
     with slices_progress(f"{kind} maps {Path(scan).name}") as progress:
         for index in range(data.shape[0]):

@@ -7,14 +7,14 @@ import torch
 from mrirecon.cli.run import Command
 from mrirecon.coverage import achieved_acceleration, calibration_region
 from mrirecon.io import write_mask
-from mrirecon.masks import MASKS, default_center_fraction, make_mask
+from mrirecon.masks import MASKS, MaskSpec
 
 
 def mask(
     *,
     kind: str,
     shape: list[int],
-    accel: float,
+    acceleration: float,
     output: str,
     center_fraction: float | None = None,
     seed: int = 0,
@@ -27,15 +27,14 @@ def mask(
     Args:
         kind: kind of mask, such as uniform1d or poisson.
         shape: readout and phase size, as in `--shape 640 372`.
-        accel: acceleration: points over sampled points.
+        acceleration: points over sampled points.
         output: .npy (bool) or .png.
         center_fraction: calibration share; default 0.08 up to acceleration 5, else 0.04.
         seed: the same seed gives the same mask.
         overwrite: replace an existing output.
     """
     size = (shape[0], shape[1])
-    fraction = default_center_fraction(accel) if center_fraction is None else center_fraction
-    made = make_mask(kind, size, accel, center_fraction=fraction, seed=seed)
+    made = MaskSpec(kind, acceleration, center_fraction).draw(size, seed)
     total, without = achieved_acceleration(made, torch.ones_like(made))
     write_mask(output, made, overwrite=overwrite)
     region = calibration_region(made)
@@ -56,10 +55,10 @@ SHAPE = {
 COMMAND = Command(
     "mask",
     mask,
-    "KIND --shape H W --accel R --output OUTPUT",
+    "KIND --shape H W --acceleration R --output OUTPUT",
     {"kind": {"metavar": "KIND", "help": ", ".join(MASKS)}, "--shape": SHAPE},
     (
-        "poisson --shape 320 320 --accel 8 --output mask.png",
-        "uniform1d --shape 640 372 --accel 4 --seed 3 --output mask.npy",
+        "poisson --shape 320 320 --acceleration 8 --output mask.png",
+        "uniform1d --shape 640 372 --acceleration 4 --seed 3 --output mask.npy",
     ),
 )

@@ -20,6 +20,16 @@ from jsonargparse import (
 )
 
 Settings = dict[str, Any]
+# what people type -> what the option is called here
+ALIASES = {
+    "accel": "acceleration",
+    "lr": "optimizer.lr",
+    "learning_rate": "optimizer.lr",
+    "lambda": "method.regularization",
+    "regularization": "method.regularization",
+    "iterations": "method.iterations",
+    "steps": "trainer.max_steps",
+}
 LARGEST_CONFIG = 1 << 18  # bytes of a file, and values when it is written out
 
 
@@ -119,6 +129,8 @@ class Parser(ArgumentParser):
 
     def parse(self, args: list[str], settings: Settings) -> dict[str, Any]:
         """The value of every option; `settings` come from a YAML file."""
+        args = [self._renamed(arg) for arg in args]
+        settings = {self._named(name): value for name, value in settings.items()}
         flags = {option for action in self._flags() for option in action.option_strings}
         # Nothing that is typed or configured may name a module to import, which would run it.
         set_parsing_settings(instantiate_subclass_spec_in_any=False, import_path_denylist=["*"])
@@ -134,6 +146,18 @@ class Parser(ArgumentParser):
         configured = [f"--config={yaml.safe_dump(settings)}"] if settings else []
         args = _gathered(_spelt_out(args, flags), self._lists())
         return vars(self.instantiate(self.parse_args(configured + args)))
+
+    def _named(self, name: str) -> str:
+        """The name of an option here, where another one is usual elsewhere."""
+        there = self._option_string_actions
+        other = ALIASES.get(name, name)
+        return other if f"--{name}" not in there and f"--{other}" in there else name
+
+    def _renamed(self, arg: str) -> str:
+        flag, equals, value = arg.partition("=")
+        if not flag.startswith("--"):
+            return arg
+        return f"--{self._named(flag.removeprefix('--'))}{equals}{value}"
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         raise UsageError(self._readable(" ".join(message.split()).removesuffix(".")))

@@ -8,7 +8,7 @@ from time import monotonic
 import torch
 
 from mrirecon.io.files import replacing
-from mrirecon.methods.draws import Preview
+from mrirecon.methods.base import Preview
 
 REST = 1.0  # seconds from one picture to the next, at least
 

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import errno
 import inspect
 import logging
-import os
 import signal
 import sys
 import traceback
-from argparse import ArgumentError
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any
@@ -18,12 +15,11 @@ from jsonargparse import Namespace
 
 from mrirecon.cli.parser import Parser, Settings, take_config
 from mrirecon.cli.signals import Ended, tidy_end
+from mrirecon.options import one_line
 
 Prepare = Callable[[Parser, list[str], Settings], tuple[list[str], Settings]]
 
 DEBUG = "--debug"
-# What bad input, bad usage or the machine can cause; anything else is a mistake of ours, and said to be.
-EXPECTED = (ArgumentError, ValueError, OSError, MemoryError, ImportError, RuntimeError)
 
 
 @dataclass(frozen=True)
@@ -40,6 +36,7 @@ class Command:
         prepare: adds options that depend on others; returns the arguments and the YAML's settings to parse.
         prepared: the function's parameters that `prepare` adds.
         flat: like `groups`, whose fields are options without the name before them: name -> (class, title in the help).
+        plain: parameters that are a dict of the fields of a class: name -> (class, title in the help, fields left out).
     """
 
     name: str
@@ -51,6 +48,7 @@ class Command:
     prepare: Prepare | None = None
     prepared: tuple[str, ...] = ()
     flat: Mapping[str, tuple[type, str]] = field(default_factory=dict)
+    plain: Mapping[str, tuple[type, str, tuple[str, ...]]] = field(default_factory=dict)
 
 
 def run(command: Command, argv: Sequence[str]) -> int:
@@ -83,12 +81,15 @@ def parse(command: Command, args: list[str]) -> dict[str, Any]:
         *command.prepared,
         *command.groups,
         *command.flat,
+        *command.plain,
     }
     parser.add_options(command.function, None, "options", skip)
     for name, options in command.arguments.items():
         groups = parser.groups or {}
         group = groups[command.name] if name.startswith("-") else parser
         group.add_argument(name, **options)
+    for kind, title, hidden in command.plain.values():
+        parser.add_options(kind, None, title, hidden)
     for kind, title in command.flat.values():
         parser.add_options(kind, None, title, ())
     args, settings = take_config(args)
@@ -100,18 +101,7 @@ def parse(command: Command, args: list[str]) -> dict[str, Any]:
     del values["config"]
     for name, (kind, _) in command.flat.items():
         values[name] = kind(**{one.name: values.pop(one.name) for one in fields(kind)})
+    for name, (kind, _, hidden) in command.plain.items():
+        own = [one.name for one in fields(kind) if one.name not in hidden]
+        values[name] = {one: values.pop(one) for one in own}
     return {k: v.as_dict() if isinstance(v, Namespace) else v for k, v in values.items()}
-
-
-def one_line(error: BaseException) -> str:
-    """An exception as one sentence."""
-    text = " ".join(str(error).split())
-    if isinstance(error, MemoryError) or "out of memory" in text or "can't allocate memory" in text:
-        return "out of memory: reconstruct fewer slices at once with --slices, or on another device"
-    if isinstance(error, OSError) and error.errno is not None and error.filename is not None:
-        text = f"{os.fsdecode(error.filename)}: {error.strerror}"
-        text += ": give a shorter name" if error.errno == errno.ENAMETOOLONG else ""
-    if not isinstance(error, EXPECTED):
-        kind = type(error).__name__
-        return f"a mistake in mrirecon, please report it with the output of {DEBUG}: {kind}: {text}"
-    return text or type(error).__name__

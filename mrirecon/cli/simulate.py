@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from mrirecon.cli.choices import parse_slices
 from mrirecon.cli.run import Command
 from mrirecon.io import write_scan
 from mrirecon.io.images import read_anatomy
+from mrirecon.options import parse_slices
 from mrirecon.simulate import simulate_scan
 
 

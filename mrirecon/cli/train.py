@@ -10,11 +10,11 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
-from mrirecon.cli.outputs import make_folder
 from mrirecon.cli.parser import Parser, Settings, UsageError
 from mrirecon.cli.run import Command
 from mrirecon.nearest import suggest
 from mrirecon.networks import MODELS, PRESETS, PRIORS
+from mrirecon.recon.session import make_folder
 from mrirecon.training.checkpoints import CheckpointSettings, PriorCheckpointSettings
 from mrirecon.training.data import FastMRIDataModule
 from mrirecon.training.export import About

@@ -108,7 +108,7 @@ def default_center_fraction(acceleration: Number) -> float:
     return 0.08 if acceleration <= 5 else 0.04
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class MaskSpec:
     """A mask as it is asked for, before the grid is known.
 

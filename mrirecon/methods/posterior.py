@@ -272,7 +272,9 @@ class Posterior(Method):
             else:
                 (solution,) = self.first.solve([problem])
                 kspace, image = solution.kspace, solution.image
-                images.append(image if kspace is None else _combined(problem, kspace))
+                image = image if kspace is None else _combined(problem, kspace)
+                assert image is not None  # no method of FIRST_IMAGES gives draws
+                images.append(image)
         return torch.stack(images) / scale
 
     def _solution(self, problem: Problem, draws: Complex[Tensor, "draw y x"]) -> Solution:

@@ -11,7 +11,6 @@ from torch import Tensor
 
 from mrirecon.tensors import ifft2c, pad_to, rss
 
-
 # What calibrates most scans: side of the block and of the kernel in samples, share of singular values that are noise,
 # eigenvalue below which there is no signal.
 BLOCK, KERNEL, THRESHOLD, CROP = 24, 6, 0.02, 0.8

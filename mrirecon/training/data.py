@@ -10,13 +10,13 @@ from typing import Literal
 import numpy as np
 from pytorch_lightning import LightningDataModule
 
+from mrirecon.masks import MaskSpec
 from mrirecon.training.batches import BucketSampler, SliceLoader
 from mrirecon.training.dataset import Batch as Batch
 from mrirecon.training.dataset import Request as Request
 from mrirecon.training.dataset import Sample as Sample
 from mrirecon.training.dataset import SliceDataset as SliceDataset
 from mrirecon.training.index import Entry, index_folder
-from mrirecon.training.sampling import MaskSpec as MaskSpec
 
 
 class FastMRIDataModule(LightningDataModule):

@@ -14,11 +14,12 @@ from torch.utils.data import Dataset
 
 from mrirecon.coverage import coverage_of
 from mrirecon.io.fastmri import SliceReader, read_fastmri
+from mrirecon.masks import MaskSpec
 from mrirecon.networks.base import calibration_of
 from mrirecon.scan import Scan
 from mrirecon.tensors import ifft2c, rss
 from mrirecon.training.index import Entry
-from mrirecon.training.sampling import MaskSpec, fixed_mask, random_mask
+from mrirecon.training.sampling import fixed_mask, random_mask
 
 
 class Sample(NamedTuple):

@@ -12,10 +12,10 @@ from typing import Any
 
 from pytorch_lightning import Callback, LightningModule, Trainer
 
+from mrirecon.masks import MaskSpec
 from mrirecon.networks import Model, Prior
 from mrirecon.prepare import intensity_scale
 from mrirecon.training.base import TrainingModule
-from mrirecon.training.data import MaskSpec
 from mrirecon.training.volumes import of_all_processes
 from mrirecon.weights import TrainingRange, card_of, save_weights
 
@@ -181,7 +181,7 @@ def _training_range(masks: list[dict[str, Any]], seen: Mapping[str, Any]) -> Tra
     return TrainingRange(
         masks=tuple(sorted({spec.kind for spec in specs})),
         accelerations=tuple(sorted({float(spec.acceleration) for spec in specs})),
-        center_fractions=tuple(sorted({float(spec.fraction) for spec in specs})),
+        center_fractions=tuple(sorted({float(spec.fraction()) for spec in specs})),
         coils=(min(seen["coils"]), max(seen["coils"])),
         matrix=((min(rows), min(columns)), (max(rows), max(columns))),
         intensity=(min(levels), max(levels)) if levels else None,

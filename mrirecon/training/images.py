@@ -11,7 +11,7 @@ from pytorch_lightning.loggers import TensorBoardLogger
 from torch import Tensor
 
 from mrirecon.diffusion import denoiser_of, karras
-from mrirecon.diffusion.samplers.steps import ddim_step, levels
+from mrirecon.diffusion.samplers.steps import ddim_step, walk
 from mrirecon.networks import Prior
 from mrirecon.tensors import complex_noise_like
 
@@ -89,7 +89,7 @@ def unconditional_samples(
     sigmas = karras(steps, *denoiser.sigma_range)
     like = torch.empty(count, size, size, dtype=torch.complex64, device=device)
     x = float(sigmas[0]) * complex_noise_like(like, generator)
-    for _, sigma, lower in levels(sigmas):
+    for _, sigma, lower in walk(sigmas):
         x0 = denoiser(x, sigma)
         x = ddim_step(x0, (x - x0) / sigma, lower, 0.0, generator)
     return x

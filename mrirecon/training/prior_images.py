@@ -20,8 +20,8 @@ from mrirecon.io.file_array import FileArray
 from mrirecon.io.files import existing_file, replacing, write_json
 from mrirecon.io.nifti import turned
 from mrirecon.io.numpy import open_npy
-from mrirecon.methods.calibrate import Calibrated
 from mrirecon.prepare import intensity_scale, remove_oversampling
+from mrirecon.recon.coil_maps import EstimatedMaps
 from mrirecon.scan import Scan
 from mrirecon.tensors import fft2c, ifft2c
 from mrirecon.training.index import SUFFIXES
@@ -271,7 +271,7 @@ def _combined(path: Path) -> tuple[Array, list[float] | None]:
     if not coverage_of(scan).complete:
         raise ValueError(f"{path} is undersampled: leave it out with data.exclude")
     scan = remove_oversampling(scan)
-    maps = Calibrated()
+    maps = EstimatedMaps()
     images = [
         (maps(scan, index, "cpu")[0].conj() * ifft2c(scan.kspace(index))).sum(dim=0)[scan.crop]
         for index in range(scan.shape[0])

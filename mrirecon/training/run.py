@@ -12,6 +12,7 @@ from pytorch_lightning import Callback, Trainer, seed_everything
 from pytorch_lightning.callbacks import EarlyStopping
 
 from mrirecon.io.files import existing_file, replacing
+from mrirecon.masks import MaskSpec
 from mrirecon.networks import MODELS, Model, Network, Prior
 from mrirecon.networks.unrolled_prior import UnrolledPrior
 from mrirecon.training.base import TrainingModule
@@ -23,7 +24,7 @@ from mrirecon.training.checkpoints import (
     best_checkpoints,
     read_checkpoint,
 )
-from mrirecon.training.data import FastMRIDataModule, MaskSpec
+from mrirecon.training.data import FastMRIDataModule
 from mrirecon.training.export import About, SeenImages, SeenScans, export
 from mrirecon.training.images import PriorSamples, ValidationImages
 from mrirecon.training.losses import Loss

@@ -1,10 +1,10 @@
 """Scans that the tests of methods share."""
 
 import torch
-
-from mrirecon.io.arrays import plain_scan
 from mrirecon.methods.problem import Problem
 from mrirecon.methods.surroundings import Surroundings
+
+from mrirecon.io.arrays import plain_scan
 from mrirecon.phantom import shepp_logan
 from mrirecon.simulate import simulate_scan
 

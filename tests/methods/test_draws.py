@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 from cases import columns, error, phantom
+from mrirecon.methods.calibrate import GivenMaps
 
 from mrirecon.methods import METHODS
-from mrirecon.methods.calibrate import GivenMaps
 from mrirecon.methods.trust import null_space
 from mrirecon.networks.denoiser import DenoiserUNet
 from mrirecon.simulate import birdcage_maps

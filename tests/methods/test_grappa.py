@@ -5,10 +5,10 @@ from dataclasses import replace
 import pytest
 import torch
 from cases import array_scan, columns, error, phantom, problem_of
+from mrirecon.methods.surroundings import Surroundings
 
 from mrirecon.methods import METHODS
 from mrirecon.methods.grappa import Grappa
-from mrirecon.methods.surroundings import Surroundings
 from mrirecon.tensors import fft2c, ifft2c, rss
 
 

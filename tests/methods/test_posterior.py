@@ -10,15 +10,15 @@ import numpy as np
 import pytest
 import torch
 from cases import array_scan, columns, phantom
+from mrirecon.io.slices import SliceStore
+from mrirecon.methods.device import images_that_fit
+from mrirecon.methods.first_images import FIRST_IMAGES
+from mrirecon.methods.named import options_of
 
 from mrirecon.diffusion import GaussianDenoiser, vp
 from mrirecon.diffusion.samplers import SAMPLERS
 from mrirecon.io import write_volume
-from mrirecon.io.slices import SliceStore
 from mrirecon.methods import METHODS, Posterior, posterior, reconstruct
-from mrirecon.methods.device import images_that_fit
-from mrirecon.methods.first_images import FIRST_IMAGES
-from mrirecon.methods.named import options_of
 from mrirecon.methods.trust import null_space
 from mrirecon.networks.denoiser import DenoiserUNet
 from mrirecon.noise import noise_level, prewhiten

@@ -1,15 +1,30 @@
-"""The option `--method NAME`, which decides what `--method.OPTION` there are."""
+"""Options that several commands share: the scan and how it is stored, the maps, and `--method NAME`."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from dataclasses import fields
 from typing import Any
+
+from docstring_parser import parse
 
 from mrirecon.cli.parser import Parser, Settings, UsageError
 from mrirecon.cli.preview import PreviewFile
 from mrirecon.io.files import check_target
-from mrirecon.methods.named import DEFAULT, METHODS, is_slow, who_has
+from mrirecon.io.layout import Layout
+from mrirecon.methods.base import Method
+from mrirecon.methods.posterior import Posterior
+from mrirecon.methods.registry import DEFAULT, METHODS, is_slow, who_has
 from mrirecon.nearest import suggest
+from mrirecon.recon import EstimatedMaps
+
+SCAN_ARGUMENT = {
+    "metavar": "SCAN",
+    "help": "k-space file: fastMRI or MRD HDF5, BART cfl, npy, npz, MATLAB or Siemens twix",
+}
+# group of options -> (class, title in the help, fields that are no options)
+CALIBRATION = {"calibration": (EstimatedMaps, "how coil maps are estimated", ("kind",))}
+# options without a name before them: parameter -> (class, title in the help)
+LAYOUT = {"layout": (Layout, "how k-space is stored, where the file does not say")}
 
 
 def add_method(parser: Parser, args: list[str], settings: Settings) -> tuple[list[str], Settings]:
@@ -32,19 +47,24 @@ def add_method(parser: Parser, args: list[str], settings: Settings) -> tuple[lis
         raise UsageError(f"unknown method {name!r}: {suggest(str(name), METHODS)}")
     parser.add_argument("--method.name", default=name)
     about = (METHODS[name].__doc__ or "").partition("\n")[0].removesuffix(".")
-    parser.add_options(
-        METHODS[name],
-        "method",
-        f"method {name}: {about}",
-        METHODS[name].loop_fields(),  # options of the commands, not of the method
-        instantiate=False,
-    )
+    parser.add_options(METHODS[name], "method", f"method {name}: {about}", (), instantiate=False)
+    for option, text in _of_sampler(METHODS[name]).items():
+        parser.explain(f"--method.{option}", text)
     parser.explain(
         "--method",
         f"{', '.join(METHODS)} (default: {DEFAULT}); `--method NAME --help` lists the options of NAME",
         "NAME",
     )
     return args, {**settings, "method": {**configured, "name": name}}
+
+
+def _of_sampler(kind: type[Method]) -> dict[str, str]:
+    """What the function of a sampler says of its options."""
+    if not issubclass(kind, Posterior):
+        return {}
+    own = {one.name for one in fields(kind)} - {one.name for one in fields(Posterior)}
+    said = parse(kind.sampler.__doc__ or "").params
+    return {one.arg_name: one.description or "" for one in said if one.arg_name in own}
 
 
 def with_choices(method: dict[str, Any], **choices: Any) -> dict[str, Any]:
@@ -62,22 +82,22 @@ def with_choices(method: dict[str, Any], **choices: Any) -> dict[str, Any]:
     return {**method, **given}
 
 
-def with_preview(method: Mapping[str, Any], path: str | None) -> dict[str, Any]:
-    """What makes the method show its images in a PNG while it works; nothing without a path.
+def preview_file(method: Method, path: str | None) -> PreviewFile | None:
+    """What shows the images of a method in a PNG while it works; nothing without a path.
 
     Raises:
         UsageError: if the method has nothing to show, or the file is no PNG.
         OSError: if it cannot be written.
     """
     if path is None:
-        return {}
+        return None
     if not is_slow(method):
         raise UsageError(
-            f"--preview {path}: {method['name']} shows nothing before it is done, dds would"
+            f"--preview {path}: {method.name} shows nothing before it is done, dds would"
         )
     if not path.lower().endswith(".png"):
         raise UsageError(f"--preview {path}: the file name must end in .png")
-    return {"preview": PreviewFile(check_target(path, overwrite=True))}
+    return PreviewFile(check_target(path, overwrite=True))
 
 
 def _take_name(args: list[str]) -> tuple[list[str], str | None]:

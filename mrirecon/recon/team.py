@@ -1,39 +1,41 @@
-"""Several processes that reconstruct together, as `torchrun` starts them: the slices are shared, the first writes."""
+"""Several processes that work together, as `torchrun` starts them, or one alone."""
 
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, TypeVar
 
 import torch.distributed as dist
 
-from mrirecon.cli.run import one_line
+from mrirecon.options import one_line
 
 T = TypeVar("T")
-PATIENCE = timedelta(
-    days=30
-)  # the others may be at their slices for long; one that has died is noticed at once
+# The others may be at their slices for long; one that has died is noticed at once.
+PATIENCE = timedelta(days=30)
 
 
 class Elsewhere(Exception):
     """What went wrong is said by the first process."""
 
 
-@dataclass(frozen=True)
 class Team:
     """The processes of this run, of which this is one.
+
+    They act in step (`each`, `first`), or take pieces of work from a common count (`take`, `wait`), so that a process
+    with slow pieces does not keep the others waiting.
 
     Attributes:
         rank: number of this process; 0 is the first.
         size: how many there are.
     """
 
-    rank: int = 0
-    size: int = 1
+    def __init__(self, rank: int = 0, size: int = 1) -> None:
+        self.rank, self.size = rank, size
+        self._store: Any = dist.HashStore()
 
     @classmethod
     def of_environment(cls) -> Team:
@@ -51,7 +53,16 @@ class Team:
         if self.size == 1:
             yield
             return
-        dist.init_process_group("gloo", timeout=PATIENCE)
+        store, _, _ = next(dist.rendezvous("env://"))
+        store.set_timeout(PATIENCE)
+        self._store = dist.PrefixStore("work", store)
+        dist.init_process_group(
+            "gloo",
+            store=dist.PrefixStore("group", store),
+            rank=self.rank,
+            world_size=self.size,
+            timeout=PATIENCE,
+        )
         try:
             yield
         except Elsewhere:
@@ -72,14 +83,12 @@ class Team:
         except Exception as error:
             failure = error
         if self.size > 1:
-            said = self._shared(None if failure is None else one_line(failure))
+            said = self._gathered(None if failure is None else one_line(failure))
             if any(text is not None for text in said):
                 if not self.leads:
                     raise Elsewhere from failure
                 if failure is None:
-                    number, text = next(
-                        (n, text) for n, text in enumerate(said) if text is not None
-                    )
+                    number, text = next((n, t) for n, t in enumerate(said) if t is not None)
                     raise ValueError(f"process {number} of {self.size}: {text}")
         if failure is not None:
             raise failure
@@ -91,10 +100,25 @@ class Team:
         Raises as `each`.
         """
         results = self.each(lambda: [work()] if self.leads else [])
-        first: T = (results if self.size == 1 else self._shared(results)[0])[0]
+        first: T = (results if self.size == 1 else self._gathered(results)[0])[0]
         return first
 
-    def _shared(self, value: Any) -> list[Any]:
+    def take(self, work: str) -> int:
+        """Number of the next piece of `work`, which no other process gets."""
+        return int(self._store.add(f"{work}/taken", 1)) - 1
+
+    def done(self, work: str, pieces: int = 1) -> int:
+        """Count pieces as done; how many are done by all processes together."""
+        return int(self._store.add(f"{work}/done", pieces))
+
+    def wait(self, work: str, pieces: int, watch: Callable[[int], object]) -> None:
+        """Come back when all processes together have done so many; meanwhile `watch` gets how many are done."""
+        while (count := self.done(work, 0)) < pieces:
+            watch(count)
+            time.sleep(0.2)
+        watch(count)
+
+    def _gathered(self, value: Any) -> list[Any]:
         values: list[Any] = [None] * self.size
         try:
             dist.all_gather_object(values, value)

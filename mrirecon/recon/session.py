@@ -1,0 +1,227 @@
+"""Scans of files, reconstructed to files one after another; several processes share the slices of each."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path
+from typing import Any, Protocol
+
+from mrirecon.io import (
+    SCAN_SUFFIXES,
+    VOLUME_SUFFIXES,
+    check_output,
+    is_complete,
+    sidecar,
+    write_volume,
+)
+from mrirecon.io.files import PathLike
+from mrirecon.methods.base import Preview
+from mrirecon.methods.registry import is_slow
+from mrirecon.options import EXPECTED
+from mrirecon.recon.pipeline import Pipeline, Progress
+from mrirecon.recon.request import Request
+from mrirecon.recon.slice_store import SliceStore
+from mrirecon.recon.team import Elsewhere, Team
+from mrirecon.scan import Scan, Volume
+
+INPUT_SUFFIXES = (*SCAN_SUFFIXES, ".hdf5", ".hdr", ".dat", ".mat")
+
+
+class Listener(Protocol):
+    """Who is told what happens."""
+
+    def progress(self, title: str) -> AbstractContextManager[Progress]:
+        """A line of progress."""
+        ...
+
+    def wrote(self, target: Path, volume: Volume) -> None:
+        """A reconstruction was written."""
+        ...
+
+    def skipped(self, target: Path) -> None:
+        """One was there already."""
+        ...
+
+    def failed(self, source: str, error: Exception) -> None:
+        """One of several scans could not be reconstructed."""
+        ...
+
+
+@dataclass(frozen=True, eq=False)
+class Job:
+    """One scan to reconstruct."""
+
+    title: str
+    scan: Scan
+    pipeline: Pipeline
+    mask: dict[str, Any] | None
+
+
+@dataclass(eq=False)
+class Session:
+    """Reconstructs scans as one request says.
+
+    Attributes:
+        request: what is asked for.
+        device: where to compute.
+        listener: who is told.
+        overwrite: replace what is there.
+        inputs: files that no output may replace.
+        preview: takes what is known of slices that are being sampled.
+        team: the processes of this run.
+        done: what was reconstructed, as `write_report` takes it.
+        complete: scans whose reconstruction was there already.
+        failures: how many scans could not be reconstructed.
+    """
+
+    request: Request
+    device: str
+    listener: Listener
+    overwrite: bool = False
+    inputs: list[PathLike] = field(default_factory=list)
+    preview: Callable[[Preview], object] | None = None
+    team: Team = field(default_factory=Team)
+    done: list[tuple[Scan, Volume]] = field(default_factory=list)
+    complete: list[str] = field(default_factory=list)
+    failures: int = 0
+
+    def run(self, pairs: Iterable[tuple[str, Path]]) -> None:
+        """Reconstruct each scan to its output; one of several that fails keeps no other from it.
+
+        Raises:
+            ValueError, OSError: if the only scan there is cannot be reconstructed.
+        """
+        pairs = list(pairs)
+        for source, target in pairs:
+            try:
+                if self.team.first(partial(self._is_done, source, target)):
+                    self.complete.append(Path(source).name)
+                    continue
+                job = self.team.each(partial(self._prepare, source, target))
+                if self.team.size > 1:
+                    self._share_out(job)
+                self.team.first(partial(self._write, job, source, target))
+            except (*EXPECTED, Elsewhere) as error:
+                if len(pairs) == 1:
+                    raise
+                self.failures += 1
+                if self.team.leads:
+                    self.listener.failed(source, error)
+
+    def _is_done(self, source: str, target: Path) -> bool:
+        about = self.request.describe(source)
+        if self.overwrite or not already_done(target, about):
+            return False
+        SliceStore(target, about).clear()  # of a run that was killed when all but this was done
+        self.listener.skipped(target)
+        return True
+
+    def _prepare(self, source: str, target: Path) -> Job:
+        check_output(target, self.overwrite)
+        data, made = self.request.prepare(self.request.read(source))
+        slow = is_slow(self.request.solver) or self.team.size > 1
+        keep = SliceStore(target, self.request.describe(source)) if slow else None
+        preview = self.preview if self.team.leads else None
+        pipeline = self.request.pipeline(data, device=self.device, keep=keep, preview=preview)
+        if self.team.size > 1:
+            pipeline.check_shares()
+        return Job(f"{self.request.solver.name} {Path(source).name}", data, pipeline, made)
+
+    def _share_out(self, job: Job) -> None:
+        """Let every process solve its share of the slices, which are kept beside the output for the first to read."""
+        keep = job.pipeline.keep
+        assert keep is not None
+        self.team.first(keep.open)
+
+        def solve() -> None:
+            if not keep.is_open():
+                raise ValueError(
+                    f"{keep.folder} is not there, where the first process made it: all machines must see the folder of "
+                    "--output"
+                )
+            title = f"{job.title}, process 0 of {self.team.size}"
+            line = self.listener.progress(title) if self.team.leads else nullcontext(None)
+            with line as progress:
+                pipeline = replace(job.pipeline, progress=progress)
+                pipeline.solve_share(self.team.rank, self.team.size)
+
+        self.team.each(solve)
+
+    def _write(self, job: Job, source: str, target: Path) -> None:
+        # What several processes have solved is put together without a progress line.
+        line = self.listener.progress(job.title) if self.team.size == 1 else nullcontext(None)
+        with line as progress:
+            volume = replace(job.pipeline, progress=progress).run()
+        volume = self.request.complete(volume, job.scan, job.mask, source)
+        write_volume(volume, target, overwrite=self.overwrite, inputs=self.inputs)
+        if job.pipeline.keep is not None:
+            job.pipeline.keep.clear()
+        self.listener.wrote(target, volume)
+        self.done.append((job.scan.select(self.request.run_of_slices), volume))
+
+
+def choose_outputs(scans: list[str], output: str, kind: str = "nii.gz") -> list[Path]:
+    """One output per scan: OUTPUT itself, or for several scans files of a kind in the folder OUTPUT, which is made.
+
+    Raises:
+        ValueError: if two scans would have the same output name, or the folder is named like a volume.
+        OSError: if the folder cannot be made.
+    """
+    if not output or (len(scans) == 1 and not Path(output).name):
+        raise ValueError(f"--output {output!r} is no name of a file")
+    if len(scans) == 1:
+        return [Path(output)]
+    folder = Path(output)
+    if folder.name.lower().endswith(VOLUME_SUFFIXES):
+        raise ValueError(f"--output {folder} is named like a file: several scans go to a folder")
+    targets: dict[Path, str] = {}
+    for scan in scans:
+        path = Path(scan)
+        stem = path.stem if path.suffix.lower() in INPUT_SUFFIXES else path.name
+        target = folder / f"{stem}.{kind}"
+        if target in targets:
+            raise ValueError(
+                f"{targets[target]} and {scan} would both become {target}: "
+                "reconstruct them to different folders"
+            )
+        targets[target] = scan
+    make_folder(folder)
+    return list(targets)
+
+
+def make_folder(folder: Path) -> Path:
+    """The folder, made where it is missing.
+
+    Raises:
+        OSError: if that is not possible, in one sentence.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        reason = "is a file" if isinstance(error, FileExistsError) else f"({error.strerror})"
+        raise type(error)(f"{folder} cannot be made a folder: it {reason}") from error
+    return folder
+
+
+def already_done(target: Path, request: dict[str, Any]) -> bool:
+    """Whether the output is complete and was made by this very request.
+
+    Raises:
+        FileExistsError: if it was made otherwise.
+    """
+    if not is_complete(target):
+        return False
+    try:
+        made = json.loads(sidecar(target).read_text(encoding="utf-8"))
+    except ValueError:
+        made = None
+    if not isinstance(made, dict) or made.get("request") != json.loads(json.dumps(request)):
+        raise FileExistsError(
+            f"{target} exists and was made with other settings or from other files: "
+            "give --overwrite or another --output"
+        )
+    return True
