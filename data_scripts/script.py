@@ -7,7 +7,7 @@ import sys
 import traceback
 from collections.abc import Callable, Sequence
 
-from mrirecon.cli.run import one_line
+from mrirecon.options import one_line
 
 Main = Callable[[argparse.Namespace], int | None]
 

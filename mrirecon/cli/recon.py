@@ -161,6 +161,8 @@ def _prepare(parser: Parser, args: list[str], settings: Settings) -> tuple[list[
     return add_method(parser, args, settings)
 
 
+# options of a request that the command line gives in a way of its own
+SPECIAL = ("method", "mask", "maps", "calibration", "slices", "layout")
 COMMAND = Command(
     "recon",
     recon,
@@ -176,12 +178,5 @@ COMMAND = Command(
     prepared=("method",),
     groups=CALIBRATION,
     flat=LAYOUT,
-    # what the command line gives otherwise is left out
-    plain={
-        "request": (
-            Request,
-            "of the data and how they are prepared",
-            ("method", "mask", "maps", "calibration", "slices", "layout"),
-        )
-    },
+    plain={"request": (Request, "the data and how they are prepared", SPECIAL)},
 )
