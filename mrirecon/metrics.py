@@ -7,6 +7,7 @@ the protocol's name is part of every result.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 import torch
@@ -34,6 +35,40 @@ class Metrics(NamedTuple):
     nrmse: float
     psnr: float
     ssim: float
+
+
+class Sums(NamedTuple):
+    """What the metrics of a volume need to know of one slice: a few numbers instead of two images.
+
+    Attributes:
+        squared_error: sum over the pixels.
+        energy: sum of the target's squares.
+        pixels: their number.
+        ssim: mean over the slice, with the volume's maximum; NaN where no window fits.
+    """
+
+    squared_error: float
+    energy: float
+    pixels: int
+    ssim: float
+
+
+class SliceScore(NamedTuple):
+    """A slice that was judged by itself, in any order, on any process.
+
+    Attributes:
+        volume: name of the volume.
+        number: of the slice.
+        maximum: of the volume's target.
+        sums: what its metrics are made of.
+        loss: of the slice.
+    """
+
+    volume: str
+    number: int
+    maximum: float
+    sums: Sums
+    loss: float
 
 
 PROTOCOLS = {
@@ -166,30 +201,94 @@ def common_gain(reconstruction: Num[Tensor, "..."], target: Num[Tensor, "..."]) 
     return gain if cosine**2 > 0.75 and not 0.5 < gain < 2 else None
 
 
+def score_slice(
+    image: Float[Tensor, "h w"],
+    target: Float[Tensor, "h w"],
+    maximum: float,
+    *,
+    volume: str,
+    number: int,
+    loss: float,
+) -> SliceScore:
+    """What the metrics of a volume need to know of one of its slices, in double precision.
+
+    Args:
+        image: of the slice.
+        target: of the slice, in the same units.
+        maximum: of the volume's target; without a positive one the slice has no SSIM.
+        volume: name of the volume.
+        number: of the slice.
+        loss: of the slice, which is kept beside.
+    """
+    found = _sums(image.double(), target.double(), None, maximum if maximum > 0 else None)
+    return SliceScore(volume, number, maximum, found, loss)
+
+
+def volume_metrics(scores: Iterable[SliceScore]) -> dict[str, Metrics]:
+    """Volume -> metrics under the protocol `fastmri`, as `evaluate` finds them for the volume as a whole.
+
+    Volumes whose target is zero are left out. Sums depend on the order of the scores in the last digits.
+    """
+    volumes: dict[str, list[SliceScore]] = {}
+    for score in scores:
+        volumes.setdefault(score.volume, []).append(score)
+    return {
+        name: Metrics("fastmri", False, *_combined([s.sums for s in those], those[0].maximum))
+        for name, those in volumes.items()
+        if any(score.sums.energy > 0 for score in those)
+    }
+
+
+def mean_metrics(volumes: Mapping[str, Metrics]) -> dict[str, float]:
+    """`nmse`, `psnr` and `ssim` averaged over volumes; nothing where there is no volume."""
+    keys = ("nmse", "psnr", "ssim") if volumes else ()
+    return {
+        key: math.fsum(getattr(metrics, key) for metrics in volumes.values()) / len(volumes)
+        for key in keys
+    }
+
+
 def _scores(
     x: Tensor, target: Tensor, inside: Tensor | None, max_value: float | None
 ) -> tuple[float, float, float, float]:
     """NMSE, NRMSE, PSNR and SSIM of (slice, y, x) with one peak."""
-    a, b = _pixels(x, inside), _pixels(target, inside)
-    energy, squared_error = float(b.square().sum()), float((a - b).square().sum())
-    if energy == 0:
+    judged = _pixels(target, inside)
+    if not bool(judged.any()):
         raise ValueError(
             "target is zero in the whole volume or in a slice that is judged by itself: "
             "leave such slices out, or choose another protocol"
         )
-    peak = float(b.max()) if max_value is None else max_value
+    peak = float(judged.max()) if max_value is None else max_value
     if not 0 < peak < math.inf:
         raise ValueError(f"maximum of the target is {peak}: give a positive max_value")
-    nmse, mse = squared_error / energy, squared_error / b.numel()
+    return _combined(
+        [
+            _sums(x[i], target[i], None if inside is None else inside[i], peak)
+            for i in range(len(target))
+        ],
+        peak,
+    )
+
+
+def _sums(x: Tensor, target: Tensor, inside: Tensor | None, peak: float | None) -> Sums:
+    a, b = _pixels(x, inside), _pixels(target, inside)
+    similarity = math.nan
+    if peak is not None:
+        values = _pixels(ssim_map(x, target, peak), None if inside is None else _centers(inside))
+        similarity = float(values.mean()) if values.numel() else math.nan
+    return Sums(float((a - b).square().sum()), float(b.square().sum()), b.numel(), similarity)
+
+
+def _combined(slices: Sequence[Sums], peak: float) -> tuple[float, float, float, float]:
+    """NMSE, NRMSE, PSNR and SSIM of slices with one peak; those that no SSIM window fits are left out of it."""
+    error = math.fsum(one.squared_error for one in slices)
+    nmse = error / math.fsum(one.energy for one in slices)
+    mse = error / sum(one.pixels for one in slices)
     psnr = 10 * math.log10(peak**2 / mse) if mse > 0 else math.inf
-    similarity = [
-        _pixels(ssim_map(x[i], target[i], peak), None if inside is None else _centers(inside[i]))
-        for i in range(len(target))
-    ]
-    means = [float(values.mean()) for values in similarity if values.numel()]
-    if not means:
+    known = [one.ssim for one in slices if not math.isnan(one.ssim)]
+    if not known and peak > 0:
         raise ValueError("support touches only the edge of the images: no SSIM window fits")
-    return nmse, math.sqrt(nmse), psnr, sum(means) / len(means)
+    return nmse, math.sqrt(nmse), psnr, math.fsum(known) / len(known) if known else math.nan
 
 
 def _pixels(x: Tensor, inside: Tensor | None) -> Tensor:

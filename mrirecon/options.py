@@ -107,10 +107,10 @@ class Range:
         above: number that all are larger than, instead.
     """
 
-    least: float = 0
-    above: float | None = None
+    least: float | int = 0
+    above: float | int | None = None
 
-    def refusal(self, value: float) -> str:
+    def refusal(self, value: float | int) -> str:
         """What is wrong with a number; empty where nothing is."""
         if self.above is not None:
             return "" if value > self.above else f"give more than {self.above}"

@@ -149,7 +149,7 @@ def test_numbers_are_those_of_the_method_itself(folder, tmp_path):
     fraction = center_fraction_of("uniform1d", SHAPE, 12)
     mask = make_mask("uniform1d", SHAPE, 2, center_fraction=fraction, seed=0)
     assert int(mask[0].sum()) == 20 and bool(mask[0, 14:26].all())
-    volume = METHODS["cg_sense"](iterations=5)(scan.undersample(mask))
+    volume = reconstructed("cg_sense", scan.undersample(mask), iterations=5)
     for protocol in benchmark.protocols:
         expected = evaluate(volume.image[0].abs(), scan.reference(0)[None], protocol)
         for metric in ("psnr", "ssim", "nmse", "nrmse"):
@@ -180,7 +180,7 @@ def test_support_judges_inside_the_coil_maps(folder, tmp_path):
     inside = calibration(prewhiten(scan), 0, "cpu")[0].abs().sum(0)[None] > 0
     assert 0.1 < float(inside.float().mean()) < 0.5
     mask, _ = MASK.make((64, 56), 0)
-    zero_filled = METHODS["zero_filled"]()(scan.undersample(mask)).image[0].abs()
+    zero_filled = reconstructed("zero_filled", scan.undersample(mask)).image[0].abs()
     expected = evaluate(zero_filled, scan.reference(0)[None], support=inside)
     assert made["fastmri_psnr"] == expected.psnr and made["fastmri_ssim"] == expected.ssim
     assert abs(made["fastmri_psnr"] - evaluate(zero_filled, scan.reference(0)[None]).psnr) > 0.5
@@ -297,7 +297,7 @@ def test_tuning_takes_what_is_best_on_the_tuning_scans(folder, tmp_path):
         found = []
         for seed in (2, 3):
             scan = read_scan(folder / "tuning" / f"scan{seed}.h5").select(slice(1, 2))
-            volume = METHODS["tv"](regularization=value, iterations=8)(scan.undersample(mask))
+            volume = reconstructed("tv", scan.undersample(mask), regularization=value, iterations=8)
             found.append(evaluate(volume.image[0].abs(), scan.reference(0)[None]).nmse)
         scores[value] = sum(found) / 2
     best = min(scores, key=scores.get)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 import torch
 from jaxtyping import Complex, Float
@@ -13,6 +13,8 @@ from torch import Tensor
 
 from mrirecon.diffusion.schedules import ddpm_time
 from mrirecon.tensors import as_channels, as_complex, fft2, ifft2, mirrored_to
+
+Sigma: TypeAlias = float | Float[Tensor, " batch"]  # one for all images, or one for each
 
 
 @runtime_checkable
@@ -27,7 +29,7 @@ class Denoiser(Protocol):
     def sigma_range(self) -> tuple[float, float]: ...
 
     def __call__(
-        self, x: Complex[Tensor, "*batch y x"], sigma: float
+        self, x: Complex[Tensor, "*batch y x"], sigma: Sigma
     ) -> Complex[Tensor, "*batch y x"]: ...
 
 
@@ -60,13 +62,22 @@ class _NetworkDenoiser:
                 "or 1 (magnitude)"
             )
 
-    def __call__(self, x: Tensor, sigma: float) -> Tensor:
+    def __call__(self, x: Tensor, sigma: Sigma) -> Tensor:
         channels = as_channels(x.reshape(-1, *x.shape[-2:]))
         height, width = x.shape[-2:]
         parts = mirrored_to(channels.reshape(-1, self.channels, height, width), self.multiple)
-        level = torch.full((len(parts),), sigma, dtype=parts.dtype, device=parts.device)
-        clean = self._clean(parts, level, sigma).to(parts.dtype)[..., :height, :width]
+        if isinstance(sigma, Tensor):
+            sigma = sigma.repeat_interleave(2 // self.channels)
+        clean = self.clean(parts, sigma)[..., :height, :width]
         return as_complex(clean.reshape(channels.shape)).reshape(x.shape)
+
+    def clean(self, x: Float[Tensor, "batch channel y x"], sigma: Sigma) -> Tensor:
+        """The clean images of noisy ones as the network takes them, which training works with."""
+        if isinstance(sigma, Tensor):
+            level = sigma.to(x)
+            return self._clean(x, level, level[:, None, None, None]).to(x.dtype)
+        level = torch.full((len(x),), sigma, dtype=x.dtype, device=x.device)
+        return self._clean(x, level, sigma).to(x.dtype)
 
     def to(self, device: torch.device | str) -> _NetworkDenoiser:
         """Itself, with its network on a device."""
@@ -74,22 +85,23 @@ class _NetworkDenoiser:
             self.network.to(device)
         return self
 
-    def _clean(self, x: Tensor, level: Tensor, sigma: float) -> Tensor:
+    def _clean(self, x: Tensor, level: Tensor, s: float | Tensor) -> Tensor:
+        """`level` has one number for each image, `s` broadcasts against images."""
         raise NotImplementedError
 
 
 class CleanDenoiser(_NetworkDenoiser):
     """Of a network that gives the clean image itself, such as EDM's preconditioned ones (Karras et al. 2022)."""
 
-    def _clean(self, x: Tensor, level: Tensor, sigma: float) -> Tensor:
+    def _clean(self, x: Tensor, level: Tensor, s: float | Tensor) -> Tensor:
         return self.network(x, level)
 
 
 class ScoreDenoiser(_NetworkDenoiser):
     """Of a VE score network: D = x + sigma^2 score (Tweedie)."""
 
-    def _clean(self, x: Tensor, level: Tensor, sigma: float) -> Tensor:
-        return x + sigma**2 * self.network(x, level)
+    def _clean(self, x: Tensor, level: Tensor, s: float | Tensor) -> Tensor:
+        return x + s**2 * self.network(x, level).to(x.dtype)
 
 
 class NoiseDenoiser(_NetworkDenoiser):
@@ -98,13 +110,15 @@ class NoiseDenoiser(_NetworkDenoiser):
     Networks that learn the variance too give it in further channels, which are left out.
     """
 
-    def _clean(self, x: Tensor, level: Tensor, sigma: float) -> Tensor:
-        step = ddpm_time(torch.full_like(level, sigma, device="cpu")).to(level.device)
-        noise = self.network(x / math.sqrt(1 + sigma**2), step)
-        return x - sigma * noise[:, : self.channels]
+    def _clean(self, x: Tensor, level: Tensor, s: float | Tensor) -> Tensor:
+        if not isinstance(s, Tensor):
+            level = torch.full_like(level, s, device="cpu")
+        step = ddpm_time(level).to(x)
+        noise = self.network(x / (1 + s**2) ** 0.5, step).to(x.dtype)
+        return x - s * noise[:, : self.channels]
 
 
-def denoiser_of(prior: Any) -> Denoiser:
+def denoiser_of(prior: Any) -> _NetworkDenoiser:
     """The denoiser that a network (`mrirecon.networks.Prior`) makes.
 
     Raises:
@@ -127,7 +141,7 @@ class ScaledDenoiser:
         low, high = self.denoiser.sigma_range
         return low / self.level, high / self.level
 
-    def __call__(self, x: Tensor, sigma: float) -> Tensor:
+    def __call__(self, x: Tensor, sigma: Sigma) -> Tensor:
         return self.denoiser(self.level * x, self.level * sigma) / self.level
 
     def to(self, device: torch.device | str) -> ScaledDenoiser:
@@ -148,8 +162,9 @@ class GaussianDenoiser:
     power: Float[Tensor, "y x"]
     sigma_range: tuple[float, float] = (0.0, math.inf)
 
-    def __call__(self, x: Tensor, sigma: float) -> Tensor:
-        shrink = self.power / (self.power + sigma**2)
+    def __call__(self, x: Tensor, sigma: Sigma) -> Tensor:
+        s = sigma.reshape(*x.shape[:-2], 1, 1) if isinstance(sigma, Tensor) else sigma
+        shrink = self.power / (self.power + s**2)
         return self.mean + ifft2(shrink * fft2(x - self.mean))
 
     def to(self, device: torch.device | str) -> GaussianDenoiser:

@@ -204,7 +204,7 @@ class _Work:
                 pipeline.keep.save(problem.place, result.tensors(), {**about, "coupled": coupled})
         return [(problem.place, result) for problem, result in zip(batch, results, strict=True)]
 
-    def advance(self, more: float) -> None:
+    def advance(self, more: float | int) -> None:
         """Tell of the progress, with so many slices of the batch done."""
         if self.pipeline.progress is not None:
             self.pipeline.progress(self.done + len(self.problems.skipped) + more, self.total)

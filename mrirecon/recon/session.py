@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from mrirecon.io import (
     SCAN_SUFFIXES,
@@ -31,6 +31,7 @@ from mrirecon.scan import Scan, Volume
 INPUT_SUFFIXES = (*SCAN_SUFFIXES, ".hdf5", ".hdr", ".dat", ".mat")
 
 
+@runtime_checkable
 class Listener(Protocol):
     """Who is told what happens."""
 

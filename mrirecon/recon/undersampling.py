@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from os import PathLike, fspath
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from torch import Tensor
 
@@ -20,6 +20,7 @@ MISSED = 0.03  # an acceleration that differs by more from what was asked is wor
 Made = tuple[Tensor, dict[str, Any]]  # a mask, and how it came about, for the JSON
 
 
+@runtime_checkable
 class MaskSource(Protocol):
     """A retrospective mask as it is asked for.
 

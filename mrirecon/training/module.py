@@ -8,14 +8,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mrirecon.metrics import Metrics
+from mrirecon.metrics import Metrics, SliceScore, mean_metrics, score_slice, volume_metrics
 from mrirecon.networks import Network, UnrolledNetwork
 from mrirecon.tensors import ifft2c
 from mrirecon.training.base import TrainingModule
 from mrirecon.training.data import Batch
 from mrirecon.training.losses import Loss
 from mrirecon.training.optimizer import OptimizerSettings
-from mrirecon.training.volumes import SliceScore, gather, mean_metrics, score_slice, volume_metrics
+from mrirecon.training.volumes import gather
 
 
 class UnrolledModule(TrainingModule):

@@ -12,7 +12,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from mrirecon.diffusion.schedules import ddpm_sigmas, ddpm_time
+from mrirecon.diffusion import denoiser_of
+from mrirecon.diffusion.schedules import ddpm_sigmas
 from mrirecon.networks import Prior
 
 Channels = Float[Tensor, "batch channel y x"]
@@ -101,7 +102,8 @@ class PriorLoss:
         self, prior: Prior, clean: Channels, noise: Channels, sigma: Float[Tensor, " batch"]
     ) -> Float[Tensor, " batch"]:
         """The loss of each image."""
-        found = denoised(prior, clean + _along(sigma, clean) * noise, sigma)
+        noisy = clean + sigma.to(clean.dtype)[:, None, None, None] * noise
+        found = denoiser_of(prior).clean(noisy, sigma)
         return self.weight(prior, sigma) * (found - clean).square().mean(dim=(1, 2, 3))
 
     def weight(self, prior: Prior, sigma: Float[Tensor, " batch"]) -> Float[Tensor, " batch"]:
@@ -112,23 +114,8 @@ class PriorLoss:
         return sigma**-2 + data**-2
 
 
-def denoised(prior: Prior, x: Channels, sigma: Float[Tensor, " batch"]) -> Channels:
-    """The clean images of a batch with a noise level for each; as `mrirecon.diffusion.denoiser_of` has it for one."""
-    s = _along(sigma, x)
-    if prior.predicts == "clean":
-        return prior(x, sigma).to(x.dtype)
-    if prior.predicts == "score":
-        return x + s**2 * prior(x, sigma).to(x.dtype)
-    noise = prior(x / torch.sqrt(1 + s**2), ddpm_time(sigma).to(x.dtype))
-    return x - s * noise[:, : prior.channels].to(x.dtype)
-
-
 def _seeded(noise: Channels) -> Iterator[tuple[Tensor, int]]:
     """The noise of each patch, and a seed that follows from its first row."""
     for one, row in zip(noise, noise[:, 0, 0].cpu(), strict=True):
         digest = hashlib.sha256(row.numpy().tobytes()).digest()
         yield one, int.from_bytes(digest[:8], "little")
-
-
-def _along(sigma: Tensor, x: Tensor) -> Tensor:
-    return sigma.to(x.dtype)[:, None, None, None]

@@ -9,12 +9,13 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from mrirecon.diffusion import denoiser_of
 from mrirecon.networks import Prior
 from mrirecon.tensors import as_channels, complex_noise_like
 from mrirecon.training.base import TrainingModule
 from mrirecon.training.optimizer import OptimizerSettings
 from mrirecon.training.patches import PriorBatch
-from mrirecon.training.prior_loss import PriorLoss, denoised
+from mrirecon.training.prior_loss import PriorLoss
 from mrirecon.training.volumes import gather
 
 
@@ -99,7 +100,7 @@ class DenoiserModule(TrainingModule):
         clean, noise = self._channels(batch)
         for sigma in self.loss.val_levels:
             levels = torch.full_like(batch.level, sigma)
-            found = denoised(self.final, clean + sigma * noise, levels)
+            found = denoiser_of(self.final).clean(clean + sigma * noise, levels)
             # Double precision on the CPU: not every device has it.
             error = (found - clean).cpu().double().square().sum(dim=(1, 2, 3))
             weights = self.loss.weight(self.final, levels) / clean[0].numel()

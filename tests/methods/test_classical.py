@@ -3,10 +3,21 @@
 import numpy as np
 import pytest
 import torch
-from cases import array_scan, columns, error, fitted, phantom, problem_of, psnr
+from scan_cases import (
+    array_scan,
+    columns,
+    error,
+    fitted,
+    image_of,
+    phantom,
+    problem_of,
+    psnr,
+    reconstructed,
+)
 
-from mrirecon.methods import METHODS, Calibrated, GivenMaps
+from mrirecon.methods import METHODS
 from mrirecon.operators import Gradient, Wavelet, sense
+from mrirecon.recon import EstimatedMaps, GivenMaps
 from mrirecon.tensors import fft2c, ifft2c, rss
 
 
@@ -19,15 +30,19 @@ def misfit(A, x, y):
 
 
 def test_zero_filled_is_the_recorded_rss(brain8):
-    volume = METHODS["zero_filled"]()(array_scan(brain8.a[None]))
+    volume = reconstructed("zero_filled", array_scan(brain8.a[None]))
     assert error(volume.image[0, 0].abs(), brain8.recorded["A/rss"]) < 1e-5
 
 
 def test_cg_sense_is_sigpys(brain8):
-    method = METHODS["cg_sense"](
-        maps=recorded_maps(brain8), regularization=0.01, iterations=100, tolerance=1e-6
-    )
-    image = method(array_scan(brain8.a[None])).image[0, 0]
+    image = reconstructed(
+        "cg_sense",
+        array_scan(brain8.a[None]),
+        maps=recorded_maps(brain8),
+        regularization=0.01,
+        iterations=100,
+        tolerance=1e-6,
+    ).image[0, 0]
     theirs = brain8.recorded["A/sigpy_sense"]
     assert error(fitted(image, theirs), theirs) < 1e-3
     assert error(image, theirs) < 1e-3  # the same gain, too
@@ -35,14 +50,16 @@ def test_cg_sense_is_sigpys(brain8):
 
 def test_l1_wavelet_minimises_its_objective_further_than_sigpy(brain8):
     weight = 0.005
-    method = METHODS["l1_wavelet"](
+    volume = reconstructed(
+        "l1_wavelet",
+        array_scan(brain8.a[None]),
         maps=recorded_maps(brain8),
         regularization=weight,
         relative=False,
         cycle_spinning=False,
         iterations=100,
     )
-    image = method(array_scan(brain8.a[None])).image[0, 0]
+    image = volume.image[0, 0]
     A, W = sense(brain8.recorded["A/sigpy_maps"], brain8.mask_a), Wavelet((230, 180))
 
     def objective(x):
@@ -54,14 +71,16 @@ def test_l1_wavelet_minimises_its_objective_further_than_sigpy(brain8):
 @pytest.mark.parametrize("isotropic", [True, False])
 def test_tv_minimises_its_objective_further_than_sigpy(brain8, isotropic):
     weight = 0.005
-    method = METHODS["tv"](
+    volume = reconstructed(
+        "tv",
+        array_scan(brain8.a[None]),
         maps=recorded_maps(brain8),
         regularization=weight,
         relative=False,
         isotropic=isotropic,
         iterations=100,
     )
-    image = method(array_scan(brain8.a[None])).image[0, 0]
+    image = volume.image[0, 0]
     A, D = sense(brain8.recorded["A/sigpy_maps"], brain8.mask_a), Gradient()
 
     def objective(x):
@@ -75,7 +94,7 @@ def test_tv_minimises_its_objective_further_than_sigpy(brain8, isotropic):
 @pytest.mark.parametrize(("method", "weight"), [("l1_wavelet", 0.003), ("tv", 0.005)])
 def test_at_their_best_both_beat_every_recorded_psnr_of_case_b(brain8, method, weight):
     scan = array_scan(brain8.b[None], brain8.mask_b)
-    image = METHODS[method](regularization=weight)(scan).image[0, 0]
+    image = reconstructed(method, scan, regularization=weight).image[0, 0]
     results = brain8.results
     recorded = [m["psnr"] for m in results["B_metrics_vs_full_ESPIRiT_combined_magnitude"].values()]
     for row in results["B_lambda_sweep_vs_full_ESPIRiT_combined"].values():
@@ -89,10 +108,10 @@ def test_defaults_predict_samples_that_were_left_out(brain8):
     left_out = brain8.recorded["heldout_2d"]
     seen = brain8.mask_a & ~left_out
     scan = array_scan((brain8.a * seen)[None], seen)
-    maps = Calibrated()(scan, 0, "cpu")
+    maps = EstimatedMaps()(scan, 0, "cpu")
     recorded = brain8.results["A_heldout_sample_relative_error"]
     for method in ("l1_wavelet", "tv"):
-        image = METHODS[method]()(scan).image[0, 0]
+        image = reconstructed(method, scan).image[0, 0]
         predicted = sense(maps[0], left_out)(image)
         assert error(predicted, brain8.a * left_out) < min(recorded.values())
 
@@ -116,7 +135,8 @@ def test_cg_sense_solves_its_normal_equations(small):
     A = dense(small.operator, (12, 10))
     gram = A.mH @ A + 0.05 * torch.eye(120)
     expected = torch.linalg.solve(gram, A.mH @ small.kspace.flatten()).reshape(12, 10)
-    image = METHODS["cg_sense"](regularization=0.05, iterations=200, tolerance=1e-7).solve(small)
+    method = METHODS["cg_sense"](regularization=0.05, iterations=200, tolerance=1e-7)
+    image = image_of(method, small)
     assert error(image, expected) < 1e-4
 
 
@@ -125,14 +145,15 @@ def test_min_norm_is_the_pseudo_inverse(small):
     expected = (torch.linalg.pinv(A, rtol=1e-4) @ small.kspace.flatten().to(A.dtype)).reshape(
         12, 10
     )
-    image = METHODS["min_norm"](iterations=400, tolerance=1e-7).solve(small)
+    image = image_of(METHODS["min_norm"](iterations=400, tolerance=1e-7), small)
     assert error(image, expected.to(torch.complex64)) < 1e-2
 
 
 @pytest.mark.parametrize("method", ["l1_wavelet", "tv"])
 def test_without_weight_sparse_methods_fit_the_data(small, method):
-    image = METHODS[method](regularization=0.0, iterations=2000, relative=False).solve(small)
-    fit = METHODS["min_norm"](iterations=400, tolerance=1e-7).solve(small)
+    sparse = METHODS[method](regularization=0.0, iterations=2000, relative=False)
+    image = image_of(sparse, small)
+    fit = image_of(METHODS["min_norm"](iterations=400, tolerance=1e-7), small)
     y, A = small.kspace, small.operator
     assert error(A(image), y) == pytest.approx(error(A(fit), y), abs=1e-3)
 
@@ -144,13 +165,13 @@ def test_full_data_without_noise_give_the_object_back():
     for method in ("adjoint", "min_norm", "cg_sense", "l1_wavelet", "tv"):
         source = GivenMaps(simulation.maps(0)[None], "truth")
         options = {"regularization": 1e-5} if method not in ("adjoint", "min_norm") else {}
-        image = METHODS[method](maps=source, **options)(simulation.scan).image[0, 0]
+        image = reconstructed(method, simulation.scan, maps=source, **options).image[0, 0]
         assert error(image[inside], truth[inside]) < 0.02, method
 
 
 def test_zero_filled_of_one_coil_is_its_magnitude():
     kspace = torch.randn(1, 1, 7, 9, dtype=torch.complex64)
-    image = METHODS["zero_filled"]()(array_scan(kspace)).image[0, 0]
+    image = reconstructed("zero_filled", array_scan(kspace)).image[0, 0]
     torch.testing.assert_close(image, ifft2c(kspace[0, 0]).abs().to(torch.complex64))
     torch.testing.assert_close(image.abs(), rss(ifft2c(kspace[0])))
 
@@ -164,9 +185,8 @@ def test_cycle_spinning_makes_the_result_follow_shifts_of_the_object():
     def solve(kspace, spin):
         ones = torch.ones(1, 1, 64, 64).to(torch.complex64)
         problem = problem_of(kspace[None], mask, ones)
-        return METHODS["l1_wavelet"](
-            regularization=0.02, relative=False, cycle_spinning=spin
-        ).solve(problem)
+        method = METHODS["l1_wavelet"](regularization=0.02, relative=False, cycle_spinning=spin)
+        return image_of(method, problem)
 
     shifted = fft2c(truth.roll((3, 5), (0, 1))) * mask
     change = {
@@ -182,7 +202,7 @@ def test_sparse_methods_beat_the_linear_one_on_a_piecewise_constant_object():
     scan = simulation.scan.undersample(columns(simulation.scan, step=4, calibration=16))
     truth = simulation.truth(0).abs()
     scores = {
-        name: psnr(METHODS[name](**options)(scan).image[0, 0], truth)
+        name: psnr(reconstructed(name, scan, **options).image[0, 0], truth)
         for name, options in {
             "adjoint": {},
             "cg_sense": {},

@@ -5,12 +5,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from cases import columns, error, phantom
-from mrirecon.methods.calibrate import GivenMaps
+from scan_cases import columns, error, phantom, pipeline_of, problems_of, reconstructed
 
 from mrirecon.methods import METHODS
 from mrirecon.methods.trust import null_space
 from mrirecon.networks.denoiser import DenoiserUNet
+from mrirecon.recon import GivenMaps
 from mrirecon.simulate import birdcage_maps
 from mrirecon.tensors import complex_noise_like
 from mrirecon.weights import card_of, save_weights
@@ -31,7 +31,7 @@ def draws(monkeypatch):
     """A sampler whose draws are noise everywhere around one image; gives them as they come."""
     made = []
 
-    def sampler(y, A, denoiser, sigmas, *, start=None, generator=None, callback=None):
+    def sampler(y, A, denoiser, sigmas, *, start=None, generator=None, **options):
         made.append(start + 0.2 * complex_noise_like(start, generator))
         return made[-1]
 
@@ -81,16 +81,16 @@ def test_draws_are_written_in_the_units_of_the_image(whiten, matrix, prior, draw
         "maps": coil_maps(),
         "whiten": whiten,
     }
-    method = METHODS["dds"](weights=prior, **options)
-    volume = method(scan)
-    work = method._work(scan)
+    pipeline = pipeline_of("dds", scan, weights=prior, **options)
+    volume = pipeline.run()
+    scale = pipeline.problems.scales[0]
     gain = torch.ones(SHAPE)
     if whiten:  # the norm of the maps as they were, over that of the prewhitened ones
         maps = birdcage_maps(SHAPE, 6)[0].flatten(1).to(torch.complex128)
         mixed = torch.linalg.cholesky(scan.noise_covariance / 2).inverse() @ maps
         gain = (maps.norm(dim=0) / mixed.norm(dim=0)).reshape(SHAPE).float()
         assert float(gain[SUPPORT].std() / gain[SUPPORT].mean()) > 0.02
-    inner = draws[0][:, 0] * work.scales[0] * SUPPORT
+    inner = draws[0][:, 0] * scale * SUPPORT
     images = zero_filled((inner * gain).numpy(), matrix)
     assert len(images) == DRAWS
     assert error(volume.image[0, 0], torch.from_numpy(images.mean(0))) < 1e-5
@@ -98,12 +98,12 @@ def test_draws_are_written_in_the_units_of_the_image(whiten, matrix, prior, draw
         assert error(volume.extras[f"draw{number}"][0, 0], torch.from_numpy(abs(image))) < 1e-5
     std = torch.from_numpy(np.std(abs(images), axis=0, ddof=1))
     assert error(volume.extras["std"][0, 0], std) < 1e-4
-    problem = next(method._groups(work, set(), range(1)))[0]
+    (problem,) = problems_of(pipeline, 1)
     _, part = null_space(problem.operator, inner.mean(0), volume.info["null_space_delta"])
     part = torch.from_numpy(abs(zero_filled((part * gain).numpy()[None], matrix)[0]))
     assert error(volume.extras["null_space"][0, 0], part) < 1e-4
     spread = np.std(abs(inner.numpy()), axis=0, ddof=1)[SUPPORT.numpy()]
-    figure = np.sqrt(np.mean(spread**2)) / work.scales[0]
+    figure = np.sqrt(np.mean(spread**2)) / scale
     assert volume.info["posterior_std"] == pytest.approx(figure, rel=1e-4)
     if matrix == SHAPE:
         for image in (*volume.extras.values(), volume.image):
@@ -114,12 +114,12 @@ def test_the_figure_does_not_depend_on_the_number_of_draws(prior, draws):
     """The spread of two draws is on average that of many: it is the variance that is averaged."""
     scan = noisy_scan()
     two, many = (
-        METHODS["dds"](weights=prior, samples=n, maps=coil_maps())(scan).info["posterior_std"]
+        reconstructed("dds", scan, weights=prior, samples=n, maps=coil_maps()).info["posterior_std"]
         for n in (2, 30)
     )
     assert two == pytest.approx(many, rel=0.1)
 
 
 def test_one_draw_has_no_standard_deviation(prior, draws):
-    volume = METHODS["dds"](weights=prior, maps=coil_maps())(noisy_scan())
+    volume = reconstructed("dds", noisy_scan(), weights=prior, maps=coil_maps())
     assert "std" not in volume.extras and "posterior_std" not in volume.info

@@ -4,10 +4,9 @@ from dataclasses import replace
 
 import pytest
 import torch
-from cases import array_scan, columns, error, phantom, problem_of
-from mrirecon.methods.surroundings import Surroundings
+from scan_cases import array_scan, columns, error, phantom, problem_of, reconstructed
 
-from mrirecon.methods import METHODS
+from mrirecon.methods import Neighbours
 from mrirecon.methods.grappa import Grappa
 from mrirecon.tensors import fft2c, ifft2c, rss
 
@@ -42,8 +41,8 @@ def test_simulated_coils_come_close_to_the_full_data(spacing, margin):
     mask = columns(scan, step=spacing, calibration=20)
     full = rss(ifft2c(scan.kspace(0)))
     under = scan.undersample(mask)
-    grappa = METHODS["grappa"]()(under).image[0, 0].abs()
-    zero_filled = METHODS["zero_filled"]()(under).image[0, 0].abs()
+    grappa = reconstructed("grappa", under).image[0, 0].abs()
+    zero_filled = reconstructed("zero_filled", under).image[0, 0].abs()
     assert error(grappa, full) < 0.08
     assert error(zero_filled, full) > margin * error(grappa, full)
 
@@ -107,18 +106,18 @@ def test_kernels_are_fitted_to_separate_calibration_lines(contrast):
     block[:, 0] = False
     scan = full.undersample(lattice)
     separate = replace(scan, calibration=lambda v, i: contrast * full.read(v, i) * block)
-    found = Grappa().solve(
-        problem_of(scan.kspace(0), lattice, None, around=Surroundings(separate, 0, 0, "cpu"))
-    )
+    problem = problem_of(scan.kspace(0), lattice, None, near=Neighbours(separate, 0, 0, "cpu"))
+    (solution,) = Grappa().solve([problem])
+    found = solution.kspace
     within = Grappa().fill(full.kspace(0) * (lattice | block), lattice | block)
     outside = ~block[0]
     assert error(found[..., outside], within[..., outside]) < 1e-3
     assert torch.equal(found[:, lattice], scan.kspace(0)[:, lattice])
     with pytest.raises(ValueError, match="centre of the imaging k-space has 1 of 96"):
-        METHODS["grappa"]()(scan)
+        reconstructed("grappa", scan)
     narrow = replace(scan, calibration=lambda v, i: full.read(v, i) * columns(full, 100, 8))
     with pytest.raises(ValueError, match="centre of the separate calibration lines has 8 of 96"):
-        METHODS["grappa"]()(narrow)
+        reconstructed("grappa", narrow)
 
 
 def test_too_few_rows_for_a_kernel_are_refused():

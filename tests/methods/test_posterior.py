@@ -9,20 +9,20 @@ from itertools import combinations
 import numpy as np
 import pytest
 import torch
-from cases import array_scan, columns, phantom
-from mrirecon.io.slices import SliceStore
-from mrirecon.methods.device import images_that_fit
-from mrirecon.methods.first_images import FIRST_IMAGES
-from mrirecon.methods.named import options_of
+from scan_cases import array_scan, columns, phantom, pipeline_of, problems_of, reconstructed
 
+from mrirecon.device import images_that_fit
 from mrirecon.diffusion import GaussianDenoiser, vp
 from mrirecon.diffusion.samplers import SAMPLERS
 from mrirecon.io import write_volume
-from mrirecon.methods import METHODS, Posterior, posterior, reconstruct
+from mrirecon.methods import METHODS, Posterior, posterior
+from mrirecon.methods.posterior import FIRST_IMAGES
+from mrirecon.methods.registry import options_of
 from mrirecon.methods.trust import null_space
 from mrirecon.networks.denoiser import DenoiserUNet
 from mrirecon.noise import noise_level, prewhiten
 from mrirecon.operators import sense
+from mrirecon.recon import EstimatedMaps, SliceStore, reconstruct, run
 from mrirecon.weights import card_of, load_weights, save_weights, shipped_weights
 
 SHORT = {"levels": 3, "sigma_min": 0.05}
@@ -51,7 +51,7 @@ def scan():
 
 
 def sample(name, prior, scan, **options):
-    return METHODS[name](weights=prior, **{**SHORT, **STEPS.get(name, {}), **options})(scan)
+    return reconstructed(name, scan, weights=prior, **{**SHORT, **STEPS.get(name, {}), **options})
 
 
 def error(a, b):
@@ -61,8 +61,7 @@ def error(a, b):
 @pytest.fixture(scope="module")
 def problems(prior, scan):
     """What each slice is, not prewhitened."""
-    method = METHODS["dds"](weights=prior, whiten=False)
-    return [one for group in method._groups(method._work(scan), set(), range(3)) for one in group]
+    return problems_of(pipeline_of("dds", scan, weights=prior, whiten=False), 3)
 
 
 def figures_by_hand(image, problem):
@@ -196,6 +195,7 @@ def test_memory_running_out_halves_the_batch(prior, scan, monkeypatch):
     expected = sample("dds", prior, scan, samples=4).image
     real, sizes = SAMPLERS["dds"], []
 
+    @wraps(real)
     def hungry(y, *args, **options):
         images = y[..., 0, 0, 0].numel()
         if images > 1:
@@ -204,8 +204,6 @@ def test_memory_running_out_halves_the_batch(prior, scan, monkeypatch):
         return real(y, *args, **options)
 
     monkeypatch.setattr(METHODS["dds"], "sampler", staticmethod(hungry))
-    monkeypatch.setattr(posterior, "_parameters", lambda s: {"eta": None, "cg_steps": None})
-    monkeypatch.setattr(posterior, "_takes_noise", lambda s: True)
     image = sample("dds", prior, scan, samples=4, images_at_once=8).image
     assert set(sizes) == {1}
     assert error(image, expected) < 1e-4
@@ -234,7 +232,7 @@ def test_memory_that_ran_out_is_remembered(prior, monkeypatch):
     assert volume.info["network_evaluations"] == expected.info["network_evaluations"]
     tries.clear()
     method = METHODS["dds"](weights=prior, **SHORT, samples=5)
-    method(scan.select(slice(0, 3)))
+    run(method, scan.select(slice(0, 3)))
     assert tries == [4, 2, 2, 1] + 2 * [2, 2, 1]  # draws of a slice; the next slice begins with two
 
 
@@ -249,7 +247,7 @@ def test_a_gpu_takes_as_many_images_as_fit(free, expected, monkeypatch):
 
 
 def test_an_error_that_is_not_about_memory_is_shown(prior, scan, monkeypatch):
-    def broken(y, A, denoiser, sigmas, *, start=None, generator=None, callback=None):
+    def broken(y, A, denoiser, sigmas, **options):
         raise RuntimeError("something else")
 
     monkeypatch.setattr(METHODS["dds"], "sampler", staticmethod(broken))
@@ -259,10 +257,10 @@ def test_an_error_that_is_not_about_memory_is_shown(prior, scan, monkeypatch):
 
 def begun(prior, scan, start):
     """A method's first image of the first slice, and what is known of that slice."""
-    method = METHODS["dds"](weights=prior, start=start)
-    work = method._work(scan)
-    problem = next(method._groups(work, set(), range(1)))[0]
-    return method.first(problem, work.whitening), problem
+    pipeline = pipeline_of("dds", scan, weights=prior, start=start)
+    (problem,) = problems_of(pipeline, 1)
+    draws = pipeline.method.draws_of([problem])
+    return draws.batch.start[0] * problem.scale, problem
 
 
 @pytest.mark.parametrize("start", ["noise", *STARTS])
@@ -287,18 +285,18 @@ def test_first_images_have_scale_and_phase_of_the_image(start, whiten, prior):
 
 
 def test_a_network_begins_with_weights_that_are_loaded_once(prior, scan):
-    method = METHODS["dds"](weights=prior, start="varnet", device="cpu", **SHORT)
-    method(scan)
-    network = method.first.method.trained[0]
-    assert method.first.method.device == "cpu"
-    method(scan)
-    assert method.first.method.trained[0] is network
+    method = METHODS["dds"](weights=prior, start="varnet", **SHORT)
+    run(method, scan, device="cpu")
+    network = method.first.trained[0]
+    assert {parameter.device.type for parameter in network.parameters()} == {"cpu"}
+    run(method, scan, device="cpu")
+    assert method.first.trained[0] is network
 
 
 @pytest.mark.parametrize("suffix", [".npy", ".cfl"])
 def test_a_file_is_a_first_image(suffix, prior, scan, tmp_path):
     path = tmp_path / f"cg{suffix}"
-    volume = METHODS["cg_sense"]()(scan)
+    volume = reconstructed("cg_sense", scan)
     write_volume(volume, path)
     from_file, from_method = (
         reconstruct(scan, method="dds", weights=prior, device="cpu", start=start, **SHORT).image
@@ -315,7 +313,7 @@ def test_a_file_is_a_first_image(suffix, prior, scan, tmp_path):
 
 def test_files_that_are_no_first_image(prior, scan, tmp_path):
     path = tmp_path / "cg.npy"
-    write_volume(METHODS["cg_sense"]()(scan.select(slice(0, 2))), path)
+    write_volume(reconstructed("cg_sense", scan.select(slice(0, 2))), path)
     with pytest.raises(ValueError, match=r"is 1 x 2 x 32 x 28 .* is 1 x 3 x 32 x 28: start from"):
         sample("dds", prior, scan, start=str(path))
     np.save(path, np.full((3, 32, 28), np.nan, np.complex64))
@@ -362,7 +360,7 @@ def test_a_prior_without_numbers_names_slice_and_level(
     kspace = torch.stack([scan.kspace(index) for index in range(3)])
     sampled = array_scan(torch.stack([kspace] * volumes), scan.mask(0))
     with pytest.raises(ValueError, match=rf"NaN or .* values in {where} at noise level 0\.1"):
-        method(sampled)
+        run(method, sampled)
 
 
 @pytest.mark.parametrize(
@@ -427,10 +425,8 @@ def test_a_mask_that_a_sampler_cannot_handle(prior):
 
 
 def test_two_sets_of_maps_are_refused(prior, scan):
-    from mrirecon.methods import Calibrated
-
     with pytest.raises(ValueError, match="one set of coil maps"):
-        METHODS["dds"](weights=prior, maps=Calibrated(sets=2), **SHORT)(scan)
+        reconstructed("dds", scan, weights=prior, maps=EstimatedMaps(sets=2), **SHORT)
 
 
 def test_the_posterior_is_abstract():
@@ -461,7 +457,7 @@ def test_the_noise_is_given_in_units_of_the_kspace(whiten, prior, scan):
     noisy = replace(scan, noise_covariance=covariance)
     left_out, given, twice = (
         sample("dds", prior, noisy, whiten=whiten, noise_std=level).info
-        for level in (None, 3.0, 6.0)
+        for level in ("auto", 3.0, 6.0)
     )
     for figure in ("noise_std", "residual_over_noise"):
         assert given[figure] == pytest.approx(left_out[figure], rel=1e-3)
@@ -514,12 +510,12 @@ def test_shares_make_the_whole(prior, scan, tmp_path):
     keep = SliceStore(tmp_path / "brain.nii.gz", {"seed": 0})
     seen = []
     options = {**SHORT, "samples": 2, "keep": keep, "progress": lambda *done: seen.append(done)}
-    method = METHODS["dds"](weights=prior, **options)
+    pipeline = pipeline_of("dds", scan, weights=prior, **options)
     for share in (2, 0, 3, 1):  # more of them than slices
-        method.solve_share(scan, share, 4)
+        pipeline.solve_share(share, 4)
     assert [done for done in seen if done == (1, 1)] == [(1, 1)] * 3
     seen.clear()
-    volume = method(scan)
+    volume = pipeline.run()
     assert not seen  # nothing is left to solve
     whole = sample("dds", prior, scan, samples=2)
     assert error(volume.image, whole.image) < 1e-4
@@ -576,8 +572,7 @@ def test_previews_end_at_the_image(name, bound, prior, scan):
     options = {"samples": 3, "images_at_once": 3, "levels": 9}
     if name == "score_mri":  # coil by coil: their root sum of squares adds up noise
         options |= {"coils": "separate", "corrections": 0}
-    method = METHODS[name](weights=prior, preview=seen.append, sigma_min=0.01, **options)
-    assert "preview" not in method.parameters()
+    method = METHODS[name](weights=prior, sigma_min=0.01, **options)
 
     class Nothing:  # leaves everything to the data, and the noise of the level in the image
         sigma_range = (0.01, 5.0)
@@ -589,7 +584,7 @@ def test_previews_end_at_the_image(name, bound, prior, scan):
     scan = replace(
         scan, noise_covariance=None
     )  # previews are in the units of the prewhitened k-space
-    image = method(scan).image[0]
+    image = run(method, scan, preview=seen.append).image[0]
     assert [p.places for p in seen] == [[(0, n)] for n in range(3) for _ in range(3)]
     assert [(p.finished, p.level, p.levels) for p in seen[:3]] == [(0, n, 9) for n in (1, 5, 9)]
     assert all(p.image.shape == (1, *scan.matrix) for p in seen)
@@ -624,15 +619,18 @@ def test_the_unrolled_prior_is_a_method(scan, tmp_path):
     network = NETWORKS["unrolled_prior"](steps=2, cg_steps=3, denoiser={"widths": [8, 8]})
     path = tmp_path / "unrolled.safetensors"
     save_weights(network, path, card_of(network))
-    volume = METHODS["unrolled_prior"](weights=str(path), trust=True)(scan)
+    volume = reconstructed("unrolled_prior", scan, weights=str(path), trust=True)
     assert volume.image.shape == (1, 3, *scan.matrix)
     assert volume.extras["null_space"].shape == volume.image.shape
     assert volume.info["residual_over_noise"] > 0
     with pytest.raises(ValueError, match="fills in partial Fourier by itself"):
-        METHODS["unrolled_prior"](weights=str(path), partial_fourier="pocs")
+        pipeline_of("unrolled_prior", scan, weights=str(path), partial_fourier="pocs")
     kspace = torch.stack([scan.kspace(index) for index in range(3)])
     scaled, plain = (
-        METHODS["unrolled_prior"](weights=str(path))(array_scan(f * kspace, scan.mask(0))).image / f
+        reconstructed(
+            "unrolled_prior", array_scan(f * kspace, scan.mask(0)), weights=str(path)
+        ).image
+        / f
         for f in (1e6, 1.0)
     )
     assert error(scaled, plain) < 1e-4
@@ -647,7 +645,7 @@ def test_the_unrolled_prior_can_be_told_the_noise(scan, tmp_path):
     save_weights(network, path, card_of(network))
 
     def solved(kspace, **options):
-        return METHODS["unrolled_prior"](weights=str(path), **options)(array_scan(kspace))
+        return reconstructed("unrolled_prior", array_scan(kspace), weights=str(path), **options)
 
     kspace = torch.stack([scan.kspace(index) for index in range(3)])
     told = solved(kspace)
@@ -656,13 +654,13 @@ def test_the_unrolled_prior_can_be_told_the_noise(scan, tmp_path):
     silent = torch.zeros_like(kspace)
     silent[..., 10:22, 8:20] = kspace[..., 10:22, 8:20]
     mask = torch.ones(kspace.shape[-2:], dtype=torch.bool)
-    method = METHODS["unrolled_prior"]
+    empty = array_scan(silent, mask)
     with pytest.raises(ValueError, match=r"give --method\.noise_std"):
-        method(weights=str(path))(array_scan(silent, mask))
-    volume = method(weights=str(path), noise_std=1e-3)(array_scan(silent, mask))
+        reconstructed("unrolled_prior", empty, weights=str(path))
+    volume = reconstructed("unrolled_prior", empty, weights=str(path), noise_std=1e-3)
     assert volume.info["noise_std"] == [1e-3] and bool(volume.image.isfinite().all())
     with pytest.raises(ValueError, match=r"unrolled_prior: noise_std is 0\.0: give more than 0"):
-        method(noise_std=0.0)
+        METHODS["unrolled_prior"](noise_std=0.0)
 
 
 def test_smoothness_along_z_takes_the_volume_together(prior, scan):
@@ -675,7 +673,7 @@ def test_smoothness_along_z_takes_the_volume_together(prior, scan):
 
     assert jumps(smooth) < jumps(plain)
     with pytest.raises(ValueError, match="run it in one process"):
-        METHODS["dds"](weights=prior, z_smoothness=0.5).solve_share(scan, 0, 2)
+        pipeline_of("dds", scan, weights=prior, z_smoothness=0.5).solve_share(0, 2)
     with pytest.raises(ValueError, match="two at least"):
         sample("dds", prior, scan.select(slice(0, 1)), z_smoothness=0.5)
 

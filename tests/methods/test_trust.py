@@ -5,9 +5,18 @@ from dataclasses import replace
 
 import pytest
 import torch
-from cases import array_scan, columns, phantom, problem_of
+from scan_cases import (
+    array_scan,
+    columns,
+    image_of,
+    phantom,
+    pipeline_of,
+    problem_of,
+    problems_of,
+    reconstructed,
+)
 
-from mrirecon.methods import METHODS, trust
+from mrirecon.methods import trust
 from mrirecon.methods.trust import null_space, trust_figures
 from mrirecon.networks import NETWORKS
 from mrirecon.operators import sense
@@ -185,9 +194,10 @@ def quiet_scan(mask, slices=2):
 
 def test_a_method_writes_the_converged_share(weights):
     scan = quiet_scan(columns(phantom(shape=(32, 28)).scan, 4, calibration=12), slices=1)
-    method = METHODS["unrolled_prior"](weights=weights, whiten=False)
-    volume = method(scan)
-    maps = next(method._groups(method._work(scan), set(), range(1)))[0].maps[0]
+    pipeline = pipeline_of("unrolled_prior", scan, weights=weights, whiten=False)
+    volume = pipeline.run()
+    (problem,) = problems_of(pipeline, 1)
+    maps = problem.maps[0]
     x, delta = volume.image[0, 0], volume.info["null_space_delta"]
     assert delta < 1e-4
     expected = (dense_part(maps, scan.mask(0), x, delta).norm() / x.norm()) ** 2
@@ -199,14 +209,17 @@ def test_what_did_not_converge_is_left_out_and_said(weights, monkeypatch):
     monkeypatch.setattr(trust, "MAP_STEPS", 5)
     mask = points((32, 28))
     mask[10:22, 8:20] = True
-    volume = METHODS["unrolled_prior"](weights=weights, trust=True)(quiet_scan(mask))
+    volume = reconstructed("unrolled_prior", quiet_scan(mask), weights=weights, trust=True)
     assert "null_space_share" not in volume.info and volume.info["null_space_delta"] > 0
     notes = [note for note in volume.info["notes"] if "null_space_share is left out" in note]
     assert len(notes) == 1 and "in 2 of 2 slices" in notes[0]
     assert bool(volume.extras["null_space"].isnan().all())
     assert bool(volume.image.abs().isfinite().all())
     monkeypatch.undo()
-    assert METHODS["unrolled_prior"](weights=weights)(quiet_scan(mask)).info["null_space_share"] > 0
+    assert (
+        reconstructed("unrolled_prior", quiet_scan(mask), weights=weights).info["null_space_share"]
+        > 0
+    )
 
 
 def test_one_slice_that_did_not_converge_leaves_the_mean_out(weights, monkeypatch):
@@ -218,7 +231,7 @@ def test_one_slice_that_did_not_converge_leaves_the_mean_out(weights, monkeypatc
 
     monkeypatch.setattr(trust, "null_space", second_fails)
     scan = quiet_scan(columns(phantom(shape=(32, 28)).scan, 2, calibration=12))
-    info = METHODS["unrolled_prior"](weights=weights)(scan).info
+    info = reconstructed("unrolled_prior", scan, weights=weights).info
     assert "null_space_share" not in info
     assert any("in 1 of 2 slices" in note for note in info["notes"])
 
@@ -228,15 +241,14 @@ def test_the_map_is_the_part_in_the_units_of_the_coils(weights):
     scan = quiet_scan(columns(phantom(shape=(32, 28)).scan, 2, calibration=12), slices=1)
     covariance = torch.diag(torch.linspace(1, 4, 6, dtype=torch.float64)).to(torch.complex128)
     scan = replace(scan, noise_covariance=9e-4 * covariance)
-    method = METHODS["unrolled_prior"](weights=weights, trust=True)
-    volume = method(scan)
-    work = method._work(scan)
-    problem = next(method._groups(work, set(), range(1)))[0]
-    x = method.solve(problem)
+    pipeline = pipeline_of("unrolled_prior", scan, weights=weights, trust=True)
+    volume = pipeline.run()
+    (problem,) = problems_of(pipeline, 1)
+    x = image_of(pipeline.method, problem)
     delta = volume.info["null_space_delta"]
     part = dense_part(problem.maps[0], problem.mask, x, delta)
     coils = torch.linalg.solve(
-        work.whitening.to(torch.complex128), (problem.maps[0] * part).flatten(1)
+        pipeline.problems.whitening.to(torch.complex128), (problem.maps[0] * part).flatten(1)
     )
     expected = coils.reshape(6, 32, 28).abs().square().sum(0).sqrt()
     assert error(volume.extras["null_space"][0, 0], expected) < 1e-3
@@ -247,7 +259,7 @@ def test_arrays_without_a_noise_scan_have_the_same_figures(weights):
     scan = quiet_scan(columns(phantom(shape=(32, 28)).scan, 2, calibration=12), slices=1)
     told = array_scan(scan.kspace(0)[None], scan.mask(0))
     level = float((scan.noise_covariance.diagonal().real.mean() / 2).sqrt())
-    first = METHODS["unrolled_prior"](weights=weights, whiten=False)(scan).info
-    other = METHODS["unrolled_prior"](weights=weights, noise_std=level)(told).info
+    first = reconstructed("unrolled_prior", scan, weights=weights, whiten=False).info
+    other = reconstructed("unrolled_prior", told, weights=weights, noise_std=level).info
     for figure in ("residual_over_noise", "null_space_share", "null_space_delta"):
         assert other[figure] == pytest.approx(first[figure], rel=1e-3), figure

@@ -4,11 +4,12 @@ from dataclasses import replace
 
 import pytest
 import torch
-from cases import array_scan, columns, error, phantom
+from scan_cases import array_scan, columns, error, phantom, pipeline_of, reconstructed
 
 from mrirecon.methods import METHODS
 from mrirecon.networks import NETWORKS, calibration_of
 from mrirecon.operators import sense
+from mrirecon.recon import run
 from mrirecon.tensors import ifft2c, rss
 from mrirecon.weights import Card, TrainingRange, load_weights, save_weights
 
@@ -45,14 +46,14 @@ def weights(tmp_path):
 def test_volumes_slices_and_scale(name, weights):
     scan = phantom(slices=3).scan
     scan = scan.undersample(columns(scan))
-    reconstruct = METHODS[name](weights=weights(name))
-    volume = reconstruct(scan)
+    method = METHODS[name](weights=weights(name))
+    volume = run(method, scan)
     assert volume.image.shape == (1, 3, *scan.matrix)
     assert bool(torch.isfinite(volume.image.abs()).all())
     louder = array_scan(
         torch.stack([1000 * scan.kspace(index) for index in range(3)]), scan.mask(0)
     )
-    torch.testing.assert_close(reconstruct(louder).image, 1000 * volume.image, rtol=1e-3, atol=1.0)
+    torch.testing.assert_close(run(method, louder).image, 1000 * volume.image, rtol=1e-3, atol=1.0)
     assert volume.info["weights"]["network"] == name
     assert len(volume.info["weights"]["sha256"]) == 64
 
@@ -64,7 +65,7 @@ def test_varnet_equals_fastmri(shape, weights, tmp_path):
     scan = phantom(shape=shape).scan
     scan = scan.undersample(columns(scan))
     path = weights("varnet")
-    image = METHODS["varnet"](weights=path)(scan).image[0, 0]
+    image = reconstructed("varnet", scan, weights=path).image[0, 0]
     official = VarNet(**SMALL["varnet"]).eval()
     official.load_state_dict(load_weights(path)[0].state_dict())
     kspace = torch.view_as_real(scan.kspace(0))[None]
@@ -77,15 +78,15 @@ def test_varnet_equals_fastmri(shape, weights, tmp_path):
 def test_residual_is_of_the_measured_samples(weights):
     scan = phantom().scan
     scan = scan.undersample(columns(scan))
-    assert 0 < METHODS["varnet"](weights=weights("varnet"))(scan).info["data_residual"] < 10
+    assert 0 < reconstructed("varnet", scan, weights=weights("varnet")).info["data_residual"] < 10
 
 
 def test_bfloat16_is_close(weights):
     scan = phantom().scan
     scan = scan.undersample(columns(scan))
     path = weights("varnet")
-    full = METHODS["varnet"](weights=path)(scan).image
-    half = METHODS["varnet"](weights=path, precision="bfloat16")(scan).image
+    full = reconstructed("varnet", scan, weights=path).image
+    half = reconstructed("varnet", scan, weights=path, precision="bfloat16").image
     assert 0 < error(half, full) < 0.03
 
 
@@ -93,7 +94,7 @@ def test_scan_outside_training_is_said(weights):
     scan = phantom().scan
     scan = scan.undersample(columns(scan))
     trained = TrainingRange(masks=("poisson",), accelerations=(8.0,), coils=(15, 15))
-    notes = METHODS["varnet"](weights=weights("varnet", training=trained))(scan).info["notes"]
+    notes = reconstructed("varnet", scan, weights=weights("varnet", training=trained)).info["notes"]
     assert sum("trained for" in note for note in notes) == 3
 
 
@@ -107,17 +108,17 @@ def test_scan_outside_training_is_said(weights):
 def test_errors(name, options, message):
     scan = phantom().scan
     with pytest.raises((ValueError, OSError), match=message):
-        METHODS[name](**options)(scan)
+        reconstructed(name, scan, **options)
 
 
 def test_weights_of_another_network(weights):
     with pytest.raises(ValueError, match="--method unet"):
-        METHODS["varnet"](weights=weights("unet"))(phantom().scan)
+        reconstructed("varnet", phantom().scan, weights=weights("unet"))
 
 
 def test_unet_of_a_fully_sampled_scan_sees_its_rss(weights):
     scan = phantom().scan
-    image = METHODS["unet"](weights=weights("unet"))(scan).image[0, 0]
+    image = reconstructed("unet", scan, weights=weights("unet")).image[0, 0]
     zero_filled = rss(ifft2c(scan.kspace(0)))
     # The network is random; its output has the mean and the size of its input.
     assert image.shape == zero_filled.shape
@@ -151,10 +152,10 @@ def test_trust_figures(combine, tmp_path):
     save_weights(network, path, Card(network="varnet", config=network.config))
     scan = phantom(slices=2).scan
     scan = scan.undersample(columns(scan))
-    volume = METHODS["varnet"](weights=str(path), trust=True)(scan)
+    volume = reconstructed("varnet", scan, weights=str(path), trust=True)
     assert volume.extras["null_space"].shape == volume.image.shape
-    work = METHODS["varnet"](weights=str(path))._work(scan)
-    found = [varnet_figures(network, scan, index, work.noise[0]) for index in range(2)]
+    (noise,) = pipeline_of("varnet", scan, weights=str(path)).problems.noise
+    found = [varnet_figures(network, scan, index, noise) for index in range(2)]
     expected, parts = zip(*found, strict=True)
     figures = tuple(expected[0])
     for figure in figures:
@@ -163,10 +164,10 @@ def test_trust_figures(combine, tmp_path):
     for written, part in zip(volume.extras["null_space"][0], parts, strict=True):
         assert error(written, scan.to_output(part).abs()) < 1e-3
     kspace = torch.stack([1000 * scan.kspace(index) for index in range(2)])
-    louder = METHODS["varnet"](weights=str(path))(array_scan(kspace, scan.mask(0)))
+    louder = reconstructed("varnet", array_scan(kspace, scan.mask(0)), weights=str(path))
     assert not louder.extras
-    quieter = METHODS["varnet"](weights=str(path))(
-        array_scan(kspace / 1000, scan.mask(0))
+    quieter = reconstructed(
+        "varnet", array_scan(kspace / 1000, scan.mask(0)), weights=str(path)
     )  # neither has a noise measurement: both read it from the outer k-space
     for figure in figures:
         assert louder.info[figure] == pytest.approx(quieter.info[figure], rel=1e-2), figure
@@ -177,10 +178,10 @@ def test_without_a_noise_level_there_are_no_trust_figures_and_a_map_is_refused(w
     kspace[..., 16:24, 12:20] = 1
     scan = array_scan(kspace, torch.ones(40, 32, dtype=torch.bool))
     path = weights("varnet")
-    info = METHODS["varnet"](weights=path)(scan).info
+    info = reconstructed("varnet", scan, weights=path).info
     assert "data_residual" in info and "null_space_share" not in info
     with pytest.raises(ValueError, match=r"leave out --method\.trust"):
-        METHODS["varnet"](weights=path, trust=True)(scan)
+        reconstructed("varnet", scan, weights=path, trust=True)
     with pytest.raises(TypeError, match="trust"):
         METHODS["unet"](trust=True)
 
@@ -192,7 +193,7 @@ def test_humus_sees_its_neighbours_in_order_and_the_end_slices_twice(weights):
     scan = phantom(slices=4, shape=(32, 32)).scan
     scan = scan.undersample(columns(scan))
     path = weights("humus", {"num_adj_slices": 3})
-    found = METHODS["humus"](weights=path)(scan).image[0]
+    found = reconstructed("humus", scan, weights=path).image[0]
     network, _ = load_weights(path)
     mask = scan.mask(0)[None]
     order = [(0, 0, 1), (0, 1, 2), (1, 2, 3), (2, 3, 3)]
@@ -225,7 +226,7 @@ def test_varnet_estimates_its_maps_from_separate_lines_as_fastmri_would(weights)
 
     scan, full, block = separate_lines()
     path = weights("varnet")
-    image = METHODS["varnet"](weights=path)(scan).image[0, 0]
+    image = reconstructed("varnet", scan, weights=path).image[0, 0]
     official = VarNet(**SMALL["varnet"]).eval()
     official.load_state_dict(load_weights(path)[0].state_dict())
 
@@ -242,7 +243,7 @@ def test_varnet_estimates_its_maps_from_separate_lines_as_fastmri_would(weights)
         kspace = cascade(kspace, measured, mask, maps)
     expected = fastmri.rss(fastmri.complex_abs(fastmri.ifft2c(kspace)), dim=1)[0]
     assert error(image.real, expected) < 1e-4
-    without = METHODS["varnet"](weights=path)(replace(scan, calibration=None)).image[0, 0]
+    without = reconstructed("varnet", replace(scan, calibration=None), weights=path).image[0, 0]
     assert error(without.real, expected) > 1e-2
 
 
@@ -250,7 +251,7 @@ def test_varnet_estimates_its_maps_from_separate_lines_as_fastmri_would(weights)
 def test_humus_takes_the_separate_lines_of_each_neighbour(weights):
     scan, full, block = separate_lines(3, (32, 32))
     path = weights("humus", {"num_adj_slices": 3})
-    found = METHODS["humus"](weights=path)(scan).image[0]
+    found = reconstructed("humus", scan, weights=path).image[0]
     network = load_weights(path)[0].eval()
     for index, near in enumerate([(0, 0, 1), (0, 1, 2), (1, 2, 2)]):
         kspace = torch.stack([full.kspace(i) for i in near])[None]
@@ -265,15 +266,15 @@ def test_a_mask_without_the_origin_needs_calibration_from_elsewhere(name, weight
     mask = columns(full, step=4, calibration=0, offset=1)
     scan = replace(full.undersample(mask), calibration=scan.calibration)
     method = METHODS[name](weights=weights(name))
-    assert bool(method(scan).image.any())
+    assert bool(run(method, scan).image.any())
     with pytest.raises(ValueError, match="does not sample the origin"):
-        method(replace(scan, calibration=None))
-    assert bool(METHODS["unet"](weights=weights("unet"))(scan).image.any())
+        run(method, replace(scan, calibration=None))
+    assert bool(reconstructed("unet", scan, weights=weights("unet")).image.any())
     lattice = columns(full, step=4, calibration=0)
     kspace = full.kspace(0)[None] * lattice
     kspace[..., 16] = 0
     with pytest.raises(ValueError, match="the centre of k-space is zero"):
-        method(array_scan(kspace, lattice))
+        run(method, array_scan(kspace, lattice))
 
 
 @pytest.mark.parametrize("name", ["varnet", "humus"])
@@ -282,7 +283,7 @@ def test_very_little_of_the_centre_gives_an_image(name, kept, weights):
     full = phantom(shape=(32, 32)).scan
     mask = torch.zeros(32, 32, dtype=torch.bool)
     mask[16 if kept != "column" else slice(None), 16 if kept != "row" else slice(None)] = True
-    image = METHODS[name](weights=weights(name))(full.undersample(mask)).image
+    image = reconstructed(name, full.undersample(mask), weights=weights(name)).image
     assert bool(torch.isfinite(image.abs()).all())
     assert bool(image.any())
 
@@ -290,5 +291,5 @@ def test_very_little_of_the_centre_gives_an_image(name, kept, weights):
 def test_a_narrow_centre_is_said(weights):
     scan, _, _ = separate_lines()
     trained = TrainingRange(masks=("equispaced",))
-    notes = METHODS["varnet"](weights=weights("varnet", training=trained))(scan).info["notes"]
+    notes = reconstructed("varnet", scan, weights=weights("varnet", training=trained)).info["notes"]
     assert any("fully sampled centre of its mask is 1 sample(s) wide" in note for note in notes)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from cases import array_scan
+from scan_cases import array_scan
 
 import mrirecon as mr
 from mrirecon.masks import make_mask

@@ -1,17 +1,18 @@
-"""What every method must do with a scan: volumes, noise, maps, scale, odd input."""
+"""What must come of a scan with every method: volumes, noise, maps, scale, odd input."""
 
 import dataclasses
+from functools import partial
 
 import pytest
 import torch
-from cases import array_scan, columns, error, phantom
+from scan_cases import array_scan, columns, error, phantom, reconstructed
 
 import mrirecon as mr
 from mrirecon import methods
-from mrirecon.methods import METHODS, Calibrated, GivenMaps
-from mrirecon.methods.base import SliceMethod
+from mrirecon.methods import METHODS, Method, Posterior, SliceMethod
 from mrirecon.noise import whitening_matrix
 from mrirecon.operators import espirit, sense
+from mrirecon.recon import EstimatedMaps, GivenMaps
 from mrirecon.scan import Scan
 from mrirecon.simulate import birdcage_maps, coupled_covariance
 from mrirecon.tensors import complex_noise_like, fft2c, ifft2c, rss
@@ -23,11 +24,12 @@ QUICK = {
     "tv": {"iterations": 10},
 }
 CLASSICAL = [method.name for method in methods.CLASSICAL]
-WITH_MAPS = [name for name in CLASSICAL if METHODS[name].uses_maps]
+WITH_MAPS = [name for name in CLASSICAL if METHODS[name]().needs.maps]
 
 
 def method(name, **options):
-    return METHODS[name](**{**QUICK.get(name, {}), **options})
+    """What makes a volume of a scan."""
+    return partial(reconstructed, name, **{**QUICK.get(name, {}), **options})
 
 
 def undersampled(slices=1, **options):
@@ -64,7 +66,7 @@ def test_a_reference_changes_nothing(name):
     assert torch.equal(method(name)(other).image, image)
 
 
-@pytest.mark.parametrize("name", [n for n in CLASSICAL if not METHODS[n].uses_scale])
+@pytest.mark.parametrize("name", [n for n in CLASSICAL if not METHODS[n]().needs.scale])
 def test_a_slice_alone_is_the_slice_among_others(name):
     scan = undersampled(3)
     together = method(name)(scan).image
@@ -77,8 +79,8 @@ def test_a_slice_alone_is_the_slice_among_others(name):
 def test_with_an_absolute_weight_slices_are_independent_too(name):
     scan = undersampled(3)
     for options in ({"relative": False, "regularization": 0.01, "iterations": 150},):
-        together = METHODS[name](**options)(scan).image
-        alone = METHODS[name](**options)(scan.select(slice(2, 3))).image
+        together = reconstructed(name, scan, **options).image
+        alone = reconstructed(name, scan.select(slice(2, 3)), **options).image
         assert error(alone[0, 0], together[0, 2]) < 2e-2
 
 
@@ -155,7 +157,7 @@ def test_several_sets_of_maps(name):
     scan = simulation.scan.undersample(columns(simulation.scan))
     truth = simulation.truth(0).abs()
     one = method(name)(scan).image[0, 0].abs()
-    two = method(name, maps=Calibrated(sets=2))(scan).image[0, 0].abs()
+    two = method(name, maps=EstimatedMaps(sets=2))(scan).image[0, 0].abs()
     assert two.shape == truth.shape
     assert error(two, truth) < error(one, truth) + 0.1
 
@@ -170,7 +172,7 @@ def test_images_of_two_sets_are_joined_by_their_sum_of_squares():
         1, 3, 8, 6, dtype=torch.complex64, generator=torch.Generator().manual_seed(1)
     )
     scan = array_scan(kspace)
-    image = METHODS["adjoint"](maps=GivenMaps(maps, "two sets"))(scan).image[0, 0]
+    image = reconstructed("adjoint", scan, maps=GivenMaps(maps, "two sets")).image[0, 0]
     coils = ifft2c(kspace[0])
     one, two = (maps[0].conj() * coils).sum(1)
     expected = torch.hypot(one.abs(), two.abs()) * torch.exp(1j * one.angle())
@@ -185,9 +187,9 @@ def test_two_sets_undo_what_one_cannot(name):
     scan = array_scan(kspace[None])
     fits = {}
     for sets in (1, 2):
-        source = Calibrated(sets=sets, crop=0.7)
+        source = EstimatedMaps(sets=sets, crop=0.7)
         options = {"regularization": 0.002, "iterations": 60}
-        fits[sets] = METHODS[name](maps=source, **options)(scan).info["data_residual"]
+        fits[sets] = reconstructed(name, scan, maps=source, **options).info["data_residual"]
     assert fits[2] < 0.1
     assert fits[1] > 2 * fits[2]
 
@@ -336,9 +338,9 @@ def test_prewhitened_given_maps_solve_the_generalised_least_squares_problem():
     )
     y = (fft2c(maps * image) + noise) * mask
     scan = array_scan(y[None], mask, noise_covariance=covariance)
-    found = METHODS["min_norm"](
-        maps=GivenMaps(maps[None], "truth"), iterations=300, tolerance=1e-7
-    )(scan).image[0, 0]
+    found = reconstructed(
+        "min_norm", scan, maps=GivenMaps(maps[None], "truth"), iterations=300, tolerance=1e-7
+    ).image[0, 0]
     W = whitening_matrix(covariance)
     A = sense(torch.einsum("ij,jyx->iyx", W, maps.to(W.dtype)), mask)
     identity = torch.eye(80, dtype=W.dtype)
@@ -350,12 +352,12 @@ def test_prewhitened_given_maps_solve_the_generalised_least_squares_problem():
 
 def test_map_sources_describe_themselves_and_agree_with_the_functions():
     scan = phantom().scan
-    source = Calibrated(size=20, kernel=5, crop=0.9)
+    source = EstimatedMaps(size=20, kernel=5, crop=0.9)
     assert source.describe()["kernel"] == 5
     maps = source(scan, 0, "cpu")
     expected = espirit(scan.kspace(0)[:, 14:34, 10:30], (48, 40), kernel=5, crop=0.9).maps
     torch.testing.assert_close(maps, expected)
-    lowres = Calibrated(kind="lowres")
+    lowres = EstimatedMaps(kind="lowres")
     assert lowres.describe() == {"kind": "lowres", "size": 24}
     assert lowres(scan, 0, "cpu").shape == (1, 6, 48, 40)
     torch.testing.assert_close(rss(lowres(scan, 0, "cpu")[0]), torch.ones(48, 40))
@@ -367,7 +369,7 @@ def test_separate_calibration_lines_give_the_maps():
     calibration = torch.zeros(6, 48, 40, dtype=torch.complex64)
     calibration[..., 10:30] = full.kspace(0)[..., 10:30]
     under = dataclasses.replace(full.undersample(mask), calibration=lambda v, i: calibration)
-    source = Calibrated(size=20)
+    source = EstimatedMaps(size=20)
     torch.testing.assert_close(source(under, 0, "cpu"), source(full, 0, "cpu"))
 
 
@@ -382,7 +384,7 @@ def test_the_report_beside_the_volume(name):
     assert set(QUICK.get(name, {})) <= set(info["parameters"])
     assert info["acceleration"]["achieved"] == pytest.approx(48 * 40 / int(scan.mask(0).sum()))
     assert info["seconds_per_slice"] > 0
-    assert ("data_residual" in info) == METHODS[name].uses_maps
+    assert ("data_residual" in info) == METHODS[name]().needs.maps
     assert volume.geometry == scan.geometry
 
 
@@ -408,7 +410,8 @@ def test_partial_fourier_follows_any_method(how):
 def test_the_method_table_is_complete():
     for name, cls in METHODS.items():
         assert cls.name == name
-        assert issubclass(cls, SliceMethod)
+        assert issubclass(cls, Method)
+        assert issubclass(cls, (SliceMethod, Posterior))
         assert cls.__doc__
     assert isinstance(undersampled(), Scan)
 
@@ -437,8 +440,8 @@ HINT = "--calibration.sets 2"
 @pytest.mark.parametrize("method", ["cg_sense", "l1_wavelet", "tv", "min_norm"])
 def test_folded_over_anatomy_hints_at_two_sets_of_maps(method):
     scan = array_scan(folded(0.005)[None])
-    one = METHODS[method](maps=Calibrated())(scan).info
-    two = METHODS[method](maps=Calibrated(sets=2))(scan).info
+    one = reconstructed(method, scan, maps=EstimatedMaps()).info
+    two = reconstructed(method, scan, maps=EstimatedMaps(sets=2)).info
     assert two["data_residual"] < 0.7 * one["data_residual"]
     assert any(HINT in note for note in one["notes"])
     assert not any(HINT in note for note in two["notes"])
@@ -451,4 +454,4 @@ def test_noise_does_not_hint_at_two_sets(snr, acceleration):
     scan = phantom(1, (96, 80), snr=snr).scan
     scan = scan.undersample(columns(scan, acceleration))
     for name in ("cg_sense", "l1_wavelet"):
-        assert not any(HINT in note for note in METHODS[name]()(scan).info["notes"])
+        assert not any(HINT in note for note in reconstructed(name, scan).info["notes"])

@@ -2,12 +2,12 @@
 
 import pytest
 import torch
-from cases import error
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from mrirecon.methods.partial_fourier import homodyne, missing_side, pocs, zero_filled
+from scan_cases import error
 
 from mrirecon.phantom import shepp_logan
+from mrirecon.recon.partial_fourier import homodyne, missing_side, pocs, zero_filled
 from mrirecon.simulate import smooth_phase
 from mrirecon.tensors import fft2c, ifft2c
 

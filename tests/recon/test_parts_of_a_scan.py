@@ -1,15 +1,16 @@
 """Slices, volumes and coils that lack something: the others are what they would be without them."""
 
 import dataclasses
+from functools import partial
 
 import pytest
 import torch
-from cases import array_scan, columns, error, phantom
+from scan_cases import array_scan, columns, error, phantom, reconstructed
 
 from mrirecon import reconstruct
-from mrirecon.methods import METHODS, GivenMaps
 from mrirecon.noise import dead_coils, noise_level
 from mrirecon.prepare import volume_scale
+from mrirecon.recon import GivenMaps
 
 QUICK = {
     "l1_wavelet": {"iterations": 8},
@@ -23,7 +24,8 @@ NAMES += ["unrolled_prior", "dds", "score_mri"]
 
 
 def method(name, **options):
-    return METHODS[name](**QUICK.get(name, {}), **options)
+    """What makes a volume of a scan."""
+    return partial(reconstructed, name, **QUICK.get(name, {}), **options)
 
 
 def undersampled(slices, **options):

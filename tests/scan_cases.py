@@ -1,11 +1,13 @@
-"""Scans that the tests of methods share."""
+"""Scans that the tests of methods and of the pipeline share, and how they are reconstructed."""
+
+from dataclasses import fields
 
 import torch
-from mrirecon.methods.problem import Problem
-from mrirecon.methods.surroundings import Surroundings
 
 from mrirecon.io.arrays import plain_scan
+from mrirecon.methods import METHODS, Neighbours, Problem
 from mrirecon.phantom import shepp_logan
+from mrirecon.recon import Pipeline
 from mrirecon.simulate import simulate_scan
 
 
@@ -20,10 +22,37 @@ def array_scan(kspace, mask=None, **known):
     )
 
 
-def problem_of(kspace, mask, maps, around=None, **known):
-    """A slice (coil, y, x) to solve, on its own unless it is said what is around it."""
-    around = around or Surroundings(array_scan(kspace[None], mask), 0, 0, "cpu")
-    return Problem(kspace, mask, maps, 1.0, around, **known)
+def problem_of(kspace, mask, maps, near=None, **known):
+    """A slice (coil, y, x) to solve, on its own unless it is said what is near it."""
+    near = near or Neighbours(array_scan(kspace[None], mask), 0, 0, "cpu")
+    return Problem(kspace, mask, maps, 1.0, near, **known)
+
+
+LOOP = {one.name for one in fields(Pipeline)} - {"method", "scan"}
+
+
+def pipeline_of(name, scan, **options):
+    """A scan on its way through a method; the options are those of the method and of `Pipeline`."""
+    own = {option: value for option, value in options.items() if option not in LOOP}
+    loop = {option: value for option, value in options.items() if option in LOOP}
+    return Pipeline(method=METHODS[name](**own), scan=scan, **loop)
+
+
+def reconstructed(name, scan, **options):
+    """The volume that a method makes of a scan; the options are those of the method and of `Pipeline`."""
+    return pipeline_of(name, scan, **options).run()
+
+
+def problems_of(pipeline, slices):
+    """The first slices of the first volume as the method is given them."""
+    places = [(0, index) for index in range(slices)]
+    return [problem for batch in pipeline.problems.batches(places) for problem in batch]
+
+
+def image_of(method, problem):
+    """x of one slice that is solved on its own."""
+    (solution,) = method.solve([problem])
+    return solution.image
 
 
 def phantom(slices=1, shape=(48, 40), **options):
