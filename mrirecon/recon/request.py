@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field, fields, replace
 from difflib import get_close_matches
 from functools import cached_property
@@ -25,6 +26,7 @@ from mrirecon.methods.base import Method, Preview
 from mrirecon.methods.registry import as_method, is_slow, options_of, who_has
 from mrirecon.metrics import evaluate
 from mrirecon.options import Count, parse_slices
+from mrirecon.progress import slices_progress
 from mrirecon.recon.coil_maps import EstimatedMaps, GivenMaps, MapSource, maps_from, maps_of_slices
 from mrirecon.recon.pipeline import Pipeline, Progress, check_partial_fourier
 from mrirecon.recon.undersampling import MaskSource, mask_from, narrow, undersample
@@ -58,8 +60,8 @@ class Request:
 
     method: Any = "l1_wavelet"
     mask: Path_ | Tensor | None = None
-    acceleration: float | None = None
-    center_fraction: float | None = None
+    acceleration: float | int | None = None
+    center_fraction: float | int | None = None
     mask_seed: int = 0
     maps: Any = "espirit"
     calibration: EstimatedMaps = field(default_factory=EstimatedMaps)
@@ -199,7 +201,7 @@ def reconstruct(
     *,
     method: Any = "l1_wavelet",
     device: str = "auto",
-    progress: Progress | None = None,
+    progress: Progress | bool | None = None,
     preview: Callable[[Preview], object] | None = None,
     **options: Any,
 ) -> Volume:
@@ -209,7 +211,8 @@ def reconstruct(
         scan: k-space file, or a scan at hand.
         method: one of `METHODS` by name, or an object or class with `solve`.
         device: cpu, cuda, mps, or auto, which takes a GPU where there is one.
-        progress: called with (slices done, slices in all); a diffusion method counts parts of a slice too.
+        progress: true shows a line of progress; a function is called with (slices done, slices in all), where a
+            diffusion method counts parts of a slice too.
         preview: of a diffusion method, called every few noise levels with what is known of the slices it is at.
         options: those of `Request`, such as mask, acceleration, maps, slices; those of its `Layout`, such as axes; and
             those of the method, such as weights, samples, seed, regularization.
@@ -228,8 +231,14 @@ def reconstruct(
     where = choose_device(device)
     source = scan.source if isinstance(scan, Scan) else fspath(scan)
     data, made = request.prepare(scan if isinstance(scan, Scan) else request.read(scan))
-    pipeline = request.pipeline(data, device=where, progress=progress, preview=preview)
-    return request.complete(pipeline.run(), data, made, source)
+    if isinstance(progress, bool):
+        line = slices_progress(request.solver.name) if progress else nullcontext(None)
+    else:
+        line = nullcontext(progress)
+    with line as told:
+        pipeline = request.pipeline(data, device=where, progress=told, preview=preview)
+        volume = pipeline.run()
+    return request.complete(volume, data, made, source)
 
 
 def request_of(method: Any, options: Mapping[str, Any]) -> Request:

@@ -2,7 +2,7 @@
 
 import time
 
-from mrirecon.cli.progress import slices_progress
+from mrirecon.progress import slices_progress
 
 
 def test_a_long_name_leaves_room_for_the_numbers(capsys, monkeypatch):
