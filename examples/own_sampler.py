@@ -93,7 +93,7 @@ mean = mr.conjugate_gradient(
 # `pigdm`, two samplers of the gallery, do the same for comparison.
 
 # %%
-sigmas = mr.geometric(100, 0.01, 30.0)
+sigmas = mr.schedules.geometric(100, 0.01, 30.0)
 SAMPLERS: dict[str, Callable[..., Tensor]] = {
     "hedged": hedged,
     "dds": mr.samplers.dds,

@@ -16,6 +16,7 @@ import torch
 from jaxtyping import Bool, Complex, Float
 from torch import Tensor
 
+from mrirecon.show import html_of, plot_image
 from mrirecon.tensors import fft2c, ifft2c, largest_part, pad_to
 
 FRAMES = ("scanner", "aligned", "talairach", "mni", "template")  # codes 1 to 5 of NIfTI
@@ -126,6 +127,14 @@ class Scan:
     attributes: Mapping[str, Any] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     axes: tuple[str, ...] = ()
+
+    def __repr__(self) -> str:
+        slices, coils, readout, phase = self.shape
+        volumes = f"{self.volumes} volumes of " if self.volumes > 1 else ""
+        return (
+            f"Scan {self.source} ({self.format}): {volumes}{slices} slices x {coils} coils x {readout} x {phase}, "
+            f"output {self.matrix[0]} x {self.matrix[1]}"
+        )
 
     def kspace(self, index: int, volume: int = 0) -> Complex[Tensor, "coil readout phase"]:
         """Measured k-space of one slice, checked to be finite and in a range that float32 can compute with.
@@ -297,6 +306,35 @@ class Volume:
     geometry: Geometry
     info: Mapping[str, Any] = field(default_factory=dict)
     extras: Mapping[str, Float[Tensor, "volume slice readout phase"]] = field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        size = " x ".join(map(str, self.image.shape[1:]))
+        volumes = f"{len(self.image)} volumes of " if len(self.image) > 1 else ""
+        beside = f", with {', '.join(self.extras)}" if self.extras else ""
+        return f"Volume by {self.info.get('method', 'unknown')}: {volumes}{size} (slice, readout, phase){beside}"
+
+    def plot(self, index: int | None = None, *, volume: int = 0, axes: Any = None) -> Any:
+        """Draw the magnitude of a slice, by default the middle one, with matplotlib; gives the axes.
+
+        Example:
+            volume.plot(10)
+        """
+        index = self.image.shape[1] // 2 if index is None else index
+        title = f"{self.info.get('method', '')} slice {index}".strip()
+        return plot_image(self.image[volume, index], axes, title)
+
+    def _repr_html_(self) -> str:
+        names = (
+            "method",
+            "source",
+            "acceleration",
+            "data_residual",
+            "seconds_per_slice",
+            "metrics",
+        )
+        facts = {name: self.info[name] for name in names if name in self.info}
+        middle = self.image.shape[1] // 2
+        return html_of(self.image[0, middle], {"volume": repr(self), "slice": middle, **facts})
 
 
 def _sampled(

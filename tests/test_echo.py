@@ -5,13 +5,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from mrirecon.methods.choices import GivenMask, MaskChoice
-from mrirecon.methods.whole_scan import Request
 
 import mrirecon as mr
 from mrirecon.echo import center_echo, echo_offset, find_echo
 from mrirecon.io.arrays import plain_scan
 from mrirecon.phantom import shepp_logan
+from mrirecon.recon import Request, run
 from mrirecon.simulate import birdcage_maps, simulate_scan
 from mrirecon.tensors import fft2c, ifft2c
 
@@ -189,18 +188,18 @@ def test_grappa_finds_its_lattice_again():
     scan = shifted((0, 6), mask=mask)
     assert center_echo(scan).echo_shift == (0, -6)
     image = mr.reconstruct(scan, method="grappa", device="cpu").image[0, 0]
-    alone = mr.METHODS["grappa"]()(scan).image[0, 0]
+    alone = run(mr.METHODS["grappa"](), scan).image[0, 0]
     truth = shepp_logan(SHAPE)
     assert float((image.abs() - truth).norm()) < 1.1 * float((alone.abs() - truth).norm())
 
 
 def test_a_given_mask_names_samples_of_the_file_and_a_kind_is_drawn_about_the_echo():
     scan, mask = shifted((0, 5)), lattice(calibration=30)
-    method = {"name": "zero_filled"}
-    given, _ = Request(method=method, mask=GivenMask(mask)).prepared(scan)
+    given, _ = Request(method="zero_filled", mask=mask).prepare(scan)
     assert given.echo_shift == (0, -5)
     assert torch.equal(given.kspace(0), (scan.kspace(0) * mask).roll(-5, -1))
-    drawn, _ = Request(method=method, mask=MaskChoice("uniform1d", 4, 0.25)).prepared(scan)
+    asked = {"mask": "uniform1d", "acceleration": 4, "center_fraction": 0.25}
+    drawn, _ = Request(method="zero_filled", **asked).prepare(scan)
     assert drawn.echo_shift == (0, -5)
     assert bool(drawn.mask(0)[:, 36:60].all())
 

@@ -9,21 +9,25 @@ from fastmri.data.subsample import create_mask_for_mask_type
 from golden_data import REAL_SCAN, golden_arrays, golden_facts
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from mrirecon.poisson import inscribed_ellipse, poisson_disk
 from scipy.spatial import cKDTree
 
-from mrirecon import masks
-from mrirecon.coverage import central_box, coverage_of
+from mrirecon.coverage import (
+    achieved_acceleration,
+    calibration_region,
+    central_box,
+    coverage_of,
+)
 from mrirecon.io.arrays import plain_scan
 from mrirecon.masks import (
     MASKS,
-    achieved_acceleration,
-    calibration_region,
-    center_fraction_of,
+    MaskSpec,
     default_center_fraction,
     fastmri_seed,
     make_mask,
+    own,
+    published,
 )
+from mrirecon.masks.poisson_disk import inscribed_ellipse, poisson_disk
 
 EXACT_1D = ("uniform1d", "gaussian1d")
 EXACT_2D = ("gaussian2d", "poisson")
@@ -35,6 +39,11 @@ def draw(kind, shape=(320, 320), acceleration=8, center_fraction=0.04, seed=0, *
         kind, shape, acceleration, center_fraction=center_fraction, seed=seed, **options
     )
     return mask.numpy()
+
+
+def fraction_of(kind, covered, size):
+    """The share that a calibration of `size` columns, or of a square of that side, is of what is covered."""
+    return MaskSpec(kind, 4, None, size).fraction(covered.shape, covered)
 
 
 # --- exact counts and calibration ---
@@ -334,7 +343,7 @@ def test_paper_kinds_reproduce_the_recorded_statistics(kind, case, monkeypatch):
     recorded = statistics[f"DDS/{kind}/{case}"]
     # Recorded as consecutive draws after numpy.random.seed(0): let all calls share one stream.
     stream = np.random.RandomState(0)
-    monkeypatch.setattr(masks, "_legacy_generator", lambda seed: stream)
+    monkeypatch.setattr(published, "legacy_generator_of", lambda seed: stream)
     acceleration, fraction = (4, 0.08) if "x4" in case else (8, 0.04)
     drawn = [
         draw(f"paper_{kind}", (320, 320), acceleration, fraction) for _ in range(recorded["draws"])
@@ -533,7 +542,7 @@ def test_columns_of_unequal_length_bring_the_points_nearest():
     for count in range(4, 30):
         center = np.zeros(41, dtype=bool)
         center[18:22] = True  # round(0.1 * 41) = 4 columns around 20
-        drawn = masks._draw(center, np.where(lengths > 0, 1, 0), count, 5)
+        drawn = own._draw(center, np.where(lengths > 0, 1, 0), count, 5)
         found[count] = abs(lengths[drawn].sum() - wanted)
     assert found[columns] == min(found.values())
 
@@ -551,17 +560,17 @@ def test_the_calibration_is_a_share_of_the_covered_lines(coverage):
     covered = COVERAGES[coverage]
     height, width = covered.shape
     rows, columns = int(covered.any(dim=1).sum()), int(covered.any(dim=0).sum())
-    fraction = center_fraction_of("uniform1d", covered.shape, 12, covered)
+    fraction = fraction_of("uniform1d", covered, 12)
     mask = draw("uniform1d", covered.shape, columns / 12, fraction, acquired=covered)
     middle = slice(width // 2 - 6, width // 2 + 6)
     assert (mask == (covered & box(covered.shape, slice(None), middle)).numpy()).all()
     for kind in EXACT_2D:
-        fraction = center_fraction_of(kind, covered.shape, 12, covered)
+        fraction = fraction_of(kind, covered, 12)
         assert fraction == pytest.approx(12 / min(rows, columns))
         mask = draw(kind, covered.shape, rows * columns / 144, fraction, acquired=covered)
         square = box(covered.shape, slice(height // 2 - 6, height // 2 + 6), middle)
         assert (mask == square.numpy()).all()
-    fraction = center_fraction_of("fastmri_random", covered.shape, 12, covered)
+    fraction = fraction_of("fastmri_random", covered, 12)
     assert round(fraction * width) == 12
 
 

@@ -179,7 +179,7 @@ def test_a_prior_composed_with_a_sampler():
     denoiser, card = mr.load_prior("prior_tiny")
     assert isinstance(denoiser, mr.Denoiser) and card.network == "denoiser"
     y = scan.kspace(0) * mask / scale
-    sigmas = mr.karras(10, denoiser.sigma_range[0], 0.3)
+    sigmas = mr.schedules.karras(10, denoiser.sigma_range[0], 0.3)
     image = mr.samplers.dds(y, A, denoiser, sigmas, noise_std=noise / scale, start=A.H(y)) * scale
     assert (image - truth).norm() < 0.8 * (A.H(y) * scale - truth).norm()
     with pytest.raises(ValueError, match="varnet, which is no prior"):

@@ -14,11 +14,11 @@ from mrirecon.benchmark import Benchmark, Tuning, find_scans, run_benchmark
 from mrirecon.benchmark.config import check_simulated, check_weights, mask_entry, method_entry
 from mrirecon.benchmark.sources import chosen_slices, simulated_scans
 from mrirecon.cli.parser import Parser, UsageError
-from mrirecon.cli.progress import work_progress
 from mrirecon.cli.run import Command
 from mrirecon.cli.shared import CALIBRATION
 from mrirecon.device import Device, choose_device
 from mrirecon.methods import METHODS
+from mrirecon.progress import work_progress
 from mrirecon.recon import EstimatedMaps
 from mrirecon.recon.session import make_folder
 from mrirecon.recon.team import Team

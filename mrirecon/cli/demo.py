@@ -10,7 +10,6 @@ from typing import Any
 import torch
 
 from mrirecon.cli.outputs import summary
-from mrirecon.cli.progress import slices_progress
 from mrirecon.cli.run import Command
 from mrirecon.device import Device, choose_device
 from mrirecon.io import read_image, write_volume
@@ -18,6 +17,7 @@ from mrirecon.io.volumes import extra_path
 from mrirecon.masks import MaskSpec
 from mrirecon.methods.posterior import SHIPPED as PRIOR
 from mrirecon.options import parse_slices
+from mrirecon.progress import slices_progress
 from mrirecon.recon.request import Request
 from mrirecon.recon.session import make_folder
 from mrirecon.recon.undersampling import DrawnMask

@@ -9,7 +9,6 @@ from typing import Literal
 
 import torch
 
-from mrirecon.cli.progress import slices_progress
 from mrirecon.cli.run import Command
 from mrirecon.cli.shared import CALIBRATION, LAYOUT, SCAN_ARGUMENT
 from mrirecon.device import Device, choose_device
@@ -19,6 +18,7 @@ from mrirecon.io.cfl import check_apart
 from mrirecon.io.files import check_target, suffix_of
 from mrirecon.io.layout import USUAL, Layout
 from mrirecon.options import parse_slices
+from mrirecon.progress import slices_progress
 from mrirecon.recon import EstimatedMaps
 from mrirecon.recon.coil_maps import maps_from
 

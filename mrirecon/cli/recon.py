@@ -10,7 +10,6 @@ from typing import Any, Literal
 
 from mrirecon.cli.outputs import summary
 from mrirecon.cli.parser import Parser, Settings
-from mrirecon.cli.progress import slices_progress
 from mrirecon.cli.run import Command
 from mrirecon.cli.shared import (
     CALIBRATION,
@@ -27,6 +26,7 @@ from mrirecon.io.files import PathLike
 from mrirecon.io.layout import USUAL, Layout
 from mrirecon.io.volumes import volume_files
 from mrirecon.options import one_line
+from mrirecon.progress import slices_progress
 from mrirecon.recon.coil_maps import EstimatedMaps
 from mrirecon.recon.pipeline import Progress
 from mrirecon.recon.request import Request

@@ -1,5 +1,7 @@
 """Diffusion: noise levels, denoisers, and the gallery of samplers, all in sigma coordinates."""
 
+from mrirecon.diffusion import samplers as samplers
+from mrirecon.diffusion import schedules as schedules
 from mrirecon.diffusion.denoisers import CleanDenoiser as CleanDenoiser
 from mrirecon.diffusion.denoisers import Denoiser as Denoiser
 from mrirecon.diffusion.denoisers import GaussianDenoiser as GaussianDenoiser

@@ -8,12 +8,20 @@ from torch import Tensor
 
 from mrirecon.operators.solvers import conjugate_gradient
 
+Shape = tuple[int | None, ...]  # trailing axes; None is any size
+
 
 class LinearOperator(ABC):
     """A linear map A between complex arrays; leading batch axes are allowed throughout.
 
-    An author writes `forward` and `adjoint` (exact: <A x, y> = <x, A^H y>), and `gram` where A^H A is cheaper than
-    the two. `A(x)` applies, `A.H` is the adjoint operator, `A @ B` composes.
+    An author writes `forward` and `adjoint` (exact: <A x, y> = <x, A^H y>), `gram` where A^H A is cheaper than the
+    two, and `domain` and `range` where shapes are known, so that a wrong one is one sentence.
+
+    `A(x)` applies, `A.H` is the adjoint operator, `A @ B` composes, `A + B` and `A - B` add, `2 * A` scales.
+
+    Example:
+        A = mr.Mask(mask) @ mr.Fourier() @ mr.Coils(maps)
+        x = A.H(y)
     """
 
     @abstractmethod
@@ -52,8 +60,18 @@ class LinearOperator(ABC):
         """Trailing axes of one image: (y, x), or (set, y, x)."""
         return 2
 
+    @property
+    def domain(self) -> Shape:
+        """Trailing axes of what it takes."""
+        return ()
+
+    @property
+    def range(self) -> Shape:
+        """Trailing axes of what it gives."""
+        return ()
+
     def __call__(self, x: Tensor) -> Tensor:
-        return self.forward(x)
+        return self.forward(_checked(self, x, self.domain))
 
     @property
     def H(self) -> LinearOperator:
@@ -62,6 +80,29 @@ class LinearOperator(ABC):
 
     def __matmul__(self, other: LinearOperator) -> LinearOperator:
         return _Composed(self, other)
+
+    def __add__(self, other: LinearOperator) -> LinearOperator:
+        return _Sum(self, other)
+
+    def __sub__(self, other: LinearOperator) -> LinearOperator:
+        return _Sum(self, -1 * other)
+
+    def __mul__(self, factor: complex) -> LinearOperator:
+        if not isinstance(factor, (int, float, complex)):
+            return NotImplemented
+        return _Scaled(self, factor)
+
+    def __rmul__(self, factor: complex) -> LinearOperator:
+        return self.__mul__(factor)
+
+    def __neg__(self) -> LinearOperator:
+        return -1 * self
+
+    def __repr__(self) -> str:
+        return f"{self._name()}: {_in_words(self.domain)} -> {_in_words(self.range)}"
+
+    def _name(self) -> str:
+        return type(self).__name__
 
 
 class _Adjoint(LinearOperator):
@@ -75,12 +116,27 @@ class _Adjoint(LinearOperator):
         return self._operator.forward(y)
 
     @property
+    def domain(self) -> Shape:
+        return self._operator.range
+
+    @property
+    def range(self) -> Shape:
+        return self._operator.domain
+
+    @property
     def H(self) -> LinearOperator:
         return self._operator
+
+    def _name(self) -> str:
+        return f"{self._operator._name()}.H"
 
 
 class _Composed(LinearOperator):
     def __init__(self, outer: LinearOperator, inner: LinearOperator) -> None:
+        if not _agree(outer.domain, inner.range):
+            raise ValueError(
+                f"{outer!r} cannot follow {inner!r}: it takes {_in_words(outer.domain)}"
+            )
         self._outer, self._inner = outer, inner
 
     def forward(self, x: Tensor) -> Tensor:
@@ -91,3 +147,84 @@ class _Composed(LinearOperator):
 
     def gram(self, x: Tensor) -> Tensor:
         return self._inner.adjoint(self._outer.gram(self._inner.forward(x)))
+
+    @property
+    def domain(self) -> Shape:
+        return self._inner.domain
+
+    @property
+    def range(self) -> Shape:
+        return self._outer.range
+
+    def _name(self) -> str:
+        return f"{self._outer._name()} @ {self._inner._name()}"
+
+
+class _Sum(LinearOperator):
+    def __init__(self, one: LinearOperator, other: LinearOperator) -> None:
+        if not (_agree(one.domain, other.domain) and _agree(one.range, other.range)):
+            raise ValueError(f"{one!r} and {other!r} differ in shape: they cannot be added")
+        self._one, self._other = one, other
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self._one.forward(x) + self._other.forward(x)
+
+    def adjoint(self, y: Tensor) -> Tensor:
+        return self._one.adjoint(y) + self._other.adjoint(y)
+
+    @property
+    def domain(self) -> Shape:
+        return self._one.domain or self._other.domain
+
+    @property
+    def range(self) -> Shape:
+        return self._one.range or self._other.range
+
+    def _name(self) -> str:
+        return f"({self._one._name()} + {self._other._name()})"
+
+
+class _Scaled(LinearOperator):
+    def __init__(self, operator: LinearOperator, factor: complex) -> None:
+        self._operator, self._factor = operator, factor
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self._factor * self._operator.forward(x)
+
+    def adjoint(self, y: Tensor) -> Tensor:
+        return complex(self._factor).conjugate() * self._operator.adjoint(y)
+
+    def gram(self, x: Tensor) -> Tensor:
+        return abs(self._factor) ** 2 * self._operator.gram(x)
+
+    @property
+    def domain(self) -> Shape:
+        return self._operator.domain
+
+    @property
+    def range(self) -> Shape:
+        return self._operator.range
+
+    def _name(self) -> str:
+        return f"{self._factor:g} * {self._operator._name()}"
+
+
+def _checked(operator: LinearOperator, x: Tensor, shape: Shape) -> Tensor:
+    """What an operator is applied to.
+
+    Raises:
+        ValueError: if its trailing axes are not those that the operator takes.
+    """
+    if len(x.shape) < len(shape) or not _agree(tuple(x.shape[len(x.shape) - len(shape) :]), shape):
+        raise ValueError(f"{operator!r} is given {_in_words(tuple(x.shape))}")
+    return x
+
+
+def _agree(one: Shape, other: Shape) -> bool:
+    """Whether shapes may be the same, as far as both are known."""
+    pairs = zip(reversed(one), reversed(other), strict=False)
+    return all(a is None or b is None or a == b for a, b in pairs)
+
+
+def _in_words(shape: Shape) -> str:
+    return " x ".join("?" if n is None else str(n) for n in shape) or "any shape"

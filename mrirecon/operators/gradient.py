@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from jaxtyping import Complex, Float
 from torch import Tensor
 
-from mrirecon.operators.base import LinearOperator
+from mrirecon.operators.base import LinearOperator, Shape
 from mrirecon.tensors import rss
 
 
@@ -17,6 +17,14 @@ class Gradient(LinearOperator):
     Maps (*batch, y, x) to (*batch, 2, y, x). With `isotropic` shrinkage of its output this is the total variation of
     Rudin, Osher & Fatemi 1992.
     """
+
+    @property
+    def domain(self) -> Shape:
+        return (None, None)
+
+    @property
+    def range(self) -> Shape:
+        return (2, None, None)
 
     def forward(self, x: Complex[Tensor, "*batch y x"]) -> Complex[Tensor, "*batch 2 y x"]:
         rows = F.pad(x[..., 1:, :] - x[..., :-1, :], (0, 0, 0, 1))

@@ -10,7 +10,7 @@ from jaxtyping import Bool, Complex, Shaped
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from mrirecon.operators.base import LinearOperator
+from mrirecon.operators.base import LinearOperator, Shape
 from mrirecon.operators.solvers import conjugate_gradient
 from mrirecon.tensors import fft2, fftshift, ifft2, ifftshift
 
@@ -125,6 +125,16 @@ class Sense(LinearOperator):
     @property
     def image_axes(self) -> int:
         return 3 if self.sets else 2
+
+    @property
+    def domain(self) -> Shape:
+        coils = self.maps.ndim - 3
+        sets = (self.maps.shape[coils - 1],) if self.sets else ()
+        return (*sets, *self.maps.shape[-2:])
+
+    @property
+    def range(self) -> Shape:
+        return tuple(self.maps.shape[-3:])
 
     def _image_batch(self, *shapes: tuple[int, ...]) -> torch.Size:
         """The shape of images for all maps, masks and these: each of one is solved with each of several others."""

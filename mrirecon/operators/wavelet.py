@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from jaxtyping import Complex
 from torch import Tensor
 
-from mrirecon.operators.base import LinearOperator
+from mrirecon.operators.base import LinearOperator, Shape
 from mrirecon.tensors import as_channels, as_complex
 
 # Daubechies' scaling filter with four vanishing moments ("db4"; Ten Lectures on Wavelets, table 6.1).
@@ -49,6 +49,14 @@ class Wavelet(LinearOperator):
                 raise ValueError(f"{levels} wavelet levels are too many for a {shape} image")
             self._even.append((y // 2 * 2, x // 2 * 2))
             y, x = y // 2, x // 2
+
+    @property
+    def domain(self) -> Shape:
+        return self.shape
+
+    @property
+    def range(self) -> Shape:
+        return self.shape
 
     def forward(self, x: Complex[Tensor, "*batch y x"]) -> Complex[Tensor, "*batch y x"]:
         out = as_channels(x).reshape(-1, 1, *self.shape)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, field, fields, replace
 from difflib import get_close_matches
 from functools import cached_property
@@ -231,9 +231,10 @@ def reconstruct(
     where = choose_device(device)
     source = scan.source if isinstance(scan, Scan) else fspath(scan)
     data, made = request.prepare(scan if isinstance(scan, Scan) else request.read(scan))
-    if isinstance(progress, bool):
-        line = slices_progress(request.solver.name) if progress else nullcontext(None)
-    else:
+    line: AbstractContextManager[Progress | None] = nullcontext(None)
+    if progress is True:
+        line = slices_progress(request.solver.name)
+    elif callable(progress):
         line = nullcontext(progress)
     with line as told:
         pipeline = request.pipeline(data, device=where, progress=told, preview=preview)

@@ -1,20 +1,9 @@
-"""Progress on stderr: what is being done, how far it is, how long it will take."""
+"""A line of progress, on a terminal and in notebooks: what is being done, how far it is, how long it will take."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-
-from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TaskID,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
 
 NUMBERS = 58  # characters beside the name in a line of progress: a long name is cut short, not they
 
@@ -31,6 +20,17 @@ def work_progress(
     task: str, unit: str, hidden: bool = False
 ) -> Iterator[Callable[[str, int | float, int], None]]:
     """A callback (part, done, total) that draws a progress line for each part, the first named `task` until then."""
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TaskID,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+
     columns = (
         TextColumn("{task.description}"),
         BarColumn(bar_width=10),
