@@ -407,7 +407,7 @@ def test_scale_of_a_gaussian_is_its_quantile(size):
 )
 def test_scale_does_not_depend_on_the_mask(kind, acceleration, shape, seed):
     fraction = 0.08 if acceleration <= 5 else 0.04
-    mask = MASKS[kind](shape, acceleration, center_fraction=fraction, seed=seed)
+    mask = MASKS[kind].make(shape, acceleration, center_fraction=fraction, seed=seed)
     phase = torch.polar(torch.ones(shape), torch.linspace(0, 4, shape[1]).expand(shape))
     maps = torch.tensor([0.6, 0.8j])[:, None, None]
     kspace = fft2c(maps * shepp_logan(shape) * phase)
@@ -422,7 +422,7 @@ def test_scale_of_small_matrices_stays_within_the_stated_bounds(kind):
     full = intensity_scale(kspace, everything)
     for acceleration, bound in ((4, 0.03), (8, 0.25), (15, 0.25)):
         fraction = 0.08 if acceleration <= 5 else 0.04
-        mask = MASKS[kind]((128, 96), acceleration, center_fraction=fraction, seed=1)
+        mask = MASKS[kind].make((128, 96), acceleration, center_fraction=fraction, seed=1)
         assert intensity_scale(kspace * mask, mask) == pytest.approx(full, rel=bound)
 
 

@@ -127,7 +127,7 @@ class MaskSpec:
     acceleration: Number
     center_fraction: Number | None = None
     center_size: int | None = None
-    options: Mapping[str, Any] = field(default_factory=dict)
+    options: Mapping[str, Any] = field(default_factory=dict, hash=False)
 
     def __post_init__(self) -> None:
         """Check what can be checked without the grid."""

@@ -84,7 +84,11 @@ CASES = {
         {"weight": 0.7, "corrections": 0},
     ),
     "dds, noiseless": Case(
-        "dds", lambda p, s, of: oracle.dds(p, s, of, 0.85, None), steps=12, only=one_coil
+        "dds",
+        lambda p, s, of: oracle.dds(p, s, of, 0.85, None),
+        {"eta": 0.85},
+        steps=12,
+        only=one_coil,
     ),
     "dds, constant gamma": Case(
         "dds",
@@ -95,6 +99,7 @@ CASES = {
     "dds, gamma by level": Case(
         "dds",
         lambda p, s, of: oracle.dds(p, s, of, 0.85, by_level(p)),
+        {"eta": 0.85},
         noise_std=True,
         steps=300,
     ),
@@ -120,12 +125,12 @@ CASES = {
         {"jump": 2, "repeats": 2, "damping": 0.1},
         steps=60,
     ),
-    "ilvr": Case("ilvr", damped("ilvr"), steps=60),
-    "ddnm": Case("ddnm", damped("ddnm", eta=0.85), steps=60),
+    "ilvr": Case("ilvr", damped("ilvr"), {"damping": 0.1}, steps=60),
+    "ddnm": Case("ddnm", damped("ddnm", eta=0.85), {"damping": 0.1, "eta": 0.85}, steps=60),
     "ddnm_plus": Case(
         "ddnm_plus",
         lambda p, s, of: oracle.ddnm_plus(p, s, of, 0.85, 0.0),
-        {"weakest": 0.0},
+        {"eta": 0.85, "weakest": 0.0},
         noise_std=True,
         spectral=True,
     ),
@@ -138,7 +143,7 @@ CASES = {
     ),
     "ddnm_plus, by default": Case(
         "ddnm_plus",
-        lambda p, s, of: oracle.ddnm_plus(p, s, of, 0.85, 0.05),
+        lambda p, s, of: oracle.ddnm_plus(p, s, of, 1.0, 0.15),
         noise_std=True,
         spectral=True,
     ),
@@ -165,7 +170,7 @@ CASES = {
     "diffpir": Case(
         "diffpir",
         lambda p, s, of: oracle.diffpir(p, s, of, 0.8, 0.3),
-        {"prior_weight": 0.8},
+        {"prior_weight": 0.8, "zeta": 0.3},
         noise_std=True,
         steps=300,
     ),
@@ -337,7 +342,12 @@ def test_dds_with_five_conjugate_gradients(noise_std, monkeypatch):
 PATHS = {
     "dps": Case("dps", lambda p, s, of: oracle.dps(p, s, of, 0.4, 0.9), {"zeta": 0.4, "eta": 0.9}),
     "dps, by default": Case("dps", lambda p, s, of: oracle.dps(p, s, of, 1.0, 1.0)),
-    "mcg": Case("mcg", lambda p, s, of: oracle.dps(p, s, of, 1.0, 1.0, 0.1), steps=60),
+    "mcg": Case(
+        "mcg",
+        lambda p, s, of: oracle.dps(p, s, of, 1.0, 1.0, 0.1),
+        {"damping": 0.1},
+        steps=60,
+    ),
     "red_diff": Case(
         "red_diff",
         lambda p, s, of: oracle.red_diff(p, s, of, 0.3, 0.2),
@@ -402,7 +412,8 @@ def test_gradient_steps(sampler, levels, monkeypatch):
     zs = [complex_normal(*p.shape, seed=n) for n in range(2, 8)]
     Scripted(lambda draw, like: 0 * like if draw == 0 else zs[draw - 1]).install(monkeypatch)
     seen = []
-    parameters = {"zeta": 0.4, "eta": 0.9} | ({"cg_steps": 60} if sampler == "mcg" else {})
+    parameters = {"zeta": 0.4, "eta": 0.9}
+    parameters |= {"damping": 0.1, "cg_steps": 60} if sampler == "mcg" else {}
     result = SAMPLERS[sampler](
         p.y,
         p.A,
@@ -431,7 +442,8 @@ def test_pigdm_differentiates_the_denoiser(monkeypatch):
     x = complex_normal(*p.shape, seed=1)
     Scripted().install(monkeypatch)
     levels = torch.tensor([0.8, 0.0], dtype=torch.float64)
-    image = SAMPLERS["pigdm"](p.y, p.A, crooked, levels, start=x, noise_std=0.3, cg_steps=60)
+    options = {"noise_std": 0.3, "prior_variance": 1.0, "cg_steps": 60}
+    image = SAMPLERS["pigdm"](p.y, p.A, crooked, levels, start=x, **options)
     clean, r2 = crooked(x, 0.8), 0.64 / 1.64
     back = p.b - p.gram(clean.reshape(-1, 1))
     direction = p.of_gram(lambda e: 1 / (r2 * e + 0.09), back).reshape(p.shape)

@@ -8,7 +8,7 @@ import torch
 from fastmri.models.varnet import SensitivityModel
 from golden_data import golden_arrays, golden_facts, golden_state, published_map
 
-from mrirecon.masks import poisson
+from mrirecon.masks.own import poisson
 from mrirecon.networks import NETWORKS, PRESETS, calibration_of
 from mrirecon.networks.base import Unrolled
 from mrirecon.networks.varnet import VarNet

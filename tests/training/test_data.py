@@ -7,8 +7,10 @@ import pytest
 import torch
 from fastmri_layout import official, official_varnet, write
 
-from mrirecon.training.data import FastMRIDataModule, MaskSpec, Request, SliceDataset
+from mrirecon.masks import MaskSpec
+from mrirecon.training.data import FastMRIDataModule, Request, SliceDataset
 from mrirecon.training.index import describe, index_folder
+from mrirecon.training.sampling import draw
 
 R4, R8 = MaskSpec("fastmri_equispaced_fraction", 4, 0.08), MaskSpec("fastmri_random", 8, 0.04)
 
@@ -138,7 +140,8 @@ def test_without_a_target_it_is_the_rss_of_the_full_data(tmp_path):
 @pytest.mark.parametrize("size", [(40, 36), (41, 37), (37, 41)])
 def test_the_calibration_region_is_sampled_and_of_the_asked_size(kind, size):
     share = 0.2 if kind == "poisson" else 0.16
-    mask, calibration = MaskSpec(kind, 4, share).draw(torch.ones(size, dtype=torch.bool), (1,))
+    everywhere = torch.ones(size, dtype=torch.bool)
+    mask, calibration = draw(MaskSpec(kind, 4, share), everywhere, (1,))
     assert bool(mask[calibration].all())
     rows, columns = (int(calibration.any(dim=dim).sum()) for dim in (1, 0))
     if kind in ("gaussian2d", "poisson"):

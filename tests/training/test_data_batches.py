@@ -11,8 +11,9 @@ from fastmri_layout import write
 from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.callbacks import ModelCheckpoint
 
+from mrirecon.masks import MaskSpec
 from mrirecon.training.batches import BucketSampler
-from mrirecon.training.data import FastMRIDataModule, MaskSpec
+from mrirecon.training.data import FastMRIDataModule
 from mrirecon.training.index import index_folder
 
 MASKS = [MaskSpec("uniform1d", 3), MaskSpec("fastmri_random", 2, 0.08)]

@@ -11,8 +11,9 @@ import h5py
 import pytest
 from fastmri_layout import write
 
+from mrirecon.masks import MaskSpec
 from mrirecon.training import index as index_module
-from mrirecon.training.data import FastMRIDataModule, MaskSpec
+from mrirecon.training.data import FastMRIDataModule
 from mrirecon.training.index import describe, index_folder
 
 R4 = MaskSpec("uniform1d", 4)

@@ -8,7 +8,7 @@ import runs
 import torch
 from pytorch_lightning import Callback
 
-from mrirecon.metrics import evaluate
+from mrirecon.metrics import evaluate, mean_metrics, score_slice, volume_metrics
 from mrirecon.networks import NETWORKS, PRIORS
 from mrirecon.training.ema import averaged
 from mrirecon.training.images import side_by_side
@@ -17,7 +17,7 @@ from mrirecon.training.optimizer import OptimizerSettings
 from mrirecon.training.progress import Progress
 from mrirecon.training.run import Run
 from mrirecon.training.trainer import TrainerSettings, build_trainer, quiet
-from mrirecon.training.volumes import gather, mean_metrics, score_slice, volume_metrics
+from mrirecon.training.volumes import gather
 from mrirecon.weights import card_of, load_weights, save_weights
 
 

@@ -10,7 +10,7 @@ from mrirecon.diffusion import denoiser_of
 from mrirecon.diffusion.schedules import ddpm_sigmas
 from mrirecon.networks import Prior
 from mrirecon.tensors import as_channels
-from mrirecon.training.prior_loss import PriorLoss, denoised
+from mrirecon.training.prior_loss import PriorLoss
 
 POWER = 0.4**2  # of the toy's images, which are white
 
@@ -137,7 +137,7 @@ def test_training_finds_the_optimum_of_a_gaussian(predicts):
     x = torch.randn(3, 2, 8, 8, generator=random)
     shrink = POWER / (POWER + sigmas**2)
     with torch.no_grad():
-        found = denoised(toy, x, sigmas)
+        found = denoiser_of(toy).clean(x, sigmas)
     assert torch.allclose(found, shrink[:, None, None, None] * x, atol=0.02)
 
 
@@ -185,7 +185,7 @@ def test_it_denoises_as_samplers_do(predicts):
     x = torch.randn(2, 8, 8, dtype=torch.complex64, generator=stream())
     with torch.no_grad():
         sampled = as_channels(denoiser_of(toy)(x, 0.7))
-        trained = denoised(toy, as_channels(x), torch.full((2,), 0.7))
+        trained = denoiser_of(toy).clean(as_channels(x), torch.full((2,), 0.7))
     assert torch.allclose(sampled, trained, atol=1e-6)
 
 

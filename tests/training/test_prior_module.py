@@ -11,6 +11,7 @@ import torch
 from pytorch_lightning import LightningModule, Trainer
 from test_module_resume import StopAt, assert_same_end
 
+from mrirecon.diffusion import denoiser_of
 from mrirecon.networks import PRIORS
 from mrirecon.networks.denoiser import DenoiserUNet
 from mrirecon.tensors import as_channels
@@ -18,7 +19,7 @@ from mrirecon.training.export import SeenImages
 from mrirecon.training.images import unconditional_samples
 from mrirecon.training.optimizer import OptimizerSettings
 from mrirecon.training.prior_data import PriorDataModule
-from mrirecon.training.prior_loss import PriorLoss, denoised
+from mrirecon.training.prior_loss import PriorLoss
 from mrirecon.training.prior_module import DenoiserModule, LevelScore, level_metrics
 from mrirecon.training.run import Run
 from mrirecon.training.volumes import gather
@@ -218,7 +219,8 @@ def test_validation_denoises_with_the_averaged_weights(root, tmp_path):
         clean, noise = as_channels(batch.image), as_channels(batch.noise)
 
         def errors(network, sigma):
-            found = denoised(network, clean + sigma * noise, torch.full((len(clean),), sigma))
+            noisy, levels = clean + sigma * noise, torch.full((len(clean),), sigma)
+            found = denoiser_of(network).clean(noisy, levels)
             return (found - clean).double().square().sum(dim=(1, 2, 3)).tolist()
 
         for sigma in (0.1, 1.0):

@@ -102,7 +102,7 @@ def damped_solution(A: LinearOperator, residual: Tensor, damping: float, iterati
 
 
 def cg_tolerance(x: Tensor) -> float:
-    """Where conjugate gradients have cg_tolerance: more steps on a singular A^H A blow up what rounding left over."""
+    """Where conjugate gradients have converged: more steps on a singular A^H A blow up what rounding left over."""
     return 100 * torch.finfo(x.dtype).eps
 
 
