@@ -13,7 +13,8 @@ import torch
 from mrirecon.benchmark import Benchmark, Tuning, find_scans, run_benchmark
 from mrirecon.benchmark.config import check_simulated, check_weights, mask_entry, method_entry
 from mrirecon.benchmark.sources import chosen_slices, simulated_scans
-from mrirecon.cli.parser import Parser, UsageError
+from mrirecon.cli.config import UsageError
+from mrirecon.cli.parser import Parser
 from mrirecon.cli.run import Command
 from mrirecon.cli.shared import CALIBRATION
 from mrirecon.device import Device, choose_device

@@ -1,15 +1,21 @@
-"""Options of a command: from the signature of its function, a YAML file and the command line, with readable help."""
+"""Options of a command: from the signature of its function, a YAML file and the command line, with readable help.
+
+What is typed or configured is checked here, against the types of the functions and dataclasses that options come from,
+before jsonargparse parses it: its messages are for programmers.
+"""
 
 from __future__ import annotations
 
 import argparse
+import inspect
 import json
-import re
+import sys
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from difflib import get_close_matches
-from pathlib import Path
-from typing import Any, NoReturn
+from types import UnionType
+from typing import Any, Literal, NoReturn, Union, get_args, get_origin, get_type_hints
 
 import yaml
 from jsonargparse import (
@@ -19,22 +25,19 @@ from jsonargparse import (
     set_parsing_settings,
 )
 
-Settings = dict[str, Any]
-# what people type -> what the option is called here
+from mrirecon.cli.config import Settings, UsageError, refuse_classes
+from mrirecon.options import fits, in_words, names_of
+
+# what people type -> what the option may be called here
 ALIASES = {
-    "accel": "acceleration",
-    "lr": "optimizer.lr",
-    "learning_rate": "optimizer.lr",
-    "lambda": "method.regularization",
-    "regularization": "method.regularization",
-    "iterations": "method.iterations",
-    "steps": "trainer.max_steps",
+    "accel": ("acceleration",),
+    "lr": ("optimizer.lr",),
+    "learning_rate": ("optimizer.lr",),
+    "lambda": ("method.regularization",),
+    "method.lambda": ("method.regularization",),
+    "steps": ("trainer.max_steps", "method.iterations", "method.levels"),
+    "method.steps": ("method.iterations", "method.levels"),
 }
-LARGEST_CONFIG = 1 << 18  # bytes of a file, and values when it is written out
-
-
-class UsageError(ValueError):
-    """Bad usage: wrong options or values on the command line or in a YAML file."""
 
 
 class Help(DefaultHelpFormatter, argparse.RawDescriptionHelpFormatter):
@@ -67,6 +70,14 @@ class DebugFlag(argparse.Action):
     def __call__(self, *args: Any, **kwargs: Any) -> None: ...
 
 
+@dataclass
+class Typed:
+    """What was typed: the words after each option, and those that belong to none."""
+
+    options: dict[str, list[str]] = field(default_factory=dict)
+    words: list[str] = field(default_factory=list)
+
+
 class Parser(ArgumentParser):
     """A jsonargparse parser whose errors are exceptions of one line."""
 
@@ -78,6 +89,7 @@ class Parser(ArgumentParser):
             formatter_class=Help,
             allow_abbrev=False,
         )
+        self._types: dict[str, Any] = {}
         self._optionals.title = "general"
         self.add_argument(
             "--config",
@@ -92,9 +104,10 @@ class Parser(ArgumentParser):
         self.explain("--print_config", "print all options as YAML, with their values, and exit")
 
     def explain(self, option: str, text: str, metavar: str | None = None) -> None:
-        """Replace what the help says about an option; `argparse.SUPPRESS` hides it."""
-        action = self._option_string_actions[option]
-        action.help, action.metavar = text, metavar or action.metavar
+        """Replace what the help says about an option, if there is one; `argparse.SUPPRESS` hides it."""
+        action = self._option_string_actions.get(option)
+        if action is not None:
+            action.help, action.metavar = text, metavar or action.metavar
 
     def add_options(
         self,
@@ -115,43 +128,57 @@ class Parser(ArgumentParser):
             self.add_class_arguments(source, group, skip=names, instantiate=instantiate)
             self.explain(f"--{group}", argparse.SUPPRESS)
         self._action_groups[-1].title = title
-        for flag in self._flags():
-            flag.metavar = "[{true,false}]"
+        plain = inspect.isfunction(source) or hasattr(source, "__dataclass_fields__")
+        hints = get_type_hints(source if plain else source.__init__)
+        prefix = "" if group is None else f"{group}."
+        self.know(
+            {f"{prefix}{n}": hints[n] for n in names_of(source) if n in hints and n not in names}
+        )
 
-    def _flags(self) -> list[argparse.Action]:
-        return [action for action in self._actions if getattr(action, "_typehint", None) is bool]
-
-    def _lists(self) -> set[str]:
-        """Options that take several words."""
-        kinds = (list[str], list[str] | None)
-        actions = [a for a in self._actions if getattr(a, "_typehint", None) in kinds]
-        return {option for action in actions for option in action.option_strings}
+    def know(self, types: Mapping[str, Any]) -> None:
+        """Note the types of options, which their values are checked against."""
+        self._types |= types
+        for name, hint in types.items():
+            if hint is bool and f"--{name}" in self._option_string_actions:
+                self._option_string_actions[f"--{name}"].metavar = "[{true,false}]"
 
     def parse(self, args: list[str], settings: Settings) -> dict[str, Any]:
-        """The value of every option; `settings` come from a YAML file."""
+        """The value of every option; `settings` come from a YAML file.
+
+        Raises:
+            UsageError: for an unknown option, a value of another type, or something missing.
+        """
         args = [self._renamed(arg) for arg in args]
         settings = {self._named(name): value for name, value in settings.items()}
-        flags = {option for action in self._flags() for option in action.option_strings}
+        typed = self._split(args)
+        configured = dict(self._leaves(settings))
+        for name, words in typed.options.items():
+            self._refuse_typed(name, words)
+        for name, value in configured.items():
+            self._refuse_other_types(name, value)
+        if not {"help", "h"} & typed.options.keys():
+            self._refuse_incomplete(typed, configured)
         # Nothing that is typed or configured may name a module to import, which would run it.
         set_parsing_settings(instantiate_subclass_spec_in_any=False, import_path_denylist=["*"])
-        for name, value in (*_typed(args), *settings.items()):
-            if f"--{name}" in self._option_string_actions and not isinstance(value, dict):
-                inner = [a.dest for a in self._actions if a.dest.startswith(f"{name}.")]
-                if inner:
-                    raise UsageError(f"{name} is {value!r}: it holds options such as {inner[0]}")
         # What the command is about comes before the general options in the help.
         self._action_groups = sorted(
             self._action_groups, key=lambda group: group is self._optionals
         )
-        configured = [f"--config={yaml.safe_dump(settings)}"] if settings else []
-        args = _gathered(_spelt_out(args, flags), self._lists())
-        return vars(self.instantiate(self.parse_args(configured + args)))
+        given = [f"--config={yaml.safe_dump(settings)}"] if settings else []
+        return vars(self.instantiate(self.parse_args([*given, *self._spelt_out(args)])))
+
+    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
+        raise UsageError(" ".join(message.split()).removesuffix("."))
+
+    # --- what is typed ---
 
     def _named(self, name: str) -> str:
-        """The name of an option here, where another one is usual elsewhere."""
+        """The name of an option here, where another one is usual elsewhere, or it is written in capitals."""
         there = self._option_string_actions
-        other = ALIASES.get(name, name)
-        return other if f"--{name}" not in there and f"--{other}" in there else name
+        for other in (name, *ALIASES.get(name.lower(), ()), name.lower(), name.replace("-", "_")):
+            if f"--{other}" in there:
+                return other
+        return name
 
     def _renamed(self, arg: str) -> str:
         flag, equals, value = arg.partition("=")
@@ -159,42 +186,139 @@ class Parser(ArgumentParser):
             return arg
         return f"--{self._named(flag.removeprefix('--'))}{equals}{value}"
 
-    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
-        raise UsageError(self._readable(" ".join(message.split()).removesuffix(".")))
+    def _split(self, args: list[str]) -> Typed:
+        """Options with their words, refusing those that do not exist.
 
-    def _readable(self, message: str) -> str:
-        """The message of jsonargparse in the words of the command line, with the nearest option that exists."""
-        message = message.removeprefix('Parser key "config": ')
-        expected = r"(?:Expected an?|Does not validate .*? Subtypes:) (.+?)"
-        # `--maps.sets 2`: an option that takes one value is asked for a part of it
-        if part := re.search(r'key "([\w.]+)":.*NestedArg\(key=\'([\w.]+)\'', message):
-            return f"unknown option --{part[1]}.{part[2]}: {self._nearest('.'.join(part.groups()))}"
-        if module := re.search(r"Importing '(.*?)' is not allowed", message):
-            return f"{module[1]}: options are plain values, no classes"
-        if wrong := re.search(
-            rf'key "([\w.]+)": {expected}\.? (?:Errors:.*)?(?:Got|Given) value: (.*)', message
-        ):
-            name, kind, value = wrong.groups()
-            return f"--{name} is {value!r}: it takes {_in_words(kind)}"
-        if missing := re.search(r"arguments are required: ([\w., ]+)", message):
-            named = [self._as_typed(name) for name in missing[1].split(", ")]
-            return f"give {' and '.join(named)}"
-        group = re.search(r"Group '([\w.]+)' does not accept option '([\w.]+)'", message)
-        option = re.search(r"Option '([\w.]+)' is not accepted", message)
-        typed = re.search(r"unrecognized arguments:.*?--([\w.-]+)", message)
-        if group or option or typed:
-            name = ".".join(group.groups()) if group else (option or typed)[1]  # type: ignore[index]
-            return f"unknown option --{name}: {self._nearest(name)}"
-        return message
+        Raises:
+            UsageError: naming the nearest one.
+        """
+        typed, rest = Typed(), deque(args)
+        while rest:
+            arg = rest.popleft()
+            flag, equals, value = arg.partition("=")
+            action = self._option_string_actions.get(flag)
+            if action is None:
+                if arg.startswith("--"):
+                    raise UsageError(f"unknown option {flag}: {self._nearest(flag[2:])}")
+                typed.words.append(arg)
+                continue
+            words = [value] if equals else []
+            wanted = self._words_of(flag.lstrip("-"), action)
+            while not equals and rest and len(words) < wanted and not rest[0].startswith("--"):
+                if self._type_of(action.dest) is bool and rest[0].lower() not in ("true", "false"):
+                    break
+                words.append(rest.popleft())
+            typed.options[flag.lstrip("-")] = words
+        return typed
 
-    def _as_typed(self, name: str) -> str:
-        for action in self._actions:
-            if action.dest == name and not action.option_strings:
-                return str(action.metavar or name)
-        return f"--{name}"
+    def _words_of(self, name: str, action: argparse.Action) -> int:
+        """How many words an option takes at most."""
+        if action.nargs == 0 or name in ("help", "h", "print_config"):
+            return 0
+        if isinstance(action.nargs, int):
+            return action.nargs
+        return sys.maxsize if self._is_list(name) or action.nargs in ("+", "*") else 1
+
+    def _spelt_out(self, args: list[str]) -> list[str]:
+        """`--overwrite` alone means `--overwrite=true`, and `--names a b` means `--names=["a","b"]`."""
+        found: list[str] = []
+        rest = deque(args)
+        while rest:
+            arg = rest.popleft()
+            name = arg.removeprefix("--")
+            if arg.startswith("--") and self._type_of(name) is bool:
+                if not (rest and rest[0].lower() in ("true", "false")):
+                    arg = f"{arg}=true"
+            elif arg.startswith("--") and self._is_list(name):
+                words = []
+                while rest and not rest[0].startswith("--"):
+                    words.append(rest.popleft())
+                listed = len(words) == 1 and words[0].startswith("[")
+                arg = f"{arg}={words[0] if listed else json.dumps(words)}"
+            found.append(arg)
+        return found
+
+    # --- what is checked ---
+
+    def _type_of(self, name: str) -> Any:
+        return self._types.get(name)
+
+    def _is_list(self, name: str) -> bool:
+        """Whether an option takes several words, as a list of texts does."""
+        return self._type_of(name) in (list[str], list[str] | None)
+
+    def _inner(self, name: str) -> list[str]:
+        """The options of a group."""
+        return [a.dest for a in self._actions if a.dest.startswith(f"{name}.")]
+
+    def _leaves(self, settings: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+        """Configured options by their whole name, those of groups one by one.
+
+        Raises:
+            UsageError: for what does not exist, or a group that is no mapping.
+        """
+        positional = {a.dest for a in self._actions if not a.option_strings}
+        for key, value in settings.items():
+            name = f"{prefix}{key}"
+            if inner := self._inner(name):
+                if not isinstance(value, dict):
+                    raise UsageError(f"{name} is {value!r}: it holds options such as {inner[0]}")
+                yield from self._leaves(value, f"{name}.")
+            elif f"--{name}" not in self._option_string_actions and name not in positional:
+                name += f".{next(iter(value))}" if isinstance(value, dict) and value else ""
+                raise UsageError(f"unknown option --{name}: {self._nearest(name)}")
+            else:
+                yield name, value
+
+    def _refuse_typed(self, name: str, words: list[str]) -> None:
+        if inner := self._inner(name):
+            value = _loaded(words[0]) if words else None
+            if not isinstance(value, dict):
+                shown = words[0] if words else ""
+                raise UsageError(f"{name} is {shown!r}: it holds options such as {inner[0]}")
+            refuse_classes(f"--{name}", value)
+            for leaf, inside in self._leaves(value, f"{name}."):
+                self._refuse_other_types(leaf, inside)
+            return
+        hint = self._type_of(name)
+        if hint is None:
+            return
+        if not words and hint is not bool and not self._is_list(name):
+            raise UsageError(f"--{name} has no value: it takes {in_words(hint)}")
+        if self._is_list(name) and not (len(words) == 1 and words[0].startswith("[")):
+            return
+        for word in words:
+            refuse_classes(f"--{name}", _loaded(word))
+            self._refuse_other_types(name, word)
+
+    def _refuse_other_types(self, name: str, value: Any) -> None:
+        hint = self._type_of(name)
+        if hint is None or (isinstance(value, list) and not self._option(name)):
+            return
+        if not any(fits(one, hint) for one in _meanings(value, hint)):
+            raise UsageError(f"--{name} is {value!r}: it takes {in_words(hint)}")
+
+    def _option(self, name: str) -> bool:
+        return f"--{name}" in self._option_string_actions
+
+    def _refuse_incomplete(self, typed: Typed, configured: Mapping[str, Any]) -> None:
+        """Raise UsageError for what is missing, or for a word too many."""
+        places = [a for a in self._actions if not a.option_strings and a.dest not in configured]
+        required = [a for a in self._actions if a.required and a.option_strings]
+        missing = [str(a.metavar or a.dest) for a in places[len(typed.words) :] if a.required]
+        missing += [f"--{a.dest}" for a in required if a.dest not in {*typed.options, *configured}]
+        if missing:
+            raise UsageError(f"give {' and '.join(missing)}")
+        several = any(a.nargs in ("+", "*") for a in self._actions if not a.option_strings)
+        if len(typed.words) > len(places) and not several:
+            raise UsageError(f"{typed.words[len(places)]!r} is one word too many: {self.usage}")
 
     def _nearest(self, name: str) -> str:
-        known = [a.dest for a in self._actions if a.dest not in ("help", argparse.SUPPRESS)]
+        known = [
+            a.dest
+            for a in self._actions
+            if a.dest not in ("help", argparse.SUPPRESS) and not a.dest.endswith(".name")
+        ]
         # `--method.iteration` is nearest to another option of the method, not to `--partial_fourier`
         inner = [other for other in known if other.startswith(name.rpartition(".")[0] + ".")]
         twins = [other for other in known if other.endswith("." + name.rpartition(".")[2])]
@@ -204,127 +328,32 @@ class Parser(ArgumentParser):
         if near:
             return f"did you mean --{near[0]}?"
         if inner and "." in name:
-            return (
-                f"there are {', '.join('--' + other for other in inner if other != 'method.name')}"
-            )
+            return f"there are {', '.join('--' + other for other in inner)}"
         return f"{self.prog} --help lists them"
 
 
-def take_config(args: list[str]) -> tuple[list[str], Settings]:
-    """Arguments without `--config FILE`, and what the file holds; of several files the last one wins.
-
-    Raises:
-        UsageError: if a file is missing, no YAML, or holds no options.
-    """
-    kept: list[str] = []
-    settings: Settings = {}
-    rest = iter(args)
-    for arg in rest:
-        flag, equals, value = arg.partition("=")
-        if flag == "--config":
-            settings |= _read_settings(value if equals else next(rest, ""))
-        else:
-            kept.append(arg)
-    return kept, settings
+def _meanings(value: Any, hint: Any) -> list[Any]:
+    """A value as it is, and where it is a text what it may stand for."""
+    if not isinstance(value, str):
+        return [value]
+    parts = get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
+    words: list[Any] = [value] if any(_takes_text(part) for part in parts) else []
+    loaded = _loaded(value)
+    for kind in (int, float):
+        try:
+            words.append(kind(value))
+        except ValueError:
+            continue
+    return [*words, *([] if isinstance(loaded, str) else [loaded])]
 
 
-def _read_settings(path: str) -> Settings:
-    if not Path(path).is_file():
-        raise UsageError(f"--config {path or '(nothing)'}: no such file")
-    if Path(path).stat().st_size > LARGEST_CONFIG:
-        raise UsageError(
-            f"{path} is larger than {LARGEST_CONFIG} bytes: this is no file of options"
-        )
+def _takes_text(hint: Any) -> bool:
+    return hint is str or hint is Any or get_origin(hint) is Literal or not isinstance(hint, type)
+
+
+def _loaded(text: str) -> Any:
+    """What a text is as YAML; itself where it is none."""
     try:
-        loader = yaml.SafeLoader(Path(path).read_text(encoding="utf-8"))
-        node = loader.get_single_node()
-        if _written_out(node) > LARGEST_CONFIG:
-            raise UsageError(f"{path}: its aliases stand for too much: write it out")
-        settings = None if node is None else loader.construct_document(node)
-    except UsageError:
-        raise
-    except RecursionError as error:
-        raise UsageError(f"{path} is nested too deeply, or within itself: write it out") from error
-    except (yaml.YAMLError, ValueError) as error:  # no UTF-8, or no value such as a 13th month
-        mark = getattr(error, "problem_mark", None)
-        reason = getattr(error, "problem", None) or error
-        where = "" if mark is None else f", line {mark.line + 1}"
-        raise UsageError(f"{path}{where}: this is no YAML: {reason}") from error
-    if not isinstance(settings, dict) or not all(isinstance(key, str) for key in settings):
-        raise UsageError(f"{path} holds no options: write lines such as `output: brain.nii.gz`")
-    _refuse_classes(path, settings)
-    return settings
-
-
-def _written_out(node: yaml.Node | None, known: dict[int, int] | None = None) -> int:
-    """How many values a YAML document has when each alias is replaced by what it stands for.
-
-    Raises:
-        RecursionError: if an alias stands for what it is in.
-    """
-    known = {} if known is None else known
-    if isinstance(node, yaml.CollectionNode) and id(node) not in known:
-        inner = [
-            part for item in node.value for part in (item if isinstance(item, tuple) else (item,))
-        ]
-        known[id(node)] = 1 + sum(_written_out(part, known) for part in inner)
-    return known.get(id(node), 1)
-
-
-def _refuse_classes(path: str, value: Any) -> None:
-    """Refuse what would make jsonargparse import a module of the configuration's choice."""
-    if isinstance(value, dict) and "class_path" in value:
-        raise UsageError(
-            f"{path} has class_path: {value['class_path']!r}: options are plain values, no classes"
-        )
-    for inner in (
-        value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
-    ):
-        _refuse_classes(path, inner)
-
-
-def _typed(args: list[str]) -> Iterator[tuple[str, str]]:
-    """Options with their values where these are no mappings: `--name value` or `--name=value`."""
-    for arg, after in zip(args, [*args[1:], ""], strict=False):
-        flag, equals, value = arg.partition("=")
-        value = value if equals else after
-        if flag.startswith("--") and not value.startswith("{"):
-            yield flag.removeprefix("--"), value
-
-
-def _spelt_out(args: list[str], flags: set[str]) -> list[str]:
-    """`--overwrite` alone means `--overwrite=true`."""
-    following = [*args[1:], ""][: len(args)]
-    return [
-        f"{arg}=true" if arg in flags and after.lower() not in ("true", "false") else arg
-        for arg, after in zip(args, following, strict=True)
-    ]
-
-
-def _gathered(args: list[str], lists: set[str]) -> list[str]:
-    """`--names a b` means `--names=["a","b"]`; a list that is typed as one stays as it is."""
-    found: list[str] = []
-    rest = deque(args)
-    while rest:
-        arg = rest.popleft()
-        if arg in lists:
-            words = []
-            while rest and not rest[0].startswith("--"):
-                words.append(rest.popleft())
-            listed = len(words) == 1 and words[0].startswith("[")
-            arg = f"{arg}={words[0] if listed else json.dumps(words)}"
-        found.append(arg)
-    return found
-
-
-def _in_words(kind: str) -> str:
-    words = {
-        "int": "a whole number",
-        "float": "a number",
-        "bool": "true or false",
-        "str": "a text",
-        "list": "a list",
-    }
-    if literal := re.search(r"Literal\[(.*?)\]", kind):
-        return "one of " + literal[1].replace("'", "")
-    return next((text for name, text in words.items() if re.search(rf"\b{name}\b", kind)), kind)
+        return yaml.safe_load(text)
+    except (yaml.YAMLError, ValueError, RecursionError):
+        return text

@@ -8,8 +8,9 @@ from itertools import chain
 from pathlib import Path
 from typing import Any, Literal
 
+from mrirecon.cli.config import Settings
 from mrirecon.cli.outputs import summary
-from mrirecon.cli.parser import Parser, Settings
+from mrirecon.cli.parser import Parser
 from mrirecon.cli.run import Command
 from mrirecon.cli.shared import (
     CALIBRATION,

@@ -13,7 +13,8 @@ from typing import Any
 
 from jsonargparse import Namespace
 
-from mrirecon.cli.parser import Parser, Settings, take_config
+from mrirecon.cli.config import Settings, take_config
+from mrirecon.cli.parser import Parser
 from mrirecon.cli.signals import Ended, tidy_end
 from mrirecon.options import one_line
 

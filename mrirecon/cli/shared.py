@@ -7,7 +7,8 @@ from typing import Any
 
 from docstring_parser import parse
 
-from mrirecon.cli.parser import Parser, Settings, UsageError
+from mrirecon.cli.config import Settings, UsageError
+from mrirecon.cli.parser import Parser
 from mrirecon.cli.preview import PreviewFile
 from mrirecon.io.files import check_target
 from mrirecon.io.layout import Layout

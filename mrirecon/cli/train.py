@@ -10,7 +10,8 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
-from mrirecon.cli.parser import Parser, Settings, UsageError
+from mrirecon.cli.config import Settings, UsageError
+from mrirecon.cli.parser import Parser
 from mrirecon.cli.run import Command
 from mrirecon.nearest import suggest
 from mrirecon.networks import MODELS, PRESETS, PRIORS

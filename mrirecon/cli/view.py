@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from mrirecon.cli.parser import Parser, Settings
+from mrirecon.cli.config import Settings
+from mrirecon.cli.parser import Parser
 from mrirecon.cli.run import Command
 from mrirecon.io.cfl import check_apart
 from mrirecon.io.files import existing_file
