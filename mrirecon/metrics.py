@@ -282,6 +282,8 @@ def _sums(x: Tensor, target: Tensor, inside: Tensor | None, peak: float | None) 
 def _combined(slices: Sequence[Sums], peak: float) -> tuple[float, float, float, float]:
     """NMSE, NRMSE, PSNR and SSIM of slices with one peak; those that no SSIM window fits are left out of it."""
     error = math.fsum(one.squared_error for one in slices)
+    if math.isnan(error):  # an image that is no number, as of a training that diverged
+        return math.nan, math.nan, math.nan, math.nan
     nmse = error / math.fsum(one.energy for one in slices)
     mse = error / sum(one.pixels for one in slices)
     psnr = 10 * math.log10(peak**2 / mse) if mse > 0 else math.inf
