@@ -6,6 +6,15 @@ from collections.abc import Iterable
 from difflib import get_close_matches
 
 
+def known_as(name: object, known: Iterable[str]) -> str | None:
+    """The known name that is meant: capitals, and dashes for underscores, do not matter; None where there is none."""
+    known = list(known)
+    if name in known:
+        return str(name)
+    plain = str(name).lower().replace("-", "_")
+    return next((other for other in known if other.lower() == plain), None)
+
+
 def suggest(name: str, known: Iterable[str]) -> str:
     """The nearest known name, or one that begins so, as a question; or all of them."""
     known = list(known)

@@ -14,8 +14,7 @@ from mrirecon.io.files import check_target
 from mrirecon.io.layout import Layout
 from mrirecon.methods.base import Method
 from mrirecon.methods.posterior import Posterior
-from mrirecon.methods.registry import DEFAULT, METHODS, is_slow, who_has
-from mrirecon.nearest import suggest
+from mrirecon.methods.registry import DEFAULT, METHODS, is_slow, method_name, who_has
 from mrirecon.recon import EstimatedMaps
 
 SCAN_ARGUMENT = {
@@ -44,8 +43,10 @@ def add_method(parser: Parser, args: list[str], settings: Settings) -> tuple[lis
     name = configured.get("name", DEFAULT) if typed is None else typed
     if typed is not None and configured.get("name", typed) != typed:
         configured = {}
-    if not isinstance(name, str) or name not in METHODS:
-        raise UsageError(f"unknown method {name!r}: {suggest(str(name), METHODS)}")
+    try:
+        name = method_name(name)
+    except ValueError as error:
+        raise UsageError(str(error)) from error
     parser.add_argument("--method.name", default=name)
     about = (METHODS[name].__doc__ or "").partition("\n")[0].removesuffix(".")
     parser.add_options(METHODS[name], "method", f"method {name}: {about}", (), instantiate=False)
@@ -109,6 +110,8 @@ def _take_name(args: list[str]) -> tuple[list[str], str | None]:
     for arg in rest:
         flag, equals, value = arg.partition("=")
         if flag in ("--method", "--method.name"):
+            if name is not None:
+                raise UsageError("--method is given twice: each run has one method")
             name = value if equals else next(rest, "")
         else:
             out.append(arg)

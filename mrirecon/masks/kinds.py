@@ -14,7 +14,7 @@ from torch import Tensor
 from mrirecon.masks import own
 from mrirecon.masks import published as others
 from mrirecon.masks.area import Acquired, Number, Seed, covered_lines
-from mrirecon.nearest import suggest
+from mrirecon.nearest import known_as, suggest
 
 
 @dataclass(frozen=True)
@@ -98,9 +98,10 @@ def kind_of(name: object) -> Kind:
     Raises:
         ValueError: if there is none; the nearest one is named.
     """
-    if name not in list(MASKS):
+    found = known_as(name, MASKS)
+    if found is None:
         raise ValueError(f"unknown mask kind {name!r}: {suggest(str(name), MASKS)}")
-    return MASKS[str(name)]
+    return MASKS[found]
 
 
 def default_center_fraction(acceleration: Number) -> float:
@@ -130,8 +131,9 @@ class MaskSpec:
     options: Mapping[str, Any] = field(default_factory=dict, hash=False)
 
     def __post_init__(self) -> None:
-        """Check what can be checked without the grid."""
+        """Check what can be checked without the grid; the kind gets its usual spelling."""
         kind_of(self.kind)
+        object.__setattr__(self, "kind", known_as(self.kind, MASKS))
         _check_options(self.kind, self.options)
         if not 1 <= self.acceleration < math.inf:
             raise ValueError(

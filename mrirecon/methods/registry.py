@@ -23,12 +23,23 @@ from mrirecon.methods.grappa import Grappa
 from mrirecon.methods.networks import HUMUSMethod, UNetMethod, UnrolledPriorMethod, VarNetMethod
 from mrirecon.methods.posterior import Posterior
 from mrirecon.methods.samplers import SAMPLER_METHODS
-from mrirecon.nearest import suggest
+from mrirecon.nearest import known_as, suggest
 from mrirecon.options import check
 
 CLASSICAL = (ZeroFilled, Adjoint, MinNorm, CGSense, L1Wavelet, TotalVariation, Grappa)
 LEARNED = (UNetMethod, VarNetMethod, HUMUSMethod, UnrolledPriorMethod)
 DEFAULT = "l1_wavelet"
+OTHER_NAMES = {  # what people call a method elsewhere
+    "rss": "zero_filled",
+    "sos": "zero_filled",
+    "fft": "zero_filled",
+    "sense": "cg_sense",
+    "cs": "l1_wavelet",
+    "wavelet": "l1_wavelet",
+    "total_variation": "tv",
+    "score": "score_mri",
+    "modl": "unrolled_prior",
+}
 GROUP = "mrirecon.methods"  # of entry points in the metadata of other packages
 
 Registered = TypeVar("Registered", bound=type[Method])
@@ -106,7 +117,7 @@ def as_method(given: object, options: Mapping[str, Any] | None = None) -> Method
         options = {**{key: value for key, value in given.items() if key != "name"}, **options}
         given = given.get("name")
     if isinstance(given, str):
-        return METHODS[given](**check_options(given, options))
+        return _class_of(given)(**check_options(given, options))
     if isinstance(given, type) and hasattr(given, "solve"):
         values = check(given, options, given.__name__) if is_dataclass(given) else options
         return as_method(given(**values))
@@ -186,10 +197,22 @@ def _who_does(option: str) -> str:
     return f"{shown} do" if others else ""
 
 
+def method_name(name: object) -> str:
+    """The name of a method, whatever its capitals.
+
+    Raises:
+        ValueError: if there is none; the nearest one is named, or that of what people call otherwise.
+    """
+    found = known_as(name, METHODS)
+    if found is not None:
+        return found
+    other = OTHER_NAMES.get(str(name).lower())
+    hint = f"did you mean {other}?" if other else suggest(str(name), METHODS)
+    raise ValueError(f"unknown method {name!r}: {hint}")
+
+
 def _class_of(name: object) -> type[Method]:
-    if name not in list(METHODS):
-        raise ValueError(f"unknown method {name!r}: {suggest(str(name), METHODS)}")
-    return METHODS[str(name)]
+    return METHODS[method_name(name)]
 
 
 @cache

@@ -14,6 +14,7 @@ from mrirecon.coverage import Coverage, achieved_acceleration
 from mrirecon.io import expand_mask, read_mask
 from mrirecon.io.masks import as_mask
 from mrirecon.masks import MASKS, MaskSpec, Number
+from mrirecon.nearest import known_as
 from mrirecon.scan import Scan
 
 MISSED = 0.03  # an acceleration that differs by more from what was asked is worth a note
@@ -130,8 +131,8 @@ def mask_from(
             raise ValueError("the given mask fixes the acceleration: leave it out")
         return GivenMask(mask)
     name = fspath(mask)
-    path = Path(name)
-    if name not in MASKS and (
+    path, kind = Path(name), known_as(name, MASKS)
+    if kind is None and (
         path.suffix or path.exists() or path.with_name(path.name + ".cfl").exists()
     ):
         if fixed:
@@ -139,7 +140,7 @@ def mask_from(
                 f"mask {name} is a file, which fixes the acceleration: leave out acceleration and center_fraction"
             )
         return GivenMask(name)
-    if name in MASKS and acceleration is None:
+    if kind is not None and acceleration is None:
         raise ValueError(
             f"mask {name} needs an acceleration: give one, such as 4 (--acceleration 4)"
         )
