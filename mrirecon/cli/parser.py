@@ -208,6 +208,9 @@ class Parser(ArgumentParser):
                 if self._type_of(action.dest) is bool and rest[0].lower() not in ("true", "false"):
                     break
                 words.append(rest.popleft())
+            hint = self._type_of(action.dest)
+            if not words and wanted == 1 and hint not in (None, bool):
+                raise UsageError(f"{flag} has no value: it takes {in_words(hint)}")
             typed.options[flag.lstrip("-")] = words
         return typed
 
@@ -283,8 +286,6 @@ class Parser(ArgumentParser):
         hint = self._type_of(name)
         if hint is None:
             return
-        if not words and hint is not bool and not self._is_list(name):
-            raise UsageError(f"--{name} has no value: it takes {in_words(hint)}")
         if self._is_list(name) and not (len(words) == 1 and words[0].startswith("[")):
             return
         for word in words:
