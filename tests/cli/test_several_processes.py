@@ -81,7 +81,7 @@ def test_a_failing_process_stops_all_and_finished_slices_are_kept(
 
 
 def test_every_process_has_a_gpu_of_its_own(monkeypatch):
-    from mrirecon.cli.choices import choose_device
+    from mrirecon.device import choose_device
 
     monkeypatch.setattr("torch.cuda.is_available", lambda: True)
     monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
