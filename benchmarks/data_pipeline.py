@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader
 
-from mrirecon.training.data import FastMRIDataModule, MaskSpec
+from mrirecon.training.end_to_end.data import FastMRIDataModule, MaskSpec
 
 COILS, ROWS, COLUMNS = 15, 640, 368
 HEADER = """<?xml version="1.0" encoding="utf-8"?>

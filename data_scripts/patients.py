@@ -5,13 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 from mrirecon.io import read_scan
-from mrirecon.training.patients import PATIENT as PATIENT
-from mrirecon.training.patients import Image as Image
-from mrirecon.training.patients import find_images as find_images
-from mrirecon.training.patients import normal as normal
-from mrirecon.training.patients import read_voxels as read_voxels
-from mrirecon.training.patients import refuse_copies as refuse_copies
-from mrirecon.training.patients import split as split
+from mrirecon.training.prior.patients import PATIENT as PATIENT
+from mrirecon.training.prior.patients import Image as Image
+from mrirecon.training.prior.patients import find_images as find_images
+from mrirecon.training.prior.patients import normal as normal
+from mrirecon.training.prior.patients import read_voxels as read_voxels
+from mrirecon.training.prior.patients import refuse_copies as refuse_copies
+from mrirecon.training.prior.patients import split as split
 
 FOLDERS = {"train": "multicoil_train", "val": "multicoil_val"}
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from typing import Literal
+from pathlib import Path
+from typing import Any, Literal
 
 import torch
 
@@ -58,3 +59,41 @@ def images_that_fit(device: torch.device | str, pixels: int) -> int:
     unused = torch.cuda.memory_reserved(index) - torch.cuda.memory_allocated(index)
     free = torch.cuda.mem_get_info(index)[0] + unused  # what was freed stays reserved
     return max(1, min(MANY, free // (PIXEL * pixels)))
+
+
+class PeakMemory:
+    """Watches the memory of a device since it was made; on a CPU that of this process, where the system tells it."""
+
+    def __init__(self, device: str) -> None:
+        kind = torch.device(device).type
+        self._device = device
+        self._module: Any = None if kind == "cpu" else torch.get_device_module(kind)
+        self._known = True
+        if self._module is None:
+            try:
+                Path("/proc/self/clear_refs").write_text("5")  # Linux: the peak starts anew
+            except OSError:
+                self._known = False
+        elif hasattr(self._module, "reset_peak_memory_stats"):
+            self._module.reset_peak_memory_stats(device)
+        else:
+            self._known = False
+        self._before = self._read("VmRSS", "memory_allocated")
+
+    def peak(self) -> int | None:
+        """The highest number of bytes since; None where it is not known."""
+        return self._read("VmHWM", "max_memory_allocated")
+
+    def rise(self) -> int | None:
+        """By how many bytes that was above the beginning."""
+        peak = self.peak()
+        return None if peak is None or self._before is None else peak - self._before
+
+    def _read(self, line: str, function: str) -> int | None:
+        if not self._known:
+            return None
+        if self._module is not None:
+            return int(getattr(self._module, function)(self._device))
+        status = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
+        found = next((x for x in status if x.startswith(f"{line}:")), None)
+        return None if found is None else int(found.split()[1]) * 1024

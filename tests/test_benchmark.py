@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from scan_cases import reconstructed
 
 from mrirecon.benchmark import (
     Benchmark,
@@ -27,12 +28,12 @@ from mrirecon.benchmark.sources import add_noise, find_scans, simulated_scans
 from mrirecon.cli.benchmark import _typed
 from mrirecon.cli.benchmark import benchmark as benchmark_command
 from mrirecon.io import read_scan, write_scan
-from mrirecon.masks import MASKS, center_fraction_of, fastmri_seed, make_mask
-from mrirecon.methods import METHODS, Calibrated
+from mrirecon.masks import MASKS, MaskSpec, fastmri_seed, make_mask
 from mrirecon.metrics import evaluate
 from mrirecon.noise import prewhiten
 from mrirecon.phantom import shepp_logan
 from mrirecon.prepare import volume_scale
+from mrirecon.recon import EstimatedMaps
 from mrirecon.simulate import simulate_scan
 from mrirecon.weights import load_weights, save_weights
 
@@ -146,7 +147,7 @@ def test_numbers_are_those_of_the_method_itself(folder, tmp_path):
     rows = run_benchmark(benchmark, tmp_path)
     assert [made["scan"] for made in rows] == ["scan0", "scan1"]
     scan = read_scan(folder / "test" / "scan1.h5").select(slice(1, 2))
-    fraction = center_fraction_of("uniform1d", SHAPE, 12)
+    fraction = MaskSpec("uniform1d", 2, center_size=12).fraction(SHAPE)
     mask = make_mask("uniform1d", SHAPE, 2, center_fraction=fraction, seed=0)
     assert int(mask[0].sum()) == 20 and bool(mask[0, 14:26].all())
     volume = reconstructed("cg_sense", scan.undersample(mask), iterations=5)
@@ -172,14 +173,14 @@ def test_support_judges_inside_the_coil_maps(folder, tmp_path):
     image = np.zeros((64, 56))
     image[20:44, 16:40] = shepp_logan((24, 24)).numpy()
     write_scan(simulate_scan(image, coils=6, snr=40.0).scan, tmp_path / "small.h5")
-    calibration = Calibrated(threshold=0.1)
+    calibration = EstimatedMaps(threshold=0.1)
     scans = tuple(find_scans([str(tmp_path / "small.h5")]))
     benchmark = small(folder, scans=scans, support=True, calibration=calibration)
     (made,) = run_benchmark(benchmark, tmp_path / "out")
     scan = read_scan(tmp_path / "small.h5")
     inside = calibration(prewhiten(scan), 0, "cpu")[0].abs().sum(0)[None] > 0
     assert 0.1 < float(inside.float().mean()) < 0.5
-    mask, _ = MASK.make((64, 56), 0)
+    mask = MASK.draw((64, 56), 0)
     zero_filled = reconstructed("zero_filled", scan.undersample(mask)).image[0].abs()
     expected = evaluate(zero_filled, scan.reference(0)[None], support=inside)
     assert made["fastmri_psnr"] == expected.psnr and made["fastmri_ssim"] == expected.ssim
@@ -192,13 +193,14 @@ def test_a_scan_without_reference_is_compared_with_its_fully_sampled_image(folde
     plain = tuple(find_scans([str(tmp_path / "plain.npy")], 1))
     (made,) = run_benchmark(small(folder, scans=plain), tmp_path / "out")
     middle = scan.select(slice(1, 2))
-    mask, _ = MASK.make(SHAPE, 0)
-    zero_filled = METHODS["zero_filled"]()
-    expected = evaluate(
-        zero_filled(middle.undersample(mask)).image[0].abs(), zero_filled(middle).image[0].abs()
-    )
+    mask = MASK.draw(SHAPE, 0)
+    zero_filled = [
+        reconstructed("zero_filled", scan).image[0].abs()
+        for scan in (middle.undersample(mask), middle)
+    ]
+    expected = evaluate(*zero_filled)
     assert made["fastmri_psnr"] == pytest.approx(expected.psnr, rel=1e-6)
-    sparse, _ = MASK.make(SHAPE, 1)
+    sparse = MASK.draw(SHAPE, 1)
     write_scan(scan.undersample(sparse), tmp_path / "sparse.npy")
     plain = tuple(find_scans([str(tmp_path / "sparse.npy")], 1))
     (failed,) = run_benchmark(small(folder, scans=plain), tmp_path / "out")
@@ -292,7 +294,7 @@ def test_tuning_takes_what_is_best_on_the_tuning_scans(folder, tmp_path):
     benchmark = small(folder, methods=(method,), tuning=tuning)
     rows = run_benchmark(benchmark, tmp_path)
     scores = {}
-    mask, _ = MASK.make(SHAPE, 0)
+    mask = MASK.draw(SHAPE, 0)
     for value in values:
         found = []
         for seed in (2, 3):
@@ -374,7 +376,7 @@ def test_masks_of_the_leaderboard_follow_the_name_of_the_file(folder, tmp_path):
 @pytest.mark.parametrize("kind", MASKS)
 def test_center_size_gives_so_many_columns_or_such_a_square(kind):
     shape = (48, 48) if kind == "paper_gaussian2d" else (40, 58)
-    fraction = center_fraction_of(kind, shape, 9)
+    fraction = MaskSpec(kind, 3, center_size=9).fraction(shape)
     mask = make_mask(kind, shape, 3, center_fraction=fraction, seed=1).numpy()
     row, column = (n // 2 for n in shape)
     if kind.endswith("2d") or kind == "poisson":

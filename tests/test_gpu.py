@@ -13,8 +13,8 @@ from mrirecon.phantom import shepp_logan
 from mrirecon.recon import run
 from mrirecon.simulate import birdcage_maps, simulate_scan
 from mrirecon.tensors import complex_noise_like, fft2c
+from mrirecon.training.core.trainer import quiet
 from mrirecon.training.run import Run
-from mrirecon.training.trainer import quiet
 from mrirecon.weights import Card, save_weights
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU here")

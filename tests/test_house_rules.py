@@ -214,7 +214,7 @@ def test_no_global_random_state(path):
             if used.startswith(module):
                 assert used.removeprefix(module).split(".")[0] in allowed
     # Dropout knows no generators: training seeds its stream anew for each batch.
-    assert not SEEDS & attributes(path) or name(path) == "training/base.py"
+    assert not SEEDS & attributes(path) or name(path) == "training/core/base.py"
     assert not [i for i in imports(tree(path)) if i == "random" or i.startswith("random.")]
     drawn = draws_from_the_global_stream(tree(path))
     if place(path) == "networks":

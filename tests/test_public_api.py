@@ -9,21 +9,26 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from mrirecon.methods.named import DEFAULT, check_options, options_of
-from mrirecon.methods.whole_scan import run_of_slices
 
 import mrirecon as mr
 from mrirecon.cli import main
+from mrirecon.io.layout import Layout
 from mrirecon.io.volumes import describe
+from mrirecon.methods.registry import DEFAULT, check_options, options_of
+from mrirecon.options import parse_slices
 from mrirecon.phantom import shepp_logan
 
 PUBLIC = [
-    *("Calibrated", "Denoiser", "GaussianDenoiser", "Geometry", "GivenMaps", "LinearOperator"),
-    *("MASKS", "METHODS", "PROTOCOLS", "Scan", "Volume", "Wavelet", "conjugate_gradient"),
-    *("espirit", "evaluate", "fista", "geometric", "import_weights", "karras", "load_prior"),
-    *("load_weights", "make_mask", "noise_level", "pdhg", "read_image", "read_maps"),
-    *("read_scan", "reconstruct", "samplers", "save_weights", "sense", "shipped_weights"),
-    *("simulate_scan", "volume_scale", "vp", "write_scan", "write_volume"),
+    *("CleanDenoiser", "Coils", "Denoiser", "EstimatedMaps", "Fourier", "GaussianDenoiser"),
+    *("Geometry", "GivenMaps", "Gradient", "LinearOperator", "MASKS", "METHODS", "Mask"),
+    *("MaskSpec", "Method", "Needs", "NoiseDenoiser", "PROTOCOLS", "Problem", "Request", "Scan"),
+    *("ScoreDenoiser", "SliceMethod", "Solution", "Volume", "Wavelet", "birdcage_maps"),
+    *("complex_noise_like", "conjugate_gradient", "espirit", "estimate_maps", "evaluate"),
+    *("fft2c", "fista", "ifft2c", "import_weights", "load_prior", "load_weights", "make_mask"),
+    *("methods", "networks", "noise_level", "pdhg", "prepare", "prewhiten", "read_image"),
+    *("read_maps", "read_scan", "read_volume", "reconstruct", "register", "rss", "run"),
+    *("samplers", "save_weights", "schedules", "sense", "shipped_weights", "simulate_scan"),
+    *("volume_scale", "write_maps", "write_scan", "write_volume"),
 ]
 
 
@@ -42,18 +47,19 @@ def test_the_public_names_are_these():
 
 
 def test_type_checkers_see_the_same_names():
-    tree = ast.parse(Path(mr.__file__).read_text())
-    block = next(n for n in tree.body if isinstance(n, ast.If))
-    seen = [a.asname for n in block.body for a in n.names if a.asname == a.name]
+    tree = ast.parse(Path(mr.__file__).with_suffix(".pyi").read_text())
+    imports = [n for n in tree.body if isinstance(n, ast.ImportFrom)]
+    seen = [a.asname for n in imports for a in n.names if a.asname == a.name]
     assert sorted(seen) == PUBLIC
     assert (Path(mr.__file__).parent / "py.typed").exists()
 
 
 def test_options_of_methods_do_not_hide_those_of_reconstruct():
-    shared = inspect.signature(mr.reconstruct).parameters
-    assert shared["method"].default == DEFAULT
+    parameters = inspect.signature(mr.reconstruct).parameters
+    assert parameters["method"].default == mr.Request().method == DEFAULT
+    shared = {*parameters, *(one.name for kind in (mr.Request, Layout) for one in fields(kind))}
     for name in mr.METHODS:
-        assert not set(shared) & set(options_of(name))
+        assert not shared & set(options_of(name))
 
 
 @pytest.mark.parametrize("name", mr.METHODS)
@@ -116,7 +122,7 @@ def test_a_scan_a_mask_and_maps_at_hand(scan_file):
     scan = mr.read_scan(scan_file)
     mask = mr.make_mask("uniform1d", scan.shape[2:], 2, center_fraction=0.25, seed=1)
     less = scan.undersample(mask)
-    maps = torch.stack([mr.Calibrated()(less, index, "cpu")[0] for index in range(3)])
+    maps = torch.stack([mr.EstimatedMaps()(less, index, "cpu")[0] for index in range(3)])
     same = {"method": "cg_sense", "whiten": False, "device": "cpu"}
     given = mr.reconstruct(scan, mask=mask, maps=maps, **same)
     assert given.info["acceleration"]["achieved"] == 2 and given.info["mask"]["kind"] == "given"
@@ -166,7 +172,7 @@ def test_what_is_wrong_is_one_sentence(scan_file, keywords, words):
 @pytest.mark.parametrize("given", [1, 1.5, [1, 2], slice(1.5, 2), slice("a", None)])
 def test_what_is_no_run_of_slices(given):
     with pytest.raises(ValueError, match="give a run, such as slice"):
-        run_of_slices(given)
+        parse_slices(given)
 
 
 def test_a_prior_composed_with_a_sampler():

@@ -18,11 +18,11 @@ import numpy as np
 import pytest
 import torch
 from golden_data import golden_arrays, golden_facts, golden_state, published_map
-from mrirecon.methods.unrolled import VarNet
 from torch import nn
 from torch.optim.swa_utils import AveragedModel
 
 from mrirecon.masks import make_mask
+from mrirecon.methods import VarNetMethod
 from mrirecon.networks import MODELS, NETWORKS, PRESETS, Prior
 from mrirecon.phantom import shepp_logan
 from mrirecon.scan import Geometry
@@ -394,7 +394,7 @@ def test_own_weights_of_priors_come_back(name, tmp_path):
     assert card.network == name and isinstance(loaded, Prior)
     assert_loaded(loaded, network.state_dict())
     with pytest.raises(ValueError, match=f"holds weights of {name}, a prior for diffusion"):
-        _ = VarNet(weights=str(tmp_path / "w.safetensors")).trained
+        _ = VarNetMethod(weights=str(tmp_path / "w.safetensors")).trained
 
 
 @pytest.mark.parametrize(
@@ -823,8 +823,7 @@ def test_a_write_that_fails_leaves_nothing(network, tmp_path, monkeypatch):
 def test_a_full_disk_is_one_sentence(tmp_path):
     code = f"""
 import resource
-from mrirecon.methods.unrolled import VarNet
-from mrirecon.networks import MODELS, NETWORKS, PRESETS, Prior
+from mrirecon.networks import NETWORKS
 from mrirecon.weights import card_of, save_weights
 network = NETWORKS["varnet"](num_cascades=1, chans=8, pools=2, sens_chans=3, sens_pools=2)
 resource.setrlimit(resource.RLIMIT_FSIZE, (20000, 20000))

@@ -14,45 +14,22 @@ from mrirecon.cli.config import Settings, UsageError
 from mrirecon.cli.parser import Parser
 from mrirecon.cli.run import Command
 from mrirecon.nearest import suggest
-from mrirecon.networks import MODELS, PRESETS, PRIORS
+from mrirecon.networks import MODELS, PRESETS
 from mrirecon.recon.session import make_folder
-from mrirecon.training.checkpoints import CheckpointSettings, PriorCheckpointSettings
-from mrirecon.training.data import FastMRIDataModule
-from mrirecon.training.export import About
-from mrirecon.training.losses import Loss
-from mrirecon.training.memory import step_memory
-from mrirecon.training.optimizer import OptimizerSettings
-from mrirecon.training.prior_data import PriorDataModule
-from mrirecon.training.prior_loss import PriorLoss
-from mrirecon.training.progress import Progress
-from mrirecon.training.run import Run
-from mrirecon.training.trainer import TrainerSettings, build_trainer, quiet
+from mrirecon.training.core.export import About
+from mrirecon.training.core.memory import step_memory
+from mrirecon.training.core.optimizer import OptimizerSettings
+from mrirecon.training.core.progress import Progress
+from mrirecon.training.core.trainer import TrainerSettings, build_trainer, quiet
+from mrirecon.training.run import Run, family_of
 
 Options = dict[str, Any]
 DEFAULT = "varnet"
-# group of options -> (class, title in the help, what the run itself decides)
+# groups of options of every network -> (class, title in the help)
 GROUPS = {
-    "data": (
-        FastMRIDataModule,
-        "data: slices to train on",
-        ("seed", "adjacent_slices", "full_kspace", "masks", "val_masks"),
-    ),
-    "loss": (Loss, "loss: weights of its terms", ()),
-    "optimizer": (OptimizerSettings, "optimizer and learning rate", ()),
-    "checkpoints": (CheckpointSettings, "checkpoints and early stopping", ()),
-    "trainer": (TrainerSettings, "trainer: how long, where, at what precision", ()),
-    "about": (About, "about: for the card of the weights", ()),
-}
-# of those, what is different for a prior
-PRIOR_GROUPS = {
-    "data": (PriorDataModule, "data: images to train on", ("seed",)),
-    "loss": (PriorLoss, "loss: noise levels", ()),
-    "checkpoints": (PriorCheckpointSettings, "checkpoints and early stopping", ()),
-}
-MASK_OPTIONS = {
-    "data.masks": "kinds of undersampling such as {kind: uniform1d, acceleration: 4, center_fraction: 0.08}; one is "
-    "drawn for each slice and epoch, in validation one for each volume (required)",
-    "data.val_masks": "kinds for validation, where other ones are wanted",
+    "optimizer": (OptimizerSettings, "optimizer and learning rate"),
+    "trainer": (TrainerSettings, "trainer: how long, where, at what precision"),
+    "about": (About, "about: for the card of the weights"),
 }
 
 
@@ -98,8 +75,6 @@ def train(
     """
     if seed < 0:
         raise ValueError(f"--seed is {seed}: give 0 or a positive number")
-    if network["name"] not in PRIORS:
-        _check_masks(data)
     config = {
         "output": output,
         "seed": seed,
@@ -151,8 +126,8 @@ def _dry_run(run: Run) -> None:
         print(f"  {part:<22}{size / 1e6:10.1f}")
     print(
         f"measured: one step on noise of the size of the first batch, {shape} "
-        f"({axes}); 'pass' is the highest allocation of forward and backward pass "
-        "that the profiler saw; the program itself, its libraries and the workers of the data come on top"
+        f"({axes}); 'pass' is what forward and backward pass add to it at their highest; the program itself, its "
+        "libraries and the workers of the data come on top"
     )
 
 
@@ -178,31 +153,6 @@ class Display:
             self._line.update(Text(text), refresh=True)
         else:
             print(text, file=sys.stderr, flush=True)
-
-
-def _check_masks(data: Options) -> None:
-    if not data["masks"]:
-        raise ValueError("give data.masks, such as [{kind: uniform1d, acceleration: 4}]")
-    for masks in ("masks", "val_masks"):
-        for mask in data[masks] or []:
-            _check_mask(f"data.{masks}", mask)
-
-
-def _check_mask(name: str, mask: Options) -> None:
-    """Raise UsageError unless the keys are those of `MaskSpec` and their values of the right type."""
-    kinds: dict[str, Any] = {
-        "kind": str,
-        "acceleration": (int, float),
-        "center_fraction": (int, float, type(None)),
-    }
-    for key, value in mask.items():
-        if key not in kinds:
-            raise UsageError(f"{name} has an unknown key {key}: {suggest(key, kinds)}")
-        if isinstance(value, bool) or not isinstance(value, kinds[key]):
-            wanted = "a name" if key == "kind" else "a number"
-            raise UsageError(f"{name}: {key} is {value!r}: it takes {wanted}")
-    if missing := [key for key in ("kind", "acceleration") if key not in mask]:
-        raise UsageError(f"{name}: {mask} has no {missing[0]}")
 
 
 def _prepare(parser: Parser, args: list[str], settings: Settings) -> tuple[list[str], Settings]:
@@ -233,13 +183,22 @@ def _prepare(parser: Parser, args: list[str], settings: Settings) -> tuple[list[
         f"--network.preset {presets} sets them together, in place of those of the YAML",
         "NAME",
     )
-    groups = {**GROUPS, **(PRIOR_GROUPS if name in PRIORS else {})}
-    for group, (kind, title, hidden) in groups.items():
-        parser.add_options(kind, group, title, hidden, instantiate=False)
-    for masks, text in MASK_OPTIONS.items() if name not in PRIORS else ():
+    family = family_of(name)
+    parser.add_options(family.data, "data", family.about_data, family.hidden, instantiate=False)
+    for masks, text in family.masks.items():
         (parser.groups or {})["data"].add_argument(
-            f"--{masks}", type=list[dict[str, Any]], default=None, metavar="[MASK,...]", help=text
+            f"--data.{masks}",
+            type=list[dict[str, Any]],
+            default=None,
+            metavar="[MASK,...]",
+            help=text,
         )
+        parser.know({f"data.{masks}": list[dict[str, Any]]})
+    parser.add_options(family.loss, "loss", family.about_loss, (), instantiate=False)
+    checkpoints = "checkpoints and early stopping"
+    parser.add_options(family.checkpoints, "checkpoints", checkpoints, (), instantiate=False)
+    for group, (kind, title) in GROUPS.items():
+        parser.add_options(kind, group, title, (), instantiate=False)
     options = {**(PRESETS[name][preset] if preset else {}), **configured}
     return args, {**settings, "network": {**options, "name": name}}
 
@@ -269,5 +228,5 @@ COMMAND = Command(
         "--config configs/prior_tiny.yaml --data.sources images --data.cache cache --output runs/prior",
     ),
     prepare=_prepare,
-    prepared=("network", *GROUPS),
+    prepared=("network", "data", "loss", "checkpoints", *GROUPS),
 )

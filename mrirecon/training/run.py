@@ -2,41 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import yaml
-from pytorch_lightning import Callback, Trainer, seed_everything
+from pytorch_lightning import Callback, LightningDataModule, Trainer, seed_everything
 from pytorch_lightning.callbacks import EarlyStopping
 
 from mrirecon.io.files import existing_file, replacing
-from mrirecon.masks import MaskSpec
-from mrirecon.networks import MODELS, Model, Network, Prior
+from mrirecon.networks import MODELS, PRIORS, Model
 from mrirecon.networks.unrolled_prior import UnrolledPrior
-from mrirecon.training.base import TrainingModule
-from mrirecon.training.checkpoints import (
+from mrirecon.training.core.base import TrainingModule
+from mrirecon.training.core.checkpoints import (
     LAST,
     Checkpoints,
     CheckpointSettings,
-    PriorCheckpointSettings,
     best_checkpoints,
     read_checkpoint,
 )
-from mrirecon.training.data import FastMRIDataModule
-from mrirecon.training.export import About, SeenImages, SeenScans, export
-from mrirecon.training.images import PriorSamples, ValidationImages
-from mrirecon.training.losses import Loss
-from mrirecon.training.module import UnrolledModule
-from mrirecon.training.optimizer import OptimizerSettings
-from mrirecon.training.prior_data import PriorDataModule
-from mrirecon.training.prior_loss import PriorLoss
-from mrirecon.training.prior_module import DenoiserModule
-from mrirecon.training.trainer import TrainerSettings, build_trainer
+from mrirecon.training.core.export import About, export
+from mrirecon.training.core.family import Config, Family
+from mrirecon.training.core.optimizer import OptimizerSettings
+from mrirecon.training.core.trainer import TrainerSettings, build_trainer
+from mrirecon.training.end_to_end.family import END_TO_END
+from mrirecon.training.prior.family import PRIOR
 from mrirecon.weights import load_weights
 
-Config = Mapping[str, Any]
 TRAINING_ONLY = ("drop_path_rate", "drop_prob", "dropout")  # options that no weight depends on
 
 
@@ -47,6 +38,7 @@ class Run:
     Attributes:
         output: the folder.
         config: what all of this was made from, as plain values.
+        family: what is special about networks of this kind.
         module: network, loss and optimizer.
         data: training and validation slices, or images.
         checkpoints: when they are written.
@@ -55,8 +47,9 @@ class Run:
 
     output: Path
     config: Config
+    family: Family
     module: TrainingModule
-    data: FastMRIDataModule | PriorDataModule
+    data: LightningDataModule
     checkpoints: CheckpointSettings
     trainer: TrainerSettings
 
@@ -72,21 +65,15 @@ class Run:
         network = MODELS[options.pop("name")](**options)
         if config["weights"] is not None:
             _initialise(network, config["weights"])
-        checkpoints: type[CheckpointSettings] = CheckpointSettings
-        module: TrainingModule
-        data: FastMRIDataModule | PriorDataModule
-        if isinstance(network, Prior):
-            module, data = _prior(config, network)
-            checkpoints = PriorCheckpointSettings
-        else:
-            assert isinstance(network, Network)
-            module, data = _end_to_end(config, network)
+        family = family_of(network.name)
+        module, data = family.build(network, config, OptimizerSettings(**config["optimizer"]))
         return cls(
             Path(config["output"]),
             config,
+            family,
             module,
             data,
-            checkpoints(**config["checkpoints"]),
+            family.checkpoints(**config["checkpoints"]),
             TrainerSettings(**config["trainer"]),
         )
 
@@ -130,11 +117,8 @@ class Run:
         chosen = self.checkpoints
         pictures = self.config["images"]
         callbacks = [
-            *(
-                (SeenImages(), PriorSamples(pictures))
-                if isinstance(self.data, PriorDataModule)
-                else (SeenScans(), ValidationImages(pictures))
-            ),
+            self.family.seen(),
+            self.family.pictures(pictures),
             *reporters,
             Checkpoints(self.folder, chosen, start),
         ]
@@ -171,8 +155,13 @@ class Run:
         checkpoint = read_checkpoint(paths[0])
         target = self.output / "weights.safetensors"
         config = {**self.config, "about": vars(About(**self.config["about"]))}
-        export(self.module, checkpoint, config, target)
+        export(self.module, checkpoint, config, self.family, target)
         return target
+
+
+def family_of(name: str) -> Family:
+    """The family of a network in `mrirecon.networks.MODELS`."""
+    return PRIOR if name in PRIORS else END_TO_END
 
 
 def _initialise(network: Model, weights: str) -> None:
@@ -201,35 +190,3 @@ def _initialise(network: Model, weights: str) -> None:
             "make the options of --network those of the weights"
         )
     target.load_state_dict(trained.state_dict())
-
-
-def _end_to_end(config: Config, network: Network) -> tuple[UnrolledModule, FastMRIDataModule]:
-    data = dict(config["data"])
-    for masks in ("masks", "val_masks"):
-        if data.get(masks) is not None:
-            data[masks] = [MaskSpec(**mask) for mask in data[masks]]
-    loss = Loss(**config["loss"])
-    module = UnrolledModule(
-        network,
-        loss,
-        OptimizerSettings(**config["optimizer"]),
-        compile=config["compile"],
-        seed=config["seed"],
-    )
-    return module, FastMRIDataModule(
-        **data,
-        seed=config["seed"],
-        adjacent_slices=network.adjacent_slices,
-        full_kspace=loss.complex > 0,
-    )
-
-
-def _prior(config: Config, network: Prior) -> tuple[DenoiserModule, PriorDataModule]:
-    module = DenoiserModule(
-        network,
-        PriorLoss(**config["loss"]),
-        OptimizerSettings(**config["optimizer"]),
-        compile=config["compile"],
-        seed=config["seed"],
-    )
-    return module, PriorDataModule(**config["data"], seed=config["seed"])

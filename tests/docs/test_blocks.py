@@ -18,7 +18,7 @@ from blocks import (
 
 from mrirecon.diffusion.samplers import SAMPLERS
 from mrirecon.methods import METHODS
-from mrirecon.training.trainer import quiet
+from mrirecon.training.core.trainer import quiet
 
 LANGUAGES = {"sh", "python", "yaml", "json", "text"}
 WITH_BLOCKS = [page for page in PAGES if blocks(page)]

@@ -11,8 +11,8 @@ import torch
 from mrirecon.io import write_scan
 from mrirecon.phantom import shepp_logan
 from mrirecon.simulate import simulate_scan
+from mrirecon.training.core.trainer import quiet
 from mrirecon.training.run import Run
-from mrirecon.training.trainer import quiet
 
 SHAPE = (36, 32)
 SLICES = 3
@@ -93,7 +93,7 @@ def logged(output, column):
 
 def validate_and_fit(settings, result):
     """Validate the initial weights, then train; writes the volume metrics."""
-    from mrirecon.training.trainer import build_trainer
+    from mrirecon.training.core.trainer import build_trainer
 
     with quiet():
         run = Run.of(settings)

@@ -8,9 +8,11 @@ import torch
 from fastmri_layout import official, official_varnet, write
 
 from mrirecon.masks import MaskSpec
-from mrirecon.training.data import FastMRIDataModule, Request, SliceDataset
-from mrirecon.training.index import describe, index_folder
-from mrirecon.training.sampling import draw
+from mrirecon.training.core.batches import SliceRequest
+from mrirecon.training.end_to_end.data import FastMRIDataModule
+from mrirecon.training.end_to_end.dataset import SliceDataset
+from mrirecon.training.end_to_end.index import describe, index_folder
+from mrirecon.training.end_to_end.undersampling import draw
 
 R4, R8 = MaskSpec("fastmri_equispaced_fraction", 4, 0.08), MaskSpec("fastmri_random", 8, 0.04)
 
@@ -198,7 +200,7 @@ def test_training_masks_follow_seed_epoch_slice_and_volume(tmp_path):
     def masks(seed):
         data = SliceDataset(entries, specs, seed=seed)
         return {
-            (epoch, entry, index): data[Request(epoch, entry, index)].mask
+            (epoch, entry, index): data[SliceRequest(epoch, entry, index)].mask
             for epoch in range(3)
             for entry in range(3)
             for index in range(4)

@@ -12,9 +12,9 @@ from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.callbacks import ModelCheckpoint
 
 from mrirecon.masks import MaskSpec
-from mrirecon.training.batches import BucketSampler
-from mrirecon.training.data import FastMRIDataModule
-from mrirecon.training.index import index_folder
+from mrirecon.training.core.batches import BucketSampler
+from mrirecon.training.end_to_end.data import FastMRIDataModule
+from mrirecon.training.end_to_end.index import index_folder
 
 MASKS = [MaskSpec("uniform1d", 3), MaskSpec("fastmri_random", 2, 0.08)]
 SHAPES = [(3, 2, 24, 20), (4, 2, 24, 20), (5, 3, 24, 20), (2, 2, 24, 22), (1, 2, 26, 20)]

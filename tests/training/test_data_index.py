@@ -12,9 +12,9 @@ import pytest
 from fastmri_layout import write
 
 from mrirecon.masks import MaskSpec
-from mrirecon.training import index as index_module
-from mrirecon.training.data import FastMRIDataModule
-from mrirecon.training.index import describe, index_folder
+from mrirecon.training.end_to_end import index as index_module
+from mrirecon.training.end_to_end.data import FastMRIDataModule
+from mrirecon.training.end_to_end.index import describe, index_folder
 
 R4 = MaskSpec("uniform1d", 4)
 

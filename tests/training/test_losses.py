@@ -7,7 +7,7 @@ import pytest
 import torch
 from golden_data import golden_arrays, golden_facts
 
-from mrirecon.training.losses import Loss, complex_loss, l1_loss, ssim_loss
+from mrirecon.training.end_to_end.loss import Loss, complex_loss, l1_loss, ssim_loss
 
 
 @pytest.fixture

@@ -10,14 +10,14 @@ from pytorch_lightning import Callback
 
 from mrirecon.metrics import evaluate, mean_metrics, score_slice, volume_metrics
 from mrirecon.networks import NETWORKS, PRIORS
-from mrirecon.training.ema import averaged
-from mrirecon.training.images import side_by_side
-from mrirecon.training.module import UnrolledModule
-from mrirecon.training.optimizer import OptimizerSettings
-from mrirecon.training.progress import Progress
+from mrirecon.training.core.ema import averaged
+from mrirecon.training.core.gather import gather
+from mrirecon.training.core.optimizer import OptimizerSettings
+from mrirecon.training.core.progress import Progress
+from mrirecon.training.core.trainer import TrainerSettings, build_trainer, quiet
+from mrirecon.training.end_to_end.module import UnrolledModule
+from mrirecon.training.end_to_end.pictures import side_by_side
 from mrirecon.training.run import Run
-from mrirecon.training.trainer import TrainerSettings, build_trainer, quiet
-from mrirecon.training.volumes import gather
 from mrirecon.weights import card_of, load_weights, save_weights
 
 

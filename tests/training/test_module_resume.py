@@ -16,7 +16,7 @@ import runs
 import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
 
-from mrirecon.training.checkpoints import (
+from mrirecon.training.core.checkpoints import (
     Checkpoints,
     CheckpointSettings,
     WholeFiles,
@@ -284,7 +284,7 @@ def test_a_file_system_that_refuses_to_write_is_one_clear_error(tmp_path):
     """A limit on the size of files makes the kernel refuse what torch writes."""
     code = (
         "import resource, signal, torch; from pathlib import Path\n"
-        "from mrirecon.training.checkpoints import WholeFiles\n"
+        "from mrirecon.training.core.checkpoints import WholeFiles\n"
         "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))\n"
         "try: WholeFiles().save_checkpoint({'x': torch.rand(1_000_000)}, Path('last.ckpt'))\n"

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from mrirecon.training.patches import TRIES, Augmentation, PatchDataset, PatchRequest
-from mrirecon.training.prior_images import FOREGROUND, Prepared, Slices, stacks
+from mrirecon.training.prior.images import FOREGROUND, Prepared, Slices, stacks
+from mrirecon.training.prior.patches import TRIES, Augmentation, PatchDataset, PatchRequest
 
 PLAIN = Augmentation((0.5, 4.0), 0.0, (1.0, 1.0), 0.0, (0.0, 0.0))
 

@@ -13,9 +13,9 @@ from mrirecon.io import write_scan
 from mrirecon.phantom import shepp_logan
 from mrirecon.prepare import volume_scale
 from mrirecon.simulate import simulate_scan
-from mrirecon.training.patches import Augmentation, PatchDataset, PatchRequest
-from mrirecon.training.prior_data import PriorDataModule
-from mrirecon.training.prior_images import find_sources, prepare, stacks
+from mrirecon.training.prior.data import PriorDataModule
+from mrirecon.training.prior.images import find_sources, prepare, stacks
+from mrirecon.training.prior.patches import Augmentation, PatchDataset, PatchRequest
 
 PLAIN = {"resampled": 0.0, "gain": (1.0, 1.0), "shading": 0.0, "phase_rad": (0.0, 0.0)}
 
@@ -222,8 +222,8 @@ def test_growing_patches(root, cache, monkeypatch):
     data = module(root, cache)
 
     limits = {"steps": 10.0}
-    monkeypatch.setattr("mrirecon.training.prior_data.total_steps", lambda trainer: limits["steps"])
-    monkeypatch.setattr("mrirecon.training.prior_data.steps_per_epoch", lambda trainer: 5.0)
+    monkeypatch.setattr("mrirecon.training.prior.data.total_steps", lambda trainer: limits["steps"])
+    monkeypatch.setattr("mrirecon.training.prior.data.steps_per_epoch", lambda trainer: 5.0)
     data.trainer = Trainer(
         logger=False, enable_checkpointing=False, enable_progress_bar=False, accelerator="cpu"
     )
@@ -404,7 +404,7 @@ def test_images_are_prepared_once(scans, tmp_path, monkeypatch):
     def never(path):
         raise AssertionError("read again")
 
-    monkeypatch.setattr("mrirecon.training.prior_images._combined", never)
+    monkeypatch.setattr("mrirecon.training.prior.images._combined", never)
     prepare(images, tmp_path)
     assert before == {path: path.stat().st_mtime_ns for path in tmp_path.iterdir()}
     (root / "file1.h5").touch()

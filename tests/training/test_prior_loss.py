@@ -10,7 +10,7 @@ from mrirecon.diffusion import denoiser_of
 from mrirecon.diffusion.schedules import ddpm_sigmas
 from mrirecon.networks import Prior
 from mrirecon.tensors import as_channels
-from mrirecon.training.prior_loss import PriorLoss
+from mrirecon.training.prior.loss import PriorLoss
 
 POWER = 0.4**2  # of the toy's images, which are white
 

@@ -15,14 +15,14 @@ from mrirecon.diffusion import denoiser_of
 from mrirecon.networks import PRIORS
 from mrirecon.networks.denoiser import DenoiserUNet
 from mrirecon.tensors import as_channels
-from mrirecon.training.export import SeenImages
-from mrirecon.training.images import unconditional_samples
-from mrirecon.training.optimizer import OptimizerSettings
-from mrirecon.training.prior_data import PriorDataModule
-from mrirecon.training.prior_loss import PriorLoss
-from mrirecon.training.prior_module import DenoiserModule, LevelScore, level_metrics
+from mrirecon.training.prior.family import SeenImages
+from mrirecon.training.core.gather import gather
+from mrirecon.training.core.optimizer import OptimizerSettings
+from mrirecon.training.prior.pictures import unconditional_samples
+from mrirecon.training.prior.data import PriorDataModule
+from mrirecon.training.prior.loss import PriorLoss
+from mrirecon.training.prior.module import DenoiserModule, LevelScore, level_metrics
 from mrirecon.training.run import Run
-from mrirecon.training.volumes import gather
 from mrirecon.weights import load_weights
 
 NETWORKS = {
@@ -239,7 +239,7 @@ def test_what_the_images_are_like_is_noted_by_all_processes(monkeypatch):
     parts[0].add({"sizes": [16], "pixel_mm": [0.9, 1.0]})
     parts[1].add({"sizes": [24], "pixel_mm": [0.7]})
     states = [part.state_dict() for part in parts]
-    monkeypatch.setattr("mrirecon.training.export.of_all_processes", lambda mine: states)
+    monkeypatch.setattr("mrirecon.training.core.family.of_all_processes", lambda mine: states)
     checkpoint = {"callbacks": {}}
     parts[0].on_save_checkpoint(Mock(spec=Trainer), Mock(spec=LightningModule), checkpoint)
     (state,) = checkpoint["callbacks"].values()

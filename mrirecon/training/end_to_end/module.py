@@ -11,11 +11,11 @@ from torch import Tensor
 from mrirecon.metrics import Metrics, SliceScore, mean_metrics, score_slice, volume_metrics
 from mrirecon.networks import Network, UnrolledNetwork
 from mrirecon.tensors import ifft2c
-from mrirecon.training.base import TrainingModule
-from mrirecon.training.data import Batch
-from mrirecon.training.losses import Loss
-from mrirecon.training.optimizer import OptimizerSettings
-from mrirecon.training.volumes import gather
+from mrirecon.training.core.base import TrainingModule
+from mrirecon.training.core.gather import gather
+from mrirecon.training.core.optimizer import OptimizerSettings
+from mrirecon.training.end_to_end.dataset import Batch
+from mrirecon.training.end_to_end.loss import Loss
 
 
 class UnrolledModule(TrainingModule):

@@ -17,7 +17,7 @@ from torch.utils.data import Dataset
 from mrirecon.io.file_array import FileArray
 from mrirecon.simulate import smooth_phase
 from mrirecon.tensors import as_channels, as_complex, complex_noise_like, crop_or_pad
-from mrirecon.training.prior_images import FOREGROUND, Slices
+from mrirecon.training.prior.images import FOREGROUND, Slices
 
 Range = tuple[float, float]
 TRIES = 4  # places looked at for a patch that is not mostly air
@@ -44,7 +44,7 @@ class PriorBatch(NamedTuple):
 
 
 class PatchRequest(NamedTuple):
-    """As `dataset.Request`, with the side of the patch."""
+    """As `SliceRequest`, with the side of the patch."""
 
     epoch: int
     entry: int

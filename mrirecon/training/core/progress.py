@@ -12,7 +12,7 @@ import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
 from torch import Tensor
 
-from mrirecon.training.trainer import clock, total_steps
+from mrirecon.training.core.trainer import clock, total_steps
 
 SMOOTHING = 0.98  # of the loss shown
 

@@ -24,8 +24,15 @@ from mrirecon.prepare import intensity_scale, remove_oversampling
 from mrirecon.recon.coil_maps import EstimatedMaps
 from mrirecon.scan import Scan
 from mrirecon.tensors import fft2c, ifft2c
-from mrirecon.training.index import SUFFIXES
-from mrirecon.training.patients import Image, below, find_images, normal, patient_of, read_voxels
+from mrirecon.training.end_to_end.index import SUFFIXES
+from mrirecon.training.prior.patients import (
+    Image,
+    below,
+    find_images,
+    normal,
+    patient_of,
+    read_voxels,
+)
 
 SCHEMA = 1
 AXES = "IPL"  # how prepared volumes lie: their axes grow to inferior, posterior, left

@@ -13,9 +13,9 @@ from torch import Tensor
 from torch.optim.lr_scheduler import LambdaLR
 
 from mrirecon.networks import Model
-from mrirecon.training.ema import averaged
-from mrirecon.training.optimizer import OptimizerSettings
-from mrirecon.training.trainer import clock, ends, steps_by_clock, steps_per_epoch, total_steps
+from mrirecon.training.core.ema import averaged
+from mrirecon.training.core.optimizer import OptimizerSettings
+from mrirecon.training.core.trainer import clock, ends, steps_by_clock, steps_per_epoch, total_steps
 
 
 class TrainingModule(LightningModule):

@@ -12,11 +12,9 @@ from typing import Any, Literal
 import numpy as np
 from pytorch_lightning import LightningDataModule
 
-from mrirecon.training.batches import BucketSampler, SliceLoader
-from mrirecon.training.patches import Augmentation, PatchDataset, PatchRequest
-from mrirecon.training.patches import PriorBatch as PriorBatch
-from mrirecon.training.patients import PATIENT, Image, split
-from mrirecon.training.prior_images import (
+from mrirecon.training.core.batches import BucketSampler, SliceLoader
+from mrirecon.training.core.trainer import steps_per_epoch, total_steps
+from mrirecon.training.prior.images import (
     Slices,
     find_sources,
     merge_copies,
@@ -24,7 +22,8 @@ from mrirecon.training.prior_images import (
     refuse_copies,
     stacks,
 )
-from mrirecon.training.trainer import steps_per_epoch, total_steps
+from mrirecon.training.prior.patches import Augmentation, PatchDataset, PatchRequest
+from mrirecon.training.prior.patients import PATIENT, Image, split
 
 Plane = Literal["axial", "coronal", "sagittal", "stored"]
 GROWING = ((0.4, 64), (0.3, 96), (0.3, 128))

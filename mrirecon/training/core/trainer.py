@@ -18,7 +18,7 @@ from pytorch_lightning.callbacks import Timer
 from pytorch_lightning.loggers import CSVLogger, Logger, TensorBoardLogger
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
-from mrirecon.training.checkpoints import WholeFiles
+from mrirecon.training.core.checkpoints import WholeFiles
 
 # Hints that do not apply here, or that would repeat at every start; whatever else Lightning says is shown.
 CHATTER = (

@@ -11,12 +11,9 @@ import numpy as np
 from pytorch_lightning import LightningDataModule
 
 from mrirecon.masks import MaskSpec
-from mrirecon.training.batches import BucketSampler, SliceLoader
-from mrirecon.training.dataset import Batch as Batch
-from mrirecon.training.dataset import Request as Request
-from mrirecon.training.dataset import Sample as Sample
-from mrirecon.training.dataset import SliceDataset as SliceDataset
-from mrirecon.training.index import Entry, index_folder
+from mrirecon.training.core.batches import BucketSampler, SliceLoader
+from mrirecon.training.end_to_end.dataset import SliceDataset
+from mrirecon.training.end_to_end.index import Entry, index_folder
 
 
 class FastMRIDataModule(LightningDataModule):

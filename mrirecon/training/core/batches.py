@@ -6,13 +6,11 @@ from collections import defaultdict, deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import cycle, islice
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 from torch import Tensor
 from torch.utils.data import Sampler
-
-from mrirecon.training.dataset import Request
 
 
 @runtime_checkable
@@ -33,7 +31,15 @@ class Batches(Protocol):
     def __getitems__(self, requests: list[Any]) -> Any: ...
 
 
-class BucketSampler(Sampler[list[Request]]):
+class SliceRequest(NamedTuple):
+    """Which slice of which entry, in which epoch (that decides the random mask)."""
+
+    epoch: int
+    entry: int
+    index: int  # type: ignore[assignment]
+
+
+class BucketSampler(Sampler[list[SliceRequest]]):
     """Batches of slices that agree in coils, size and window, for one of several processes.
 
     The slices of a bucket are cut into groups of batch_size * processes, and each process takes its share of every
@@ -85,10 +91,10 @@ class BucketSampler(Sampler[list[Request]]):
         """Batches of a whole epoch."""
         return sum(-(-len(bucket) // self._group) for bucket in self._buckets)
 
-    def __iter__(self) -> Iterator[list[Request]]:
+    def __iter__(self) -> Iterator[list[SliceRequest]]:
         for group in islice(self._groups(), self.start, None):
             share = group[self.rank :: self.processes]
-            yield [Request(self.epoch, *slice_) for slice_ in share]
+            yield [SliceRequest(self.epoch, *slice_) for slice_ in share]
 
     @property
     def _group(self) -> int:

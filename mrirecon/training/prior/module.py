@@ -12,11 +12,11 @@ from torch import Tensor
 from mrirecon.diffusion import denoiser_of
 from mrirecon.networks import Prior
 from mrirecon.tensors import as_channels, complex_noise_like
-from mrirecon.training.base import TrainingModule
-from mrirecon.training.optimizer import OptimizerSettings
-from mrirecon.training.patches import PriorBatch
-from mrirecon.training.prior_loss import PriorLoss
-from mrirecon.training.volumes import gather
+from mrirecon.training.core.base import TrainingModule
+from mrirecon.training.core.gather import gather
+from mrirecon.training.core.optimizer import OptimizerSettings
+from mrirecon.training.prior.loss import PriorLoss
+from mrirecon.training.prior.patches import PriorBatch
 
 
 class LevelScore(NamedTuple):

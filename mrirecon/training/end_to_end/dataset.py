@@ -18,8 +18,9 @@ from mrirecon.masks import MaskSpec
 from mrirecon.networks.base import calibration_of
 from mrirecon.scan import Scan
 from mrirecon.tensors import ifft2c, rss
-from mrirecon.training.index import Entry
-from mrirecon.training.sampling import fixed_mask, random_mask
+from mrirecon.training.core.batches import SliceRequest
+from mrirecon.training.end_to_end.index import Entry
+from mrirecon.training.end_to_end.undersampling import fixed_mask, random_mask
 
 
 class Sample(NamedTuple):
@@ -65,14 +66,6 @@ class Batch(NamedTuple):
     full: Complex[Tensor, "batch coil y x"] | None = None
 
 
-class Request(NamedTuple):
-    """Which slice of which entry, in which epoch (that decides the random mask)."""
-
-    epoch: int
-    entry: int
-    index: int  # type: ignore[assignment]
-
-
 class SliceDataset(Dataset[Sample]):
     """Reads single slices when they are asked for; holds no data.
 
@@ -101,10 +94,10 @@ class SliceDataset(Dataset[Sample]):
         self.full_kspace = full_kspace
         self._reader = SliceReader()
 
-    def __getitem__(self, request: Request) -> Sample:
+    def __getitem__(self, request: SliceRequest) -> Sample:
         return self._sample(request, self._room([request])[0])
 
-    def __getitems__(self, requests: list[Request]) -> Batch:
+    def __getitems__(self, requests: list[SliceRequest]) -> Batch:
         """A batch, its k-space read straight to where it will lie."""
         kspace = self._room(requests)
         samples = [self._sample(*pair) for pair in zip(requests, kspace, strict=True)]
@@ -123,12 +116,12 @@ class SliceDataset(Dataset[Sample]):
             full=torch.stack(full) if full else None,
         )
 
-    def _room(self, requests: list[Request]) -> Tensor:
+    def _room(self, requests: list[SliceRequest]) -> Tensor:
         """Memory for the k-space of a batch."""
         shape = self.entries[requests[0].entry].shape[1:]
         return torch.empty(len(requests), self.adjacent_slices, *shape, dtype=torch.complex64)
 
-    def _sample(self, request: Request, kspace: Tensor) -> Sample:
+    def _sample(self, request: SliceRequest, kspace: Tensor) -> Sample:
         entry = self.entries[request.entry]
         path, index = Path(entry.path), request.index
         first = index - self.adjacent_slices // 2
@@ -174,7 +167,7 @@ class SliceDataset(Dataset[Sample]):
             return target
         return None if entry.sampled else rss(ifft2c(kspace))[rows, columns].contiguous()
 
-    def _mask(self, request: Request) -> tuple[Tensor, Tensor]:
+    def _mask(self, request: SliceRequest) -> tuple[Tensor, Tensor]:
         entry = self.entries[request.entry]
         if entry.sampled:
             mask = _scan(entry.path).mask(request.index)

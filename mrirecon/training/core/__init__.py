@@ -1,0 +1,1 @@
+"""What the training of every network has in common."""

@@ -1,0 +1,1 @@
+"""Training of end-to-end networks on undersampled slices."""
