@@ -25,7 +25,7 @@ from mrirecon.io.layout import Layout
 from mrirecon.methods.base import Method, Preview
 from mrirecon.methods.registry import as_method, is_slow, options_of, who_has
 from mrirecon.metrics import evaluate
-from mrirecon.options import Count, parse_slices
+from mrirecon.options import Count, check, parse_slices
 from mrirecon.progress import slices_progress
 from mrirecon.recon.coil_maps import EstimatedMaps, GivenMaps, MapSource, maps_from, maps_of_slices
 from mrirecon.recon.pipeline import Pipeline, Progress, check_partial_fourier
@@ -261,10 +261,12 @@ def request_of(method: Any, options: Mapping[str, Any]) -> Request:
         if near and not who_has(option) and not get_close_matches(option, known, cutoff=0.8):
             raise ValueError(f"unknown keyword {option!r}: did you mean {near[0]}?")
     layout = {name: options[name] for name in stored if name in options}
+    given = {name: options[name] for name in own if name in options}
+    checked = check(Request, {k: v for k, v in given.items() if k != "slices"}, "reconstruct")
     return Request(
         method=as_method(method, of_method),
         layout=replace(options.get("layout", Layout()), **layout),
-        **{name: options[name] for name in own if name in options},
+        **{**given, **checked},
     )
 
 
