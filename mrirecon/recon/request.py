@@ -262,11 +262,12 @@ def request_of(method: Any, options: Mapping[str, Any]) -> Request:
             raise ValueError(f"unknown keyword {option!r}: did you mean {near[0]}?")
     layout = {name: options[name] for name in stored if name in options}
     given = {name: options[name] for name in own if name in options}
-    checked = check(Request, {k: v for k, v in given.items() if k != "slices"}, "reconstruct")
+    if "slices" in given:
+        given["slices"] = parse_slices(given["slices"])
     return Request(
         method=as_method(method, of_method),
         layout=replace(options.get("layout", Layout()), **layout),
-        **{**given, **checked},
+        **check(Request, given, "reconstruct"),
     )
 
 
