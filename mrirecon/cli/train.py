@@ -193,7 +193,7 @@ def _prepare(parser: Parser, args: list[str], settings: Settings) -> tuple[list[
             metavar="[MASK,...]",
             help=text,
         )
-        parser.know({f"data.{masks}": list[dict[str, Any]]})
+        parser.know({f"data.{masks}": list[dict[str, Any]] | None})
     parser.add_options(family.loss, "loss", family.about_loss, (), instantiate=False)
     checkpoints = "checkpoints and early stopping"
     parser.add_options(family.checkpoints, "checkpoints", checkpoints, (), instantiate=False)

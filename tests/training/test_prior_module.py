@@ -15,13 +15,13 @@ from mrirecon.diffusion import denoiser_of
 from mrirecon.networks import PRIORS
 from mrirecon.networks.denoiser import DenoiserUNet
 from mrirecon.tensors import as_channels
-from mrirecon.training.prior.family import SeenImages
 from mrirecon.training.core.gather import gather
 from mrirecon.training.core.optimizer import OptimizerSettings
-from mrirecon.training.prior.pictures import unconditional_samples
 from mrirecon.training.prior.data import PriorDataModule
+from mrirecon.training.prior.family import SeenImages
 from mrirecon.training.prior.loss import PriorLoss
 from mrirecon.training.prior.module import DenoiserModule, LevelScore, level_metrics
+from mrirecon.training.prior.pictures import unconditional_samples
 from mrirecon.training.run import Run
 from mrirecon.weights import load_weights
 
