@@ -210,7 +210,7 @@ def reconstruct(
     Args:
         scan: k-space file, or a scan at hand.
         method: one of `METHODS` by name, or an object or class with `solve`.
-        device: cpu, cuda, mps, or auto, which takes a GPU where there is one.
+        device: name of a torch device, or auto, which takes a GPU where there is one.
         progress: true shows a line of progress; a function is called with (slices done, slices in all), where a
             diffusion method counts parts of a slice too.
         preview: of a diffusion method, called every few noise levels with what is known of the slices it is at.
