@@ -184,6 +184,22 @@ def test_printed_config_does_the_same(mrirecon, scan_file, tmp_path):
     assert mrirecon("recon", "--config", config, "--print_config").out == printed
 
 
+@pytest.mark.parametrize(
+    "given",
+    [
+        ("recon", "s.h5", "--output", "o.npy", "--mask", "poisson"),
+        ("mask", "poisson", "--shape", 8, 6, "--output", "m.npy"),
+    ],
+)
+def test_accel_is_short_for_acceleration(mrirecon, given):
+    long, short = (
+        mrirecon(*given, option, 2, "--print_config") for option in ("--acceleration", "--accel")
+    )
+    assert long.status == 0 and long.out == short.out
+    assert yaml.safe_load(long.out)["acceleration"] == 2
+    assert "--acceleration" in mrirecon(given[0], "--help").out
+
+
 @pytest.mark.parametrize("scan_as", [str, lambda path: [str(path)]])
 def test_short_form_of_the_method_in_yaml(mrirecon, scan_file, tmp_path, scan_as):
     config, output = tmp_path / "c.yaml", tmp_path / "o.npy"
