@@ -16,7 +16,7 @@ from mrirecon.calibration import ENOUGH, Calibration
 from mrirecon.io.files import existing_file
 from mrirecon.methods.base import Needs, Problem, SliceMethod, Solution
 from mrirecon.methods.trust import trust_figures
-from mrirecon.networks import Network, UnrolledNetwork, calibration_of
+from mrirecon.networks import NETWORKS, Network, UnrolledNetwork, calibration_of
 from mrirecon.networks.unrolled_prior import UnrolledPrior
 from mrirecon.options import Positive
 from mrirecon.prepare import volume_scale
@@ -84,12 +84,9 @@ class NetworkMethod(SliceMethod):
 
 
 @dataclass(frozen=True, kw_only=True)
-class UNetMethod(NetworkMethod):
-    """U-Net of the zero-filled image (Zbontar et al. 2018), fastMRI's baseline; knows nothing of the physics."""
+class PlainMethod(NetworkMethod):
+    """A network whose image is all that it gives."""
 
-    weights: str = "unet_tiny"
-
-    name: ClassVar[str] = "unet"
     needs = Needs(maps=False)
 
     def solve_with(self, network: Network, problem: Problem) -> Solution:
@@ -97,6 +94,15 @@ class UNetMethod(NetworkMethod):
         kspace = _with_neighbours(problem, network)
         image = network(kspace, mask, mask, problem.near.scan.crop)[0]
         return Solution(magnitude=image.float())
+
+
+@dataclass(frozen=True, kw_only=True)
+class UNetMethod(PlainMethod):
+    """U-Net of the zero-filled image (Zbontar et al. 2018), fastMRI's baseline; knows nothing of the physics."""
+
+    weights: str = "unet_tiny"
+
+    name: ClassVar[str] = "unet"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -193,6 +199,18 @@ class UnrolledPriorMethod(NetworkMethod):
         figures, hidden = trust_figures(problem, solution.image, whole=self.trust)
         parts = {"null_space": hidden} if self.trust and hidden is not None else {}
         return replace(solution, figures=figures, parts=parts)
+
+
+def method_of(name: str) -> type[NetworkMethod]:
+    """The method of a network in `mrirecon.networks.NETWORKS` that has no class of its own here.
+
+    It takes weights, and for an unrolled network `trust`, and is given no coil maps.
+    """
+    unrolled = issubclass(NETWORKS[name], UnrolledNetwork)
+    about = f"The network {name}."
+    return type(
+        name, (UnrolledMethod if unrolled else PlainMethod,), {"name": name, "__doc__": about}
+    )
 
 
 def _seen(

@@ -20,10 +20,17 @@ from mrirecon.methods.classical import (
     ZeroFilled,
 )
 from mrirecon.methods.grappa import Grappa
-from mrirecon.methods.networks import HUMUSMethod, UNetMethod, UnrolledPriorMethod, VarNetMethod
+from mrirecon.methods.networks import (
+    HUMUSMethod,
+    UNetMethod,
+    UnrolledPriorMethod,
+    VarNetMethod,
+    method_of,
+)
 from mrirecon.methods.posterior import Posterior
 from mrirecon.methods.samplers import SAMPLER_METHODS
 from mrirecon.nearest import known_as, suggest
+from mrirecon.networks import NETWORKS
 from mrirecon.options import check
 
 CLASSICAL = (ZeroFilled, Adjoint, MinNorm, CGSense, L1Wavelet, TotalVariation, Grappa)
@@ -53,7 +60,7 @@ class Solves(Protocol):
 
 
 class Registry(Mapping[str, type[Method]]):
-    """Name -> class; what an entry point names is imported when it is looked up."""
+    """Name -> class: known ones, networks without a class of their own, and entry points of other packages."""
 
     def __init__(self, known: Sequence[type[Method]]) -> None:
         self._known = {method.name: method for method in known}
@@ -61,6 +68,8 @@ class Registry(Mapping[str, type[Method]]):
     def __getitem__(self, name: str) -> type[Method]:
         if name in self._known:
             return self._known[name]
+        if name in list(NETWORKS):
+            return self._known.setdefault(name, method_of(name))
         found = _entry_points()[name].load()
         if not (isinstance(found, type) and issubclass(found, Method)):
             raise ValueError(f"the entry point {name} of {GROUP} is no class of mrirecon.Method")
@@ -68,7 +77,8 @@ class Registry(Mapping[str, type[Method]]):
 
     def __iter__(self) -> Iterator[str]:
         yield from self._known
-        yield from (name for name in _entry_points() if name not in self._known)
+        others = dict.fromkeys([*NETWORKS, *_entry_points()])
+        yield from (name for name in others if name not in self._known)
 
     def __len__(self) -> int:
         return sum(1 for _ in self)
