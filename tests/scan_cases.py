@@ -1,6 +1,7 @@
 """Scans that the tests of methods and of the pipeline share, and how they are reconstructed."""
 
 from dataclasses import fields
+from functools import partial
 
 import torch
 
@@ -43,6 +44,20 @@ def reconstructed(name, scan, **options):
     return pipeline_of(name, scan, **options).run()
 
 
+# Few iterations, which are enough for what does not depend on their number.
+QUICK = {
+    "min_norm": {"iterations": 8, "tolerance": 0.0},
+    "cg_sense": {"iterations": 15, "tolerance": 0.0},
+    "l1_wavelet": {"iterations": 10},
+    "tv": {"iterations": 10},
+}
+
+
+def quick(name, **options):
+    """What makes a volume of a scan, by a method with few iterations."""
+    return partial(reconstructed, name, **{**QUICK.get(name, {}), **options})
+
+
 def problems_of(pipeline, slices):
     """The first slices of the first volume as the method is given them."""
     places = [(0, index) for index in range(slices)]
@@ -70,6 +85,12 @@ def columns(scan, step=2, calibration=16, offset=0):
     start = width // 2 - calibration // 2
     mask[:, start : start + calibration] = True
     return mask
+
+
+def undersampled(slices=1, **options):
+    """A phantom of which every second column and the central ones are sampled."""
+    scan = phantom(slices, **options).scan
+    return scan.undersample(columns(scan))
 
 
 def error(image, truth):

@@ -6,15 +6,22 @@ from dataclasses import replace
 from functools import wraps
 from itertools import combinations
 
-import numpy as np
 import pytest
 import torch
-from scan_cases import array_scan, columns, phantom, pipeline_of, problems_of, reconstructed
+from sampling_cases import SHORT, begun, random_prior, sample, three_slices
+from scan_cases import (
+    array_scan,
+    columns,
+    error,
+    phantom,
+    pipeline_of,
+    problems_of,
+    reconstructed,
+)
 
 from mrirecon.device import images_that_fit
 from mrirecon.diffusion import GaussianDenoiser, vp
 from mrirecon.diffusion.samplers import SAMPLERS
-from mrirecon.io import write_volume
 from mrirecon.methods import METHODS, Posterior, posterior
 from mrirecon.methods.posterior import FIRST_IMAGES
 from mrirecon.methods.registry import options_of
@@ -22,40 +29,21 @@ from mrirecon.methods.trust import null_space
 from mrirecon.networks.denoiser import DenoiserUNet
 from mrirecon.noise import noise_level, prewhiten
 from mrirecon.operators import sense
-from mrirecon.recon import EstimatedMaps, SliceStore, reconstruct, run
+from mrirecon.recon import EstimatedMaps, reconstruct, run
 from mrirecon.weights import card_of, load_weights, save_weights, shipped_weights
 
-SHORT = {"levels": 3, "sigma_min": 0.05}
 NETWORKS = {"varnet", "humus", "unrolled_prior"}
 STARTS = [n for n in FIRST_IMAGES if n not in NETWORKS or f"{n}_tiny" in shipped_weights()]
-STEPS = {"langevin": {"steps_per_level": 1}, "snips": {"steps_per_level": 1}}
 
 
 @pytest.fixture(scope="module")
 def prior(tmp_path_factory):
-    """A random small network: every property below must hold for any prior."""
-    path = tmp_path_factory.mktemp("prior") / "prior.safetensors"
-    with torch.random.fork_rng(devices=[]):
-        torch.random.default_generator.manual_seed(1)
-        network = DenoiserUNet(widths=(8, 8))
-        for parameter in network.parameters():  # the output layer starts at 0
-            torch.nn.init.normal_(parameter, std=0.05)
-    save_weights(network, path, card_of(network))
-    return str(path)
+    return random_prior(tmp_path_factory.mktemp("prior"))
 
 
 @pytest.fixture(scope="module")
 def scan():
-    whole = phantom(slices=3, shape=(32, 28)).scan
-    return whole.undersample(columns(whole, calibration=12))
-
-
-def sample(name, prior, scan, **options):
-    return reconstructed(name, scan, weights=prior, **{**SHORT, **STEPS.get(name, {}), **options})
-
-
-def error(a, b):
-    return float(torch.linalg.vector_norm(a - b) / torch.linalg.vector_norm(b))
+    return three_slices()
 
 
 @pytest.fixture(scope="module")
@@ -255,14 +243,6 @@ def test_an_error_that_is_not_about_memory_is_shown(prior, scan, monkeypatch):
         sample("dds", prior, scan)
 
 
-def begun(prior, scan, start):
-    """A method's first image of the first slice, and what is known of that slice."""
-    pipeline = pipeline_of("dds", scan, weights=prior, start=start)
-    (problem,) = problems_of(pipeline, 1)
-    draws = pipeline.method.draws_of([problem])
-    return draws.batch.start[0] * problem.scale, problem
-
-
 @pytest.mark.parametrize("start", ["noise", *STARTS])
 def test_first_images(start, prior, scan):
     volume = sample("dds", prior, scan, start=start)
@@ -291,39 +271,6 @@ def test_a_network_begins_with_weights_that_are_loaded_once(prior, scan):
     assert {parameter.device.type for parameter in network.parameters()} == {"cpu"}
     run(method, scan, device="cpu")
     assert method.first.trained[0] is network
-
-
-@pytest.mark.parametrize("suffix", [".npy", ".cfl"])
-def test_a_file_is_a_first_image(suffix, prior, scan, tmp_path):
-    path = tmp_path / f"cg{suffix}"
-    volume = reconstructed("cg_sense", scan)
-    write_volume(volume, path)
-    from_file, from_method = (
-        reconstruct(scan, method="dds", weights=prior, device="cpu", start=start, **SHORT).image
-        for start in (path, "cg_sense")
-    )
-    assert error(from_file, from_method) < 1e-3
-    image, problem = begun(prior, scan, str(path))
-    write_volume(replace(volume, image=volume.image.abs() + 0j), path, overwrite=True)
-    magnitude, _ = begun(prior, scan, str(path))
-    assert error(magnitude.abs(), image.abs()) < 1e-4
-    phase = problem.operator.adjoint(problem.kspace).sgn()
-    assert error(magnitude, magnitude.abs() * phase) < 1e-4
-
-
-def test_files_that_are_no_first_image(prior, scan, tmp_path):
-    path = tmp_path / "cg.npy"
-    write_volume(reconstructed("cg_sense", scan.select(slice(0, 2))), path)
-    with pytest.raises(ValueError, match=r"is 1 x 2 x 32 x 28 .* is 1 x 3 x 32 x 28: start from"):
-        sample("dds", prior, scan, start=str(path))
-    np.save(path, np.full((3, 32, 28), np.nan, np.complex64))
-    with pytest.raises(ValueError, match="NaN or infinite"):
-        sample("dds", prior, scan, start=str(path))
-    np.save(path, np.zeros((32, 28)))
-    with pytest.raises(ValueError, match="32 x 28 of float64: give an image"):
-        sample("dds", prior, scan, start=str(path))
-    with pytest.raises(FileNotFoundError, match=r"none\.hdr: no such file"):
-        sample("dds", prior, scan, start=str(tmp_path / "none.cfl"))
 
 
 @pytest.mark.parametrize("name", ["dds", "score_mri"])
@@ -471,57 +418,6 @@ def test_no_noise_at_all_asks_for_it(scan):
         noise_level(silent)
 
 
-class Stop(Exception):
-    pass
-
-
-def stopping_after(slices):
-    def progress(done, total):
-        if done == slices:
-            raise Stop
-
-    return progress
-
-
-@pytest.mark.parametrize("torn", [False, True])
-def test_a_stopped_run_goes_on(torn, prior, scan, tmp_path):
-    output, request = tmp_path / "brain.nii.gz", {"method": "dds", "seed": 0}
-    options = {"samples": 2, "images_at_once": 2}
-    whole = sample("dds", prior, scan, **options)
-    with pytest.raises(Stop):
-        keep = SliceStore(output, request)
-        sample("dds", prior, scan, **options, keep=keep, progress=stopping_after(2))
-    assert not output.exists()
-    kept = sorted(keep.folder.glob("*.safetensors"))
-    assert [path.stem for path in kept] == ["0_00000", "0_00001"]
-    if torn:
-        kept[0].write_bytes(kept[0].read_bytes()[:100])
-    before = {path: path.stat().st_mtime_ns for path in kept}
-    volume = sample("dds", prior, scan, **options, keep=SliceStore(output, request))
-    assert torch.equal(volume.image, whole.image)
-    assert torch.equal(volume.extras["std"], whole.extras["std"])
-    assert volume.info["null_space_share"] == pytest.approx(whole.info["null_space_share"])
-    assert volume.info["acceleration"] == whole.info["acceleration"]
-    again = [path for path in kept if path.stat().st_mtime_ns != before[path]]
-    assert again == kept[: int(torn)]
-
-
-def test_shares_make_the_whole(prior, scan, tmp_path):
-    keep = SliceStore(tmp_path / "brain.nii.gz", {"seed": 0})
-    seen = []
-    options = {**SHORT, "samples": 2, "keep": keep, "progress": lambda *done: seen.append(done)}
-    pipeline = pipeline_of("dds", scan, weights=prior, **options)
-    for share in (2, 0, 3, 1):  # more of them than slices
-        pipeline.solve_share(share, 4)
-    assert [done for done in seen if done == (1, 1)] == [(1, 1)] * 3
-    seen.clear()
-    volume = pipeline.run()
-    assert not seen  # nothing is left to solve
-    whole = sample("dds", prior, scan, samples=2)
-    assert error(volume.image, whole.image) < 1e-4
-    assert volume.info["null_space_share"] == pytest.approx(whole.info["null_space_share"])
-
-
 @pytest.mark.parametrize("name", ["dds", "repaint", "langevin"])
 def test_parts_of_a_slice_are_progress(name, prior, scan):
     seen = []
@@ -605,14 +501,6 @@ def test_previews_of_several_batches_average_their_draws(prior, scan):
     assert mean.shape[1:] == seen[1].image.shape
 
 
-def test_slices_of_another_request_are_thrown_away(prior, scan, tmp_path):
-    output = tmp_path / "brain.nii.gz"
-    sample("dds", prior, scan, keep=SliceStore(output, {"seed": 0}))
-    other = SliceStore(output, {"seed": 1})
-    assert list(other.load()) == []
-    assert not other.folder.exists()
-
-
 def test_the_unrolled_prior_is_a_method(scan, tmp_path):
     from mrirecon.networks import NETWORKS
 
@@ -676,22 +564,6 @@ def test_smoothness_along_z_takes_the_volume_together(prior, scan):
         pipeline_of("dds", scan, weights=prior, z_smoothness=0.5).solve_share(0, 2)
     with pytest.raises(ValueError, match="two at least"):
         sample("dds", prior, scan.select(slice(0, 1)), z_smoothness=0.5)
-
-
-def test_coupled_slices_are_kept_all_or_none(prior, scan, tmp_path):
-    output, seen = tmp_path / "brain.nii.gz", []
-    options = {"z_smoothness": 0.5, "progress": lambda *done: seen.append(done)}
-    whole = sample("dds", prior, scan, **options, keep=SliceStore(output, {}))
-    for lost in ([], ["0_00001"], ["0_00000", "0_00002"]):
-        keep = SliceStore(output, {})
-        for name in lost:
-            (keep.folder / f"{name}.safetensors").unlink()
-        seen.clear()
-        volume = sample("dds", prior, scan, **options, keep=keep)
-        assert torch.equal(volume.image, whole.image), lost
-        assert volume.info["residual_over_noise"] == whole.info["residual_over_noise"]
-        assert bool(seen) == bool(lost)
-        assert len(list(keep.folder.glob("*.safetensors"))) == 3
 
 
 def test_smoothness_along_z_does_not_reach_over_a_gap(prior, monkeypatch):

@@ -5,7 +5,7 @@ from functools import partial
 
 import pytest
 import torch
-from scan_cases import array_scan, columns, error, phantom, reconstructed
+from scan_cases import array_scan, error, phantom, reconstructed, undersampled
 
 from mrirecon import reconstruct
 from mrirecon.noise import dead_coils, noise_level
@@ -26,11 +26,6 @@ NAMES += ["unrolled_prior", "dds", "score_mri"]
 def method(name, **options):
     """What makes a volume of a scan."""
     return partial(reconstructed, name, **QUICK.get(name, {}), **options)
-
-
-def undersampled(slices, **options):
-    scan = phantom(slices, **options).scan
-    return scan.undersample(columns(scan))
 
 
 def filled(scan, changed):

@@ -1,0 +1,73 @@
+"""How often k-space is read: a 3D volume is assembled as a whole, a slice once and its calibration block once before."""
+
+from collections import Counter
+from dataclasses import replace
+from itertools import pairwise
+
+import pytest
+import torch
+from scan_cases import array_scan, columns, phantom
+
+from mrirecon.methods import METHODS
+from mrirecon.recon import run
+
+
+def watched(scan, reads):
+    def read(volume, index):
+        reads.append((volume, index))
+        return scan.read(volume, index)
+
+    return replace(scan, read=read)
+
+
+def volumes_of(scan, count):
+    kspace = torch.stack([scan.kspace(index) for index in range(scan.shape[0])])
+    return array_scan(torch.stack([kspace * (1 + volume) for volume in range(count)]), scan.mask(0))
+
+
+@pytest.fixture
+def scan():
+    whole = phantom(6).scan
+    return whole.undersample(columns(whole))
+
+
+@pytest.mark.parametrize(
+    "name", ["zero_filled", "cg_sense", "l1_wavelet", "varnet", "unrolled_prior"]
+)
+def test_volumes_of_a_3d_scan_are_not_assembled_again_and_again(name, scan):
+    """A reader keeps one volume: each change from one to another assembles it."""
+    reads = []
+    series = watched(replace(volumes_of(scan, 3), is_3d=True), reads)
+    options = {"iterations": 2} if name in ("cg_sense", "l1_wavelet") else {}
+    volume = run(METHODS[name](**options), series)
+    assembled = sum(a[0] != b[0] for a, b in pairwise(reads))
+    assert assembled <= 12, Counter(reads)  # some passes over three volumes, not one for each slice
+    flat = run(METHODS[name](**options), replace(series, is_3d=False))
+    torch.testing.assert_close(volume.image, flat.image, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("name", "most"), [("zero_filled", 1), ("cg_sense", 1), ("tv", 2), ("varnet", 2)]
+)
+def test_each_slice_is_read_once_and_its_calibration_block_once_before(name, most, scan):
+    reads = []
+    options = {"iterations": 2} if name in ("cg_sense", "tv") else {}
+    run(METHODS[name](**options), watched(scan, reads))
+    counts = Counter(reads)
+    looked_at = (
+        {(0, 3)} | {(0, index) for index in (0, 1, 2, 4, 5)} if name == "varnet" else {(0, 3)}
+    )
+    for (
+        place,
+        count,
+    ) in counts.items():  # the middle tells of dead coils and of the sampling, five of the noise
+        assert count <= most + 2 * (place in looked_at), counts
+
+
+def test_reads_grow_with_the_number_of_volumes_not_with_its_square(scan):
+    numbers = []
+    for volumes in (2, 4, 8):
+        reads = []
+        run(METHODS["l1_wavelet"](iterations=1), watched(volumes_of(scan, volumes), reads))
+        numbers.append(len(reads) / volumes)
+    assert max(numbers) < 1.3 * min(numbers), numbers
