@@ -52,7 +52,6 @@ HEAVY_LIBRARIES = FORMAT_LIBRARIES | {
 # What is larger than a reader likes, by its lines now: it may shrink, and nothing may join it.
 LINES, FUNCTION_LINES, CLASS_LINES = 350, 60, 200  # functions and classes without their docstring
 LONG = {
-    "cli/parser.py": 360,
     "io/fastmri.py": 394,
     "io/mrd_header.py": 357,
     "io/twix.py": 388,
@@ -69,24 +68,16 @@ LONG_FUNCTIONS = {
     "networks/ncsnpp.py: NCSNpp.__init__": 68,
     "simulate.py: simulate_scan": 78,
 }
-LONG_CLASSES = {"cli/parser.py: Parser": 252, "methods/posterior.py: Posterior": 202}
+LONG_CLASSES: dict[str, int] = {}
 # Public classes that share a name, which says the less for it.
 NAMESAKES = {
-    "Attention": {"networks/adm.py", "networks/ncsnpp.py"},
-    "Batch": {"methods/draws.py", "training/end_to_end/dataset.py"},
     "Calibration": {"calibration.py", "io/calibration.py"},
-    "Card": {"report/panels.py", "weights/card.py"},
-    "Cascade": {"networks/humus.py", "networks/varnet.py"},
-    "Entry": {"benchmark/pivot.py", "io/mat5.py", "training/end_to_end/index.py"},
-    "ResBlock": {"networks/adm.py", "networks/ncsnpp.py"},
-    "Stack": {"report/panels.py", "training/core/batches.py"},
-    "Stage": {"methods/base.py", "networks/adm.py"},
+    "Entry": {"benchmark/pivot.py", "io/mat5.py"},
     "Table": {"benchmark/pages.py", "report/facts.py"},
 }
 # Imports that close a circle of files, and why.
 KNOWN = {
     ("io/masks.py", "io/numpy.py"): "a mask may be an npy or npz file, and an npz file hold a mask",
-    ("networks/base.py", "networks/unet.py"): "the maps of any unrolled network come from a U-Net",
 }
 
 

@@ -24,7 +24,7 @@ Tell = Callable[[Stage], object]
 
 
 @dataclass(frozen=True, eq=False)
-class Batch:
+class DrawBatch:
     """Slices of a volume that are sampled together; `batch[a:b]` are some of them.
 
     Attributes:
@@ -49,9 +49,9 @@ class Batch:
     def __len__(self) -> int:
         return len(self.places)
 
-    def __getitem__(self, part: slice) -> Batch:
+    def __getitem__(self, part: slice) -> DrawBatch:
         start = None if self.start is None else self.start[part]
-        return Batch(self.places[part], self.y[part], self.maps[part], self.mask[part], start)
+        return DrawBatch(self.places[part], self.y[part], self.maps[part], self.mask[part], start)
 
 
 @dataclass
@@ -87,7 +87,7 @@ class Draws:
         sampler: Callable[..., Tensor],
         options: Mapping[str, Any],
         denoiser: Denoiser,
-        batch: Batch,
+        batch: DrawBatch,
         underway: Underway,
         *,
         samples: int,
@@ -110,7 +110,7 @@ class Draws:
 
     @torch.no_grad()
     def make(
-        self, batch: Batch | None = None, draws: range | None = None
+        self, batch: DrawBatch | None = None, draws: range | None = None
     ) -> Complex[Tensor, "draw slice y x"]:
         """The draws of these slices and numbers, or all. Where memory runs out, half as many images are tried next.
 
@@ -170,7 +170,7 @@ class Underway:
         tell: takes each stage.
     """
 
-    def __init__(self, batch: Batch, draws: int, levels: int, scale: float, tell: Tell) -> None:
+    def __init__(self, batch: DrawBatch, draws: int, levels: int, scale: float, tell: Tell) -> None:
         self.batch = batch
         self.draws, self.levels, self.scale, self.tell = draws, levels, scale, tell
         self.sum: Tensor | float = 0.0

@@ -21,7 +21,7 @@ from mrirecon.io.cfl import parts_of
 from mrirecon.io.files import existing_file
 from mrirecon.methods.base import Method, Needs, Place, Problem, Solution
 from mrirecon.methods.classical import Adjoint, CGSense, L1Wavelet, MinNorm, TotalVariation
-from mrirecon.methods.draws import Batch, Draws, Room, Tell, Underway
+from mrirecon.methods.draws import DrawBatch, Draws, Room, Tell, Underway
 from mrirecon.methods.grappa import Grappa
 from mrirecon.methods.networks import (
     HUMUSMethod,
@@ -228,12 +228,12 @@ class Posterior(Method):
     def draws_of(self, problems: Sequence[Problem], tell: Tell = lambda stage: None) -> Draws:
         """Draws of a few slices of one volume, to be made."""
         scale, device = problems[0].scale, problems[0].kspace.device
-        batch = Batch(
+        batch = DrawBatch(
             places=[problem.place for problem in problems],
             y=torch.stack([problem.kspace for problem in problems]) / scale,
             maps=torch.stack([problem.operator.maps for problem in problems]),
             mask=torch.stack([problem.mask for problem in problems]),
-            start=self._first_images(problems, scale),
+            start=_first_images(self.first, problems, scale) if self.start != "noise" else None,
         )
         own = {one.name for one in fields(self)} - {one.name for one in fields(Posterior)}
         options = {name: getattr(self, name) for name in own}
@@ -257,26 +257,6 @@ class Posterior(Method):
             volumes=volumes,
         )
 
-    def _first_images(
-        self, problems: Sequence[Problem], scale: float
-    ) -> Complex[Tensor, "slice y x"] | None:
-        if self.start == "noise":
-            return None
-        images = []
-        for problem in problems:
-            if self.first is None:
-                assert problem.first_image is not None
-                images.append(problem.first_image)
-            elif isinstance(self.first, UnrolledMethod):
-                images.append(_combined(problem, self.first.refine(problem)))
-            else:
-                (solution,) = self.first.solve([problem])
-                kspace, image = solution.kspace, solution.image
-                image = image if kspace is None else _combined(problem, kspace)
-                assert image is not None  # no method of FIRST_IMAGES gives draws
-                images.append(image)
-        return torch.stack(images) / scale
-
     def _solution(self, problem: Problem, draws: Complex[Tensor, "draw y x"]) -> Solution:
         figures, hidden = trust_figures(problem, draws.mean(0), whole=self.trust)
         if len(draws) > 1:
@@ -284,6 +264,24 @@ class Posterior(Method):
             figures["posterior_std"] = float(variance.mean().sqrt()) / problem.scale
         parts = {"null_space": hidden} if self.trust and hidden is not None else {}
         return Solution(draws=draws, keep_draws=self.draws, parts=parts, figures=figures)
+
+
+def _first_images(
+    first: Method | None, problems: Sequence[Problem], scale: float
+) -> Complex[Tensor, "slice y x"]:
+    """Those of a method, or of the file that the problems have them from, in units of the bright level."""
+    images = []
+    for problem in problems:
+        image = problem.first_image
+        if isinstance(first, UnrolledMethod):
+            image = _combined(problem, first.refine(problem))
+        elif first is not None:
+            (solution,) = first.solve([problem])
+            kspace = solution.kspace
+            image = solution.image if kspace is None else _combined(problem, kspace)
+        assert image is not None  # no method of FIRST_IMAGES gives draws
+        images.append(image)
+    return torch.stack(images) / scale
 
 
 def _combined(problem: Problem, kspace: Complex[Tensor, "coil y x"]) -> Tensor:

@@ -87,38 +87,38 @@ class ADMUNet(Prior):
             nn.Linear(num_channels, features), nn.SiLU(), nn.Linear(features, features)
         )
 
-        def block(before: int, after: int, resampling: Resampling | None = None) -> ResBlock:
-            return ResBlock(before, after, features, use_scale_shift_norm, dropout, resampling)
+        def block(before: int, after: int, resampling: Resampling | None = None) -> ADMBlock:
+            return ADMBlock(before, after, features, use_scale_shift_norm, dropout, resampling)
 
-        def attention(width: int, heads: int) -> Attention:
+        def attention(width: int, heads: int) -> ADMAttention:
             if num_head_channels and width % num_head_channels:
                 raise ValueError(f"{width} features make no heads of {num_head_channels}")
             heads = width // num_head_channels if num_head_channels else heads
-            return Attention(width, heads, use_new_attention_order)
+            return ADMAttention(width, heads, use_new_attention_order)
 
         widths = [int(multiple * num_channels) for multiple in channel_mult]
         width = widths[0]
-        inputs = [Stage([nn.Conv2d(channels, width, 3, padding=1)])]
+        inputs = [ADMStage([nn.Conv2d(channels, width, 3, padding=1)])]
         skips = [width]
         for level, after in enumerate(widths):
             for _ in range(num_res_blocks):
-                inputs.append(Stage([block(width, after)]))
+                inputs.append(ADMStage([block(width, after)]))
                 width = after
                 if level in attention_levels:
                     inputs[-1].append(attention(width, num_heads))
                 skips.append(width)
             if level < self.levels - 1:
                 down = block(width, width, "down") if resblock_updown else Downsample(width)
-                inputs.append(Stage([down]))
+                inputs.append(ADMStage([down]))
                 skips.append(width)
         self.input_blocks = nn.ModuleList(inputs)
-        self.middle_block = Stage(
+        self.middle_block = ADMStage(
             [block(width, width), attention(width, num_heads), block(width, width)]
         )
         outputs = []
         for level, after in reversed(list(enumerate(widths))):
             for number in range(num_res_blocks + 1):
-                layers = Stage([block(width + skips.pop(), after)])
+                layers = ADMStage([block(width + skips.pop(), after)])
                 width = after
                 if level in attention_levels:
                     layers.append(attention(width, num_heads_upsample or num_heads))
@@ -160,18 +160,18 @@ class ADMUNet(Prior):
         return F.pad(embedded, (0, self.num_channels % 2))
 
 
-class Stage(nn.ModuleList):
+class ADMStage(nn.ModuleList):
     """Layers one after another, of which the residual blocks are told the step."""
 
     def forward(
         self, h: Float[Tensor, "batch in y x"], embedding: Float[Tensor, "batch features"]
     ) -> Float[Tensor, "batch out _ _"]:
         for layer in self:
-            h = layer(h, embedding) if isinstance(layer, ResBlock) else layer(h)
+            h = layer(h, embedding) if isinstance(layer, ADMBlock) else layer(h)
         return h
 
 
-class ResBlock(nn.Module):
+class ADMBlock(nn.Module):
     """Twice: normalisation, SiLU, convolution; the step comes in with the second. Resampling comes before the first."""
 
     def __init__(
@@ -220,7 +220,7 @@ class ResBlock(nn.Module):
         )  # in place: nothing else holds the convolution's output
 
 
-class Attention(nn.Module):
+class ADMAttention(nn.Module):
     """Self-attention between all pixels."""
 
     def __init__(self, channels: int, heads: int, new_order: bool) -> None:

@@ -24,7 +24,12 @@ from mrirecon.networks.swin import (
     SwinStage,
     residual_convolution,
 )
-from mrirecon.networks.unet import ConvBlock, NormLeakyReLU, TransposeConvBlock
+from mrirecon.networks.unet import (
+    ConvBlock,
+    NormLeakyReLU,
+    TransposeConvBlock,
+    unets_of,
+)
 from mrirecon.networks.varnet import SensitivityNet
 from mrirecon.operators import LinearOperator, sense
 from mrirecon.tensors import as_channels, as_complex, rss
@@ -115,8 +120,11 @@ class HUMUSNet(UnrolledNetwork):
         self.checkpoint_cascades = checkpoint_cascades
         self.sens_net = SensitivityNet(sens_chans, sens_pools)
         self.cascades = nn.ModuleList(
-            [Cascade(HUMUSBlock(2 * num_adj_slices, **block)) for _ in range(num_cascades)]
+            [HUMUSCascade(HUMUSBlock(2 * num_adj_slices, **block)) for _ in range(num_cascades)]
         )
+
+    def parts_to_compile(self) -> list[nn.Module]:
+        return unets_of(self)
 
     def unroll(
         self,
@@ -147,7 +155,7 @@ class HUMUSNet(UnrolledNetwork):
         return Unrolled(kspace[:, middle], mask, maps[:, middle], p[:, middle], q[:, middle])
 
 
-class Cascade(nn.Module):
+class HUMUSCascade(nn.Module):
     """One iteration of `HUMUSNet`, which see; the regulariser works on a padded image of mean 0 and deviation 1."""
 
     def __init__(self, model: HUMUSBlock) -> None:

@@ -79,8 +79,8 @@ class NCSNpp(Prior):
         powers = torch.linspace(log(sigma_max), log(sigma_min), num_scales)
         self.register_buffer("sigmas", powers.exp())
 
-        def block(before: int, after: int, resampling: Resampling | None = None) -> ResBlock:
-            return ResBlock(before, after, 4 * nf, dropout, resampling)
+        def block(before: int, after: int, resampling: Resampling | None = None) -> NCSNBlock:
+            return NCSNBlock(before, after, 4 * nf, dropout, resampling)
 
         layers: list[nn.Module] = [
             FourierFeatures(nf, fourier_scale),
@@ -93,18 +93,18 @@ class NCSNpp(Prior):
             for _ in range(num_res_blocks):
                 layers.append(block(width, nf * multiple))
                 width = nf * multiple
-                layers += [Attention(width)] if level in self.attention_levels else []
+                layers += [NCSNAttention(width)] if level in self.attention_levels else []
                 skips.append(width)
             if level < self.levels - 1:
                 layers += [block(width, width, "down"), PyramidDownsample(pyramid, width)]
                 pyramid = width
                 skips.append(width)
-        layers += [block(width, width), Attention(width), block(width, width)]
+        layers += [block(width, width), NCSNAttention(width), block(width, width)]
         for level, multiple in reversed(list(enumerate(ch_mult))):
             for _ in range(num_res_blocks + 1):
                 layers.append(block(width + skips.pop(), nf * multiple))
                 width = nf * multiple
-            layers += [Attention(width)] if level in self.attention_levels else []
+            layers += [NCSNAttention(width)] if level in self.attention_levels else []
             layers += [block(width, width, "up")] if level else []
         layers += [_norm(width), _conv(width, channels, 3, gain=0.0)]
         self.all_modules = nn.ModuleList(layers)
@@ -168,7 +168,7 @@ class FourierFeatures(nn.Module):
         return torch.cat([angles.sin(), angles.cos()], dim=1)
 
 
-class ResBlock(nn.Module):
+class NCSNBlock(nn.Module):
     """Twice: normalisation, SiLU, convolution; the noise level is added between. BigGAN's resampling comes before."""
 
     def __init__(
@@ -231,7 +231,7 @@ class PyramidDownsample(nn.Module):
         return laid_out(self.Conv2d_0(self.smooth(x)))
 
 
-class Attention(nn.Module):
+class NCSNAttention(nn.Module):
     """Self-attention between all pixels, one head."""
 
     def __init__(self, channels: int) -> None:

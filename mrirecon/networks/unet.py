@@ -185,6 +185,11 @@ class NormUNet(nn.Module):
         return as_complex(torch.where(variance > 0, y * std, 0) + mean)
 
 
+def unets_of(network: nn.Module) -> list[nn.Module]:
+    """The U-Nets inside a network, which torch.compile can fuse: they know real numbers only."""
+    return [part for part in network.modules() if isinstance(part, UNet)]
+
+
 class UNetBaseline(Network):
     """The fastMRI baseline: a U-Net on the zero-filled root-sum-of-squares image (Zbontar et al. 2018).
 
@@ -201,6 +206,9 @@ class UNetBaseline(Network):
         at_least_one(chans=chans, num_pool_layers=num_pool_layers)
         self.config = {"chans": chans, "num_pool_layers": num_pool_layers, "drop_prob": drop_prob}
         self.unet = UNet(1, 1, chans, num_pool_layers, drop_prob)
+
+    def parts_to_compile(self) -> list[nn.Module]:
+        return [self.unet]
 
     def forward(
         self,

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from mrirecon.networks.base import Combine, Unrolled, UnrolledNetwork, at_least_one
-from mrirecon.networks.unet import NormUNet
+from mrirecon.networks.unet import NormUNet, unets_of
 from mrirecon.operators import LinearOperator, sense
 from mrirecon.tensors import ifft2c, rss
 
@@ -67,9 +67,12 @@ class VarNet(UnrolledNetwork):
         self.checkpoint_cascades = checkpoint_cascades
         self.sens_net = SensitivityNet(sens_chans, sens_pools)
         self.cascades = nn.ModuleList(
-            [Cascade(NormUNet(chans, pools)) for _ in range(1 if shared else num_cascades)]
+            [VarNetCascade(NormUNet(chans, pools)) for _ in range(1 if shared else num_cascades)]
         )
         self.repeats = num_cascades if shared else 1
+
+    def parts_to_compile(self) -> list[nn.Module]:
+        return unets_of(self)
 
     def unroll(
         self,
@@ -92,7 +95,7 @@ class VarNet(UnrolledNetwork):
         return Unrolled(y, mask, maps, p, q)
 
 
-class Cascade(nn.Module):
+class VarNetCascade(nn.Module):
     """One iteration of `VarNet`, which see."""
 
     def __init__(self, model: NormUNet) -> None:

@@ -52,7 +52,7 @@ class Window:
 
 
 @dataclass(frozen=True)
-class Stack:
+class LayerStack:
     """Pictures of one kind, one per place shown.
 
     Attributes:
@@ -67,7 +67,7 @@ class Stack:
 
 
 @dataclass(frozen=True)
-class Card:
+class PictureCard:
     """One column of the comparison.
 
     Attributes:
@@ -79,7 +79,7 @@ class Card:
 
     title: str
     number: int | None
-    stacks: list[Stack]
+    stacks: list[LayerStack]
     notes: list[str]
 
 
@@ -99,8 +99,8 @@ class Comparison:
         reduced: pixels of the image along a side of one pixel shown.
     """
 
-    cards: list[Card]
-    masks: list[Card]
+    cards: list[PictureCard]
+    masks: list[PictureCard]
     windows: list[Window]
     plane: Plane
     aspect: float
@@ -217,14 +217,14 @@ def compared(items: Sequence[Item], most_pixels: int = MOST_PIXELS) -> Compariso
     def shown(layer: np.ndarray) -> np.ndarray:
         return view.shown(layer if reduced == 1 else _coarse(layer, reduced))
 
-    def stack(kind: str, title: str, layer: Callable[[tuple[int, int]], np.ndarray]) -> Stack:
+    def stack(kind: str, title: str, layer: Callable[[tuple[int, int]], np.ndarray]) -> LayerStack:
         window = windows[kind]
-        return Stack(kind, title, [_picture(shown(layer(place)), window) for place in places])
+        return LayerStack(kind, title, [_picture(shown(layer(place)), window) for place in places])
 
     cards = []
     if targets is not None:
         target = stack("image", "reference", lambda place: targets[place[1]].numpy())
-        cards.append(Card("reference", None, [target], []))
+        cards.append(PictureCard("reference", None, [target], []))
     for number, (name, (_, volume)) in enumerate(zip(names_of(items), items, strict=True)):
         stacks = [
             stack(
@@ -235,7 +235,7 @@ def compared(items: Sequence[Item], most_pixels: int = MOST_PIXELS) -> Compariso
             for kind, window in windows.items()
             if kind == "image" or kind in volume.extras or (kind == "error" and targets is not None)
         ]
-        cards.append(Card(name, number, stacks, _judged(volume)))
+        cards.append(PictureCard(name, number, stacks, _judged(volume)))
     start = places.index((chosen_volumes[0], chosen[len(chosen) // 2]))
     masks = _masks(items, view, slices // 2)
     aspect = size[view.right] / size[view.down]
@@ -267,9 +267,9 @@ def evenly(count: int, most: int) -> list[int]:
     return [int((n + 0.5) * count / kept) for n in range(kept)]
 
 
-def _masks(items: Sequence[Item], view: Plane, index: int) -> list[Card]:
+def _masks(items: Sequence[Item], view: Plane, index: int) -> list[PictureCard]:
     """The distinct masks of one slice, turned like the images, with what they achieve."""
-    cards: list[Card] = []
+    cards: list[PictureCard] = []
     seen: list[Tensor] = []
     for scan, volume in items:
         mask = scan.mask(index)
@@ -285,8 +285,8 @@ def _masks(items: Sequence[Item], view: Plane, index: int) -> list[Card]:
         notes.append(
             f"{mask.shape[0]} x {mask.shape[1]} (readout x phase), slice {scan.first_slice + index}"
         )
-        picture = Stack("mask", f"sampling mask {kind}", [encoded(png_bytes(shown))])
-        cards.append(Card(f"samples: {kind}", None, [picture], notes))
+        picture = LayerStack("mask", f"sampling mask {kind}", [encoded(png_bytes(shown))])
+        cards.append(PictureCard(f"samples: {kind}", None, [picture], notes))
     return cards
 
 

@@ -10,6 +10,7 @@ from blocks import ROOT
 
 from mrirecon.io import write_scan
 from mrirecon.masks import make_mask
+from mrirecon.methods import METHODS
 from mrirecon.networks import NETWORKS
 from mrirecon.phantom import shepp_logan
 from mrirecon.simulate import simulate_scan
@@ -59,7 +60,8 @@ def stand_ins(tmp_path_factory):
 
 @pytest.fixture
 def page_folder(stand_ins, tmp_path, monkeypatch):
-    """A copy of the stand-ins, which is the working directory."""
+    """A copy of the stand-ins, which is the working directory; methods that a page registers are its own."""
+    monkeypatch.setattr(METHODS, "_known", dict(METHODS._known))
     folder = tmp_path / "page"
     shutil.copytree(stand_ins, folder)
     monkeypatch.chdir(folder)

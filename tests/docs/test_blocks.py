@@ -20,7 +20,7 @@ from mrirecon.diffusion.samplers import SAMPLERS
 from mrirecon.methods import METHODS
 from mrirecon.training.core.trainer import quiet
 
-LANGUAGES = {"sh", "python", "yaml", "json", "text"}
+LANGUAGES = {"sh", "python", "yaml", "json", "text", "mermaid"}
 WITH_BLOCKS = [page for page in PAGES if blocks(page)]
 
 

@@ -14,7 +14,7 @@ from torch.utils.data import Sampler
 
 
 @runtime_checkable
-class Stack(Protocol):
+class SliceStack(Protocol):
     """Slices of one volume; those with equal `bucket` fit into one batch."""
 
     @property
@@ -62,7 +62,7 @@ class BucketSampler(Sampler[list[SliceRequest]]):
 
     def __init__(
         self,
-        entries: Sequence[Stack],
+        entries: Sequence[SliceStack],
         batch_size: int,
         seed: int | None = None,
         rank: int = 0,

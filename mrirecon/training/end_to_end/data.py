@@ -13,7 +13,7 @@ from pytorch_lightning import LightningDataModule
 from mrirecon.masks import MaskSpec
 from mrirecon.training.core.batches import BucketSampler, SliceLoader
 from mrirecon.training.end_to_end.dataset import SliceDataset
-from mrirecon.training.end_to_end.index import Entry, index_folder
+from mrirecon.training.end_to_end.index import FileEntry, index_folder
 
 
 class FastMRIDataModule(LightningDataModule):
@@ -95,7 +95,7 @@ class FastMRIDataModule(LightningDataModule):
         return self._loader(entries, self.val_masks, None)
 
     def _loader(
-        self, entries: list[Entry], masks: Sequence[MaskSpec], seed: int | None
+        self, entries: list[FileEntry], masks: Sequence[MaskSpec], seed: int | None
     ) -> SliceLoader:
         rank, processes, pin = 0, 1, False
         if self.trainer is not None:
@@ -105,7 +105,7 @@ class FastMRIDataModule(LightningDataModule):
         batches = BucketSampler(entries, self.batch_size, seed, rank, processes)
         return SliceLoader(dataset, batches, self.workers, pin)
 
-    def _entries(self, folder: Path) -> list[Entry]:
+    def _entries(self, folder: Path) -> list[FileEntry]:
         entries = index_folder(folder, self.index)
         for entry in entries:
             coils = entry.shape[1]
@@ -116,7 +116,7 @@ class FastMRIDataModule(LightningDataModule):
         return entries
 
 
-def _choose(entries: list[Entry], fraction: float, seed: int) -> list[Entry]:
+def _choose(entries: list[FileEntry], fraction: float, seed: int) -> list[FileEntry]:
     """A random share of the volumes, at least one, in the order they had."""
     count = max(1, round(fraction * len(entries)))
     chosen = np.random.default_rng(seed).permutation(len(entries))[:count]

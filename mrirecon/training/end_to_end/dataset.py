@@ -19,7 +19,7 @@ from mrirecon.networks.base import calibration_of
 from mrirecon.scan import Scan
 from mrirecon.tensors import ifft2c, rss
 from mrirecon.training.core.batches import SliceRequest
-from mrirecon.training.end_to_end.index import Entry
+from mrirecon.training.end_to_end.index import FileEntry
 from mrirecon.training.end_to_end.undersampling import fixed_mask, random_mask
 
 
@@ -79,7 +79,7 @@ class SliceDataset(Dataset[Sample]):
 
     def __init__(
         self,
-        entries: Sequence[Entry],
+        entries: Sequence[FileEntry],
         masks: Sequence[MaskSpec],
         adjacent_slices: int = 1,
         seed: int | None = None,
@@ -154,7 +154,7 @@ class SliceDataset(Dataset[Sample]):
             full=full,
         )
 
-    def _target(self, entry: Entry, index: int, kspace: Tensor) -> Tensor | None:
+    def _target(self, entry: FileEntry, index: int, kspace: Tensor) -> Tensor | None:
         rows, columns = entry.window
         if entry.has_target:
             size = rows.stop - rows.start, columns.stop - columns.start
@@ -189,14 +189,14 @@ def _finite(x: Tensor) -> bool:
 
 
 @lru_cache(maxsize=8)
-def _fixed(masks: tuple[MaskSpec, ...], entry: Entry) -> tuple[Tensor, Tensor]:
+def _fixed(masks: tuple[MaskSpec, ...], entry: FileEntry) -> tuple[Tensor, Tensor]:
     """Mask and calibration of a validation volume; the tensors are shared: do not change them."""
     acquired = _acquired(entry)
     mask, calibration = fixed_mask(masks, acquired, entry.name)
     return mask & acquired, calibration
 
 
-def _acquired(entry: Entry) -> Tensor:
+def _acquired(entry: FileEntry) -> Tensor:
     if entry.acquired is None:
         return _covered(entry.path)
     acquired = torch.zeros(entry.shape[2:], dtype=torch.bool)

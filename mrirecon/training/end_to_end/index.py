@@ -23,7 +23,7 @@ Box = tuple[int, int, int, int]
 
 
 @dataclass(frozen=True)
-class Entry:
+class FileEntry:
     """One file of the fastMRI layout.
 
     Attributes:
@@ -60,7 +60,7 @@ class Entry:
         return (*self.shape[1:], *self.crop, self.has_target or not self.sampled)
 
 
-def index_folder(folder: Path, cache: Path | None = None) -> list[Entry]:
+def index_folder(folder: Path, cache: Path | None = None) -> list[FileEntry]:
     """The files of a folder, sorted by name, with the index updated for those that are new or have changed.
 
     Args:
@@ -104,7 +104,7 @@ def index_folder(folder: Path, cache: Path | None = None) -> list[Entry]:
     return entries
 
 
-def describe(path: Path) -> Entry:
+def describe(path: Path) -> FileEntry:
     """Read what the index holds of one file; k-space only where the maximum of the target is not known otherwise.
 
     Raises:
@@ -125,7 +125,7 @@ def describe(path: Path) -> Entry:
     if maximum is None and (scan.reference is not None or not sampled):
         maximum = max(_largest(scan, index) for index in range(scan.shape[0]))
     rows, columns = scan.crop
-    return Entry(
+    return FileEntry(
         path=str(path),
         shape=scan.shape,
         crop=(rows.start, rows.stop, columns.start, columns.stop),
@@ -186,16 +186,16 @@ def _load(file: Path) -> dict[str, Any]:
         files = index["files"] if index["schema"] == SCHEMA else {}
     except (OSError, ValueError, KeyError, TypeError):
         return {}
-    fields = {"stamp", *Entry.__dataclass_fields__}
+    fields = {"stamp", *FileEntry.__dataclass_fields__}
     valid = isinstance(files, dict) and all(
         isinstance(entry, dict) and set(entry) == fields for entry in files.values()
     )
     return files if valid else {}
 
 
-def _entry(path: Path, fields: dict[str, Any]) -> Entry:
+def _entry(path: Path, fields: dict[str, Any]) -> FileEntry:
     values = {name: value for name, value in fields.items() if name != "stamp"}
     tuples = {
         name: tuple(v) for name, v in values.items() if isinstance(v, Sequence) and name != "path"
     }
-    return Entry(**(values | tuples | {"path": str(path)}))
+    return FileEntry(**(values | tuples | {"path": str(path)}))

@@ -1,0 +1,260 @@
+"""What is typed or configured, checked against the options of a command before they are parsed."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+from types import UnionType
+from typing import Any, Literal, Union, get_args, get_origin
+
+import yaml
+
+from mrirecon.cli.config import Settings, UsageError, refuse_classes
+from mrirecon.options import fits, in_words
+
+# what people type -> what the option may be called here
+ALIASES = {
+    "accel": ("acceleration",),
+    "lr": ("optimizer.lr",),
+    "learning_rate": ("optimizer.lr",),
+    "lambda": ("method.regularization",),
+    "method.lambda": ("method.regularization",),
+    "steps": ("trainer.max_steps", "method.iterations", "method.levels"),
+    "method.steps": ("method.iterations", "method.levels"),
+}
+
+
+@dataclass
+class Typed:
+    """What was typed: the words after each option, and those that belong to none."""
+
+    options: dict[str, list[str]] = field(default_factory=dict)
+    words: list[str] = field(default_factory=list)
+
+
+class Options:
+    """The options of a command.
+
+    Args:
+        actions: of its parser.
+        types: of the options, where they are known.
+        prog: the command, for messages.
+    """
+
+    def __init__(
+        self, actions: Sequence[argparse.Action], types: Mapping[str, Any], prog: str
+    ) -> None:
+        self.actions, self.types, self.prog = actions, types, prog
+        self.there = {flag: action for action in actions for flag in action.option_strings}
+
+    def check(self, args: list[str], settings: Settings) -> None:
+        """Refuse what does not exist, is of another type, or is missing.
+
+        Raises:
+            UsageError: naming the first.
+        """
+        typed, configured = self._split(args), dict(self._leaves(settings))
+        for name, words in typed.options.items():
+            self._refuse_typed(name, words)
+        for name, value in configured.items():
+            self._refuse_other_types(name, value)
+        if not {"help", "h"} & typed.options.keys():
+            self._refuse_incomplete(typed, configured)
+
+    def named(self, name: str) -> str:
+        """The name of an option here, where another one is usual elsewhere, or it is written in capitals."""
+        there = self.there
+        for other in (name, *ALIASES.get(name.lower(), ()), name.lower(), name.replace("-", "_")):
+            if f"--{other}" in there:
+                return other
+        return name
+
+    def renamed(self, arg: str) -> str:
+        flag, equals, value = arg.partition("=")
+        if not flag.startswith("--"):
+            return arg
+        return f"--{self.named(flag.removeprefix('--'))}{equals}{value}"
+
+    def _split(self, args: list[str]) -> Typed:
+        """Options with their words, refusing those that do not exist.
+
+        Raises:
+            UsageError: naming the nearest one.
+        """
+        typed, rest = Typed(), deque(args)
+        while rest:
+            arg = rest.popleft()
+            flag, equals, value = arg.partition("=")
+            action = self.there.get(flag) or self._mapping_of(flag)
+            if action is None:
+                if arg.startswith("--"):
+                    raise UsageError(f"unknown option {flag}: {self._nearest(flag[2:])}")
+                typed.words.append(arg)
+                continue
+            words = [value] if equals else []
+            wanted = self._words_of(flag.lstrip("-"), action)
+            while not equals and rest and len(words) < wanted and not rest[0].startswith("--"):
+                if self._type_of(action.dest) is bool and rest[0].lower() not in ("true", "false"):
+                    break
+                words.append(rest.popleft())
+            hint = self._type_of(action.dest)
+            if not words and wanted == 1 and hint not in (None, bool):
+                raise UsageError(f"{flag} has no value: it takes {in_words(hint)}")
+            typed.options[flag.lstrip("-")] = words
+        return typed
+
+    def _mapping_of(self, flag: str) -> argparse.Action | None:
+        """The option whose value has names of its own, as in `--weights.NAME FILE`."""
+        option, _, key = flag.rpartition(".")
+        hint = self._type_of(option.removeprefix("--"))
+        mapping = get_origin(hint) is dict and key != "class_path"
+        return self.there.get(option) if mapping else None
+
+    def _words_of(self, name: str, action: argparse.Action) -> int:
+        """How many words an option takes at most."""
+        if action.nargs == 0 or name in ("help", "h", "print_config"):
+            return 0
+        if isinstance(action.nargs, int):
+            return action.nargs
+        return sys.maxsize if self._is_list(name) or action.nargs in ("+", "*") else 1
+
+    def spelt_out(self, args: list[str]) -> list[str]:
+        """`--overwrite` alone means `--overwrite=true`, and `--names a b` means `--names=["a","b"]`."""
+        found: list[str] = []
+        rest = deque(args)
+        while rest:
+            arg = rest.popleft()
+            name = arg.removeprefix("--")
+            if arg.startswith("--") and self._type_of(name) is bool:
+                if not (rest and rest[0].lower() in ("true", "false")):
+                    arg = f"{arg}=true"
+            elif arg.startswith("--") and self._is_list(name):
+                words = []
+                while rest and not rest[0].startswith("--"):
+                    words.append(rest.popleft())
+                listed = len(words) == 1 and words[0].startswith("[")
+                arg = f"{arg}={words[0] if listed else json.dumps(words)}"
+            found.append(arg)
+        return found
+
+    def _type_of(self, name: str) -> Any:
+        return self.types.get(name)
+
+    def _is_list(self, name: str) -> bool:
+        """Whether an option takes several words, as a list of texts does."""
+        return self._type_of(name) in (list[str], list[str] | None)
+
+    def _inner(self, name: str) -> list[str]:
+        """The options of a group."""
+        return [a.dest for a in self.actions if a.dest.startswith(f"{name}.")]
+
+    def _leaves(self, settings: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+        """Configured options by their whole name, those of groups one by one.
+
+        Raises:
+            UsageError: for what does not exist, or a group that is no mapping.
+        """
+        positional = {a.dest for a in self.actions if not a.option_strings}
+        for key, value in settings.items():
+            name = f"{prefix}{key}"
+            if inner := self._inner(name):
+                if not isinstance(value, dict):
+                    raise UsageError(f"{name} is {value!r}: it holds options such as {inner[0]}")
+                yield from self._leaves(value, f"{name}.")
+            elif f"--{name}" not in self.there and name not in positional:
+                name += f".{next(iter(value))}" if isinstance(value, dict) and value else ""
+                raise UsageError(f"unknown option --{name}: {self._nearest(name)}")
+            else:
+                yield name, value
+
+    def _refuse_typed(self, name: str, words: list[str]) -> None:
+        if inner := self._inner(name):
+            value = _loaded(words[0]) if words else None
+            if not isinstance(value, dict):
+                shown = words[0] if words else ""
+                raise UsageError(f"{name} is {shown!r}: it holds options such as {inner[0]}")
+            refuse_classes(f"--{name}", value)
+            for leaf, inside in self._leaves(value, f"{name}."):
+                self._refuse_other_types(leaf, inside)
+            return
+        hint = self._type_of(name)
+        if hint is None:
+            return
+        if self._is_list(name) and not (len(words) == 1 and words[0].startswith("[")):
+            return
+        for word in words:
+            refuse_classes(f"--{name}", _loaded(word))
+            self._refuse_other_types(name, word)
+
+    def _refuse_other_types(self, name: str, value: Any) -> None:
+        hint = self._type_of(name)
+        if hint is None or (isinstance(value, list) and not self._option(name)):
+            return
+        if not any(fits(one, hint) for one in _meanings(value, hint)):
+            raise UsageError(f"--{name} is {value!r}: it takes {in_words(hint)}")
+
+    def _option(self, name: str) -> bool:
+        return f"--{name}" in self.there
+
+    def _refuse_incomplete(self, typed: Typed, configured: Mapping[str, Any]) -> None:
+        """Raise UsageError for what is missing, or for a word too many."""
+        places = [a for a in self.actions if not a.option_strings and a.dest not in configured]
+        required = [a for a in self.actions if a.required and a.option_strings]
+        missing = [str(a.metavar or a.dest) for a in places[len(typed.words) :] if a.required]
+        missing += [f"--{a.dest}" for a in required if a.dest not in {*typed.options, *configured}]
+        if missing:
+            raise UsageError(f"give {' and '.join(missing)}")
+        several = any(a.nargs in ("+", "*") for a in self.actions if not a.option_strings)
+        if len(typed.words) > len(places) and not several:
+            word = typed.words[len(places)]
+            raise UsageError(f"{word!r} is one word too many: see {self.prog} --help")
+
+    def _nearest(self, name: str) -> str:
+        known = [
+            a.dest
+            for a in self.actions
+            if a.dest not in ("help", argparse.SUPPRESS) and not a.dest.endswith(".name")
+        ]
+        # `--method.iteration` is nearest to another option of the method, not to `--partial_fourier`
+        inner = [other for other in known if other.startswith(name.rpartition(".")[0] + ".")]
+        twins = [other for other in known if other.endswith("." + name.rpartition(".")[2])]
+        if twins and not inner:
+            return f"did you mean --{twins[0]}?"
+        near = get_close_matches(name, inner if inner and "." in name else known, n=1)
+        if near:
+            return f"did you mean --{near[0]}?"
+        if inner and "." in name:
+            return f"there are {', '.join('--' + other for other in inner)}"
+        return f"{self.prog} --help lists them"
+
+
+def _meanings(value: Any, hint: Any) -> list[Any]:
+    """A value as it is, and where it is a text what it may stand for."""
+    if not isinstance(value, str):
+        return [value]
+    parts = get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
+    words: list[Any] = [value] if any(_takes_text(part) for part in parts) else []
+    loaded = _loaded(value)
+    for kind in (int, float):
+        try:
+            words.append(kind(value))
+        except ValueError:
+            continue
+    return [*words, *([] if isinstance(loaded, str) else [loaded])]
+
+
+def _takes_text(hint: Any) -> bool:
+    return hint is str or hint is Any or get_origin(hint) is Literal or not isinstance(hint, type)
+
+
+def _loaded(text: str) -> Any:
+    """What a text is as YAML; itself where it is none."""
+    try:
+        return yaml.safe_load(text)
+    except (yaml.YAMLError, ValueError, RecursionError):
+        return text
