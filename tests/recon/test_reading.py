@@ -1,4 +1,4 @@
-"""How often k-space is read: a 3D volume is assembled as a whole, a slice once and its calibration block once before."""
+"""How often k-space is read: a 3D volume as a whole, a slice once and its calibration block once before."""
 
 from collections import Counter
 from dataclasses import replace
