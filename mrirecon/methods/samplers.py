@@ -62,7 +62,7 @@ class DDS(Posterior):
     eta: float = _default(samplers.dds, "eta")
     cg_steps: Count = _default(samplers.dds, "cg_steps")
     z_smoothness: float = _default(samplers.dds, "z_smoothness")
-    sigma_min: Positive | Literal["auto"] = 0.03  # lower levels smooth
+    sigma_min: Positive | Literal["auto"] = 0.015  # lower levels smooth anatomy, higher ones leave grain
 
     name: ClassVar[str] = "dds"
     sampler = staticmethod(samplers.dds)
