@@ -69,7 +69,7 @@ class Posterior(Method):
         levels: noise levels; most samplers evaluate the network once in each.
         sigma_max: first noise level, over the bright level; auto takes 0.3 with a first image, and the prior's highest
             without.
-        sigma_min: last noise level before 0; auto takes the prior's lowest.
+        sigma_min: last noise level before 0; auto takes the prior's lowest, of dds at least 0.015.
         start: first image, from which the sampler begins with noise of the first level (come-closer-diffuse-faster,
             Chung, Sim & Ye 2022): that of adjoint, min_norm, cg_sense, l1_wavelet, tv, grappa, varnet, humus or
             unrolled_prior with their defaults, or a .npy or .cfl that recon wrote; noise begins with none.
@@ -99,6 +99,7 @@ class Posterior(Method):
     trust: bool = False
 
     fills_kspace: ClassVar[bool] = True
+    finest: ClassVar[float] = 0.0  # the lowest last level that is chosen by itself
     sampler: ClassVar[Callable[..., Tensor]]
 
     def __post_init__(self) -> None:
@@ -159,7 +160,9 @@ class Posterior(Method):
         low, high = self.trained[0].sigma_range
         warm = min(WARM, high) if self.start != "noise" else high
         first = warm if self.sigma_max == "auto" else self.sigma_max
-        last = min(low, first) if self.sigma_min == "auto" else self.sigma_min
+        last = self.sigma_min
+        if last == "auto":
+            last = min(max(low, self.finest), first)
         if first > 1.001 * high or last < 0.999 * low:
             raise ValueError(
                 f"{self.name}: noise levels from {first:g} to {last:g}, but the prior knows {high:g} to {low:g}: "

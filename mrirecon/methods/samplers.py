@@ -17,7 +17,7 @@ from torch import Tensor
 
 from mrirecon.diffusion import samplers
 from mrirecon.methods.posterior import Posterior
-from mrirecon.options import Count, Positive
+from mrirecon.options import Count
 
 
 def _default(sampler: Callable[..., Tensor], option: str) -> Any:
@@ -62,9 +62,9 @@ class DDS(Posterior):
     eta: float = _default(samplers.dds, "eta")
     cg_steps: Count = _default(samplers.dds, "cg_steps")
     z_smoothness: float = _default(samplers.dds, "z_smoothness")
-    sigma_min: Positive | Literal["auto"] = 0.015  # lower levels smooth anatomy, higher ones leave grain
 
     name: ClassVar[str] = "dds"
+    finest: ClassVar[float] = 0.015  # lower levels smooth anatomy, higher ones leave grain
     sampler = staticmethod(samplers.dds)
 
     @property
