@@ -5,6 +5,7 @@ undisturbed run, equal in what they say, and no others. Half of the kills come a
 after a temporary file appears, where half-written files are likeliest.
 
     python measurements/kills.py --kills 60
+    python measurements/kills.py --only train --kills 1 --times 10
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -114,6 +115,7 @@ def make_data(folder: Path) -> None:
             },
             "trainer": {"max_epochs": 3, "accelerator": "cpu", "num_sanity_val_steps": 0},
             "checkpoints": {"every_steps": 2},
+            "optimizer": {"ema_decay": 0.99, "schedule": "cosine"},
             "images": 0,
         },
     }
@@ -224,15 +226,21 @@ READERS: dict[str, Callable[[Path], object]] = {
 
 
 def disturbed(
-    job: Job, wanted: dict[str, object], folder: Path, seconds: float, choose: random.Random
+    job: Job,
+    wanted: dict[str, object],
+    folder: Path,
+    seconds: float,
+    choose: random.Random,
+    times: int,
 ) -> list[str]:
-    """Kill a job, look, run it again, compare: when it was killed, and what was wrong."""
-    when = kill(job, folder, seconds, choose)
-    wrong = []
-    try:
-        contents(folder / "out")
-    except Exception as error:  # whatever a reader says of half a file
-        wrong.append(f"half a file: {error}")
+    """Kill a job so many times, look, run it again, compare: when it was killed last, and what was wrong."""
+    wrong, resumed = [], replace(job, line=(*job.line, *job.again))
+    for number in range(times):
+        when = kill(resumed if number else job, folder, seconds, choose)
+        try:
+            contents(folder / "out")
+        except Exception as error:  # whatever a reader says of half a file
+            wrong.append(f"half a file: {error}")
     run(*job.line, *job.again, folder=folder)
     got = contents(folder / "out")
     wrong += [f"missing: {name}" for name in wanted.keys() - got.keys()]
@@ -251,6 +259,9 @@ def main() -> int:
     )
     parser.add_argument(
         "--kills", type=int, default=60, help="in all, shared out over the commands"
+    )
+    parser.add_argument(
+        "--times", type=int, default=1, help="a run is killed and resumed before it may end"
     )
     parser.add_argument("--seed", type=int, default=0, help="of the moments")
     parser.add_argument("--only", default="", help="only commands whose name has this")
@@ -275,7 +286,7 @@ def main() -> int:
             for _ in range(given.kills // len(chosen) + (number < given.kills % len(chosen))):
                 folder = top / "killed"
                 (folder / "out").mkdir(parents=True)
-                when, *wrong = disturbed(job, wanted, folder, seconds, choose)
+                when, *wrong = disturbed(job, wanted, folder, seconds, choose, given.times)
                 shutil.rmtree(folder)
                 count.update([when, "wrong"] if wrong else [when])
                 for what in wrong:

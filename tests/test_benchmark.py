@@ -2,7 +2,7 @@
 
 import inspect
 import json
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -11,21 +11,20 @@ import torch
 import yaml
 from scan_cases import reconstructed
 
+import mrirecon as mr
 from mrirecon.benchmark import (
     Benchmark,
     MaskEntry,
     MethodEntry,
     Source,
     Tuning,
-    pivot,
-    read_rows,
+    means_of,
+    read_table,
     run_benchmark,
 )
-from mrirecon.benchmark.config import mask_entry, method_entry
-from mrirecon.benchmark.pages import markdown, page, summarise
-from mrirecon.benchmark.pivot import Entry, ranks
+from mrirecon.benchmark.regions import find_brain, find_head
 from mrirecon.benchmark.sources import add_noise, find_scans, simulated_scans
-from mrirecon.cli.benchmark import _typed
+from mrirecon.benchmark.tables import markdown, summarise, table_of
 from mrirecon.cli.benchmark import benchmark as benchmark_command
 from mrirecon.io import read_scan, write_scan
 from mrirecon.masks import MASKS, MaskSpec, fastmri_seed, make_mask
@@ -34,6 +33,7 @@ from mrirecon.noise import prewhiten
 from mrirecon.phantom import shepp_logan
 from mrirecon.prepare import volume_scale
 from mrirecon.recon import EstimatedMaps
+from mrirecon.report.template import write_page
 from mrirecon.simulate import simulate_scan
 from mrirecon.weights import load_weights, save_weights
 
@@ -66,43 +66,55 @@ def small(folder, **changed):
     return Benchmark(**{**settings, **changed})
 
 
+def rows_of(benchmark, folder):
+    """The rows of a table that is made, with None for what is missing."""
+    return plain(run_benchmark(benchmark, folder))
+
+
+def plain(table):
+    return table.astype(object).where(table.notna(), None).to_dict("records")
+
+
 def row(method, mask, value, failure=None, noise=0.0):
     return {"method": method, "mask": mask, "noise": noise, "psnr": value, "failure": failure}
 
 
-def test_pivot_equals_hand_computed_numbers():
-    rows = [
-        row("a", "x4", 30.0),
-        row("a", "x4", 34.0),
-        row("a", "x4", 32.0),
-        row("b", "x4", 31.0),
-        row("b", "x4", None, "no memory"),
-        row("a", "x8", None, "no memory"),
-        row("b", "x8", 20.5),
-    ]
-    made = pivot(rows, "psnr", index=("mask",))
-    assert list(made) == [("x4",), ("x8",)] and list(made[("x4",)]) == ["a", "b"]
-    assert made[("x4",)]["a"] == Entry(mean=32.0, std=2.0, made=3, failed=0)
-    assert made[("x4",)]["b"] == Entry(mean=31.0, std=None, made=1, failed=1)
-    assert made[("x8",)]["a"] == Entry(mean=None, std=None, made=0, failed=1)
-    assert list(pivot([row("a", "x4", 1.0, noise=n) for n in (0.0, 0.1)], "psnr")) == [
-        ("x4", 0.0),
-        ("x4", 0.1),
-    ]
+def test_means_equal_hand_computed_numbers():
+    table = table_of(
+        [
+            row("a", "x4", 30.0),
+            row("a", "x4", 34.0),
+            row("a", "x4", 32.0),
+            row("b", "x4", 31.0),
+            row("b", "x4", 70.0, "no memory"),
+            row("a", "x8", None, "no memory"),
+            row("b", "x8", 20.5),
+        ]
+    )
+    made = means_of(table, "psnr", ["mask"])
+    assert list(made.index) == [("x4", "a"), ("x4", "b"), ("x8", "a"), ("x8", "b")]
+    numbers = made[["mean", "std", "made", "failed"]].fillna(-1).to_numpy().tolist()
+    assert numbers == [[32, 2, 3, 0], [31, -1, 1, 1], [-1, -1, 0, 1], [20.5, -1, 1, 0]]
+    noisy = table_of([row("a", "x4", 1.0, noise=n) for n in (0.1, 0.0)])
+    assert list(means_of(noisy, "psnr").index) == [("x4", 0.1, "a"), ("x4", 0.0, "a")]
 
 
-def test_ranks_are_of_means_and_leave_failures_out():
-    def entry(mean, failed=0):
-        return Entry(mean, None, 1, failed)
+@pytest.mark.parametrize(
+    ("values", "larger", "ranks"),
+    [
+        ({"a": 3.0, "b": 5.0, "c": 4.0}, True, {"b": 1, "c": 2, "a": 3}),
+        ({"a": 3.0, "b": 5.0, "c": 4.0}, False, {"a": 1, "c": 2, "b": 3}),
+        ({"a": 1.0, "b": 1.0, "c": 0.5}, True, {"a": 1, "b": 1, "c": 2}),
+    ],
+)
+def test_ranks_are_of_means_and_leave_failures_out(values, larger, ranks):
+    rows = [row(name, "x4", value) for name, value in values.items()]
+    rows += [row("d", "x4", 9.0), row("d", "x4", None, "no memory"), row("e", "x4", None, "none")]
+    made = means_of(table_of(rows), "psnr", larger_is_better=larger)["rank"]
+    assert made.xs("x4").droplevel(0).dropna().to_dict() == ranks
 
-    entries = {"a": entry(3.0), "b": entry(5.0), "c": entry(4.0), "d": entry(9.0, failed=1)}
-    assert ranks(entries, larger_is_better=True) == {"b": 1, "c": 2}
-    assert ranks(entries, larger_is_better=False) == {"a": 1, "c": 2}
-    assert ranks({"a": entry(1.0), "b": entry(1.0)}, True) == {"a": 1, "b": 1}
-    assert ranks({"a": entry(None, 1)}, True) == {}
 
-
-def test_pages_mark_the_best_and_show_failures(folder):
+def test_pages_mark_the_best_and_show_failures(folder, tmp_path):
     names = ("zero_filled", "adjoint", "cg_sense", "ddrm")
     benchmark = small(folder, methods=tuple(MethodEntry(method=name) for name in names))
     values = {"zero_filled": (20.0, 22.0), "adjoint": (25.0, 27.0), "cg_sense": (30.0, 32.0)}
@@ -121,7 +133,7 @@ def test_pages_mark_the_best_and_show_failures(folder):
                     "peak_memory_mb": 100.0 + number,
                 }
             )
-    summary = summarise(rows, benchmark)
+    summary = summarise(table_of(rows), benchmark)
     text = markdown(summary)
     line = next(line for line in text.splitlines() if line.startswith("| uniform\\_1d"))
     assert line == (
@@ -131,11 +143,12 @@ def test_pages_mark_the_best_and_show_failures(folder):
     assert "ddrm on s1" in text and "no &lt;b&gt;memory&lt;/b&gt; \\| left" in text
     assert "| ddrm | 1.000 (1 of 2 failed) | 0 | 101 | 1 |" in text
     assert "* adjoint, uniform\\_1d (2 of 2): such as s0 is strange\n" in text
-    shown = page(summary)
-    assert "<td class=best>31.00 <small>± 1.41</small></td>" in shown
-    assert "<td class=second>26.00 <small>± 1.41</small></td>" in shown
+    shown = write_page(tmp_path / "t.html", "table.html", False, summary=summary).read_text()
+    assert '<td class="best">31.00 <small>± 1.41</small><' in shown
+    assert '<td class="second">26.00 <small>± 1.41</small><' in shown
+    assert '<td class="failed">50.00 (1 of 2 failed)</td>' in shown
     assert "<b>memory" not in shown and "no &lt;b&gt;memory" in shown
-    assert "http" not in shown
+    assert "http:" not in shown and "https:" not in shown and "Content-Security-Policy" in shown
 
 
 def test_numbers_are_those_of_the_method_itself(folder, tmp_path):
@@ -144,10 +157,10 @@ def test_numbers_are_those_of_the_method_itself(folder, tmp_path):
         methods=(MethodEntry(method="cg_sense", options={"iterations": 5}),),
         protocols=("fastmri", "dds-minmax"),
     )
-    rows = run_benchmark(benchmark, tmp_path)
+    rows = rows_of(benchmark, tmp_path)
     assert [made["scan"] for made in rows] == ["scan0", "scan1"]
     scan = read_scan(folder / "test" / "scan1.h5").select(slice(1, 2))
-    fraction = MaskSpec("uniform1d", 2, center_size=12).fraction(SHAPE)
+    fraction = MASK.fraction(SHAPE)
     mask = make_mask("uniform1d", SHAPE, 2, center_fraction=fraction, seed=0)
     assert int(mask[0].sum()) == 20 and bool(mask[0, 14:26].all())
     volume = reconstructed("cg_sense", scan.undersample(mask), iterations=5)
@@ -155,7 +168,7 @@ def test_numbers_are_those_of_the_method_itself(folder, tmp_path):
         expected = evaluate(volume.image[0].abs(), scan.reference(0)[None], protocol)
         for metric in ("psnr", "ssim", "nmse", "nrmse"):
             assert rows[1][f"{protocol}_{metric}"] == getattr(expected, metric)
-    assert rows == read_rows(tmp_path)
+    assert rows == plain(read_table(tmp_path))
     record = json.loads((tmp_path / "cells" / f"{rows[1]['cell']}.json").read_text())
     assert record["parameters"]["iterations"] == 5 and record["versions"]["torch"]
     assert record["mask"]["seed"] == 0 and record["acceleration"]["achieved"] == 2.0
@@ -176,7 +189,7 @@ def test_support_judges_inside_the_coil_maps(folder, tmp_path):
     calibration = EstimatedMaps(threshold=0.1)
     scans = tuple(find_scans([str(tmp_path / "small.h5")]))
     benchmark = small(folder, scans=scans, support=True, calibration=calibration)
-    (made,) = run_benchmark(benchmark, tmp_path / "out")
+    (made,) = rows_of(benchmark, tmp_path / "out")
     scan = read_scan(tmp_path / "small.h5")
     inside = calibration(prewhiten(scan), 0, "cpu")[0].abs().sum(0)[None] > 0
     assert 0.1 < float(inside.float().mean()) < 0.5
@@ -191,19 +204,19 @@ def test_a_scan_without_reference_is_compared_with_its_fully_sampled_image(folde
     scan = read_scan(folder / "test" / "scan0.h5")
     write_scan(scan, tmp_path / "plain.npy")
     plain = tuple(find_scans([str(tmp_path / "plain.npy")], 1))
-    (made,) = run_benchmark(small(folder, scans=plain), tmp_path / "out")
+    (made,) = rows_of(small(folder, scans=plain), tmp_path / "out")
     middle = scan.select(slice(1, 2))
     mask = MASK.draw(SHAPE, 0)
-    zero_filled = [
-        reconstructed("zero_filled", scan).image[0].abs()
-        for scan in (middle.undersample(mask), middle)
+    images = [
+        reconstructed("zero_filled", one).image[0].abs()
+        for one in (middle.undersample(mask), middle)
     ]
-    expected = evaluate(*zero_filled)
+    expected = evaluate(*images)
     assert made["fastmri_psnr"] == pytest.approx(expected.psnr, rel=1e-6)
     sparse = MASK.draw(SHAPE, 1)
     write_scan(scan.undersample(sparse), tmp_path / "sparse.npy")
     plain = tuple(find_scans([str(tmp_path / "sparse.npy")], 1))
-    (failed,) = run_benchmark(small(folder, scans=plain), tmp_path / "out")
+    (failed,) = rows_of(small(folder, scans=plain), tmp_path / "out")
     assert "not fully sampled" in failed["failure"] and failed["fastmri_psnr"] is None
 
 
@@ -216,22 +229,22 @@ def test_only_what_changed_is_computed_again(folder, tmp_path):
         MethodEntry(method="zero_filled"),
         MethodEntry(method="cg_sense", options={"iterations": 3}),
     )
-    first = run_benchmark(small(folder, methods=methods), tmp_path)
+    first = rows_of(small(folder, methods=methods), tmp_path)
     before = stamps(tmp_path / "cells")
     assert len(before) == 4
-    assert run_benchmark(small(folder, methods=methods), tmp_path) == first
+    assert rows_of(small(folder, methods=methods), tmp_path) == first
     assert stamps(tmp_path / "cells") == before
     renamed = (replace(methods[0], name="nothing"), replace(methods[1], name="CG"))
-    rows = run_benchmark(small(folder, methods=renamed), tmp_path)
+    rows = rows_of(small(folder, methods=renamed), tmp_path)
     assert stamps(tmp_path / "cells") == before and rows[1]["method"] == "CG"
     longer = (methods[0], MethodEntry(method="cg_sense", options={"iterations": 4}))
-    rows = run_benchmark(small(folder, methods=longer), tmp_path)
+    rows = rows_of(small(folder, methods=longer), tmp_path)
     after = stamps(tmp_path / "cells")
     assert len(after) == 6 and before.items() <= after.items()
     assert rows[0]["cell"] == first[0]["cell"] and rows[1]["cell"] != first[1]["cell"]
     damaged = tmp_path / "cells" / f"{rows[0]['cell']}.json"
     damaged.write_text(damaged.read_text()[:50])
-    again = run_benchmark(small(folder, methods=longer), tmp_path)
+    again = rows_of(small(folder, methods=longer), tmp_path)
     assert again[0]["fastmri_psnr"] == rows[0]["fastmri_psnr"]
 
 
@@ -248,12 +261,12 @@ def test_weights_count_by_their_content(folder, tmp_path):
         str(tmp_path / "v2.safetensors"),
     ):
         method = MethodEntry(method="varnet", options={"weights": weights})
-        keys.append(run_benchmark(small(folder, methods=(method,)), tmp_path / "out")[0]["cell"])
+        keys.append(rows_of(small(folder, methods=(method,)), tmp_path / "out")[0]["cell"])
     assert keys[0] == keys[1] != keys[2]
     both = [str(tmp_path / f"v{number}.safetensors") for number in (2, 1)]
     tuning = Tuning(scans=[str(folder / "tuning")], middle=1, limit=1)
     method = MethodEntry(method="varnet", tune={"weights": both})
-    rows = run_benchmark(small(folder, methods=(method,), tuning=tuning), tmp_path / "out")
+    rows = rows_of(small(folder, methods=(method,), tuning=tuning), tmp_path / "out")
     assert rows[0]["weights"] == both[1] and rows[0]["cell"] == keys[0]
 
 
@@ -263,12 +276,12 @@ def test_a_first_image_counts_by_its_content(tmp_path):
     header.write_text("# Dimensions\n8 8\n")
     for content in (b"1", b"1", b"2"):
         path.write_bytes(content)
-        method = method_entry({"method": "dds", "options": {"start": str(path)}}, {})
+        method = MethodEntry.of({"method": "dds", "options": {"start": str(path)}}, {})
         entries.append(method.sha256({}))
     assert entries[0] == entries[1] != entries[2]
     assert set(entries[0]) == {"weights", "start_image"}
-    begun = method_entry({"method": "dds", "options": {"start": "varnet"}}, {})
-    usual = method_entry({"method": "varnet"}, {})
+    begun = MethodEntry.of({"method": "dds", "options": {"start": "varnet"}}, {})
+    usual = MethodEntry.of({"method": "varnet"}, {})
     assert begun.sha256({})["start_weights"] == usual.sha256({})["weights"]
     path.unlink()
     with pytest.raises(FileNotFoundError, match=r"method dds: .*first\.cfl: no such file"):
@@ -278,10 +291,10 @@ def test_a_first_image_counts_by_its_content(tmp_path):
 def test_other_content_under_the_same_name_is_another_cell(folder, tmp_path):
     path = write(tmp_path / "scan.h5", 7)
     benchmark = small(folder, scans=tuple(find_scans([str(path)], 1)))
-    (first,) = run_benchmark(benchmark, tmp_path / "out")
+    (first,) = rows_of(benchmark, tmp_path / "out")
     path.unlink()
     write(path, 8)
-    (second,) = run_benchmark(benchmark, tmp_path / "out")
+    (second,) = rows_of(benchmark, tmp_path / "out")
     assert first["cell"] != second["cell"] and first["fastmri_psnr"] != second["fastmri_psnr"]
 
 
@@ -292,7 +305,7 @@ def test_tuning_takes_what_is_best_on_the_tuning_scans(folder, tmp_path):
         method="tv", options={"iterations": 8}, tune={"regularization": values, "isotropic": [True]}
     )
     benchmark = small(folder, methods=(method,), tuning=tuning)
-    rows = run_benchmark(benchmark, tmp_path)
+    rows = rows_of(benchmark, tmp_path)
     scores = {}
     mask = MASK.draw(SHAPE, 0)
     for value in values:
@@ -326,7 +339,7 @@ def test_where_tuning_fails_the_cell_says_so(folder, tmp_path):
     options = {"levels": 2, "sigma_min": 0.05}
     method = MethodEntry(method="ddrm", options=options, tune={"eta": [0.5, 1.0]})
     benchmark = small(folder, masks=(poisson,), methods=(method,), tuning=tuning)
-    rows = run_benchmark(benchmark, tmp_path)
+    rows = rows_of(benchmark, tmp_path)
     assert all("tuning failed with every combination" in made["failure"] for made in rows)
 
 
@@ -348,7 +361,7 @@ def test_added_noise_has_the_level_asked_for():
 
 
 def test_noise_levels_are_rows_of_their_own(folder, tmp_path):
-    rows = run_benchmark(small(folder, noise=(0.0, 0.3)), tmp_path)
+    rows = rows_of(small(folder, noise=(0.0, 0.3)), tmp_path)
     clean, noisy = (made["fastmri_psnr"] for made in rows[:2])
     assert noisy < clean - 1
     assert "uniform1d x2, noise 0.3" in (tmp_path / "table.md").read_text()
@@ -356,18 +369,18 @@ def test_noise_levels_are_rows_of_their_own(folder, tmp_path):
 
 def test_simulated_scans(tmp_path, folder):
     sources = simulated_scans([{"image": "embedded", "coils": 4, "snr": 30.0, "name": "brain"}], 1)
-    (made,) = run_benchmark(small(folder, scans=tuple(sources)), tmp_path)
+    (made,) = rows_of(small(folder, scans=tuple(sources)), tmp_path)
     assert made["scan"] == "brain" and made["coils"] == 4 and made["failure"] is None
     other = simulated_scans([{"image": "embedded", "coils": 5, "snr": 30.0, "name": "brain"}], 1)
-    (again,) = run_benchmark(small(folder, scans=tuple(other)), tmp_path)
+    (again,) = rows_of(small(folder, scans=tuple(other)), tmp_path)
     assert again["coils"] == 5
 
 
 def test_masks_of_the_leaderboard_follow_the_name_of_the_file(folder, tmp_path):
-    entry = mask_entry(
+    entry = MaskEntry.of(
         {"kind": "fastmri_random", "acceleration": 2, "center_fraction": 0.3, "seed": "file"}
     )
-    rows = run_benchmark(small(folder, masks=(entry,)), tmp_path)
+    rows = rows_of(small(folder, masks=(entry,)), tmp_path)
     record = json.loads((tmp_path / "cells" / f"{rows[0]['cell']}.json").read_text())
     assert record["mask"]["seed"] == list(fastmri_seed("scan0.h5"))
     assert rows[0]["mask_seed"] == "file"
@@ -388,8 +401,8 @@ def test_center_size_gives_so_many_columns_or_such_a_square(kind):
 def test_every_mask_seed_and_sampler_seed_is_a_cell(folder, tmp_path):
     mask = replace(MASK, seeds=(0, 5))
     options = {"levels": 2, "sigma_min": 0.05}
-    method = method_entry({"method": "dds", "options": options, "seeds": [1, 2]}, {})
-    rows = run_benchmark(small(folder, masks=(mask,), methods=(method,)), tmp_path)
+    method = MethodEntry.of({"method": "dds", "options": options, "seeds": [1, 2]}, {})
+    rows = rows_of(small(folder, masks=(mask,), methods=(method,)), tmp_path)
     assert [(made["mask_seed"], made["seed"]) for made in rows] == [
         (0, 1),
         (0, 2),
@@ -398,9 +411,80 @@ def test_every_mask_seed_and_sampler_seed_is_a_cell(folder, tmp_path):
     ] * 2
     assert len({made["fastmri_psnr"] for made in rows}) == 8
     assert all(made["network_evaluations"] == 2 for made in rows)
-    entry = pivot(rows, "fastmri_psnr")[("uniform1d x2", 0.0)]["dds"]
-    assert entry.mean == pytest.approx(np.mean([made["fastmri_psnr"] for made in rows]))
-    assert entry.std == pytest.approx(np.std([made["fastmri_psnr"] for made in rows], ddof=1))
+    entry = means_of(read_table(tmp_path), "fastmri_psnr").loc[("uniform1d x2", 0.0, "dds")]
+    assert entry["mean"] == pytest.approx(np.mean([made["fastmri_psnr"] for made in rows]))
+    assert entry["std"] == pytest.approx(np.std([made["fastmri_psnr"] for made in rows], ddof=1))
+
+
+@dataclass(frozen=True)
+class Blurred:
+    """Somebody's own method."""
+
+    share: float = 0.5
+
+    def solve(self, batch):
+        return [self.share * problem.operator.H(problem.kspace) for problem in batch]
+
+
+def test_methods_of_ones_own_stand_beside_those_by_name(folder, tmp_path):
+    adjoint = MethodEntry(method="adjoint")
+    methods = (
+        adjoint,
+        MethodEntry(method=Blurred(share=1.0)),
+        MethodEntry(method=Blurred, name="half"),
+    )
+    rows = rows_of(small(folder, methods=methods), tmp_path)
+    assert [made["method"] for made in rows[:3]] == ["adjoint", "Blurred", "half"]
+    assert [made["method_kind"] for made in rows[:3]] == ["adjoint", "Blurred", "Blurred"]
+    named, own, half = (made["fastmri_psnr"] for made in rows[:3])
+    assert own == pytest.approx(named, rel=1e-5) and half < own - 1
+    record = json.loads((tmp_path / "cells" / f"{rows[2]['cell']}.json").read_text())
+    assert record["request"]["method"] == {"name": "Blurred", "share": 0.5}
+    before = stamps(tmp_path / "cells")
+    written = (
+        adjoint,
+        MethodEntry(method=Blurred()),
+        MethodEntry(method=mr.methods.Adjoint, name="a"),
+    )
+    again = rows_of(small(folder, methods=written), tmp_path)
+    assert (
+        stamps(tmp_path / "cells") == before
+    )  # told by name and parameters, however they are given
+    assert again[1]["cell"] == rows[2]["cell"] and again[2]["cell"] == rows[0]["cell"]
+    tuning = Tuning(scans=[str(folder / "tuning")], middle=1, limit=1)
+    tried = MethodEntry(method=Blurred, tune={"share": [0.5, 0.9, 0.1]})
+    (best, _) = rows_of(small(folder, methods=(tried,), tuning=tuning), tmp_path)
+    assert best["tuned"] == {"share": 0.9}
+    with pytest.raises(
+        ValueError, match=r"method Blurred: .*has no option 'shar': did you mean share\?"
+    ):
+        MethodEntry(method=Blurred, options={"shar": 1.0})
+    with pytest.raises(
+        ValueError, match="method is 3: give the name of one, or an object with `solve`"
+    ):
+        MethodEntry(method=3)
+
+
+def test_heads_are_judged_alone_and_without_scalp(folder, tmp_path):
+    y, x = np.mgrid[-1:1:64j, -1:1:64j]
+    radius = np.hypot(y, x)
+    skull = (radius > 0.65) & (radius < 0.75)
+    image = torch.from_numpy(np.where(skull | (radius > 0.9), 0.02, 1.0 - 0.3 * (radius < 0.2)))[
+        None
+    ]
+    head, brain = find_head(image), find_brain(image)
+    assert torch.equal(head[0], torch.from_numpy(radius <= 0.9))
+    assert torch.equal(brain[0], torch.from_numpy(radius <= 0.65))
+    assert not find_head(torch.zeros(1, 32, 32)).any() and not find_brain(image * 0).any()
+    whole, inside = (
+        rows_of(small(folder, support=support), tmp_path)[0] for support in (False, "head")
+    )
+    scan = read_scan(folder / "test" / "scan0.h5").select(slice(1, 2))
+    zero_filled = reconstructed("zero_filled", scan.undersample(MASK.draw(SHAPE, 0))).image[0].abs()
+    target = scan.reference(0)[None]
+    expected = evaluate(zero_filled, target, support=find_head(target))
+    assert inside["fastmri_psnr"] == expected.psnr != whole["fastmri_psnr"]
+    assert "inside the head" in (tmp_path / "table.md").read_text()
 
 
 def test_maps_are_charged_to_every_method_that_uses_them(folder, tmp_path, monkeypatch):
@@ -414,7 +498,7 @@ def test_maps_are_charged_to_every_method_that_uses_them(folder, tmp_path, monke
 
     monkeypatch.setattr(solve, "SharedMaps", Slow)
     methods = tuple(MethodEntry(method=name) for name in ("adjoint", "cg_sense", "zero_filled"))
-    rows = run_benchmark(small(folder, methods=methods), tmp_path)
+    rows = rows_of(small(folder, methods=methods), tmp_path)
     charged = [made["seconds_per_slice"] for made in rows]
     assert charged[1] > 100 and charged[2] < 50
 
@@ -431,31 +515,33 @@ def test_sources_of_a_folder(folder, tmp_path):
     (tmp_path / "other" / "s1.h5").write_bytes(b"x")
     same = find_scans([str(tmp_path / "s1.h5"), str(tmp_path / "other")])
     assert [source.name for source in same] == [str(source.path) for source in same]
-    with pytest.raises(ValueError, match=r"10-20.*A:B"):
-        Source(path="a.h5", name="a", slices="10-20")
 
 
 @pytest.mark.parametrize(
     ("values", "words"),
     [
-        ({"kind": ["poisson"], "acceleration": 4}, r"kind is \['poisson'\]: it takes a name"),
+        ({"kind": ["poisson"], "acceleration": 4}, r"kind is \['poisson'\]: it takes a text"),
         ({"kind": "poisson", "acceleration": 4, "seeds": [1, 1]}, "seed 1 is there twice"),
+        ({"kind": "poisson", "acceleration": 4, "elliptical": 3}, "elliptical is 3: it takes true"),
+        ("poisson", "masks: 'poisson' is none of them"),
     ],
 )
 def test_masks_that_are_none(values, words):
     with pytest.raises(ValueError, match=words):
-        mask_entry(values)
+        MaskEntry.of(values)
 
 
 def test_null_is_left_out():
     values = {"kind": "poisson", "acceleration": 4, "seeds": None, "seed": 3, "name": None}
-    assert mask_entry(values) == mask_entry({"kind": "poisson", "acceleration": 4, "seed": 3})
-    assert method_entry({"method": "dds", "seeds": None}, {}) == method_entry({"method": "dds"}, {})
+    assert MaskEntry.of(values) == MaskEntry.of({"kind": "poisson", "acceleration": 4, "seed": 3})
+    assert MethodEntry.of({"method": "dds", "seeds": None}, {}) == MethodEntry.of(
+        {"method": "dds"}, {}
+    )
 
 
 def test_what_would_count_twice(folder):
     with pytest.raises(ValueError, match="method dds: seed 2 is there twice"):
-        method_entry({"method": "dds", "seeds": [2, 2]}, {})
+        MethodEntry.of({"method": "dds", "seeds": [2, 2]}, {})
     scan = Source(path="embedded", name="brain", simulation={})
     with pytest.raises(ValueError, match="two scans are called brain"):
         small(folder, scans=(scan, replace(scan, simulation={"coils": 4})))
@@ -466,9 +552,9 @@ def test_the_configuration_in_the_docs_is_one():
     settings = yaml.safe_load(text.partition("```yaml\n")[2].partition("```")[0])
     assert set(settings) <= set(inspect.signature(benchmark_command).parameters)
     for values in settings["masks"]:
-        assert mask_entry(values).name == values.get("name", mask_entry(values).name)
+        assert MaskEntry.of(values).name == values.get("name", MaskEntry.of(values).name)
     for values in settings["methods"]:
-        method_entry(values, settings["weights"], _typed)
+        MethodEntry.of(values, settings["weights"])
     Tuning(**settings["tuning"])
 
 
@@ -484,7 +570,7 @@ def test_masks_are_drawn_over_what_the_scan_covers(folder, tmp_path):
         MaskEntry(kind="fastmri_random", acceleration=4),
     )
     sources = tuple(find_scans([str(tmp_path / "ellipse.npy")], 1))
-    rows = run_benchmark(small(folder, scans=sources, masks=masks), tmp_path / "table")
+    rows = rows_of(small(folder, scans=sources, masks=masks), tmp_path / "table")
     assert [row["failure"] for row in rows] == [None] * len(masks)
     reached = [row["acceleration_achieved"] for row in rows]
     assert reached[:4] == pytest.approx([4] * 4, rel=0.05)

@@ -46,6 +46,7 @@ HEAVY_LIBRARIES = FORMAT_LIBRARIES | {
     "pytorch_lightning",
     "lightning",
     "matplotlib",
+    "pandas",
     "sigpy",
     "skimage",
 }
@@ -60,7 +61,6 @@ LONG = {
     "simulate.py": 406,
 }
 LONG_FUNCTIONS = {
-    "cli/benchmark.py: benchmark": 73,
     "io/cartesian.py: cartesian_scan": 104,
     "networks/adm.py: ADMUNet.__init__": 83,
     "networks/humus.py: HUMUSBlock.__init__": 65,
@@ -72,8 +72,6 @@ LONG_CLASSES: dict[str, int] = {}
 # Public classes that share a name, which says the less for it.
 NAMESAKES = {
     "Calibration": {"calibration.py", "io/calibration.py"},
-    "Entry": {"benchmark/pivot.py", "io/mat5.py"},
-    "Table": {"benchmark/pages.py", "report/facts.py"},
 }
 # Imports that close a circle of files, and why.
 KNOWN = {

@@ -4,23 +4,26 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 from mrirecon import __version__
-from mrirecon.benchmark.entries import METRICS, Benchmark, MaskEntry, MethodEntry, Options
+from mrirecon.benchmark.entries import MaskEntry, MethodEntry, Options
+from mrirecon.benchmark.plan import Benchmark
 from mrirecon.benchmark.sources import Source
 from mrirecon.io.files import replacing, write_json
 from mrirecon.masks import Seed, fastmri_seed
 
-SCHEMA = 2
+SCHEMA = 3  # of the records; those of another one are not read
+CHECKSUM = "checksum"
 COST = ("seconds_per_slice", "network_evaluations", "peak_memory_mb")
 Record = dict[str, Any]
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Cell:
     """One reconstruction to make and to judge.
 
@@ -41,7 +44,7 @@ class Cell:
     noise: float
     method: MethodEntry
     seed: int | None
-    tuned: Options
+    tuned: Options = field(default_factory=dict)
     failed: str | None = None
 
     @property
@@ -50,11 +53,15 @@ class Cell:
         return self.source.name, self.mask.name, self.mask_seed, self.noise
 
     @property
+    def is_first(self) -> bool:
+        """Whether its seeds are the first of its mask and method."""
+        return (self.mask_seed, self.seed) == (self.mask.seeds[0], self.method.runs[0])
+
+    @property
     def drawn(self) -> Seed:
         """The seed of the mask as `make_mask` takes it."""
-        if isinstance(self.mask_seed, str):
-            return fastmri_seed(self.source.path)
-        return self.mask_seed
+        seed = self.mask_seed
+        return fastmri_seed(self.source.path) if isinstance(seed, str) else seed
 
     def request(
         self, benchmark: Benchmark, hashes: Mapping[str, str], device: str
@@ -72,7 +79,7 @@ class Cell:
             "scan": self.source.identity(hashes[self.source.path]),
             "mask": self.mask.request(self.drawn),
             "noise": [self.noise, benchmark.noise_seed if self.noise else None],
-            "method": {"name": self.method.method, **parameters},
+            "method": {"name": self.method.kind, **parameters},
             "sha256": self.method.sha256(self.tuned),
             "protocols": list(benchmark.protocols),
             "support": benchmark.support,
@@ -83,32 +90,20 @@ class Cell:
         }
 
 
-def key_of(request: Mapping[str, Any]) -> str:
-    """A name that differs wherever a request does."""
-    text = json.dumps(request, sort_keys=True, default=str)
+def key_of(request: Any) -> str:
+    """A name that differs wherever plain values do, such as a request."""
+    text = json.dumps(request, sort_keys=True, default=_plain)
     return hashlib.sha256(text.encode()).hexdigest()[:24]
 
 
 def cells_of(
-    benchmark: Benchmark, sources: Iterable[Source], methods: Iterable[MethodEntry]
+    benchmark: Benchmark, sources: Iterable[Source], methods: Sequence[MethodEntry]
 ) -> Iterator[Cell]:
     """Cells in the order of the table, with nothing tuned."""
-    methods = list(methods)
-    for source in sources:
-        for mask in benchmark.masks:
-            for mask_seed in mask.seeds:
-                for noise in benchmark.noise:
-                    for method in methods:
-                        for seed in method.seeds or (None,):
-                            yield Cell(
-                                source=source,
-                                mask=mask,
-                                mask_seed=mask_seed,
-                                noise=noise,
-                                method=method,
-                                seed=seed,
-                                tuned={},
-                            )
+    for source, mask in product(sources, benchmark.masks):
+        for mask_seed, noise, method in product(mask.seeds, benchmark.noise, methods):
+            for seed in method.runs:
+                yield Cell(source, mask, mask_seed, noise, method, seed)
 
 
 class Records:
@@ -118,15 +113,13 @@ class Records:
         self.folder = folder
 
     def load(self, request: Mapping[str, Any]) -> Record | None:
-        """What was written for this request; None where nothing was, or what cannot be used."""
-        path = self._path(request)
+        """What was written for this request; None where nothing was, or what somebody changed since."""
         try:
-            record = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError):
+            record = json.loads(self._path(request).read_text(encoding="utf-8"))
+        except (OSError, ValueError, RecursionError):
             return None
-        asked = json.loads(json.dumps(request, default=str))
-        same = isinstance(record, dict) and record.get("request") == asked
-        return record if same and _is_whole(record) else None
+        whole = isinstance(record, dict) and record.pop(CHECKSUM, None) == key_of(record)
+        return record if whole and key_of(record.get("request")) == key_of(request) else None
 
     def save(self, request: Mapping[str, Any], record: Mapping[str, Any]) -> None:
         """Write a result.
@@ -136,34 +129,12 @@ class Records:
         """
         with replacing(self._path(request)) as (part,):
             write_json(part, {**record, "request": request})
+            written = json.loads(part.read_text(encoding="utf-8"))
+            write_json(part, {**written, CHECKSUM: key_of(written)})
 
     def _path(self, request: Mapping[str, Any]) -> Path:
         return self.folder / f"{key_of(request)}.json"
 
 
-def _is_whole(record: Record) -> bool:
-    """Whether a record holds what the tables ask of it: why it failed, or the result; others may have edited it."""
-    if "failure" in record:
-        return isinstance(record["failure"], str)
-    metrics, shape = record.get("metrics"), record.get("kspace_shape")
-    scores = [
-        metrics.get(name) if isinstance(metrics, dict) else None
-        for name in record["request"]["protocols"]
-    ]
-    costs = {name: record.get(name) for name in ("slices", *COST, "data_residual")}
-    return (
-        all(_holds_numbers(score, METRICS) for score in scores)
-        and _holds_numbers(record.get("acceleration"), ["achieved"])
-        and _holds_numbers(costs, costs)
-        and isinstance(shape, list)
-        and len(shape) == 4
-        and isinstance(record.get("notes"), list)
-        and all(isinstance(note, str) for note in record["notes"])
-    )
-
-
-def _holds_numbers(values: Any, names: Iterable[str]) -> bool:
-    """Whether values of these names are numbers, or null as JSON has it for those that are not finite."""
-    return isinstance(values, dict) and all(
-        name in values and isinstance(values[name], int | float | None) for name in names
-    )
+def _plain(value: Any) -> Any:
+    return value.tolist() if hasattr(value, "tolist") else str(value)

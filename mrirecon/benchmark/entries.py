@@ -1,26 +1,23 @@
-"""What a benchmark is made of: scans, masks, noise levels, methods, and how methods are tuned."""
+"""Masks and methods of a table, from the plain values of a YAML file too; every mistake is one sentence."""
 
 from __future__ import annotations
 
 import itertools
-import math
 from collections.abc import Mapping, Sequence
-from dataclasses import MISSING, dataclass, field, fields
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
-from mrirecon.benchmark.sources import Source, chosen_slices, find_scans
-from mrirecon.masks import MaskSpec, Seed
-from mrirecon.methods import METHODS, Method, as_method
-from mrirecon.metrics import PROTOCOLS
+from mrirecon.masks import MASKS, MaskSpec, Seed
+from mrirecon.methods import METHODS, Method, Posterior, as_method
 from mrirecon.nearest import suggest
-from mrirecon.recon import EstimatedMaps
-from mrirecon.weights import sha256_of
+from mrirecon.options import check, names_of
+from mrirecon.weights import sha256_of, shipped_weights
 
 Options = Mapping[str, Any]
 
-METRICS = {"psnr": True, "ssim": True, "nmse": False, "nrmse": False}  # name -> larger is better
 OF_FILE = "file"  # the seed of a mask that follows from the name of the scan's file
+PRIOR = "prior"  # key of `weights`: those of every diffusion method
 
 
 @dataclass(frozen=True)
@@ -30,28 +27,45 @@ class MaskEntry(MaskSpec):
     Attributes:
         seeds: one mask for each; `file` draws it from the name of each scan's file, as fastMRI does in validation.
         name: in the table.
+
+    Raises:
+        ValueError: if the kind is unknown, or a number is out of its range.
     """
 
     seeds: tuple[int | str, ...] = (0,)
     name: str = ""
 
     def __post_init__(self) -> None:
-        """Check what can be checked before the size is known, and name the mask where it has no name.
-
-        Raises:
-            ValueError: if the kind is unknown, or a number is out of its range.
-        """
+        """Check what can be checked before the size is known, and name the mask where it has no name."""
         super().__post_init__()
-        if not self.seeds:
-            raise ValueError(f"mask {self.kind}: seeds is empty: give one or more")
+        _check_seeds(f"mask {self.kind}", self.seeds)
         for seed in self.seeds:
             if seed != OF_FILE and not (isinstance(seed, int) and seed >= 0):
                 raise ValueError(
                     f"mask {self.kind}: seed is {seed!r}: give 0, a positive whole number, or {OF_FILE}"
                 )
-        check_seeds(f"mask {self.kind}", self.seeds)
         if not self.name:
             object.__setattr__(self, "name", f"{self.kind} x{self.acceleration:g}")
+
+    @classmethod
+    def of(cls, values: object) -> MaskEntry:
+        """A mask from the plain values of a YAML file: its fields, `seed`, and the options of its kind.
+
+        Raises:
+            ValueError: if a key is unknown or missing, or a value of the wrong kind.
+        """
+        given = _given(values, "masks")
+        kind = given.get("kind")
+        own = MASKS[str(kind)].options if kind in list(MASKS) else []
+        options = {name: given.pop(name) for name in own if name in given}
+        if {"seed", "seeds"} <= given.keys():
+            raise ValueError(f"mask {kind} has seed and seeds: give one of them")
+        if "seed" in given:
+            given["seeds"] = [given.pop("seed")]
+        checked = _checked(cls, given, "masks", ["kind", "acceleration"], own)
+        if options:
+            checked["options"] = check(MASKS[checked["kind"]].make, options, f"mask {kind}")
+        return cls(**{**checked, "seeds": tuple(checked.get("seeds", (0,)))})
 
     def request(self, seed: Seed) -> dict[str, Any]:
         """All that the mask depends on but the grid."""
@@ -70,70 +84,113 @@ class MethodEntry:
     """A method of the table.
 
     Attributes:
-        method: of `METHODS`.
+        method: a name of `METHODS`, or an object or class with `solve`; of one of your own the parameters, which tell
+            its results from others, are its fields if it is a dataclass.
         options: its parameters.
-        seeds: of a method that draws: one result for each.
-        tune: values to try for an option, on the tuning scans, for each mask and noise level.
+        weights: name or file of its weights, where `options` name none.
+        seeds: of a method that draws: one result for each; None takes its own seed.
+        tune: lists of values to try for options, on the tuning scans, for each mask and noise level.
+        if_shipped: leave the method out where no weights are named and its usual ones are not shipped.
         name: in the table.
+
+    Raises:
+        ValueError: if the method or an option does not exist, or a value is impossible.
     """
 
-    method: str
+    method: Any
     options: Options = field(default_factory=dict)
-    seeds: tuple[int, ...] = ()
-    tune: Mapping[str, Sequence[Any]] = field(default_factory=dict)
+    weights: str | None = None
+    seeds: tuple[int, ...] | None = None
+    tune: Options = field(default_factory=dict)
+    if_shipped: bool = False
     name: str = ""
 
     def __post_init__(self) -> None:
-        """Build the method once, so that wrong options are found before any work, and name it.
+        """Build the method with everything it will be given, so that what is wrong is found before any work."""
+        if self.weights is not None:
+            object.__setattr__(self, "options", {"weights": self.weights, **self.options})
+        if isinstance(self.method, Mapping):
+            raise ValueError(f"method is {self.method!r}: give its name, and `options` beside it")
+        if not self.name:
+            own = getattr(self.method, "__name__", type(self.method).__name__)
+            named = self.method if isinstance(self.method, str) else own
+            object.__setattr__(self, "name", str(getattr(self.method, "name", named)))
+        for option, tried in self.tune.items():
+            if not isinstance(tried, (list, tuple)) or not tried:
+                raise ValueError(
+                    f"method {self.name}: tune {option} is {tried!r}: list the values to try"
+                )
+        if self.seeds is not None:
+            _check_seeds(f"method {self.name}", self.seeds)
+            if not self._draws:
+                raise ValueError(f"method {self.name} has seeds, but draws nothing: leave them out")
+        for tuned, seed in itertools.product(self.grid or [{}], self.runs):
+            self.build(tuned, seed)
+
+    @classmethod
+    def of(cls, values: object, weights: Mapping[str, str]) -> MethodEntry:
+        """A method from the plain values of a YAML file, which are its fields.
+
+        Args:
+            values: by name; null stands for what is left out.
+            weights: names or files for methods that name none themselves: by method, or `prior`.
 
         Raises:
-            ValueError: if the method or an option does not exist, or a value is impossible.
+            ValueError: if a key is unknown or missing, or a value of the wrong kind.
         """
-        if self.method not in METHODS:
-            raise ValueError(f"unknown method {self.method!r}: {suggest(self.method, METHODS)}")
-        if not self.name:
-            object.__setattr__(self, "name", self.method)
-        known = {f.name for f in fields(METHODS[self.method])}
-        for option in [*self.options, *self.tune]:
-            if option not in known:
-                hint = suggest(option, known)
-                raise ValueError(f"method {self.name} has no option {option!r}: {hint}")
-        if "seed" in known:
-            own = self.options.get("seed", _default(METHODS[self.method], "seed"))
-            object.__setattr__(self, "seeds", tuple(self.seeds or (own,)))
-        elif self.seeds:
-            raise ValueError(f"method {self.name} has seeds, but draws nothing: leave them out")
-        check_seeds(f"method {self.name}", self.seeds)
-        for option, values in self.tune.items():
-            if not values:
-                raise ValueError(f"method {self.name}: tune {option} is empty: list values to try")
-        for options in self.grid or [{}]:
-            try:
-                self.build(options)
-            except TypeError as error:
-                raise ValueError(f"method {self.name}: {error}") from error
+        given = _checked(cls, _given(values, "methods"), "methods", ["method"])
+        method = given["method"]
+        if method in list(METHODS):
+            default = weights.get(PRIOR) if issubclass(METHODS[method], Posterior) else None
+            given.setdefault("weights", weights.get(method, default))
+        if "seeds" in given:
+            given["seeds"] = tuple(given["seeds"])
+        return cls(**given)
 
     @property
     def grid(self) -> list[dict[str, Any]]:
         """Every combination of the values to try; empty for a method that is not tuned."""
         if not self.tune:
             return []
-        names = list(self.tune)
-        return [
-            dict(zip(names, values, strict=True))
-            for values in itertools.product(*self.tune.values())
-        ]
+        combinations = itertools.product(*self.tune.values())
+        return [dict(zip(self.tune, values, strict=True)) for values in combinations]
+
+    @property
+    def runs(self) -> tuple[int | None, ...]:
+        """The seed of each result; None of a method that draws nothing."""
+        if self._draws:
+            return self.seeds or (self._usual.parameters()["seed"],)
+        return (None,)
+
+    @property
+    def kind(self) -> str:
+        """What the method is called by itself."""
+        return self._usual.name
+
+    @property
+    def is_left_out(self) -> bool:
+        """Whether it was to be left out without weights, and has none."""
+        usual = self._usual.parameters().get("weights")
+        return (
+            self.if_shipped
+            and "weights" not in self.options
+            and usual not in (None, *shipped_weights())
+        )
 
     def build(self, tuned: Options, seed: int | None = None) -> Method:
-        """The method, with what was tuned."""
-        drawn = {} if seed is None else {"seed": seed}
-        return as_method(self.method, {**self.options, **tuned, **drawn})
+        """The method, with what was tuned.
 
-    def weights(self, tuned: Options) -> str | None:
-        """Name or file of its weights; None for a method that has none."""
-        usual = _default(METHODS[self.method], "weights")
-        given = {**self.options, **tuned}.get("weights", usual)
-        return None if given is None else str(given)
+        Raises:
+            ValueError: if the method or an option does not exist, or a value is impossible.
+        """
+        drawn = {} if seed is None else {"seed": seed}
+        try:
+            return as_method(self.method, {**self.options, **tuned, **drawn})
+        except (TypeError, ValueError) as error:
+            if str(error).startswith("unknown method"):
+                raise
+            text = str(error).removeprefix(f"{self.method}: ")
+            raise ValueError(f"method {self.name}: {text}") from error
 
     def sha256(self, tuned: Options) -> dict[str, str]:
         """Of the files that it reads: weights, a first image.
@@ -147,117 +204,23 @@ class MethodEntry:
             raise FileNotFoundError(f"method {self.name}: {error}") from error
         return {name: sha256_of(*parts) for name, parts in files.items()}
 
-
-@dataclass(frozen=True, kw_only=True)
-class Tuning:
-    """How options with several values are chosen: the combination that is best on the mean of other scans.
-
-    Attributes:
-        scans: files or folders, none of which may be among those of the table.
-        slices: A:B takes slices A to B - 1 of each only.
-        middle: take only so many slices in the middle of each.
-        limit: take only so many of the scans, evenly spread over them.
-        protocol: of the metric.
-        metric: psnr, ssim, nmse or nrmse.
-    """
-
-    scans: list[str] = field(default_factory=list)
-    slices: str | None = None
-    middle: int | None = None
-    limit: int | None = None
-    protocol: str = "fastmri"
-    metric: str = "psnr"
-
-    def __post_init__(self) -> None:
-        """Check the names.
-
-        Raises:
-            ValueError: if one is unknown.
-        """
-        check_name("protocol", self.protocol, PROTOCOLS)
-        check_name("metric", self.metric, METRICS)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Benchmark:
-    """Everything that a table is made of.
-
-    Attributes:
-        scans: of the table; names must differ.
-        masks: names must differ.
-        methods: names must differ.
-        noise: added noise per real component of each coil's k-space, over the bright level of the images; 0 adds none.
-        noise_seed: of the added noise.
-        protocols: of `PROTOCOLS`.
-        support: judge only the pixels where the coil maps of the fully sampled scan are not zero.
-        remove_oversampling: crop the readout to the reconstruction FOV before undersampling.
-        calibration: how coil maps are estimated.
-        tuning: how methods with options to tune are tuned.
-        pictured: scans whose images are kept for the report, evenly spread.
-    """
-
-    scans: tuple[Source, ...]
-    masks: tuple[MaskEntry, ...]
-    methods: tuple[MethodEntry, ...]
-    noise: tuple[float, ...] = (0.0,)
-    noise_seed: int = 0
-    protocols: tuple[str, ...] = ("fastmri",)
-    support: bool = False
-    remove_oversampling: bool = False
-    calibration: EstimatedMaps = field(default_factory=EstimatedMaps)
-    tuning: Tuning = field(default_factory=Tuning)
-    pictured: int = 2
-
-    def __post_init__(self) -> None:
-        """Check what does not need the scans.
-
-        Raises:
-            ValueError, OSError: if something is missing, twice there, unknown, or impossible.
-        """
-        for what in ("scans", "masks", "methods", "noise", "protocols"):
-            if not getattr(self, what):
-                raise ValueError(f"the benchmark has no {what}: give one or more")
-        for kind, names in (
-            ("scans", [scan.name for scan in self.scans]),
-            ("masks", [mask.name for mask in self.masks]),
-            ("methods", [method.name for method in self.methods]),
-        ):
-            twice = [name for name in names if names.count(name) > 1]
-            if twice:
-                raise ValueError(
-                    f"two {kind} are called {twice[0]}: give one of them another `name`"
-                )
-        for level in self.noise:
-            if not 0 <= level < math.inf:
-                raise ValueError(f"noise is {level}: give 0 or a positive number")
-        if self.pictured < 0:
-            raise ValueError(f"pictured is {self.pictured}: give 0 or more")
-        for protocol in self.protocols:
-            check_name("protocol", protocol, PROTOCOLS)
-        tuned = [method.name for method in self.methods if method.tune]
-        if tuned and not self.tuning.scans:
-            raise ValueError(
-                f"method {tuned[0]} is to be tuned, but there are no tuning scans: give --tuning.scans with other scans"
-            )
-        ours = {source.place for source in self.scans}
-        for source in self.tuning_scans:
-            if source.place in ours:
-                raise ValueError(
-                    f"{source.path} is a scan of the table and a tuning scan: tune on other scans"
-                )
-
     @cached_property
-    def tuning_scans(self) -> tuple[Source, ...]:
-        """The scans to tune on; none where nothing is tuned.
+    def _usual(self) -> Method:
+        return self.build((self.grid or [{}])[0])
 
-        Raises:
-            ValueError, OSError: if the slices are impossible, or files are missing.
-        """
-        wanted = self.tuning
-        if not any(method.tune for method in self.methods):
-            return ()
-        part = chosen_slices(wanted.slices, wanted.middle)
-        return tuple(find_scans(wanted.scans, part, wanted.limit))
+    @property
+    def _draws(self) -> bool:
+        """Whether seeds can be given to it; an object that is no `Method` has its own."""
+        changeable = isinstance(self.method, (str, type, Method))
+        return changeable and "seed" in self._usual.parameters()
+
+
+def check_weights(weights: Mapping[str, str]) -> None:
+    """Raise ValueError for a key of `weights` that is neither a method with weights nor `prior`."""
+    known = sorted({PRIOR, *(name for name in METHODS if hasattr(METHODS[name], "weights"))})
+    for name in weights:
+        if name not in known:
+            raise ValueError(f"weights: unknown method {name!r}: {suggest(name, known)}")
 
 
 def check_name(what: str, name: object, known: Mapping[str, Any]) -> None:
@@ -266,13 +229,32 @@ def check_name(what: str, name: object, known: Mapping[str, Any]) -> None:
         raise ValueError(f"unknown {what} {name!r}: {suggest(str(name), known)}")
 
 
-def check_seeds(where: str, seeds: Sequence[int | str]) -> None:
-    """Raise ValueError for a seed that is there twice: its results would count twice."""
+def _given(values: object, where: str) -> dict[str, Any]:
+    """The values without null, which stands for what is left out."""
+    if not isinstance(values, Mapping):
+        raise ValueError(f"{where}: {values!r} is none of them: give names with values")
+    return {str(key): value for key, value in values.items() if value is not None}
+
+
+def _checked(
+    cls: type,
+    given: Mapping[str, Any],
+    where: str,
+    required: Sequence[str],
+    more: Sequence[str] = (),
+) -> dict[str, Any]:
+    """Fields of an entry; `more` names are known besides."""
+    known = [name for name in names_of(cls) if name != "options" or cls is MethodEntry]
+    every = [*known, *more]
+    checked = check(cls, given, where, known=known, elsewhere=lambda name: suggest(name, every))
+    if missing := [name for name in required if name not in checked]:
+        raise ValueError(f"{where}: {dict(given)} has no {missing[0]}")
+    return checked
+
+
+def _check_seeds(where: str, seeds: Sequence[int | str]) -> None:
+    """Raise ValueError for no seed, or one that is there twice: its results would count twice."""
+    if not seeds:
+        raise ValueError(f"{where}: seeds is empty: give one or more, or leave it out")
     if twice := [seed for seed in seeds if seeds.count(seed) > 1]:
         raise ValueError(f"{where}: seed {twice[0]} is there twice: give each seed once")
-
-
-def _default(kind: type, name: str) -> Any:
-    """Default of a dataclass's field; None where it has none, or no such field."""
-    found = next((f.default for f in fields(kind) if f.name == name), None)
-    return None if found is MISSING else found

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 
 from mrirecon.benchmark.cells import Cell, Record
-from mrirecon.benchmark.entries import Benchmark
-from mrirecon.benchmark.pivot import Row
+from mrirecon.benchmark.plan import Benchmark
 from mrirecon.benchmark.solve import Solver
 from mrirecon.io.files import replacing
 from mrirecon.report import Item, evenly, plots_of, write_png, write_report
@@ -33,12 +31,7 @@ class Pictures:
 
     def wants(self, cell: Cell) -> bool:
         """Whether the report shows this cell."""
-        first = cell.method.seeds[0] if cell.method.seeds else None
-        return (
-            any(cell.source is scan for scan in self._scans)
-            and cell.mask_seed == cell.mask.seeds[0]
-            and cell.seed == first
-        )
+        return cell.is_first and any(cell.source is scan for scan in self._scans)
 
     def has(self, key: str) -> bool:
         """Whether the images of a cell are there."""
@@ -64,32 +57,33 @@ class Pictures:
         for cell, record, key in results:
             if not self.wants(cell) or "failure" in record:
                 continue
-            try:
-                layers = load_file(self._path(key))
-            except (OSError, SafetensorError):  # lost since: the report does without
-                continue
             truth, problem = solver.problem(cell)
             middle = _middle(problem.scan.shape[0])
             target = truth.target[middle]
+            try:
+                layers = load_file(self._path(key))
+            except (OSError, SafetensorError):
+                layers = {}
+            shapes = {layer.shape[1:] for layer in layers.values()}
+            if "image" not in layers or shapes != {target.shape}:
+                continue  # lost or changed since: the report does without
             scan = replace(
                 problem.scan.select(middle),
-                source=f"{cell.source.name}, {_place(cell, benchmark)}{_part(middle, problem.scan)}",
+                source=_title(cell, problem.scan, benchmark),
                 reference=lambda index, target=target: target[index],  # type: ignore[misc]
             )
-            volume = Volume(
-                image=layers.pop("image") + 0j,
-                geometry=scan.geometry,
-                info=_info(cell, record, benchmark),
-                extras=layers,
-            )
-            yield scan, volume
+            protocol = benchmark.protocols[0]  # metrics are those of all slices
+            metrics = {"protocol": protocol, **record["metrics"][protocol]}
+            info = {**record, "method": cell.method.name, "metrics": metrics}
+            image = layers.pop("image") + 0j
+            yield scan, Volume(image=image, geometry=scan.geometry, info=info, extras=layers)
 
     def _path(self, key: str) -> Path:
         return self.folder / f"{key}.safetensors"
 
 
 def write_figures(
-    folder: Path, rows: Sequence[Row], items: Sequence[Item], benchmark: Benchmark
+    folder: Path, rows: Sequence[Record], items: Sequence[Item], benchmark: Benchmark
 ) -> None:
     """Write report.html with images and plots of the table, and the plots as PNG in plots/."""
     protocol = benchmark.protocols[0]
@@ -107,19 +101,9 @@ def _middle(count: int) -> slice:
     return slice(start, min(start + SLICES, count))
 
 
-def _part(slices: slice, scan: Scan) -> str:
-    """Which of the judged slices are shown, in the file's numbers, unless all are."""
-    first, count = scan.first_slice, scan.shape[0]
-    shown = f"{first + slices.start} to {first + slices.stop - 1}"
-    return f", slices {shown} of {first} to {first + count - 1}" if count > SLICES else ""
-
-
-def _place(cell: Cell, benchmark: Benchmark) -> str:
-    return f"{cell.mask.name}, noise {cell.noise:g}" if len(benchmark.noise) > 1 else cell.mask.name
-
-
-def _info(cell: Cell, record: Record, benchmark: Benchmark) -> Mapping[str, Any]:
-    """The record as the JSON of a reconstruction; its metrics are those of all slices."""
-    protocol = benchmark.protocols[0]
-    metrics = {"protocol": protocol, **record["metrics"][protocol]}
-    return {**record, "method": cell.method.name, "metrics": metrics}
+def _title(cell: Cell, scan: Scan, benchmark: Benchmark) -> str:
+    """Scan and mask; which of the judged slices are shown, in the file's numbers, unless all are."""
+    first, count, shown = scan.first_slice, scan.shape[0], _middle(scan.shape[0])
+    noise = f", noise {cell.noise:g}" if len(benchmark.noise) > 1 else ""
+    part = f"slices {first + shown.start} to {first + shown.stop - 1} of {first} to {first + count - 1}"
+    return f"{cell.source.name}, {cell.mask.name}{noise}" + (f", {part}" if count > SLICES else "")

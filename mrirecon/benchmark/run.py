@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import groupby
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mrirecon.benchmark.cells import Cell, Record, Records, cells_of, key_of
-from mrirecon.benchmark.entries import Benchmark
 from mrirecon.benchmark.pictures import Pictures, write_figures
-from mrirecon.benchmark.pivot import Row
+from mrirecon.benchmark.plan import Benchmark
 from mrirecon.benchmark.solve import Solver
 from mrirecon.benchmark.sources import Source
 from mrirecon.benchmark.tables import row_of, write_tables
@@ -20,6 +19,9 @@ from mrirecon.benchmark.tuning import choose, trials_of, with_choices
 from mrirecon.io.files import clear_partial, replacing, write_json
 from mrirecon.recon.team import Team
 from mrirecon.weights import sha256_of
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 Progress = Callable[[str, int, int], object]
 
@@ -32,8 +34,8 @@ def run_benchmark(
     team: Team | None = None,
     progress: Progress | None = None,
     retry: bool = False,
-) -> list[Row]:
-    """Make or complete a table in a folder; gives its rows, one per cell, to the first process and none to others.
+) -> pd.DataFrame | None:
+    """Make or complete a table in a folder; gives it, as `read_table` does, to the first process and None to others.
 
     The folder gets `cells/` with one JSON per cell, `tuning/` with one per trial, `scans.json` with the hashes of the
     scans, `tuning.json` with what was chosen, table.csv, table.jsonl, table.md, table.html, report.html and `plots/`. A
@@ -51,51 +53,43 @@ def run_benchmark(
         ValueError: if a tuning scan is a scan of the table too.
         OSError: if scans or weights cannot be read, or results not be written.
     """
-    team, watch = team or Team(), progress or (lambda *_: None)
-    folder = Path(folder)
-    cells, tuning = Records(folder / "cells"), Records(folder / "tuning")
+    team, folder = team or Team(), Path(folder)
+    cells, trials = Records(folder / "cells"), Records(folder / "tuning")
     pictures = Pictures(folder / "pictures", benchmark)
 
     def prepare() -> dict[str, str]:
-        for part in (cells, tuning, pictures):
+        for part in (cells, trials, pictures):
             part.folder.mkdir(parents=True, exist_ok=True)
             clear_partial(part.folder)
-        hashes = _hashes(folder, (*benchmark.scans, *benchmark.tuning_scans))
+        hashes = _hashes(folder / "scans.json", (*benchmark.scans, *benchmark.tuning_scans))
         _refuse_overlap(benchmark, hashes)
         return hashes
 
     hashes: dict[str, str] = team.first(prepare)
-    judged = replace(benchmark, protocols=(benchmark.tuning.protocol,))
-    search = _Work(judged, hashes, device, team, watch, retry)
-    trials = trials_of(benchmark)
-    search.do("tuning", trials, tuning)
-    choices = choose(trials, [search.result(trial, tuning)[0] for trial in trials], benchmark)
+    work = _Work(benchmark, hashes, device, team, progress or (lambda *_: None), retry)
+    search = replace(work, benchmark=replace(benchmark, protocols=(benchmark.tuning.protocol,)))
+    tried = search.do("tuning", trials_of(benchmark), trials)
+    choices = choose([(cell, record) for cell, record, _ in tried], benchmark)
     table = with_choices(cells_of(benchmark, benchmark.scans, benchmark.methods), choices)
-    work = _Work(benchmark, hashes, device, team, watch, retry)
-    work.do("cells", table, cells, pictures)
+    results = work.do("cells", table, cells, pictures)
     if not team.leads:
-        return []
-    results = [(cell, *work.result(cell, cells)) for cell in table]
+        return None
     rows = [row_of(*result) for result in results]
-    write_tables(folder, rows, benchmark, [choice.about for choice in choices.values()])
+    made = write_tables(folder, rows, benchmark, list(choices.values()))
     write_figures(folder, rows, list(pictures.items(results, benchmark, device)), benchmark)
-    return rows
+    return made
 
 
+@dataclass(frozen=True)
 class _Work:
     """Cells to be done by a team."""
 
-    def __init__(
-        self,
-        benchmark: Benchmark,
-        hashes: Mapping[str, str],
-        device: str,
-        team: Team,
-        watch: Progress,
-        retry: bool,
-    ) -> None:
-        self.benchmark, self.hashes, self.device = benchmark, hashes, device
-        self.team, self.watch, self.retry = team, watch, retry
+    benchmark: Benchmark
+    hashes: Mapping[str, str]
+    device: str
+    team: Team
+    watch: Progress
+    retry: bool
 
     def do(
         self,
@@ -103,45 +97,48 @@ class _Work:
         cells: Sequence[Cell],
         records: Records,
         pictures: Pictures | None = None,
-    ) -> None:
-        """Do all cells that are not done; come back when every process has."""
-        if not cells:
-            return
+    ) -> list[tuple[Cell, Record, str]]:
+        """Do all cells that are not done; when every process has, give each with its record and its key."""
         team, total = self.team, len(cells)
         pieces = [list(group) for _, group in groupby(cells, lambda cell: cell.problem)]
         if len(pieces) < 2 * team.size:  # too few to keep every process busy
             pieces = [[cell] for cell in cells]
         solver = Solver(self.benchmark, self.device)
-        while (number := team.take(name)) < len(pieces):
+        while cells and (number := team.take(name)) < len(pieces):
             for cell in pieces[number]:
-                request = self.request(cell)
-                known = records.load(request)
-                key, failed = key_of(request), known is not None and "failure" in known
-                album = pictures if pictures is not None and pictures.wants(cell) else None
-                lacking = album is not None and not failed and not album.has(key)
-                if known is None or lacking or (failed and self.retry):
-                    record, volume = solver.solve(cell, request)
-                    if album is not None and volume is not None:
-                        album.save(key, volume)  # first: a record says that all is there
-                    if known is None or failed:
-                        records.save(request, record)
+                self._complete(cell, solver, records, pictures)
                 self.watch(name, team.done(name), total)
-        team.wait(name, total, lambda done: self.watch(name, done, total))
+        if cells:
+            team.wait(name, total, lambda done: self.watch(name, done, total))
+        return [self._result(cell, records) for cell in cells]
 
-    def request(self, cell: Cell) -> dict[str, Any]:
-        """All that the result of a cell depends on."""
+    def _complete(
+        self, cell: Cell, solver: Solver, records: Records, pictures: Pictures | None
+    ) -> None:
+        """Solve a cell whose record or pictures are not there."""
+        request = self._request(cell)
+        known, key = records.load(request), key_of(request)
+        failed = known is not None and "failure" in known
+        album = pictures if pictures is not None and pictures.wants(cell) else None
+        lacking = album is not None and not failed and not album.has(key)
+        if known is None or lacking or (failed and self.retry):
+            record, volume = solver.solve(cell, request)
+            if album is not None and volume is not None:
+                album.save(key, volume)  # first: a record says that all is there
+            if known is None or failed:
+                records.save(request, record)
+
+    def _request(self, cell: Cell) -> dict[str, Any]:
         return cell.request(self.benchmark, self.hashes, self.device)
 
-    def result(self, cell: Cell, records: Records) -> tuple[Record, str]:
-        """The record of a cell that was done, and its key."""
-        request = self.request(cell)
-        record = records.load(request)
-        if record is None:
+    def _result(self, cell: Cell, records: Records) -> tuple[Cell, Record, str]:
+        request = self._request(cell)
+        if (record := records.load(request)) is None:
             raise OSError(
                 f"{records.folder} lost the record of {cell.method.name} on {cell.source.name} during the run: "
                 "start it again"
             )
-        return record, key_of(request)
+        return cell, record, key_of(request)
 
 
 def _refuse_overlap(benchmark: Benchmark, hashes: Mapping[str, str]) -> None:
@@ -156,27 +153,20 @@ def _refuse_overlap(benchmark: Benchmark, hashes: Mapping[str, str]) -> None:
             )
 
 
-def _hashes(folder: Path, sources: Sequence[Source]) -> dict[str, str]:
+def _hashes(memory: Path, sources: Sequence[Source]) -> dict[str, str]:
     """SHA-256 of each source's files by its path; those of files that have not changed are remembered."""
-    memory = folder / "scans.json"
     try:
         known = json.loads(memory.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        known = {}
+    except (OSError, ValueError, RecursionError):
+        known = None
     found: dict[str, str] = {}
-    stamps: dict[str, list[Any]] = {}
+    kept: dict[str, str] = {}
     for source in sources:
-        if source.path in found:
-            continue
-        status = [part.stat() for part in source.parts]
-        stamp = [[s.st_size, s.st_mtime_ns] for s in status]
-        old = known.get(source.path) if isinstance(known, dict) else None
-        if isinstance(old, list) and len(old) == 2 and old[0] == stamp:
-            sha256 = str(old[1])
-        else:
-            sha256 = sha256_of(*source.parts)
-        found[source.path] = sha256
-        stamps[source.path] = [stamp, sha256]
+        stamps = [(part.stat().st_size, part.stat().st_mtime_ns) for part in source.parts]
+        place = f"{source.path} {stamps}"
+        old = known.get(place) if isinstance(known, dict) else None
+        kept[place] = kept.get(place) or (old if isinstance(old, str) else sha256_of(*source.parts))
+        found[source.path] = kept[place]
     with replacing(memory) as (part,):
-        write_json(part, stamps)
+        write_json(part, kept)
     return found

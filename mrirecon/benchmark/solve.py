@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -13,9 +12,11 @@ from jaxtyping import Bool, Complex, Float
 from torch import Tensor
 
 from mrirecon.benchmark.cells import Cell, Record
-from mrirecon.benchmark.entries import Benchmark
+from mrirecon.benchmark.plan import Benchmark
+from mrirecon.benchmark.regions import find_brain, find_head
 from mrirecon.benchmark.sources import Source, add_noise
 from mrirecon.coverage import Coverage, coverage_of
+from mrirecon.device import PeakMemory
 from mrirecon.echo import center_echo
 from mrirecon.io.volumes import describe
 from mrirecon.methods.classical import ZeroFilled
@@ -30,7 +31,10 @@ from mrirecon.scan import Scan, Volume
 
 
 class SharedMaps:
-    """Coil maps of one undersampled scan, estimated once for all methods, and the time that took."""
+    """Coil maps of one undersampled scan, estimated once for all methods, and the time that took.
+
+    Every method prewhitens where there is a noise measurement, and leaves the same coils out.
+    """
 
     def __init__(self, source: EstimatedMaps) -> None:
         self.source = source
@@ -45,15 +49,12 @@ class SharedMaps:
         return self._maps[index].to(device)
 
     def whitened(self, matrix: Complex[Tensor, "coil coil"]) -> SharedMaps:
-        """The same: every method prewhitens where there is a noise measurement."""
         return self
 
     def without(self, coils: Sequence[int]) -> SharedMaps:
-        """The same: every method leaves the same coils out."""
         return self
 
     def describe(self) -> dict[str, Any]:
-        """Of the estimation."""
         return self.source.describe()
 
     @property
@@ -112,52 +113,55 @@ class Solver:
         Raises:
             ValueError, OSError: if the scan cannot be read or has nothing to compare with.
         """
-        truth = self._truth_of(cell.source)
-        return truth, self._undersampled_of(cell, truth)
+        if self._truth is None or self._truth[0] != cell.source:
+            self._truth = cell.source, self._read(cell.source)
+        truth = self._truth[1]
+        place = (cell.source, cell.mask, cell.mask_seed, cell.noise)
+        if self._undersampled is None or self._undersampled[0] != place:
+            self._undersampled = place, self._undersample(cell, truth)
+        return truth, self._undersampled[1]
 
     def _solved(self, cell: Cell, request: Mapping[str, Any]) -> tuple[Record, Volume]:
         truth, problem = self.problem(cell)
         maps = problem.maps
         method = cell.method.build(cell.tuned, cell.seed)
-        before, memory = maps.seconds, _Memory(self.device)
+        before, memory = maps.seconds, PeakMemory(self.device)
         volume = run(method, problem.scan, device=self.device, maps=maps)
         seconds = volume.info["seconds_per_slice"]
-        if (
-            method.needs.maps
-        ):  # every method is charged for its maps, whoever was first to need them
+        if method.needs.maps:  # each is charged for its maps, whoever was first to need them
             seconds += maps.seconds_per_slice - (maps.seconds - before) / problem.scan.shape[0]
-        info = {**describe_mask(volume, problem.made), "request": request}
-        volume = replace(volume, info=info)
+        volume = replace(volume, info={**describe_mask(volume, problem.made), "request": request})
+        image = volume.image[0].abs()
         metrics = {
-            protocol: evaluate(
-                volume.image[0].abs(), truth.target, protocol, support=truth.support
-            )._asdict()
+            protocol: evaluate(image, truth.target, protocol, support=truth.support)._asdict()
             for protocol in self.benchmark.protocols
         }
         record = {
             **describe(volume),
             "seconds_per_slice": seconds,
             "network_evaluations": _evaluations(volume.info),
-            "peak_memory_mb": memory.peak(),
+            "peak_memory_mb": None if (peak := memory.peak()) is None else peak / 1e6,
             "metrics": metrics,
             "added_noise_std": problem.noise_std,
             "slices": problem.scan.shape[0],
         }
         return record, volume
 
-    def _truth_of(self, source: Source) -> Truth:
-        if self._truth is None or self._truth[0] is not source:
-            scan = center_echo(source.read())
-            if self.benchmark.remove_oversampling:
-                scan = remove_oversampling(scan)
-            coverage = coverage_of(scan)
-            scan = narrow(scan, coverage)
-            self._truth = source, Truth(scan, coverage, _target(scan), self._support(scan))
-        return self._truth[1]
+    def _read(self, source: Source) -> Truth:
+        scan = center_echo(source.read())
+        if self.benchmark.remove_oversampling:
+            scan = remove_oversampling(scan)
+        coverage = coverage_of(scan)
+        scan = narrow(scan, coverage)
+        target = _target(scan)
+        return Truth(scan, coverage, target, self._support(scan, target))
 
-    def _support(self, scan: Scan) -> Tensor | None:
-        if not self.benchmark.support:
+    def _support(self, scan: Scan, target: Tensor) -> Tensor | None:
+        where = self.benchmark.support
+        if where is False:
             return None
+        if where in ("head", "brain"):
+            return find_head(target) if where == "head" else find_brain(target)
         white = scan if scan.noise_covariance is None else prewhiten(scan)
         found = []
         for index in range(scan.shape[0]):
@@ -166,50 +170,15 @@ class Solver:
             found.append(scan.to_output(inside).abs().cpu() > 0.5)
         return torch.stack(found)
 
-    def _undersampled_of(self, cell: Cell, truth: Truth) -> Undersampled:
-        place = (cell.source, cell.mask, cell.mask_seed, cell.noise)
-        kept = self._undersampled
-        if kept is None or not all(a is b or a == b for a, b in zip(kept[0], place, strict=True)):
-            scan, std = add_noise(truth.scan, cell.noise, self.benchmark.noise_seed)
+    def _undersample(self, cell: Cell, truth: Truth) -> Undersampled:
+        scan, std = add_noise(truth.scan, cell.noise, self.benchmark.noise_seed)
+        mask, seed = cell.mask, cell.drawn
 
-            def make(shape: tuple[int, int], acquired: Tensor) -> tuple[Tensor, dict[str, Any]]:
-                seed = cell.drawn
-                mask = cell.mask.draw(shape, seed, acquired)
-                return mask, cell.mask.describe(shape, seed, acquired)
+        def make(shape: tuple[int, int], acquired: Tensor) -> tuple[Tensor, dict[str, Any]]:
+            return mask.draw(shape, seed, acquired), mask.describe(shape, seed, acquired)
 
-            scan, made = undersample(scan, truth.coverage, cell.mask.kind, make)
-            shared = SharedMaps(self.benchmark.calibration)
-            kept = self._undersampled = place, Undersampled(scan, made, std, shared)
-        return kept[1]
-
-
-class _Memory:
-    """Peak memory since it was made: of the device, or of this process where the system tells it."""
-
-    def __init__(self, device: str) -> None:
-        kind = torch.device(device).type
-        self._device = device
-        self._module = None if kind == "cpu" else torch.get_device_module(kind)
-        self._known = True
-        if self._module is None:
-            try:
-                Path("/proc/self/clear_refs").write_text("5")  # Linux: the peak starts anew
-            except OSError:
-                self._known = False
-        elif hasattr(self._module, "reset_peak_memory_stats"):
-            self._module.reset_peak_memory_stats(device)
-        else:
-            self._known = False
-
-    def peak(self) -> float | None:
-        """In MB; None where it is not known."""
-        if not self._known:
-            return None
-        if self._module is not None:
-            return float(self._module.max_memory_allocated(self._device)) / 1e6
-        status = Path("/proc/self/status").read_text(encoding="ascii")
-        line = next((x for x in status.splitlines() if x.startswith("VmHWM:")), None)
-        return None if line is None else int(line.split()[1]) * 1024 / 1e6
+        scan, made = undersample(scan, truth.coverage, mask.kind, make)
+        return Undersampled(scan, made, std, SharedMaps(self.benchmark.calibration))
 
 
 def _target(scan: Scan) -> Tensor:
@@ -228,7 +197,5 @@ def _evaluations(info: Mapping[str, Any]) -> float:
     """Evaluations of a network per slice; an unrolled one has as many as cascades or steps."""
     if "network_evaluations" in info:
         return float(info["network_evaluations"])
-    if "weights" not in info:
-        return 0.0
-    config = info["weights"]["config"]
-    return float(config.get("steps", config.get("num_cascades", 1)))
+    config = info.get("weights", {}).get("config")
+    return 0.0 if config is None else float(config.get("steps", config.get("num_cascades", 1)))

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
@@ -16,12 +15,15 @@ from torch import Tensor
 
 from mrirecon.io import SCAN_SUFFIXES, read_image, read_scan
 from mrirecon.io.cfl import parts_of
+from mrirecon.nearest import suggest
+from mrirecon.options import check, fits, names_of, parse_slices
 from mrirecon.prepare import volume_scale
 from mrirecon.scan import Scan
 from mrirecon.simulate import simulate_scan
 
 SUFFIXES = (*SCAN_SUFFIXES, ".hdf5", ".dat")
 EMBEDDED = "embedded"  # the brain volume that nibabel comes with
+NOT_PLAIN = ("image", "affine", "source", "noise_covariance")  # of `simulate_scan`
 _NOISE = 3  # first word of the seeds; those of `simulate` are 1 and 2
 
 
@@ -34,24 +36,21 @@ class Source:
         name: in the table.
         slices: a number takes so many in the middle, A:B those from A to B - 1, None all.
         simulation: options of `simulate_scan`; None for a file of k-space.
+
+    Raises:
+        ValueError: if the slices are neither a number nor A:B.
     """
 
     path: str
     name: str
     slices: int | str | None = None
-    simulation: Mapping[str, Any] | None = field(default=None)
+    simulation: Mapping[str, Any] | None = None
 
     def __post_init__(self) -> None:
-        """Check the slices.
-
-        Raises:
-            ValueError: if they are neither a number nor A:B.
-        """
-        given = self.slices
-        if isinstance(given, str) and not re.fullmatch(r"\d*:\d*", given, re.ASCII):
-            raise ValueError(f"slices {given!r} is not of the form A:B, such as 10:12 or :5")
-        if isinstance(given, int) and given < 1:
-            raise ValueError(f"middle is {given}: give 1 or more")
+        """Check the slices."""
+        if isinstance(self.slices, int) and self.slices < 1:
+            raise ValueError(f"middle is {self.slices}: give 1 or more")
+        self.part(1)
 
     @property
     def place(self) -> tuple[str, str]:
@@ -82,7 +81,14 @@ class Source:
         scan = read_scan(self.path) if self.simulation is None else self._simulated()
         if scan.volumes > 1:
             raise ValueError(f"{scan.source} has {scan.volumes} volumes: a benchmark takes one")
-        return scan.select(_part(self.slices, scan.shape[0]))
+        return scan.select(self.part(scan.shape[0]))
+
+    def part(self, count: int) -> slice:
+        """The slices of so many."""
+        if not isinstance(self.slices, int):
+            return parse_slices(self.slices)
+        taken = min(self.slices, count)
+        return slice((count - taken) // 2, (count - taken) // 2 + taken)
 
     def _simulated(self) -> Scan:
         image, affine = read_image(str(self.parts[0]))
@@ -116,16 +122,13 @@ def find_scans(
             found += inside
         else:
             found.append(path)
-    unique = _spread(list({path.resolve(): path for path in found}.values()), limit)
+    unique = list({path.resolve(): path for path in found}.values())
+    if limit is not None and limit < len(unique):
+        unique = [unique[int((n + 0.5) * len(unique) / limit)] for n in range(limit)]
     stems = [path.stem for path in unique]
-    sources = [
-        Source(
-            path=str(path),
-            name=path.stem if stems.count(path.stem) == 1 else str(path),
-            slices=slices,
-        )
-        for path in unique
-    ]
+    names = [p.stem if stems.count(p.stem) == 1 else str(p) for p in unique]
+    pairs = zip(unique, names, strict=True)
+    sources = [Source(path=str(path), name=name, slices=slices) for path, name in pairs]
     for source in sources:
         _ = source.parts  # says what is missing
     return sources
@@ -146,18 +149,29 @@ def simulated_scans(images: Sequence[Mapping[str, Any]], slices: int | str | Non
     """Simulated scans: each has an image (`embedded` is that of the demo), a name, and options of `simulate_scan`.
 
     Raises:
-        ValueError, OSError: if an image is missing.
+        ValueError, OSError: if an image is missing, or an option does not exist.
     """
+    known = [name for name in names_of(simulate_scan) if name not in NOT_PLAIN]
+    more = ["image", "name", "volume"]
     made = []
     for number, entry in enumerate(images):
-        options = dict(entry)
-        image = options.pop("image", None)
-        if image is None:
-            raise ValueError(f"simulated scan {number} has no image: give a NIfTI file or embedded")
-        name = options.pop("name", f"{Path(str(image)).name.partition('.')[0]} {number}")
-        source = Source(path=str(image), name=str(name), slices=slices, simulation=options)
-        _ = source.parts
-        made.append(source)
+        plain = {key: value for key, value in entry.items() if key not in more}
+        where = f"simulated scan {number}"
+        check(
+            simulate_scan,
+            plain,
+            where,
+            known=known,
+            elsewhere=lambda k: suggest(k, [*more, *known]),
+        )
+        if not fits(entry.get("volume", 0), int):
+            raise ValueError(f"{where}: volume is {entry['volume']!r}: it takes a whole number")
+        if (image := entry.get("image")) is None:
+            raise ValueError(f"{where} has no image: give a NIfTI file or embedded")
+        name = entry.get("name", f"{Path(str(image)).name.partition('.')[0]} {number}")
+        options = {key: value for key, value in entry.items() if key not in ("image", "name")}
+        made.append(Source(path=str(image), name=str(name), slices=slices, simulation=options))
+        _ = made[-1].parts  # says what is missing
     return made
 
 
@@ -194,21 +208,3 @@ def _is_scan(path: Path) -> bool:
     return (
         path.suffix.lower() in SUFFIXES and path.is_file() and not path.name.startswith((".", "_"))
     )
-
-
-def _spread(paths: list[Path], limit: int | None) -> list[Path]:
-    """So many of them at even distances."""
-    count = len(paths)
-    if limit is None or limit >= count:
-        return paths
-    return [paths[int((number + 0.5) * count / limit)] for number in range(limit)]
-
-
-def _part(slices: int | str | None, count: int) -> slice:
-    if slices is None:
-        return slice(None)
-    if isinstance(slices, int):
-        start = (count - min(slices, count)) // 2
-        return slice(start, start + min(slices, count))
-    start_stop = [int(part) if part else None for part in slices.split(":")]
-    return slice(*start_stop)

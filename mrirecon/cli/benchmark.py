@@ -6,23 +6,32 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
-from mrirecon.benchmark import Benchmark, Tuning, find_scans, run_benchmark
-from mrirecon.benchmark.config import check_simulated, check_weights, mask_entry, method_entry
+from mrirecon.benchmark import (
+    Benchmark,
+    MaskEntry,
+    MethodEntry,
+    Tuning,
+    find_scans,
+    run_benchmark,
+)
+from mrirecon.benchmark.entries import check_weights
+from mrirecon.benchmark.plan import Support
 from mrirecon.benchmark.sources import chosen_slices, simulated_scans
 from mrirecon.cli.config import UsageError
-from mrirecon.cli.parser import Parser
 from mrirecon.cli.run import Command
 from mrirecon.cli.shared import CALIBRATION
 from mrirecon.device import Device, choose_device
-from mrirecon.methods import METHODS
 from mrirecon.progress import work_progress
 from mrirecon.recon import EstimatedMaps
 from mrirecon.recon.session import make_folder
 from mrirecon.recon.team import Team
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 Options = dict[str, Any]
 
@@ -41,7 +50,7 @@ def benchmark(
     noise_seed: int = 0,
     weights: dict[str, str] = {},  # noqa: B006
     protocols: list[str] = ["fastmri"],  # noqa: B006
-    support: bool = False,
+    support: Support = False,
     remove_oversampling: bool = False,
     calibration: EstimatedMaps = EstimatedMaps(),  # noqa: B008
     tuning: Tuning = Tuning(),  # noqa: B008
@@ -70,7 +79,7 @@ def benchmark(
         noise_seed: of the added noise.
         weights: names or files for methods that name none themselves, by method; prior is for every diffusion method.
         protocols: of the metrics, such as fastmri, slice, dds-minmax.
-        support: judge only where the coil maps of the fully sampled scan are not zero.
+        support: judge only where the coil maps of the fully sampled scan are not zero (maps), the head or the brain.
         remove_oversampling: crop the readout to the reconstruction FOV before undersampling.
         calibration: how maps are estimated.
         tuning: how methods with values to tune are tuned.
@@ -83,16 +92,15 @@ def benchmark(
     if threads is not None and threads < 1:
         raise UsageError(f"--threads is {threads}: give 1 or more")
     check_weights(weights)
-    check_simulated(simulated or [])
-    entries = [(values, method_entry(values, weights, _typed)) for values in methods]
+    entries = [MethodEntry.of(values, weights) for values in methods]
     part = chosen_slices(slices, middle)
     sources = find_scans(scans or [], part, limit) + simulated_scans(simulated or [], part)
     if not sources:
         raise UsageError("there are no scans: give --scans with files or folders, or simulated")
     made = Benchmark(
         scans=tuple(sources),
-        masks=tuple(mask_entry(values) for values in masks),
-        methods=tuple(entry for _, entry in entries if entry is not None),
+        masks=tuple(map(MaskEntry.of, masks)),
+        methods=tuple(entry for entry in entries if not entry.is_left_out),
         noise=tuple(noise),
         noise_seed=noise_seed,
         protocols=tuple(protocols),
@@ -102,33 +110,33 @@ def benchmark(
         tuning=tuning,
         pictured=pictured,
     )
-    for method in made.methods:
-        for tuned in method.grid or [{}]:
-            method.sha256(tuned)  # says which file is missing
+    made.check_files()
     team = Team.of_environment()
     folder = make_folder(Path(output))
     if team.leads:
-        for values, entry in entries:
-            if entry is None:
-                name = values.get("name", values["method"])
-                print(f"note: {name} is left out: its weights do not come along")
+        for entry in entries:
+            if entry.is_left_out:
+                print(f"note: {entry.name} is left out: its weights do not come along")
     line = work_progress("hashing scans", "cells", hidden=not team.leads)
     with _on_threads(threads), team.joined(), line as progress:
-        rows = run_benchmark(made, folder, device=where, team=team, progress=progress, retry=retry)
-    if not team.leads:
-        return 0
-    failed = [row for row in rows if row["failure"]]
-    for row in failed:
-        place = f"{row['method']} on {row['scan']}, {row['mask']}"
-        print(f"mrirecon benchmark: error: {place}: {row['failure']}", file=sys.stderr)
-    print(f"{folder / 'table.html'}: {len(rows)} reconstructions, {len(failed)} failed")
+        table = run_benchmark(made, folder, device=where, team=team, progress=progress, retry=retry)
+    return 0 if table is None else _tell(table, folder)
+
+
+def _tell(table: pd.DataFrame, folder: Path) -> int:
+    """Say what failed and what was written; the exit status."""
+    failed = table[table["failure"].notna()]
+    for row in failed.itertuples():
+        place = f"{row.method} on {row.scan}, {row.mask}"
+        print(f"mrirecon benchmark: error: {place}: {row.failure}", file=sys.stderr)
+    print(f"{folder / 'table.html'}: {len(table)} reconstructions, {len(failed)} failed")
     print(f"{folder / 'table.csv'}: one row for each; table.jsonl and table.md: the same as text")
     print(
         f"{folder / 'report.html'}: images, and quality against acceleration, scan and cost; plots/: the latter as PNG"
     )
-    if failed:
+    if len(failed):
         print("the same line with --retry computes again what failed")
-    return 1 if failed else 0
+    return 1 if len(failed) else 0
 
 
 @contextmanager
@@ -140,19 +148,6 @@ def _on_threads(count: int | None) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
-
-
-def _typed(method: str, options: Options) -> Options:
-    """Options of a method with values of the right type."""
-    if not options:
-        return {}
-    parser = Parser("mrirecon benchmark", "", "")
-    kind = METHODS[method]
-    parser.add_options(kind, "options", method, (), instantiate=False)
-    try:
-        return dict(parser.parse([], {"options": options})["options"].as_dict())
-    except UsageError as error:
-        raise UsageError(str(error).replace("--options.", "")) from error
 
 
 COMMAND = Command(

@@ -1,4 +1,4 @@
-"""Both pages in a real browser: nothing is asked of a network, controls do what they say, letters are right."""
+"""All pages in a real browser: nothing is asked of a network, controls do what they say, letters are right."""
 
 import base64
 from dataclasses import replace
@@ -9,9 +9,10 @@ import pytest
 import torch
 from report_cases import SLICES, pixels
 
+from mrirecon.benchmark.tables import Place, Summary
 from mrirecon.cli import main
 from mrirecon.report import write_report, write_viewer
-from mrirecon.report.template import map_table
+from mrirecon.report.template import map_table, write_page
 
 READY = "document.documentElement.dataset.ready"
 SIDES = {"R": (0, 1), "L": (0, -1), "A": (1, 1), "P": (1, -1), "S": (2, 1), "I": (2, -1)}
@@ -383,6 +384,38 @@ def test_the_viewer_on_phones_and_in_both_themes(browser, tmp_path, dark):
     open_viewer(browser, tmp_path, path, width=390, height=844, dark=dark)
     assert (browser.brightness() < 60) == dark and (browser.brightness() > 200) != dark
     assert browser.overflow() <= 0
+    browser.run("document.querySelector('.theme').click()")
+    assert (browser.brightness() < 60) != dark
+    assert browser.complaints() == []
+
+
+# --- the table of a benchmark ---
+
+
+@pytest.mark.parametrize("dark", [False, True])
+def test_a_table_on_phones_and_in_both_themes(browser, tmp_path, dark):
+    places = [
+        Place("31.00 ± 1.41", "best"),
+        Place("26.00 ± 1.41", "second"),
+        Place("failed", "failed"),
+        *(Place(f"{number}.00 ± 0.10") for number in range(10, 20)),
+    ]
+    headings = ["mask", *(f"method <b>{number}</b>" for number in range(len(places)))]
+    failures = ["no <script>memory</script> left, " + "long" * 40]
+    summary = Summary(
+        ["1 scan"], [("PSNR, dB", headings, [("x4", places)])], {"Failures": failures}
+    )
+    path = write_page(tmp_path / "table.html", "table.html", False, summary=summary)
+    browser.open(path, width=390, height=844, dark=dark)
+    assert (browser.brightness() < 60) == dark and (browser.brightness() > 200) != dark
+    assert browser.overflow() <= 0  # the table scrolls by itself
+    assert browser.run("return document.querySelectorAll('td small').length") == 12
+    assert (
+        browser.run("return getComputedStyle(document.querySelector('.best')).fontWeight") == "700"
+    )
+    line = "return getComputedStyle(document.querySelector('.second')).textDecorationLine"
+    assert browser.run(line) == "underline"
+    assert browser.run("return document.querySelectorAll('main b, main script').length") == 0
     browser.run("document.querySelector('.theme').click()")
     assert (browser.brightness() < 60) != dark
     assert browser.complaints() == []

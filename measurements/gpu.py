@@ -28,7 +28,7 @@ from varnet import (
 
 from mrirecon.diffusion import Denoiser, denoiser_of, karras
 from mrirecon.diffusion.samplers import SAMPLERS
-from mrirecon.masks import poisson
+from mrirecon.masks.own import poisson
 from mrirecon.networks import PRESETS, PRIORS, calibration_of
 from mrirecon.networks.humus import HUMUSNet
 from mrirecon.operators import sense

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from mrirecon.diffusion import GaussianDenoiser, geometric
 from mrirecon.diffusion.samplers import SAMPLERS
-from mrirecon.masks import uniform1d
+from mrirecon.masks.own import uniform1d
 from mrirecon.operators import LinearOperator, sense
 from mrirecon.simulate import birdcage_maps
 from mrirecon.tensors import complex_noise_like, fft2, ifft2

@@ -23,7 +23,7 @@ from torch import Tensor
 
 from mrirecon.diffusion import Denoiser, denoiser_of, karras
 from mrirecon.diffusion.samplers import dds, dps
-from mrirecon.masks import poisson, uniform1d
+from mrirecon.masks.own import poisson, uniform1d
 from mrirecon.methods.posterior import SHIPPED
 from mrirecon.networks import PRESETS, PRIORS, Prior
 from mrirecon.operators import sense

@@ -11,7 +11,7 @@ from functools import partial
 import torch
 from peers import Calls, compare, print_peak
 
-from mrirecon.masks import equispaced
+from mrirecon.masks.own import equispaced
 from mrirecon.networks import PRESETS, calibration_of
 from mrirecon.networks.varnet import VarNet
 from mrirecon.phantom import shepp_logan

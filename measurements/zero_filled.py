@@ -21,7 +21,8 @@ import torch
 from peers import print_peak
 
 from mrirecon.io import read_scan
-from mrirecon.methods import METHODS
+from mrirecon.methods import ZeroFilled
+from mrirecon.recon import run
 from mrirecon.tensors import ifft2
 
 COILS, ROWS, COLUMNS = 15, 640, 372
@@ -38,7 +39,7 @@ def write_file(path: Path, slices: int) -> None:
 
 
 def ours(path: Path) -> torch.Tensor:
-    return METHODS["zero_filled"]()(read_scan(path)).image
+    return run(ZeroFilled(), read_scan(path)).image
 
 
 def read_and_transform(path: Path) -> None:

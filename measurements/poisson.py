@@ -1,6 +1,6 @@
 """Time and memory of a variable-density Poisson-disk mask, beside sigpy.mri.poisson (numba-compiled).
 
-Run `python benchmarks/poisson.py`. Both draw sigpy's default pattern (no calibration square, corners left empty),
+Run `python measurements/poisson.py`. Both draw sigpy's default pattern (no calibration square, corners left empty),
 timed in turn in one process after a call that compiles and warms up. Peak memory is the growth of a fresh process's
 resident memory during one call (Linux only).
 """
@@ -21,7 +21,7 @@ Draw = Callable[[tuple[int, int], float, int], int]
 
 
 def ours() -> Draw:
-    from mrirecon.masks import poisson
+    from mrirecon.masks.own import poisson
 
     def draw(shape: tuple[int, int], acceleration: float, seed: int) -> int:
         mask = poisson(shape, acceleration, center_fraction=0.0, seed=seed, elliptical=True)

@@ -13,7 +13,7 @@ from functools import partial
 import torch
 from peers import HAVE_BART, Bart, Calls, array_scan, compare, kspace_8x230x180, print_peak
 
-from mrirecon.methods import METHODS, Calibrated, GivenMaps
+import mrirecon as mr
 
 # Title: (method, its weight, sigpy's app, BART's options), weights on one scale.
 CASES = {
@@ -27,14 +27,12 @@ def calls_of(name: str, iterations: int) -> Calls:
     weight, app, options = CASES[name]
     kspace = kspace_8x230x180()
     scan = array_scan(kspace)
-    maps = Calibrated()(scan, 0, "cpu")
+    maps = mr.EstimatedMaps()(scan, 0, "cpu")
 
     def ours() -> object:
         absolute = {"tolerance": 0.0} if name == "cg_sense" else {"relative": False}
-        method = METHODS[name](
-            maps=GivenMaps(maps, "memory"), regularization=weight, iterations=iterations, **absolute
-        )
-        return method(scan)
+        method = mr.METHODS[name](regularization=weight, iterations=iterations, **absolute)
+        return mr.run(method, scan, maps=mr.GivenMaps(maps, "memory"))
 
     def sigpys() -> object:
         import sigpy.mri.app

@@ -1,4 +1,4 @@
-"""What the benchmarks share: one 8-coil scan, calls of BART, fair timing, peak memory."""
+"""What several measurements share: one 8-coil scan, calls of BART, fair timing, peak memory."""
 
 from __future__ import annotations
 
