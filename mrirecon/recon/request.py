@@ -222,7 +222,7 @@ def reconstruct(
         device: name of a torch device, or auto, which takes a GPU where there is one.
         progress: true shows a line of progress; a function is called with (slices done, slices in all), where a
             diffusion method counts parts of a slice too.
-        preview: of a diffusion method, called every few noise levels with what is known of the slices it is at.
+        preview: for a diffusion method, called every few noise levels with what is known of the slices it is at.
         options: those of `Request`, such as mask, acceleration, maps, slices; those of its `Layout`, such as axes; and
             those of the method, such as weights, samples, seed, regularization.
 
