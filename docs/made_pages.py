@@ -53,9 +53,10 @@ def commands() -> str:
         "## Options of the methods",
         "Those of `mrirecon recon --method NAME`, beside the ones above.",
     ]
-    for name in METHODS:
-        title, _, options = _own(_help("recon", "--method", name), name).partition("\n")
-        parts += [f"### {name}", f"{title}.", _fenced(options) if options.strip() else ""]
+    for name, method in METHODS.items():
+        about = (method.__doc__ or "").partition("\n")[0]
+        options = _own(_help("recon", "--method", name), name)
+        parts += [f"### {name}", about, _fenced(options) if options else "It has no options."]
     return "\n\n".join(filter(None, parts)) + "\n"
 
 
@@ -68,11 +69,10 @@ def _help(*command: str) -> str:
 
 
 def _own(text: str, method: str) -> str:
-    """Of the help of `recon` the part of its method: what it computes, then its options."""
-    part = text.partition(f"method {method}: ")[2].partition("\n\n")[0]
-    about, _, options = part.partition("\n")
+    """The options of a method in the help of `recon`; empty where it has none."""
+    options = text.partition(f"method {method}: ")[2].partition("\n\n")[0]
     first = options.find("  --method.")
-    return f"{about.rstrip(':')}\n{options[first:] if first >= 0 else ''}"
+    return options[first:] if first >= 0 else ""
 
 
 def _fenced(text: str) -> str:

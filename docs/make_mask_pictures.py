@@ -45,8 +45,7 @@ def main() -> None:
     """Draw every kind, then print the mean, smallest and largest true acceleration of 50 seeds."""
     FOLDER.mkdir(parents=True, exist_ok=True)
     for kind in MASKS:
-        two_d = kind.endswith("2d") or kind == "poisson"
-        save(kind, draw(kind, (256, 256), 8 if two_d else 4))
+        save(kind, draw(kind, (256, 256), 8 if MASKS[kind].samples == "points" else 4))
     for name, (acceleration, options) in POISSON.items():
         save(name, draw("poisson", (256, 256), acceleration, **options))
     sys.stdout.write("| kind | R = 4, 8 % | R = 8, 4 % |\n|---|---|---|\n")

@@ -19,7 +19,7 @@ print(scan.source, scan.shape, "slices, coils, readout, phase")
 
 # %% [markdown]
 # `mr.reconstruct` does what `mrirecon recon` does on the command line. Options of a method are keywords like
-# all others.
+# all others; a method may be an object too, as in `method=mr.methods.TotalVariation(iterations=50)`.
 
 # %%
 METHODS: dict[str, dict[str, Any]] = {
@@ -76,6 +76,8 @@ figure.savefig("compare_methods.png", dpi=80)
 
 # %% [markdown]
 # ![Six methods and their errors](compare_methods.png)
+#
+# For a quick look at one of them, `volume.plot()` draws the middle slice; a notebook shows a volume by itself.
 #
 # `dds` is the mean of four draws, which removes the speckle of a single one. `varnet` and the prior of `dds`
 # were trained on heads, but not on this one. Where a scan lies outside what weights were trained for,

@@ -76,6 +76,11 @@ PROTOCOLS = {
     "slice": "every slice by itself with its own maximum, then averaged",
     "dds-minmax": "every slice of both volumes rescaled to [0, 1] by its own minimum and maximum, then averaged",
 }
+"""The protocols by name, each with what it does in words.
+
+Example:
+    print(mr.PROTOCOLS["fastmri"])
+"""
 
 
 def evaluate(
@@ -103,6 +108,10 @@ def evaluate(
     Raises:
         ValueError: if shapes disagree, images are smaller than the SSIM window, a value is not finite, a target (slice)
             is zero or constant, the support is empty, or the protocol is unknown.
+
+    Example:
+        target = torch.stack([scan.reference(index) for index in range(scan.shape[0])])
+        print(mr.evaluate(volume.image[0], target).psnr)
     """
     if protocol not in PROTOCOLS:
         raise ValueError(f"unknown protocol {protocol!r}: choose one of {', '.join(PROTOCOLS)}")

@@ -89,6 +89,9 @@ def prewhiten(scan: Scan) -> Scan:
 
     Raises:
         ValueError: if the scan has no noise covariance, or a singular one.
+
+    Example:
+        white = mr.prewhiten(scan)
     """
     whiten = scan_whitening(scan)
     return replace(
@@ -130,6 +133,9 @@ def noise_level(scan: Scan, volume: int = 0) -> float:
 
     Raises:
         ValueError: if there is no noise, or nothing was measured.
+
+    Example:
+        noise = mr.noise_level(scan)
     """
     if scan.noise_covariance is not None:
         power = scan.noise_covariance.diagonal().real / 2

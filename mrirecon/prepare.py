@@ -2,6 +2,9 @@
 
 Each step takes a `Scan` and returns one, still lazy by slice. Prewhiten first (`noise.prewhiten`): then compression
 keeps the noise white.
+
+Example:
+    fewer = mr.prepare.compress_coils(mr.prewhiten(scan), 3)
 """
 
 from __future__ import annotations
@@ -155,6 +158,9 @@ def volume_scale(scan: Scan, volume: int = 0) -> float:
 
     Raises:
         ValueError: as `intensity_scale`.
+
+    Example:
+        normalized = scan.kspace(0) / mr.volume_scale(scan)  # images of it have the bright level 1
     """
     if not scan.is_3d and _full_readout(scan.acquired) and _full_readout(scan.mask(0, volume)):
         scan = remove_oversampling(scan)

@@ -34,6 +34,9 @@ class Geometry:
         centers_mm: one position per slice, that of pixel (readout N // 2, phase N // 2).
         note: what a reader had to assume, e.g. "slice spacing assumed equal to thickness".
         frame: what positions refer to, one of `FRAMES`: the scanner, or what an image was registered to.
+
+    Example:
+        affine = scan.geometry.affine_lps(scan.matrix)  # 4 x 4
     """
 
     voxel_mm: tuple[float, float, float] | None = None
@@ -102,6 +105,10 @@ class Scan:
         attributes: whatever else the file says (fastMRI `acquisition`, `max`, `norm`, `patient_id`, ...).
         notes: what the reader had to assume or ignore; `info` prints them.
         axes: names of the axes of the array in the file, in their order; none where a header orders the data.
+
+    Example:
+        kspace, sampled = scan.measured(0)  # of the first slice
+        less = scan.select(slice(0, 2)).undersample(mask)
     """
 
     source: str
@@ -297,9 +304,12 @@ class Volume:
 
     Attributes:
         image: (volume, slice, readout, phase), in the intensity units of the k-space.
-        geometry: of the image grid.
+        geometry: where the image grid lies in the patient.
         info: method, parameters, masks, seeds, accelerations, times; written as JSON beside the output.
         extras: further images on the same grid by name, such as `std`, written as NAME_std beside the output.
+
+    Example:
+        middle = volume.image[0, 1].abs()
     """
 
     image: Complex[Tensor, "volume slice readout phase"]

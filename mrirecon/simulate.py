@@ -73,7 +73,7 @@ def simulate_scan(
     Args:
         image: array axes are taken as (readout, phase[, slice]); its values are the magnitude.
         coils: number of receive coils, see `birdcage_maps`.
-        noise_std: of the k-space noise, per real component, in image units (all transforms are orthonormal).
+        noise_std: standard deviation of the k-space noise per real component, in image units.
         snr: instead of `noise_std`: the 0.99 quantile of the non-zero image values over noise_std.
         correlation: noise correlation of neighbouring coils, in [0, 1), see `coupled_covariance`.
         noise_covariance: instead of the three above: E[n n^H] per complex sample.
@@ -83,11 +83,15 @@ def simulate_scan(
         partial_fourier: fraction of the phase-encoding columns that are acquired, above 0.5.
         affine: 4 x 4 from array index to RAS mm, as in NIfTI; None leaves the geometry unknown.
         frame: what the affine refers to (`Geometry.frame`).
-        seed: of phase and noise.
+        seed: seed of the phase and of the noise.
         source: name of the scan.
 
     Raises:
         ValueError: if an argument is out of its range, or the image is empty, zero or not finite.
+
+    Example:
+        image, affine = mr.read_image("head.nii.gz")
+        scan, truth, maps = mr.simulate_scan(image, coils=8, snr=40.0, affine=affine)
     """
     volume = _checked_image(image)
     if coils < 1:
@@ -198,6 +202,9 @@ def birdcage_maps(
 
     Raises:
         ValueError: if there are no coils, no pixels, or wires would cross the image.
+
+    Example:
+        maps = mr.birdcage_maps((64, 48), 8)[0]  # (coil, readout, phase)
     """
     if coils < 1 or min(shape) < 1:
         raise ValueError(f"cannot make maps of {coils} coils on a {shape[0]} x {shape[1]} grid")

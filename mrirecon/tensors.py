@@ -35,14 +35,22 @@ def ifft2(
 def fft2c(
     image: Complex[Tensor, "*batch y x"], dim: Sequence[int] = IMAGE_AXES
 ) -> Complex[Tensor, "*batch ky kx"]:
-    """Centred orthonormal FFT over the last two axes, or over `dim` (one axis is allowed)."""
+    """Centred orthonormal FFT over the last two axes, or over `dim` (one axis is allowed), for even and odd sizes.
+
+    Example:
+        kspace = mr.fft2c(image)
+    """
     return fftshift(fft2(ifftshift(image, dim), dim), dim)
 
 
 def ifft2c(
     kspace: Complex[Tensor, "*batch ky kx"], dim: Sequence[int] = IMAGE_AXES
 ) -> Complex[Tensor, "*batch y x"]:
-    """Inverse (= adjoint) of `fft2c`."""
+    """The inverse of `fft2c`, which is its adjoint too.
+
+    Example:
+        coil_images = mr.ifft2c(kspace)
+    """
     return fftshift(ifft2(ifftshift(kspace, dim), dim), dim)
 
 
@@ -73,7 +81,11 @@ def as_complex(x: Float[Tensor, "*batch 2 y x"]) -> Complex[Tensor, "*batch y x"
 
 
 def rss(x: Num[Tensor, "..."], dim: int = -3) -> Float[Tensor, "..."]:
-    """Root of the sum of squared magnitudes over the coil axis `dim`."""
+    """Root of the sum of squared magnitudes over the coil axis `dim`.
+
+    Example:
+        magnitude = mr.rss(mr.ifft2c(kspace))
+    """
     return rss_of_each(x.unbind(dim))
 
 
@@ -100,6 +112,9 @@ def complex_noise_like(
 
     Raises:
         ValueError: if there are several generators, and not one for each item of the leading axis.
+
+    Example:
+        noise = mr.complex_noise_like(image, torch.Generator().manual_seed(0))
     """
     if isinstance(generator, Sequence):
         if len(generator) != len(x):

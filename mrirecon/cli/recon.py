@@ -69,10 +69,10 @@ def recon(
         maps: espirit, lowres, or a file of coil maps.
         calibration: how maps are estimated.
         slices: A:B reconstructs slices A to B - 1 only.
-        format: of the files in that folder; h5 is what the fastMRI leaderboard takes.
-        weights: of a learned method, a shipped name or a .safetensors file (the same as --method.weights).
-        samples: of a diffusion method, draws per slice (the same as --method.samples).
-        seed: of a diffusion method's draws (the same as --method.seed).
+        format: format of the files in that folder; h5 is what the fastMRI leaderboard takes.
+        weights: weights of a learned method, a shipped name or a .safetensors file (the same as --method.weights).
+        samples: draws per slice of a diffusion method (the same as --method.samples).
+        seed: seed of the draws of a diffusion method (the same as --method.seed).
         device: where to compute; auto takes a GPU where there is one.
         report: also write an HTML report, and beside it a picture of each scan (.png).
         preview: PNG that shows the slices a diffusion method is at, renewed while it works.

@@ -37,7 +37,7 @@ def simulate(
         partial_fourier: share of the phase-encoding columns acquired, above 0.5.
         volume: which volume of a 4D image.
         slices: A:B takes slices A to B - 1 only.
-        seed: of phase and noise.
+        seed: seed of phase and noise.
         overwrite: replace an existing output.
     """
     part = parse_slices(slices)

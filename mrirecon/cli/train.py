@@ -67,7 +67,7 @@ def train(
         weights: trained weights to begin with, a shipped name or a file; of unrolled_prior also those of its denoiser.
         ckpt_path: checkpoint to go on from, of this run or of another; last is this run's latest, and starts from the
             beginning if there is none.
-        seed: of the initial weights, the order of the slices and their masks.
+        seed: seed of the initial weights, the order of the slices and their masks.
         images: number of validation volumes whose middle slice TensorBoard shows, or of samples of a prior.
         compile: fuse the networks' real-valued parts with torch.compile: a minute or two at the start, then faster; on
             a CPU it needs a C++ compiler.

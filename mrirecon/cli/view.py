@@ -27,7 +27,7 @@ def view(
         volume: NIfTI files.
         output: page to write; by default the first volume's name with .html.
         overlay: a map on the same grid, such as NAME_std.nii.gz, laid over the volume.
-        index: of files with several volumes show this one only.
+        index: show only this volume of files that have several.
         overwrite: replace an existing page.
     """
     from mrirecon.report import check_page, write_viewer

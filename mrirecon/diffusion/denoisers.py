@@ -21,8 +21,20 @@ Sigma: TypeAlias = float | Float[Tensor, " batch"]  # one for all images, or one
 class Denoiser(Protocol):
     """The mean of the clean image given a noisy one; images are complex, (*batch, y, x).
 
+    It is called with x = x0 + sigma n, where n has variance 1 per real component, and with sigma: one number for all
+    images, or one for each. It gives E[x0 | x].
+
     Attributes:
         sigma_range: lowest and highest noise level it knows, in units of its images.
+
+    Example:
+        class White:  # exact for white images of variance 1 per real component
+            sigma_range = (0.0, float("inf"))
+
+            def __call__(self, x, sigma):
+                return x / (1 + sigma**2)
+
+        assert isinstance(White(), mr.Denoiser)
     """
 
     @property
@@ -91,23 +103,53 @@ class _NetworkDenoiser:
 
 
 class CleanDenoiser(_NetworkDenoiser):
-    """Of a network that gives the clean image itself, such as EDM's preconditioned ones (Karras et al. 2022)."""
+    """The denoiser of a network that gives the clean image itself, as EDM's do (Karras et al. 2022, arXiv:2206.00364).
+
+    Args:
+        network: (x, sigma) -> clean x, with x (batch, channel, y, x) real and sigma (batch,).
+        sigma_range: lowest and highest noise level the network knows, in units of its images.
+        channels: 2 for real and imaginary part; 1 for a prior of magnitudes, applied to both parts alike.
+        multiple: the sides of the network's images are multiples of this; other images are mirrored at the lower and
+            right edge up to the next one, and cropped afterwards.
+
+    Raises:
+        ValueError: if channels is neither 1 nor 2.
+
+    Example:
+        network, card = mr.load_weights("prior_tiny")
+        denoiser = mr.CleanDenoiser(network, sigma_range=(0.005, 5.0))
+        clean = denoiser(image, 0.1)
+    """
 
     def _clean(self, x: Tensor, level: Tensor, s: float | Tensor) -> Tensor:
         return self.network(x, level)
 
 
 class ScoreDenoiser(_NetworkDenoiser):
-    """Of a VE score network: D = x + sigma^2 score (Tweedie)."""
+    """The denoiser of a VE score network by Tweedie's formula, D = x + sigma^2 score(x, sigma).
+
+    Arguments and errors are those of `CleanDenoiser`; the network gives the score (Song et al. 2021,
+    arXiv:2011.13456).
+
+    Example:
+        def score(x, sigma):  # of white images of variance 1
+            return -x / (1 + sigma[:, None, None, None] ** 2)
+
+        denoiser = mr.ScoreDenoiser(score, sigma_range=(0.01, 50.0))
+    """
 
     def _clean(self, x: Tensor, level: Tensor, s: float | Tensor) -> Tensor:
         return x + s**2 * self.network(x, level).to(x.dtype)
 
 
 class NoiseDenoiser(_NetworkDenoiser):
-    """Of a DDPM epsilon network of the linear schedule: D = x - sigma epsilon(x / sqrt(1 + sigma^2), t(sigma)).
+    """The denoiser of a DDPM network: D = x - sigma epsilon(x / sqrt(1 + sigma^2), t(sigma)) (Ho et al. 2020).
 
-    Networks that learn the variance too give it in further channels, which are left out.
+    Arguments and errors are those of `CleanDenoiser`; the network is given the step t of the linear schedule of 1000
+    (fractional between two of them) and gives the noise. What it says of the variance in further channels is left out.
+
+    Example:
+        denoiser = mr.NoiseDenoiser(lambda x, step: 0 * x, sigma_range=(0.01, 157.0))  # finds no noise
     """
 
     def _clean(self, x: Tensor, level: Tensor, s: float | Tensor) -> Tensor:
@@ -154,8 +196,13 @@ class GaussianDenoiser:
     """The exact denoiser of a stationary Gaussian prior; with it the posterior has a closed form.
 
     Attributes:
-        mean: of the images.
-        power: variance per real component of each coefficient of the plain orthonormal FFT.
+        mean: mean of the images.
+        power: variance per real component of each coefficient of the plain orthonormal FFT (origin at index 0).
+        sigma_range: the noise levels it takes, all of them by default.
+
+    Example:
+        prior = mr.GaussianDenoiser(torch.zeros_like(image), torch.ones(image.shape))
+        clean = prior(image, 0.1)
     """
 
     mean: Complex[Tensor, "y x"]

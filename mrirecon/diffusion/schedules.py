@@ -1,4 +1,8 @@
-"""Noise levels, highest first; every schedule ends in 0 and is walked as pairs (sigma, lower)."""
+"""Noise levels, highest first; every schedule ends in 0 and is walked as pairs (sigma, lower).
+
+Example:
+    sigmas = mr.schedules.karras(20, 0.01, 5.0)  # 21 levels, the last is 0
+"""
 
 from __future__ import annotations
 

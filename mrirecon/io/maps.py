@@ -50,6 +50,10 @@ def read_maps(path: PathLike) -> Complex[Tensor, "slice *set coil readout phase"
     Raises:
         FileNotFoundError, IsADirectoryError: if there is no such file.
         ValueError: if it is damaged, real-valued, of another shape, or not finite.
+
+    Example:
+        mr.write_maps("maps.npy", maps[None], {"kind": "espirit"})
+        again = mr.read_maps("maps.npy")  # (slice, coil, readout, phase)
     """
     maps = _load(Path(path))
     maps = maps[None] if maps.ndim == 3 else maps
@@ -75,6 +79,9 @@ def write_maps(
     Raises:
         ValueError: if the suffix is none of these.
         OSError: as `files.check_target`, or if the disk is full.
+
+    Example:
+        mr.write_maps("maps.npy", maps[None], {"kind": "espirit"})
     """
     path = Path(path)
     suffix = suffix_of(path, MAPS_SUFFIXES)

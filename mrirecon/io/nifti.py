@@ -89,6 +89,9 @@ def read_image(
     Raises:
         FileNotFoundError, IsADirectoryError: if there is no such file.
         ValueError: if it is no NIfTI, damaged, complex or coloured, 1 x 1, empty, or not finite.
+
+    Example:
+        image, affine = mr.read_image("head.nii.gz")
     """
     path = existing_file(path)
     image, data = _load(path)

@@ -40,6 +40,10 @@ def read_scan(path: PathLike, layout: Layout | None = None, **stored: Any) -> Sc
     Raises:
         FileNotFoundError, IsADirectoryError, PermissionError: if there is no file to read.
         ValueError: in one sentence, if it is damaged, no k-space, all zero, or of a kind that cannot be read.
+
+    Example:
+        scan = mr.read_scan("scan.h5")
+        other = mr.read_scan("kspace.npy", axes="slice,coil,readout,phase")
     """
     path, layout = Path(path), layout or Layout(**stored)
     scan = layout.centred(_reader(path, layout)(path, layout))
@@ -58,6 +62,9 @@ def write_scan(scan: Scan, path: PathLike, overwrite: bool = False) -> tuple[str
     Raises:
         ValueError: for an unknown suffix, several volumes where the format has one, or the file of the scan itself.
         OSError: as `files.check_target`, or if the disk is full.
+
+    Example:
+        left_out = mr.write_scan(scan, "copy.mrd")
     """
     path = Path(path)
     suffix = suffix_of(path, SCAN_SUFFIXES)

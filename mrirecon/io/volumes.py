@@ -81,6 +81,9 @@ def write_volume(
     Raises:
         ValueError: for an unknown suffix, several volumes in .h5 or .npy, or a file that is one of the `inputs`.
         OSError: as `check_output`, or if the disk is full.
+
+    Example:
+        mr.write_volume(volume, "brain.nii.gz")
     """
     path = check_output(path, overwrite, inputs)
     suffix = suffix_of(path, VOLUME_SUFFIXES)
@@ -155,6 +158,9 @@ def read_volume(path: PathLike) -> Float[Tensor, "slice readout phase"]:
     Raises:
         FileNotFoundError, IsADirectoryError: if there is no such file.
         ValueError: if it is damaged, of another kind, or has several volumes.
+
+    Example:
+        target = mr.read_volume("scan.h5")  # (slice, readout, phase)
     """
     path = Path(path)
     suffix = path.suffix.lower()

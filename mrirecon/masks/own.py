@@ -48,7 +48,7 @@ def uniform1d(
         shape: (readout, phase) = (H, W), in samples.
         acceleration: R, at least 1.
         center_fraction: calibration columns / W, in [0, 1).
-        seed: of numpy's PCG64; an integer or several.
+        seed: seed of numpy's PCG64; an integer or several.
         acquired: points that the scan covers, by default all; W is then the number of columns with such a point.
 
     Raises:

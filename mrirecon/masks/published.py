@@ -48,7 +48,7 @@ def fastmri_mask(
         acceleration: R; a whole number for equispaced and magic.
         center_fraction: calibration columns / W, in [0, 1).
         seed: below 2^32 each; `fastmri_seed(file name)` gives the leaderboard's.
-        offset: of the lines, instead of a random one; not for random.
+        offset: offset of the lines, instead of a random one; not for random.
 
     Raises:
         ValueError: where fastmri would crash or leave calibration lines only, or an argument is out of range.

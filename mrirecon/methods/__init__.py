@@ -1,4 +1,8 @@
-"""Reconstruction methods: what solves slices."""
+"""Reconstruction methods: what solves slices.
+
+Example:
+    volume = mr.run(mr.methods.TotalVariation(iterations=50), scan)
+"""
 
 from mrirecon.methods.base import Method as Method
 from mrirecon.methods.base import Needs as Needs

@@ -32,14 +32,24 @@ class Needs:
     """What a method is given with the k-space of a slice.
 
     Attributes:
-        maps: coil maps; with them the k-space is prewhitened where there is a noise measurement.
-        one_set: no more than one set of them.
-        scale: the bright level of the volume's images.
-        noise: its noise level; a scan that does not tell it gives 0 where it is wanted, and is refused where it is
-            needed.
-        noise_std: the noise level as the user knows it, in units of the k-space before any prewhitening.
-        whole_volume: all slices of a volume together.
+        maps: whether it needs coil maps; with them the k-space is prewhitened where there is a noise measurement.
+        one_set: whether it takes no more than one set of maps.
+        scale: whether it needs the bright level of the images of the volume.
+        noise: whether it needs the noise level; a scan that does not tell it gives 0 where it is wanted, and is refused
+            where it is needed.
+        noise_std: the noise level as the user knows it, per real component, in units of the k-space before any
+            prewhitening.
+        whole_volume: whether all slices of a volume are solved together.
         first_image: file of the image to begin with.
+
+    Example:
+        class Bright(mr.SliceMethod):
+            name = "bright"
+            needs = mr.Needs(scale=True)  # coil maps too, which is the default
+
+            def solve_slice(self, problem):
+                x = problem.operator.H(problem.kspace)
+                return mr.Solution(image=x, figures={"brightest": float(x.abs().max()) / problem.scale})
     """
 
     maps: bool = True
@@ -122,15 +132,27 @@ class Problem:
     """One slice to solve: y = A x + noise.
 
     Attributes:
-        kspace: y, zero where not sampled.
-        mask: sampled points.
-        maps: coil maps; None for methods that need none.
-        scale: bright level of the volume's images (`prepare.volume_scale`), which relative weights refer to.
+        kspace: y, (coil, y, x), zero where not sampled; in the units of the scan, or prewhitened.
+        mask: sampled points, (y, x).
+        maps: coil maps, (set, coil, y, x); None for methods that need none.
+        scale: bright level of the images of the volume (`prepare.volume_scale`), which relative weights refer to.
         near: neighbouring slices, and calibration data better than the k-space itself.
         place: (volume, slice) in the scan.
-        noise_std: of y per real component (`noise.noise_level`); 0 where it is not known or not needed.
-        first_image: to begin with, from a file.
-        tell: called with the stage that a method is at which takes long.
+        noise_std: standard deviation of the noise of y per real component (`noise.noise_level`); 0 where it is not
+            known or not needed.
+        first_image: the image of a file to begin with, (y, x).
+        tell: called with the `Stage` that is reached, by methods that take long.
+
+    Example:
+        class Adjoint(mr.SliceMethod):
+            name = "my_adjoint"
+
+            def solve_slice(self, problem):
+                x = problem.operator.H(problem.kspace)
+                residual = problem.residual(problem.operator(x))
+                return mr.Solution(image=x, figures={"residual": residual})
+
+        print(mr.run(Adjoint(), scan).info["residual"])
     """
 
     kspace: Complex[Tensor, "coil y x"]
@@ -172,13 +194,16 @@ class Solution:
     """What a method gives back of one slice: an image, k-space, a magnitude or draws.
 
     Attributes:
-        image: x on the k-space grid, in the units of the problem.
-        kspace: of all coils without gaps, whose root sum of squares is the image.
-        magnitude: of the image window (`Scan.crop`), in the units of the coils.
-        draws: of the posterior, whose mean is the image.
+        image: x on the k-space grid, (y, x) or (set, y, x), in the units of the problem.
+        kspace: k-space of all coils without gaps, (coil, y, x); the image is their root sum of squares.
+        magnitude: magnitude of the image window (`Scan.crop`), in the units of the coils.
+        draws: draws of the posterior, (draw, y, x), whose mean is the image.
         keep_draws: whether each draw is written, too.
-        parts: images like x that belong to it, whose magnitude is written, by name.
-        figures: numbers about it; the JSON has their mean over the slices.
+        parts: further images like x by name, whose magnitude is written.
+        figures: numbers about the slice by name; the JSON has their mean over the slices.
+
+    Example:
+        solution = mr.Solution(image=A.H(y), figures={"iterations": 1.0})
     """
 
     image: Complex[Tensor, "*set y x"] | None = None
@@ -194,10 +219,25 @@ class Solution:
 class Method(ABC):
     """A reconstruction method with its parameters, which are its fields.
 
+    A subclass writes `solve` for several slices, or is a `SliceMethod` and writes `solve_slice` for one.
+
     Attributes:
         name: what it is called.
         fits_data: whether it fits the data as well as its maps can, so that a large residual speaks against these.
         fills_kspace: whether partial Fourier is filled in by itself.
+
+    Raises:
+        ValueError: if a parameter is out of the range of its type (`options.Count`, `options.Positive`), negative, or
+            not finite.
+
+    Example:
+        class ZeroFilling(mr.Method):
+            name = "zero_filling"
+
+            def solve(self, batch):
+                return [mr.Solution(image=one.operator.H(one.kspace)) for one in batch]
+
+        volume = mr.run(ZeroFilling(), scan)
     """
 
     name: ClassVar[str]
@@ -251,7 +291,23 @@ class Method(ABC):
 
 @dataclass(frozen=True, kw_only=True)
 class SliceMethod(Method):
-    """A method that solves one slice after another."""
+    """A method that solves one slice after another: `solve_slice` takes a `Problem` and gives a `Solution`.
+
+    Example:
+        @dataclass(frozen=True, kw_only=True)
+        class Landweber(mr.SliceMethod):
+            iterations: int = 30
+            name: ClassVar[str] = "landweber"
+
+            def solve_slice(self, problem):
+                A, y = problem.operator, problem.kspace
+                x = A.H(y)
+                for _ in range(self.iterations):
+                    x = x + A.H(y - A(x))
+                return mr.Solution(image=x)
+
+        volume = mr.reconstruct(scan, method=Landweber(iterations=10), mask=mask)
+    """
 
     def solve(self, batch: Sequence[Problem]) -> list[Solution]:
         return [self.solve_slice(problem) for problem in batch]

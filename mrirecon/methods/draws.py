@@ -71,8 +71,8 @@ class Draws:
         batch: the slices.
         underway: is told of each level.
         samples: draws of each slice.
-        seed: of the draws; each draw of each slice has random numbers of its own.
-        precision: of the prior's network.
+        seed: seed of the draws; each draw of each slice has random numbers of its own.
+        precision: precision of the prior's network.
         at_once: images to make together.
         room: where it is remembered that memory ran out.
         divisible: whether slices may be sampled apart.
@@ -208,7 +208,7 @@ class Watched:
 
     Args:
         denoiser: of images (draw, slice, ..., y, x).
-        precision: of its network.
+        precision: precision of its network.
         places: (volume, slice) of each slice.
         volumes: how many the scan has.
     """

@@ -34,7 +34,7 @@ class NetworkMethod(SliceMethod):
 
     Attributes:
         weights: name of shipped weights, or a file made by `mrirecon weights import` or `mrirecon train`.
-        precision: of the convolutions; Fourier transforms and data consistency are float32 with both.
+        precision: precision of the convolutions; Fourier transforms and data consistency are float32 with both.
     """
 
     weights: str

@@ -65,7 +65,7 @@ class Posterior(Method):
 
     Attributes:
         weights: name of a shipped prior, or a file made by `mrirecon weights import` or `mrirecon train`.
-        schedule: of the noise levels.
+        schedule: schedule of the noise levels.
         levels: noise levels; most samplers evaluate the network once in each.
         sigma_max: first noise level, over the bright level; auto takes 0.3 with a first image, and the prior's highest
             without.
@@ -74,12 +74,12 @@ class Posterior(Method):
             Chung, Sim & Ye 2022): that of adjoint, min_norm, cg_sense, l1_wavelet, tv, grappa, varnet, humus or
             unrolled_prior with their defaults, or a .npy or .cfl that recon wrote; noise begins with none.
         samples: draws per slice.
-        seed: of the draws.
+        seed: seed of the draws.
         noise_std: noise of the k-space per real component, in its units before any prewhitening; auto reads it from a
             noise measurement or from the outermost measured k-space.
         images_at_once: slices times draws that are computed together; auto takes 4, on a GPU as many as its memory
             holds, 16 KiB a pixel, up to 32. When memory runs out it is halved.
-        precision: of the network; data consistency is float32 with both.
+        precision: precision of the network; data consistency is float32 with both.
         draws: write each draw too.
         trust: write the null-space part of the image, which the prior supplied and not the scanner.
     """
@@ -160,9 +160,8 @@ class Posterior(Method):
         low, high = self.trained[0].sigma_range
         warm = min(WARM, high) if self.start != "noise" else high
         first = warm if self.sigma_max == "auto" else self.sigma_max
-        last = self.sigma_min
-        if last == "auto":
-            last = min(max(low, self.finest), first)
+        finest = min(max(low, self.finest), first)
+        last = finest if self.sigma_min == "auto" else self.sigma_min
         if first > 1.001 * high or last < 0.999 * low:
             raise ValueError(
                 f"{self.name}: noise levels from {first:g} to {last:g}, but the prior knows {high:g} to {low:g}: "

@@ -94,6 +94,11 @@ class Registry(Mapping[str, type[Method]]):
 
 
 METHODS = Registry((*CLASSICAL, *LEARNED, *SAMPLER_METHODS))
+"""The class of every method by its name; the fields of a class are the options of its method.
+
+Example:
+    print(mr.METHODS["tv"]().iterations)
+"""
 
 
 def register(method: Registered) -> Registered:
@@ -106,7 +111,13 @@ def register(method: Registered) -> Registered:
 
     Example:
         @mr.register
-        class Mine(mr.SliceMethod): ...
+        class Mine(mr.SliceMethod):
+            name = "mine"
+
+            def solve_slice(self, problem):
+                return mr.Solution(image=problem.operator.H(problem.kspace))
+
+        volume = mr.reconstruct("scan.h5", method="mine")
     """
     METHODS.add(method)
     return method

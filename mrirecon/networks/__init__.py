@@ -1,6 +1,9 @@
 """Networks, one file per architecture, and their named configurations: end-to-end ones and priors.
 
 A network's module is loaded when it is looked up.
+
+Example:
+    network = mr.networks.NETWORKS["varnet"](**mr.networks.PRESETS["varnet"]["tiny"])
 """
 
 from __future__ import annotations

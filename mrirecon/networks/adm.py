@@ -27,7 +27,7 @@ class ADMUNet(Prior):
     DPS (Chung et al. 2023, arXiv:2209.14687). Takes images whose sides are multiples of 2^(levels - 1).
 
     Args:
-        channels: of an image.
+        channels: channels of an image.
         num_channels: features at full resolution, before `channel_mult`.
         channel_mult: their multiple at each level; each level halves the resolution.
         num_res_blocks: residual blocks per level on the way down; one more on the way up.

@@ -58,7 +58,7 @@ class Prior(Model):
     """A network that knows what images look like, as diffusion models do; `mrirecon.diffusion` makes it a denoiser.
 
     Attributes:
-        channels: of an image: 2 for real and imaginary part, 1 for a magnitude (or 3 for colour).
+        channels: channels of an image: 2 for real and imaginary part, 1 for a magnitude (or 3 for colour).
         predicts: what `forward` gives, and of what. noise: epsilon, from x / sqrt(1 + sigma^2) and the step t of the
             linear DDPM schedule, whole or fractional; score: the gradient of the log density, from x and sigma;
             clean: E[x0 | x], from x and sigma.

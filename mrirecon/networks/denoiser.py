@@ -26,7 +26,7 @@ class DenoiserUNet(Prior):
     Levels beyond `sigma_range` are told to the U-Net as its nearest end.
 
     Args:
-        channels: of an image: 2 for real and imaginary part, 1 for a magnitude.
+        channels: channels of an image: 2 for real and imaginary part, 1 for a magnitude.
         widths: features at each level; each level halves the resolution.
         blocks: residual blocks per level on the way down; one more on the way up.
         sigma_data: standard deviation of the images, per channel, in units of their bright level.

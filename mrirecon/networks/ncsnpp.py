@@ -24,7 +24,7 @@ class NCSNpp(Prior):
     x + sigma n with x in [0, 1] (variance exploding). Takes images whose sides are multiples of 2^(levels - 1).
 
     Args:
-        channels: of an image.
+        channels: channels of an image.
         nf: features at full resolution.
         ch_mult: their multiple at each level; each level halves the resolution.
         num_res_blocks: residual blocks per level on the way down; one more on the way up.

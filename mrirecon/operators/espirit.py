@@ -54,6 +54,10 @@ def espirit(
 
     Raises:
         ValueError: if the calibration block is smaller than the kernel, or more sets than coils are asked for.
+
+    Example:
+        found = mr.espirit(kspace[:, 10:30, 6:26], (40, 32))
+        maps, eigenvalues = found.maps[0], found.eigenvalues[0]
     """
     height, width = calibration.shape[-2:]
     if min(height, width) < kernel:

@@ -16,6 +16,10 @@ class Gradient(LinearOperator):
 
     Maps (*batch, y, x) to (*batch, 2, y, x). With `isotropic` shrinkage of its output this is the total variation of
     Rudin, Osher & Fatemi 1992.
+
+    Example:
+        D = mr.Gradient()
+        total_variation = D(image).norm(dim=-3).sum()
     """
 
     @property

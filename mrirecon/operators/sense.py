@@ -35,6 +35,11 @@ def sense(
 
     Raises:
         ValueError: if maps and mask differ in matrix size.
+
+    Example:
+        A = mr.sense(maps, mask)
+        y = A(image)  # (coil, y, x)
+        x = A.H(y)
     """
     if maps.shape[-2:] != mask.shape[-2:]:
         raise ValueError(

@@ -39,6 +39,9 @@ def conjugate_gradient(
         tolerance: relative residual at which an item is done; 0 runs all iterations.
         item_axes: number of trailing axes that make one item.
         callback: called with (iteration, x) after each iteration.
+
+    Example:
+        x = mr.conjugate_gradient(lambda v: A.gram(v) + 0.01 * v, A.H(y), iterations=20)
     """
     # Where nobody looks back, vectors are overwritten: on a CPU that is a tenth of the time with cheap operators.
     in_place = callback is None and not torch.is_grad_enabled()
@@ -79,13 +82,22 @@ def fista(
     strongly convex parts.
 
     Args:
-        gradient: of the smooth f, whose gradient has Lipschitz constant at most 1 / step.
+        gradient: gradient of the smooth f, with Lipschitz constant at most 1 / step.
         prox: proximal map of step * g.
         start: first guess.
         step: gradient step.
         iterations: number of gradient evaluations.
         item_axes: number of trailing axes that make one item.
         callback: called with (iteration, x) after each iteration.
+
+    Example:
+        W = mr.Wavelet(image.shape)
+
+        def shrink(x):
+            c = W(x)
+            return W.H(c * (1 - 1e-3 / c.abs().clamp(min=1e-3)))
+
+        x = mr.fista(lambda x: A.H(A(x) - y), shrink, A.H(y), step=1.0, iterations=20)
     """
     x = z = start
     t = torch.ones_like(_dot(x, x, item_axes))
@@ -120,7 +132,7 @@ def pdhg(
     lipschitz / iterations^2 + norm / iterations, with one gradient, one K and one K^H per iteration.
 
     Args:
-        gradient: of f.
+        gradient: gradient of f.
         operator: applies K.
         adjoint: applies K^H.
         dual_prox: (u, step) -> proximal map of step * g^*, the convex conjugate (a projection for norms).
@@ -130,6 +142,24 @@ def pdhg(
         balance: expected size of x over that of the dual variable; affects the speed only.
         iterations: number of gradient evaluations.
         callback: called with (iteration, x) after each iteration.
+
+    Example:
+        D, weight = mr.Gradient(), 1e-3
+
+        def project(u, step):
+            return u / (u.norm(dim=-3, keepdim=True) / weight).clamp(min=1)
+
+        x = mr.pdhg(
+            lambda x: A.H(A(x) - y),
+            D.forward,
+            D.adjoint,
+            project,
+            A.H(y),
+            lipschitz=1.0,
+            norm=8**0.5,
+            balance=1.0,
+            iterations=20,
+        )
     """
     x = newest = previous = start
     u = torch.zeros_like(operator(start))

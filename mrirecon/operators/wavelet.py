@@ -38,6 +38,10 @@ class Wavelet(LinearOperator):
 
     Raises:
         ValueError: if the image is too small for so many levels.
+
+    Example:
+        W = mr.Wavelet(image.shape)
+        assert torch.allclose(W.H(W(image)), image, atol=1e-5)
     """
 
     def __init__(self, shape: tuple[int, int], levels: int | None = None) -> None:

@@ -44,7 +44,10 @@ class MapSource(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class EstimatedMaps:
-    """Maps estimated from each slice's calibration region (`calibration.calibration_data`).
+    """Maps estimated from the calibration region of each slice (`calibration.calibration_data`).
+
+    `espirit` is Uecker et al. 2014. An object is called with (scan, slice, device) and gives maps
+    (set, coil, readout, phase); `estimate_maps` is the shorter way.
 
     Attributes:
         kind: espirit, or lowres (low-resolution images over their RSS; one set).
@@ -53,6 +56,12 @@ class EstimatedMaps:
         threshold: ESPIRiT singular values below this share of the largest are noise.
         crop: ESPIRiT maps are zero where the eigenvalue is below this.
         sets: number of ESPIRiT map sets.
+
+    Raises:
+        ValueError: if a number is out of its range; when it is called, if the centre of k-space is not fully sampled.
+
+    Example:
+        volume = mr.reconstruct(scan, method="cg_sense", maps=mr.EstimatedMaps(size=20, crop=0.7))
     """
 
     kind: Literal["espirit", "lowres"] = "espirit"
@@ -104,17 +113,24 @@ class EstimatedMaps:
 
 @dataclass(frozen=True, eq=False)
 class GivenMaps:
-    """Maps read from a file, (slice, coil, readout, phase) or (slice, set, coil, readout, phase).
+    """Maps at hand or from a file, (slice, coil, readout, phase) or (slice, set, coil, readout, phase).
 
     Whatever their scale, they are brought to the convention: per set, sum over coils of |s|^2 is 1 on the support and 0
     outside, where they are below NOTHING of their brightest pixel.
 
     Attributes:
-        maps: of all slices of the scan, or of a run of them.
-        source: of the file, for messages.
-        whitening: matrix that the scan's coils were mixed by.
-        kind: for the JSON.
-        first: slice of the scan that the first maps are of, where they are of a run of slices.
+        maps: the maps of all slices of the scan, or of a run of them.
+        source: where they come from, for messages.
+        whitening: matrix that the coils of the scan were mixed by.
+        kind: what the JSON calls them.
+        first: slice of the scan that the first maps belong to, where they belong to a run of slices.
+
+    Raises:
+        ValueError: when it is called, if their shape is not that of the scan, or they are not finite.
+
+    Example:
+        every = torch.stack([mr.estimate_maps(scan, index) for index in range(scan.shape[0])])
+        volume = mr.run(mr.methods.CGSense(), scan, maps=mr.GivenMaps(every, "my maps"))
     """
 
     maps: Complex[Tensor, "slice *set coil readout phase"]
@@ -228,16 +244,16 @@ def estimate_maps(
     """Coil maps of one slice; with `sets` above 1 they have an axis of sets.
 
     Args:
-        scan: its calibration region is used.
-        index: of the slice.
-        device: where to compute.
-        options: of `EstimatedMaps`, such as kind, size or sets.
+        scan: the scan, whose calibration region is used.
+        index: number of the slice.
+        device: name of the torch device to compute on.
+        options: those of `EstimatedMaps`, such as kind, size or sets.
 
     Raises:
         ValueError: if the centre of k-space is not fully sampled, or an option is impossible.
 
     Example:
-        maps = mr.estimate_maps(scan, 4, size=32)
+        maps = mr.estimate_maps(scan, 1, size=20)
     """
     maps = EstimatedMaps(**options)(scan, index, device)
     return maps[0] if len(maps) == 1 else maps

@@ -244,7 +244,7 @@ def run(method: Method | Solves, scan: Scan, **options: Any) -> Volume:
     """Reconstruct a scan with a method as it is: nothing is undersampled or recentred first, as `reconstruct` does.
 
     Args:
-        method: what solves.
+        method: an object with `solve`, such as one of `mr.methods`.
         scan: what was measured.
         options: attributes of `Pipeline`: maps, slices, partial_fourier, whiten, device, progress, preview, keep.
 

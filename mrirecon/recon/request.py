@@ -44,7 +44,7 @@ class Request:
         method: its name, `{"name": NAME, OPTION: VALUE}`, or an object or class with `solve`.
         mask: undersample retrospectively with this kind of mask (see mrirecon mask --help), with the mask of a file, or
             with a tensor (readout, phase).
-        acceleration: of the mask.
+        acceleration: acceleration of the mask.
         center_fraction: calibration share of the mask; 0.08 up to acceleration 5, else 0.04.
         mask_seed: seed of the mask.
         maps: espirit, lowres, a file of coil maps, a tensor (slice, coil, readout, phase), or a source of maps.
@@ -55,7 +55,16 @@ class Request:
         compress_coils: combine the coils to this many virtual ones, for speed.
         compression: one matrix for the scan (svd), or one per readout position (geometric).
         remove_oversampling: crop the readout to the reconstruction FOV before reconstructing, for speed.
-        layout: how the scan's array is stored, where that is not as usual.
+        layout: how the array of the scan is stored, where that is not as usual.
+
+    Raises:
+        ValueError: if the method, an option or a value does not exist or does not suit the others.
+        OSError: if a file that is named cannot be read.
+
+    Example:
+        request = mr.Request(method="tv", mask="poisson", acceleration=4)
+        data, made = request.prepare(scan)
+        volume = request.pipeline(data, device="cpu").run()
     """
 
     method: Any = "l1_wavelet"
@@ -213,7 +222,7 @@ def reconstruct(
         device: name of a torch device, or auto, which takes a GPU where there is one.
         progress: true shows a line of progress; a function is called with (slices done, slices in all), where a
             diffusion method counts parts of a slice too.
-        preview: of a diffusion method, called every few noise levels with what is known of the slices it is at.
+        preview: for a diffusion method, called every few noise levels with what is known of the slices it is at.
         options: those of `Request`, such as mask, acceleration, maps, slices; those of its `Layout`, such as axes; and
             those of the method, such as weights, samples, seed, regularization.
 

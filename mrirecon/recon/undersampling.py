@@ -51,7 +51,7 @@ class DrawnMask:
 
     Attributes:
         spec: the kind and its numbers.
-        seed: of the mask.
+        seed: seed of the mask.
     """
 
     spec: MaskSpec

@@ -65,7 +65,7 @@ class Card:
         network: key of `mrirecon.networks.MODELS`.
         config: constructor arguments of the network.
         data: what it was trained on.
-        licence: of the weights.
+        licence: licence of the weights.
         attribution: whom to cite.
         training: the range of scans it was trained on.
         bright_level: of a prior: what the images it was trained on have where those of a sampler have 1

@@ -76,6 +76,9 @@ def import_weights(path: PathLike) -> tuple[Model, Report]:
     Raises:
         FileNotFoundError, IsADirectoryError, PermissionError: if it cannot be opened.
         ValueError: if it is damaged, holds code, or does not match a known network to the last key and shape.
+
+    Example:
+        network, report = mr.import_weights("knee_leaderboard_state_dict.pt")
     """
     checkpoint = read_checkpoint(path)
     state = checkpoint.state

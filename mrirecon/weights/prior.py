@@ -17,6 +17,10 @@ def load_prior(name_or_path: PathLike, device: str = "cpu") -> tuple[Denoiser, C
 
     Raises:
         ValueError: as `load_weights`, or if the weights are of no prior, or of one that knows no complex images.
+
+    Example:
+        denoiser, card = mr.load_prior("prior_tiny")
+        clean = denoiser(image / mr.volume_scale(scan), 0.1)
     """
     network, card = load_weights(name_or_path)
     if not isinstance(network, Prior):

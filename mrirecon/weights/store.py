@@ -38,6 +38,10 @@ def save_weights(network: Model, path: PathLike, card: Card, *, overwrite: bool 
         ValueError: if the name has another suffix or the card describes another network.
         FileExistsError: if one of the two files exists and `overwrite` is false.
         OSError: if they cannot be written.
+
+    Example:
+        network, report = mr.import_weights("knee_leaderboard_state_dict.pt")
+        card = mr.save_weights(network, "knee_varnet.safetensors", report.card())
     """
     from safetensors.torch import save
 
@@ -67,6 +71,9 @@ def load_weights(name_or_path: PathLike) -> tuple[Model, Card]:
     Raises:
         FileNotFoundError, IsADirectoryError, PermissionError: if the file or its card cannot be opened.
         ValueError: if there are no such shipped weights, or the file or its card are damaged or do not fit.
+
+    Example:
+        network, card = mr.load_weights("varnet_tiny")
     """
     path = locate(name_or_path)
     if path.suffix.lower() != SUFFIX:
@@ -102,7 +109,11 @@ def read_card(path: PathLike) -> Card:
 
 
 def shipped_weights() -> tuple[str, ...]:
-    """Names that `load_weights` knows."""
+    """The names of the weights that come along, which `load_weights` and `load_prior` take.
+
+    Example:
+        assert "prior_tiny" in mr.shipped_weights()
+    """
     cards = sorted(PRETRAINED.glob("*.json"))
     return tuple(card.stem for card in cards if card.with_suffix(SUFFIX).exists())
 

@@ -7,6 +7,8 @@ import matplotlib
 import pytest
 from blocks import ROOT
 
+from mrirecon.methods import METHODS
+
 EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
 PICTURES = ROOT / "docs" / "images" / "examples"
 FEWER = {
@@ -27,6 +29,7 @@ def test_example_runs(path, tmp_path, monkeypatch, capsys):
     from matplotlib import pyplot
 
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(METHODS, "_known", dict(METHODS._known))
     backend, names = matplotlib.get_backend(), {"__name__": "example"}
     pyplot.switch_backend("agg")
     try:

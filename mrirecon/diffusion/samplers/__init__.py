@@ -12,6 +12,11 @@ What all of them take:
 
 The defaults of further options are those that reconstruct best here, which `recon` uses too; where a paper has others,
 the docstring says so.
+
+Example:
+    scale, noise = mr.volume_scale(scan), mr.noise_level(scan)
+    sigmas = mr.schedules.karras(20, 0.01, 0.3)
+    x = mr.samplers.dds(y / scale, A, denoiser, sigmas, noise_std=noise / scale, start=A.H(y / scale))
 """
 
 from __future__ import annotations

@@ -20,7 +20,7 @@ class TotalVariationAlongZ:
     Ye 2023, arXiv:2211.10655, Algorithm 1: "variable sharing").
 
     Args:
-        strength: of the total variation, in units of the images.
+        strength: strength of the total variation, in units of the images.
     """
 
     def __init__(self, strength: float) -> None:

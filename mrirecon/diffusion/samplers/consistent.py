@@ -100,8 +100,8 @@ def ddnm(
     what the coils see least. `ddnm_plus` accounts for noise exactly where A has a known spectrum.
 
     Args:
-        damping: of the pseudo-inverse, against ||A||^2 <= 1; with hardly any noise less is better.
-        cg_steps: of the pseudo-inverse.
+        damping: damping of the pseudo-inverse, against ||A||^2 <= 1; with hardly any noise less is better.
+        cg_steps: conjugate gradients of the pseudo-inverse.
         eta: new noise per level, over s'; the paper's is 0.85.
     """
     check_shares(eta=eta)

@@ -84,8 +84,8 @@ def mcg(
     Args:
         zeta: step of the gradient, see `dps`.
         eta: share of DDPM's new noise.
-        damping: of the replacement (`replace_range`).
-        cg_steps: of the replacement.
+        damping: damping of the replacement (`replace_range`).
+        cg_steps: conjugate gradients of the replacement.
     """
     check_shares(eta=eta)
     x = initial_image(A.H(y), sigmas, start, generator)

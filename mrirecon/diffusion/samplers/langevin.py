@@ -83,7 +83,7 @@ def red_diff(
 
     Args:
         weight: lambda; the paper's is 0.25.
-        learning_rate: of Adam, in units of the image; the paper's is 0.1.
+        learning_rate: learning rate of Adam, in units of the image; the paper's is 0.1.
         start: first mu; A^H y when not given.
     """
     backprojection = A.H(y)

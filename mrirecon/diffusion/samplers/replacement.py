@@ -62,8 +62,8 @@ def projection(
 
     Args:
         weight: lambda, how far the measured part is pulled.
-        damping: of the replacement (`replace_range`); 0 is exact for one coil.
-        cg_steps: of the replacement.
+        damping: damping of the replacement (`replace_range`); 0 is exact for one coil.
+        cg_steps: conjugate gradients of the replacement.
     """
     x = initial_image(A.H(y), sigmas, start, generator)
     for step, sigma, lower in walk(sigmas):
@@ -93,8 +93,8 @@ def ilvr(
     A DDPM step, then the range-space part of x is replaced by that of the noised measurement.
 
     Args:
-        damping: of the replacement (`replace_range`).
-        cg_steps: of the replacement.
+        damping: damping of the replacement (`replace_range`).
+        cg_steps: conjugate gradients of the replacement.
     """
     return repaint(
         y,
@@ -133,8 +133,8 @@ def repaint(
     Args:
         jump: j, levels of a run.
         repeats: r, how often each run is walked.
-        damping: of the replacement (`replace_range`).
-        cg_steps: of the replacement.
+        damping: damping of the replacement (`replace_range`).
+        cg_steps: conjugate gradients of the replacement.
 
     Raises:
         ValueError: if jump or repeats is below 1.

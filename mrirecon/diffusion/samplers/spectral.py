@@ -102,7 +102,7 @@ def snips(
     prior's score and the measurement, which is off by (s_y / d)^2 - s^2. D of the last x is returned.
 
     Args:
-        step_size: of the Langevin steps, over the variance of each coefficient; stable below 1.
+        step_size: size of the Langevin steps, over the variance of each coefficient; stable below 1.
         steps_per_level: tau.
     """
     check_noise(noise_std, "snips")

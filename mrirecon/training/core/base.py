@@ -27,7 +27,7 @@ class TrainingModule(LightningModule):
         network: what to train.
         optimizer: how.
         compile: train with torch.compile; validation runs the averaged weights as they are.
-        seed: of dropout and stochastic depth.
+        seed: seed of dropout and stochastic depth.
 
     Attributes:
         network: what is trained.

@@ -22,7 +22,7 @@ class About:
 
     Attributes:
         data: what the network is trained on, in words; by default the folder.
-        licence: of the weights.
+        licence: licence of the weights.
         attribution: whom to cite for the data.
     """
 

@@ -18,7 +18,7 @@ class OptimizerSettings:
     Attributes:
         kind: adam (weight decay is an L2 penalty) or adamw (decoupled weight decay).
         lr: learning rate after the warm-up.
-        weight_decay: of the weights.
+        weight_decay: decay of the weights.
         schedule: constant; cosine falls to lr_end at the last step; step multiplies by gamma.
         warmup_steps: the learning rate rises linearly over this many steps.
         lr_end: last learning rate of the cosine.

@@ -44,7 +44,7 @@ class TrainerSettings:
         devices: auto, a number of devices, or which, as in 0,2.
         num_nodes: number of machines.
         strategy: auto, ddp, fsdp, ... as Lightning names them.
-        precision: of the convolutions; Fourier transforms and data consistency stay in float32.
+        precision: precision of the convolutions; Fourier transforms and data consistency stay in float32.
         accumulate_grad_batches: batches per gradient step.
         gradient_clip_val: bound of the gradient's norm; 0 is none.
         limit_train_batches: batches per epoch, or their share; 1.0 is all.

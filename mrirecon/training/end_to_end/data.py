@@ -29,7 +29,7 @@ class FastMRIDataModule(LightningDataModule):
         workers: threads that read ahead; 0 reads when a batch is asked for.
         volume_fraction: share of the training volumes to use, drawn by `seed`.
         val_volume_fraction: share of the validation volumes to use.
-        seed: of order, masks and choice of volumes.
+        seed: seed of order, masks and choice of volumes.
         index: JSON file to keep the index of the files in; by default one beside the folders, where that is writable.
         train_folder: name below `root`, where it is not CHALLENGE_train.
         val_folder: likewise.

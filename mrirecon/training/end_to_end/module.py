@@ -29,7 +29,7 @@ class UnrolledModule(TrainingModule):
         loss: what to minimise.
         optimizer: how.
         compile: train with torch.compile; validation runs the averaged weights as they are.
-        seed: of dropout and stochastic depth.
+        seed: seed of dropout and stochastic depth.
 
     Attributes:
         metrics: volume -> metrics, of the latest validation.

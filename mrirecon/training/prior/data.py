@@ -50,9 +50,9 @@ class PriorDataModule(LightningDataModule):
         phase_rad: range of the bound of a smooth phase over the whole image.
         batch_size: patches per step and process.
         workers: threads that read ahead; 0 reads when a batch is asked for.
-        val_slices: of each held-out image and plane.
+        val_slices: number of slices of each held-out image and plane.
         val_size: side of the patch from the middle of each, in pixels; 0 takes the largest of `patches`.
-        seed: of order and patches.
+        seed: seed of order and patches.
 
     Attributes:
         notes: on the images, after `prepare_data`.

@@ -30,8 +30,8 @@ class PriorLoss:
     Attributes:
         levels: distribution of the noise levels: lognormal and loguniform within the network's sigma_range; ddpm takes
             the steps of the linear schedule alike; auto is lognormal for clean, loguniform for score, ddpm for noise.
-        mean: of the logarithm of lognormal levels.
-        std: of it.
+        mean: mean of the logarithm of lognormal levels.
+        std: standard deviation of it.
         val_levels: at which validation denoises.
         draws: of noise and level for each patch and step; several pay where reading patches is slower than training.
 

@@ -53,7 +53,7 @@ class DenoiserModule(TrainingModule):
         loss: what to minimise.
         optimizer: how.
         compile: train with torch.compile; validation runs the averaged weights as they are.
-        seed: of dropout and stochastic depth.
+        seed: seed of dropout and stochastic depth.
 
     Attributes:
         metrics: name -> value, of the latest validation.

@@ -1,0 +1,23 @@
+"""Show the `Example:` of a docstring as code (an extension of griffe, which reads docstrings for mkdocstrings)."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import griffe
+
+EXAMPLE = re.compile(r"^Example:\n((?:    .*\n?|\n)+)", re.MULTILINE)
+
+
+class ExampleCode(griffe.Extension):
+    """Puts a fence around the code below `Example:`."""
+
+    def on_instance(self, *, obj: griffe.Object, **kwargs: Any) -> None:
+        """Change the docstring of what was read."""
+        if obj.docstring is not None:
+            obj.docstring.value = EXAMPLE.sub(_fenced, obj.docstring.value)
+
+
+def _fenced(found: re.Match[str]) -> str:
+    return f"Example:\n    ```python\n{found[1].rstrip()}\n    ```\n"
