@@ -10,7 +10,6 @@ import json
 import re
 from collections.abc import Callable
 from itertools import permutations
-from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +20,15 @@ from torch import Tensor
 
 from mrirecon.io.arrays import NO_HEADER, arrange, arranged_scan
 from mrirecon.io.fastmri_own import read_own, write_own
-from mrirecon.io.hdf5 import OpenFiles, read_complex, read_text, reading, writing
+from mrirecon.io.hdf5 import (
+    OpenFiles,
+    check_stored,
+    read_array,
+    read_complex,
+    read_text,
+    reading,
+    writing,
+)
 from mrirecon.io.layout import IMAGE, USUAL, Arrangement, Layout
 from mrirecon.io.masks import as_mask, expand_mask
 from mrirecon.io.mrd_header import Encoding, HeaderInfo, build_header, parse_header
@@ -29,9 +36,6 @@ from mrirecon.scan import Geometry, Scan
 
 AXES = {4: ("slice", "coil", "readout", "phase"), 3: ("slice", "readout", "phase")}
 REFERENCES = ("reconstruction_rss", "reconstruction_esc")
-LEAST_STORED = (
-    0.01  # of kspace; a damaged size may be so large that looking for samples takes for ever
-)
 ASSUMED_SPACING = "slice spacing assumed equal to slice thickness; position and orientation unknown"
 
 
@@ -51,10 +55,10 @@ def read_fastmri(path: Path, layout: Layout = USUAL) -> Scan:
         if not hasattr(kspace, "dtype"):
             raise ValueError(f"{source}: {name!r} is a group, expected a dataset")
         arrangement = arrange(source, kspace.shape, kspace.dtype, layout, AXES)
-        _refuse_unwritten(source, kspace)
+        check_stored(source, kspace)
         shape = arrangement.shape
         header = read_text(file["ismrmrd_header"], source) if "ismrmrd_header" in names else None
-        mask = np.squeeze(file["mask"][()]) if "mask" in names else None
+        mask = np.squeeze(read_array(source, file["mask"])) if "mask" in names else None
         target = next((name for name in REFERENCES if name in names), None)
         target_shape = file[target].shape if target else None
         known: dict[str, Any] = {"header": header}
@@ -274,22 +278,6 @@ def write_fastmri(scan: Scan, path: Path) -> None:
                 scan, file, "reconstruction_rss" if coils > 1 else "reconstruction_esc"
             )
         write_own(scan, file.create_group("mrirecon"))
-
-
-def _refuse_unwritten(source: str, kspace: Any) -> None:
-    """Refuse a dataset most of whose chunks are missing.
-
-    Raises:
-        ValueError: saying how much is there.
-    """
-    if kspace.chunks is None or kspace.is_virtual:
-        return
-    stored = kspace.id.get_num_chunks() * prod(kspace.chunks)
-    if stored < LEAST_STORED * kspace.size:
-        raise ValueError(
-            f"{source}: kspace is {_size(kspace.shape)}, but {100 * stored / kspace.size:.2g} % of it "
-            "were ever written: export it again"
-        )
 
 
 def _read(path: Path, name: str, index: int) -> Tensor:

@@ -35,7 +35,7 @@ from mrirecon.io.files import (
     suffix_of,
     write_json,
 )
-from mrirecon.io.hdf5 import is_hdf5, names, read_complex, reading, writing
+from mrirecon.io.hdf5 import check_whole, is_hdf5, names, read_complex, reading, writing
 from mrirecon.io.numpy import open_npy, read_npz, write_npy
 
 MAPS_SUFFIXES = (".npy", ".cfl", ".h5")
@@ -135,5 +135,6 @@ def _from_hdf5(path: Path) -> Tensor:
         found = names(file)
         if "maps" in found and hasattr(file["maps"], "dtype"):
             check_complex(str(path), "maps", file["maps"].shape, file["maps"].dtype)
+            check_whole(str(path), file["maps"])
             return read_complex(file["maps"])
     raise ValueError(f"{path} has no dataset 'maps': it has {', '.join(found) or 'nothing'}")

@@ -140,10 +140,10 @@ def _read_png(path: Path) -> np.ndarray:
 
 
 def _read_hdf5(path: Path) -> np.ndarray:
-    from mrirecon.io.hdf5 import names, reading
+    from mrirecon.io.hdf5 import names, read_array, reading
 
     with reading(path) as file:
         found = names(file)
         if "mask" in found:
-            return np.squeeze(np.asarray(file["mask"]))
+            return np.squeeze(read_array(str(path), file["mask"]))
     raise ValueError(f"{path} has no dataset 'mask': it has {', '.join(found) or 'nothing'}")

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from mrirecon.io import mat5
 from mrirecon.io.arrays import NO_HEADER, arrange, arranged_scan, check_complex
-from mrirecon.io.hdf5 import is_hdf5, names, reading
+from mrirecon.io.hdf5 import check_stored, is_hdf5, names, read_array, reading
 from mrirecon.io.layout import PLANE, USUAL, Arrangement, Layout, is_complex_record, size_text
 from mrirecon.io.masks import refuse_mask
 from mrirecon.scan import Scan
@@ -69,7 +69,7 @@ def read_mat(path: Path, layout: Layout = USUAL) -> Scan:
         ValueError: if the file is damaged, has no or several complex arrays, or one whose axes must be named.
     """
     source, path = str(path), path.absolute()
-    file = _Hdf5(path) if is_hdf5(path) else _Level5(source, path)
+    file = _Hdf5(source, path) if is_hdf5(path) else _Level5(source, path)
     variable = _chosen(source, file.variables, layout)
     if variable.kind != "complex" and prod(variable.shape) <= 1 << 24:
         refuse_mask(source, file.load(variable))
@@ -119,14 +119,16 @@ class _Level5:
 class _Hdf5:
     """A file of v7.3: datasets whose axes are in reverse order, complex numbers as records."""
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, source: str, path: Path) -> None:
+        self.source, self.path = source, path
         with reading(path) as file:
             found = {name: file.get(name) for name in names(file) if not name.startswith("#")}
             self.variables = [_hdf5_variable(name, item) for name, item in found.items()]
 
     def reader(self, variable: Variable, arrangement: Arrangement) -> Read:
         reverse = Arrangement(arrangement.names[::-1], arrangement.sizes[::-1])
+        with reading(self.path) as file:
+            check_stored(self.source, file[variable.name])
 
         def read(volume: int, index: int) -> Tensor:
             with reading(self.path) as file:
@@ -136,7 +138,7 @@ class _Hdf5:
 
     def load(self, variable: Variable) -> np.ndarray:
         with reading(self.path) as file:
-            return np.asarray(file[variable.name])
+            return read_array(self.source, file[variable.name])
 
 
 def _hdf5_variable(name: str, item: Any) -> Variable:

@@ -34,7 +34,7 @@ from mrirecon.io.files import (
     suffix_of,
     write_json,
 )
-from mrirecon.io.hdf5 import is_hdf5, names, reading, writing
+from mrirecon.io.hdf5 import is_hdf5, names, read_array, reading, writing
 from mrirecon.io.nifti import read_image, write_nifti
 from mrirecon.io.numpy import open_npy, write_npy
 from mrirecon.scan import Volume
@@ -168,7 +168,7 @@ def read_volume(path: PathLike) -> Float[Tensor, "slice readout phase"]:
         with reading(path) as file:
             found = names(file)
             target = next((name for name in TARGETS if name in found), None)
-            array = np.asarray(file[target]) if target else np.empty(0)
+            array = read_array(str(path), file[target]) if target else np.empty(0)
         if target is None:
             raise ValueError(
                 f"{path} has no image ({', '.join(TARGETS)}): it has {', '.join(found) or 'nothing'}"
