@@ -93,6 +93,29 @@ def test_arrays_that_are_no_masks(tmp_path, array, message):
         read_mask(tmp_path / "m.npy")
 
 
+@pytest.mark.parametrize("bits", [0x7FA00000, 0x7FC00000, 0x7F800000])  # two kinds of NaN, infinity
+def test_numbers_of_a_damaged_mask_are_refused_without_a_warning(tmp_path, bits):
+    """Of a signalling NaN numpy warns wherever it goes from one type to another."""
+    array = np.ones((3, 4), np.complex64)
+    array.view(np.uint32)[1, 4] = bits
+    array.tofile(tmp_path / "m.cfl")
+    (tmp_path / "m.hdr").write_text("# Dimensions\n4 3\n")
+    np.save(tmp_path / "m.npy", array)
+    for name in ("m.cfl", "m.npy"):
+        with pytest.raises(ValueError, match="must hold only 0 and 1"):
+            read_mask(tmp_path / name)
+
+
+def test_masks_larger_than_any_k_space(tmp_path):
+    """A file of holes: nothing of it may be read."""
+    header = {"descr": "|b1", "fortran_order": False, "shape": (10**5, 10**5)}
+    with (tmp_path / "m.npy").open("wb") as stream:
+        np.lib.format.write_array_header_1_0(stream, header)
+        stream.truncate(stream.tell() + 10**10)
+    with pytest.raises(ValueError, match=r"mask is 100000 x 100000, larger than any k-space"):
+        read_mask(tmp_path / "m.npy")
+
+
 def test_files_that_are_no_masks(tmp_path):
     Image.fromarray(np.array([[0, 128, 255]], np.uint8)).save(tmp_path / "grey.png")
     with pytest.raises(ValueError, match="only 0 and 1"):
@@ -105,6 +128,10 @@ def test_files_that_are_no_masks(tmp_path):
         file["kspace"] = np.ones(3)
     with pytest.raises(ValueError, match="no dataset 'mask': it has kspace"):
         read_mask(tmp_path / "k.h5")
+    with h5py.File(tmp_path / "m.mat", "w") as file:  # its axes would be in reverse order
+        file["mask"] = np.ones((3, 4))
+    with pytest.raises(ValueError, match="no mask file: give npy"):
+        read_mask(tmp_path / "m.mat")
     (tmp_path / "m.txt").write_text("text")
     with pytest.raises(ValueError, match="no mask file"):
         read_mask(tmp_path / "m.txt")
