@@ -154,7 +154,7 @@ def read_volume(path: PathLike) -> Float[Tensor, "slice readout phase"]:
 
     Raises:
         FileNotFoundError, IsADirectoryError: if there is no such file.
-        ValueError: if it is damaged, of another kind, or has several volumes.
+        ValueError: if it is damaged, of another kind, empty, or has several volumes.
     """
     path = Path(path)
     suffix = path.suffix.lower()
@@ -181,6 +181,7 @@ def read_volume(path: PathLike) -> Float[Tensor, "slice readout phase"]:
         raise ValueError(
             f"{path} is {size} of {array.dtype}: give one volume (slice, readout, phase)"
         )
+    _refuse_empty(path, array)
     return torch.from_numpy(np.array(np.abs(array), dtype=np.float32, order="C", copy=True))
 
 
@@ -189,7 +190,7 @@ def read_complex(path: PathLike) -> Complex[Tensor, "volume slice readout phase"
 
     Raises:
         FileNotFoundError, IsADirectoryError: if there is no such file.
-        ValueError: if it is damaged, no image, or holds NaN or infinite values.
+        ValueError: if it is damaged, no image, empty, or holds NaN or infinite values.
     """
     path = Path(path)
     array = _image_of_cfl(path) if path.suffix.lower() == ".cfl" else open_npy(path)
@@ -199,10 +200,17 @@ def read_complex(path: PathLike) -> Complex[Tensor, "volume slice readout phase"
         raise ValueError(
             f"{path} is {size} of {array.dtype}: give an image (slice, readout, phase), complex or real"
         )
+    _refuse_empty(path, array)
     image = torch.from_numpy(np.array(array, dtype=np.complex64, order="C", copy=True))
     if not bool(torch.isfinite(image).all()):
         raise ValueError(f"{path}: the image holds NaN or infinite values: reconstruct it again")
     return image
+
+
+def _refuse_empty(path: Path, array: np.ndarray | FileArray) -> None:
+    if array.size == 0:
+        size = " x ".join(map(str, array.shape))
+        raise ValueError(f"{path} holds no image, it is {size}: write it again")
 
 
 def _image_of_cfl(path: Path) -> FileArray:
