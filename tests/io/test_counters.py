@@ -137,8 +137,27 @@ def test_noise_that_is_not_finite_names_the_file(tmp_path):
 def test_a_matrix_beyond_any_scan_is_refused(tmp_path, matrix):
     xml = plain_header().replace("<x>16</x>", f"<x>{matrix}</x>")
     xml = xml.replace("<y>12</y>", "<y>60000</y>")
-    with pytest.raises(ValueError, match=r"grid of [0-9]+ x 60000: repair the header's matrix"):
+    said = "the matrix along kspace_encoding_step_1 is 60000, but lines 0 to 11 need 12: repair the header's matrix"
+    with pytest.raises(ValueError, match=said):
         read_mrd(write_file(tmp_path / "huge.h5", xml, full_slice(np.ones((2, 16, 12)))))
+    xml = plain_header().replace("<x>16</x>", f"<x>{matrix}</x>")
+    with pytest.raises(
+        ValueError, match=r"readout matrix is [0-9]+, but the readouts need 16: repair"
+    ):
+        read_mrd(write_file(tmp_path / "wide.h5", xml, full_slice(np.ones((2, 16, 12)))))
+
+
+def test_a_grid_beyond_any_scan_is_refused(tmp_path):
+    xml = plain_header().replace("<x>16</x>", "<x>8192</x>").replace("<y>12</y>", "<y>9000</y>")
+    lines = [acquisition(np.ones((1, 512)) * (ky + 1), 800 * ky) for ky in range(12)]
+    with pytest.raises(ValueError, match=r"grid of 8192 x [0-9]+: repair the header's matrix"):
+        read_mrd(write_file(tmp_path / "huge.h5", xml, lines))
+
+
+def test_a_matrix_of_some_times_its_readouts_is_zero_filled(tmp_path):
+    xml = plain_header().replace("<y>12</y>", "<y>1024</y>")
+    scan = read_mrd(write_file(tmp_path / "a.h5", xml, full_slice(np.ones((2, 16, 12)))))
+    assert scan.shape == (1, 2, 16, 1024)
 
 
 def test_receiver_channels_that_are_not_those_of_the_readouts_are_said(tmp_path):

@@ -357,6 +357,18 @@ def test_recon_matrix_larger_than_the_window_is_interpolated(tmp_path):
     np.testing.assert_allclose(output.numpy(), np.ones((1, 32, 24)), atol=1e-5)
 
 
+@pytest.mark.parametrize("place", [0, 1])
+def test_a_recon_matrix_that_no_interpolation_has_is_ignored(tmp_path, place):
+    """An image of a thousand million pixels would be made of it."""
+    matrix = [16, 12, 1]
+    matrix[place] = 999999999
+    xml = header_xml((32, 12, 1), matrix, (320, 120, 4), (160, 120, 4), {})
+    scan = read_mrd(write_file(tmp_path / "huge.h5", xml, full_slice(np.ones((1, 32, 12)))))
+    assert scan.matrix == (16, 12)
+    said = f"recon matrix along {'xy'[place]} is 999999999: the image keeps its {(16, 12)[place]} pixels"
+    assert said in scan.notes
+
+
 def test_fov_unknown_crops_to_the_recon_matrix(tmp_path):
     xml = header_xml((32, 12, 1), (16, 12, 1), (0, 0, 0), (0, 0, 0))
     scan = read_mrd(write_file(tmp_path / "nofov.h5", xml, full_slice(np.ones((1, 32, 12)))))
