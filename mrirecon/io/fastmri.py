@@ -69,6 +69,9 @@ def read_fastmri(path: Path, layout: Layout = USUAL) -> Scan:
         known["acquired"] = layout.as_stored(known["acquired"])
     else:
         known["notes"] = (NO_HEADER,)
+    if target_shape is not None and 0 in target_shape:
+        known["notes"] += (f"{target} is {_size(target_shape)}: it is no reference",)
+        target = None
     if target is not None and target_shape is not None:
         if len(target_shape) != 3 or target_shape[0] != shape[0]:
             raise ValueError(

@@ -233,6 +233,18 @@ def test_files_that_cannot_be_read(tmp_path, datasets, message):
     assert str(path) in str(caught.value) and "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize("shape", [(2, 4, 0), (2, 0, 0), (0,)])
+def test_an_empty_target_is_no_reference(tmp_path, shape):
+    kspace = np.ones((2, 3, 6, 5), np.complex64)
+    with h5py.File(tmp_path / "k.h5", "w") as file:
+        file["kspace"], file["reconstruction_rss"] = kspace, np.ones(shape)
+    scan = read_scan(tmp_path / "k.h5")
+    assert (scan.reference, scan.matrix, scan.crop) == (None, (6, 5), (slice(0, 6), slice(0, 5)))
+    size = " x ".join(map(str, shape))
+    assert f"reconstruction_rss is {size}: it is no reference" in scan.notes
+    np.testing.assert_array_equal(scan.kspace(0), kspace[0])
+
+
 def test_no_file_stays_open_and_forked_workers_read_the_same(tmp_path):
     path = tmp_path / "k.h5"
     kspace = fastmri_file(path, (4, 2, 8, 8), (8, 8), xml=header(8, 8, 8, 8))
