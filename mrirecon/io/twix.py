@@ -47,6 +47,7 @@ _NOT_IMAGING = {  # phase correction comes first: it is flagged as feedback too
     "RF monitoring": "MDH_VOP",
     "dummy": "RETRO_DUMMYSCAN",
 }
+LARGEST_OVERSAMPLING = 16
 # sPat.ucRefScanMode as ISMRMRD's calibrationMode (siemens_to_ismrmrd).
 _CALIBRATION_MODES = {2: "embedded", 4: "separate", 8: "separate"}
 _CALIBRATION_MODES |= dict.fromkeys((16, 32, 64), "interleaved")
@@ -143,6 +144,12 @@ class _Measurement:
 
 
 def _measurements(path: Path) -> list[_Measurement]:
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        if not _begins_twix(file.read(8), size):
+            raise ValueError(
+                f"{path} is no Siemens twix file, it does not begin as one: copy it again if it was one"
+            )
     try:
         from twixtools.hdr_def import MultiRaidFileHeader
         from twixtools.helpers import idea_version_check
@@ -151,7 +158,6 @@ def _measurements(path: Path) -> list[_Measurement]:
         raise ImportError(
             "reading Siemens twix needs the package twixtools: pip install twixtools"
         ) from error
-    size = path.stat().st_size
     found = []
     with path.open("rb") as file, contextlib.redirect_stdout(io.StringIO()):  # twixtools prints
         try:
@@ -185,6 +191,12 @@ def _measurements(path: Path) -> list[_Measurement]:
     if not len(measurements[-1].heads):
         raise ValueError(f"{path} holds no readouts")
     return measurements
+
+
+def _begins_twix(head: bytes, size: int) -> bool:
+    """VD and VE begin with a small number and that of measurements, VB with the size and number of its headers."""
+    first, count = (int.from_bytes(head[at : at + 4], "little") for at in (0, 4))
+    return first <= max(size, 10000) and 1 <= count <= 64
 
 
 def _measurement(path: Path, header: dict[str, Any], place: int, is_ve: bool) -> _Measurement:
@@ -285,25 +297,27 @@ def _encoding(last: _Measurement, imaging: np.ndarray, notes: list[str]) -> Enco
     if last.header.get("Meas", {}).get("alRegridMode", [1])[0] > 1:
         notes.append("ramp-sampled readout is not regridded")
     is_3d = kspace.get("ucDimension", 2) == 4
-    base, oversampling = kspace["lBaseResolution"], _oversampling(last.header)
+    base, oversampling = _number(kspace, "lBaseResolution", 1), _oversampling(last.header)
     read_fov, phase_fov = float(first["dReadoutFOV"]), float(first["dPhaseFOV"])
     thickness = float(first["dThickness"])
     for name in ("dReadoutFOV", "dPhaseFOV", "dThickness"):
         if not 0 < float(first[name]) < np.inf:
             raise ValueError(f"the protocol has {name} {first[name]:g} mm: export the scan again")
-    extra = 1 + kspace.get("dPhaseOversamplingForDialog", 0.0)
-    extra_slices = 1 + kspace.get("dSliceOversamplingForDialog", 0.0)
+    extra = 1 + _number(kspace, "dPhaseOversamplingForDialog", 0, 0)
+    extra_slices = 1 + _number(kspace, "dSliceOversamplingForDialog", 0, 0)
     finer = 2 if kspace.get("uc2DInterpolation", 0) else 1
     square = round(base * phase_fov / read_fov)
-    partitions = kspace["lPartitions"] if is_3d else 1
-    planned, images = kspace["lPhaseEncodingLines"], kspace.get("lImagesPerSlab", partitions)
+    partitions = _number(kspace, "lPartitions", 1) if is_3d else 1
+    planned = _number(kspace, "lPhaseEncodingLines", 1)
+    images = _number(kspace, "lImagesPerSlab", 1, partitions) if is_3d else 1
     if "pulseq" in str(protocol.get("tSequenceFileName", "")).lower():
         notes.append(
             "Pulseq: the header describes the interpreter, not the sequence: matrix and centre are those of the "
             "data, the FOV is the header's"
         )
         planned, partitions = (int(np.ptp(heads["Counter"][name])) + 1 for name in ("Lin", "Par"))
-        base, square, images = round(planned * read_fov / phase_fov), planned, partitions
+        base = max(1, round(planned * read_fov / phase_fov))
+        square, images = planned, partitions
         oversampling = extra = extra_slices = finer = 1
     limits = {
         f"kspace_encoding_step_{step}": Limit(
@@ -327,7 +341,7 @@ def _encoding(last: _Measurement, imaging: np.ndarray, notes: list[str]) -> Enco
         recon_matrix=(
             base * finer,
             square * finer,
-            images if is_3d else 1,
+            images,
         ),
         recon_fov_mm=(read_fov, phase_fov, thickness),
         limits=limits,
@@ -335,11 +349,19 @@ def _encoding(last: _Measurement, imaging: np.ndarray, notes: list[str]) -> Enco
     )
 
 
+def _number(values: dict[str, Any], name: str, least: int, usual: int | float | None = None) -> Any:
+    """A number of the protocol, which a damaged one may have below the least that it can be."""
+    value = values[name] if usual is None else values.get(name, usual)
+    if not (isinstance(value, int | float) and least <= value < np.inf):
+        raise ValueError(f"the protocol has {name} {value}: export the scan again")
+    return value
+
+
 def _oversampling(header: dict[str, Any]) -> float:
     """Readout oversampling, which is 2 on nearly every Siemens scan."""
     for section in ("Meas", "Dicom"):
         value = header.get(section, {}).get("flReadoutOSFactor")
-        if isinstance(value, float) and value >= 1:
+        if isinstance(value, float) and 1 <= value <= LARGEST_OVERSAMPLING:
             return value
     return 2.0
 

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+from mrirecon.io import read_scan
 from mrirecon.io.twix import read_twix
 from mrirecon.tensors import ifft2c
 
@@ -246,6 +247,18 @@ def test_bad_twix_files(tmp_path):
         flat = protocol(**{f"sSliceArray.asSlice[0].{name}": value})
         with pytest.raises(ValueError, match=rf"{name}.dat: the protocol has {name} {value:g} mm"):
             read_twix(write_file(tmp_path / f"{name}.dat", (lines, flat)))
+    for name, value in (
+        ("lBaseResolution", 0),
+        ("lPhaseEncodingLines", 0),
+        ("dPhaseOversamplingForDialog", -1.0),
+    ):
+        flat = protocol(**{f"sKSpace.{name}": value})
+        with pytest.raises(ValueError, match=rf"{name}.dat: the protocol has {name} {value}: exp"):
+            read_twix(write_file(tmp_path / f"{name}.dat", (lines, flat)))
+    for name in ("lPartitions", "lImagesPerSlab"):
+        flat = protocol(**{"sKSpace.ucDimension": 4, f"sKSpace.{name}": 0})
+        with pytest.raises(ValueError, match=rf"{name}.dat: the protocol has {name} 0: exp"):
+            read_twix(write_file(tmp_path / f"{name}.dat", (lines, flat)))
     mixed = [readout(np.ones((1, 32)), 5), readout(np.ones((2, 32)), 6)]
     with pytest.raises(ValueError, match="1 and 2 coils"):
         read_twix(write_file(tmp_path / "mixed.dat", (mixed, protocol())))
@@ -287,8 +300,15 @@ def test_truncated_or_mangled_files_never_hang(tmp_path):
 
 def test_without_twixtools_the_extra_is_named(tmp_path, monkeypatch):
     path = tmp_path / "scan.dat"
-    path.write_bytes(b"x")
+    path.write_bytes(struct.pack("<II", 0, 1))
     for name in [name for name in sys.modules if name.split(".")[0] == "twixtools"]:
         monkeypatch.setitem(sys.modules, name, None)
     with pytest.raises(ImportError, match=r"pip install twixtools$"):
         read_twix(path)
+    for content in (b"this is no raw data", b"x", struct.pack("<II", 90000, 6)):  # the last is cut
+        path.write_bytes(content)
+        with pytest.raises(ValueError, match=r"scan\.dat is no Siemens twix file"):
+            read_scan(path)
+    path.write_bytes(struct.pack("<II", 90000, 6) + bytes(90000))
+    with pytest.raises(ImportError, match="pip install twixtools"):
+        read_scan(path)
