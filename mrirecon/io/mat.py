@@ -57,11 +57,6 @@ class Variable:
         return f"{self.name} ({self.kind}{' ' * bool(self.shape)}{size_text(self.shape)})"
 
 
-def is_mat(path: Path, head: bytes) -> bool:
-    """Whether a file is one of MATLAB: by its first bytes or its name."""
-    return head.startswith(b"MATLAB ") or path.suffix.lower() == ".mat"
-
-
 def read_mat(path: Path, layout: Layout = USUAL) -> Scan:
     """A scan from the k-space array of a MATLAB file: the one called `layout.variable`, or the only complex one.
 
@@ -163,9 +158,13 @@ def _chosen(source: str, variables: list[Variable], layout: Layout) -> Variable:
     if layout.variable is not None:
         for variable in variables:
             if variable.name == layout.variable:
-                if not variable.is_array:
+                if variable.kind not in NUMBERS:
                     raise ValueError(
                         f"{source}: {variable}: save the array inside as a variable of its own"
+                    )
+                if not variable.is_array:
+                    raise ValueError(
+                        f"{source}: {variable} has fewer than two axes: k-space has two or more, name another variable"
                     )
                 return variable
         raise ValueError(f"{source} has no variable {layout.variable!r}: it has {listed}")
@@ -181,8 +180,8 @@ def _chosen(source: str, variables: list[Variable], layout: Layout) -> Variable:
         return arrays[0]  # real-valued: the reader says what that may mean
     if not found:
         raise ValueError(
-            f"{source} has no complex array: k-space must be saved as one, not in a struct or a cell, and not as "
-            f"real and imaginary part; it has {listed}"
+            f"{source} has no complex array of two axes or more: k-space must be saved as one, not in a struct or a "
+            f"cell, and not as real and imaginary part; it has {listed}"
         )
     return found[0]
 

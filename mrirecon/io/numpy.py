@@ -21,6 +21,12 @@ READ = ("kspace", "mask", "acquired", "maps")  # what members of an npz are aske
 AXES = {3: ("coil", "readout", "phase"), 4: ("slice", "coil", "readout", "phase")}
 
 
+def is_npy(path: Path) -> bool:
+    """Whether the file begins as an npy does."""
+    with path.open("rb") as stream:
+        return stream.read(6) == b"\x93NUMPY"
+
+
 def open_npy(path: Path) -> FileArray:
     """The array, read only where it is asked for.
 

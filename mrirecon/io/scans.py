@@ -14,7 +14,7 @@ from mrirecon.io.foreign import foreign, foreign_folder, foreign_hdf5
 from mrirecon.io.hdf5 import is_hdf5, names, reading
 from mrirecon.io.layout import Layout
 from mrirecon.io.masks import refuse_mask
-from mrirecon.io.mat import is_mat, read_mat
+from mrirecon.io.mat import read_mat
 from mrirecon.io.numpy import read_numpy, write_npy, write_npz
 from mrirecon.io.plausible import doubts
 from mrirecon.scan import Scan
@@ -130,19 +130,21 @@ def _reader(path: Path, layout: Layout) -> Reader:
         raise ValueError(f"{path} {advice}")
     with existing_file(path).open("rb") as stream:
         head = stream.read(HEAD)
-    if is_mat(path, head):
+    suffix = path.suffix.lower()
+    if head.startswith(b"MATLAB "):
         return read_mat
     if is_hdf5(path):
-        return _hdf5_reader(path, layout)
+        return read_mat if suffix == ".mat" else _hdf5_reader(path, layout)
     if head.startswith((b"\x93NUMPY", b"PK\x03\x04")):
         return read_numpy
     if advice := foreign(path, head):
         raise ValueError(f"{path} {advice}")
-    if path.suffix.lower() == ".hdr":
+    if suffix == ".hdr":
         return read_cfl
     if not head:
         raise ValueError(f"{path} is empty: copy or export it again")
-    suffix = path.suffix.lower()
+    if suffix == ".mat":
+        return read_mat
     if suffix in (".h5", ".hdf5", ".mrd", ".npy", ".npz"):
         kind = {".npy": "npy", ".npz": "npz"}.get(suffix, "HDF5")
         raise ValueError(f"{path} is named {suffix} but is no {kind} file: copy or export it again")

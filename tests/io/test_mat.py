@@ -90,11 +90,19 @@ def test_what_is_no_array_of_complex_numbers(tmp_path):
     k = random((18, 20))
     scipy.io.savemat(path, {"s": {"k": k}, "c": np.array([k, "a"], object), "t": "text"})
     with pytest.raises(
-        ValueError, match=r"no complex array: .* it has s \(struct 1 x 1\), c \(cell"
+        ValueError,
+        match=r"no complex array of two axes or more: .* it has s \(struct 1 x 1\), c \(cell",
     ):
         read_scan(path)
     with pytest.raises(ValueError, match="save the array inside as a variable of its own"):
         read_scan(path, variable="s")
+    scipy.io.savemat(path, {"rf": k[:1]})
+    with pytest.raises(
+        ValueError, match=r"no complex array of two axes or more: .* it has rf \(complex 1 x 20\)"
+    ):
+        read_scan(path)
+    with pytest.raises(ValueError, match=r"rf \(complex 1 x 20\) has fewer than two axes"):
+        read_scan(path, variable="rf")
     scipy.io.savemat(path, {"k": k.real})
     with pytest.raises(ValueError, match=r"k is real-valued \(float64\): .* simulate"):
         read_scan(path)
@@ -104,7 +112,10 @@ def test_what_is_no_array_of_complex_numbers(tmp_path):
     with h5py.File(path, "w", userblock_size=512) as file:
         file["s/k"] = 1
         file["c"] = np.array([file["s"].ref], h5py.ref_dtype)
-    with pytest.raises(ValueError, match=r"no complex array: .* it has c \(cell.*, s \(struct\)"):
+    with pytest.raises(
+        ValueError,
+        match=r"no complex array of two axes or more: .* it has c \(cell.*, s \(struct\)",
+    ):
         read_scan(path)
     path.write_bytes(b"of no level")
     with pytest.raises(ValueError, match="truncated or damaged"):
