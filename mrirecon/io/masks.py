@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import warnings
+from io import BytesIO
+from math import prod
 from pathlib import Path
 
 import numpy as np
@@ -11,9 +14,11 @@ from torch import Tensor
 
 from mrirecon.io.file_array import FileArray
 from mrirecon.io.files import PathLike, check_target, existing_file, replacing, suffix_of
+from mrirecon.io.layout import size_text
 
 MASK_SUFFIXES = (".npy", ".png")
 LARGEST = 8192**2  # points; beyond any k-space
+AGAIN = "make the mask for this scan"
 
 
 def read_mask(path: PathLike) -> Bool[Tensor, "..."]:
@@ -76,9 +81,7 @@ def as_mask(source: PathLike, array: np.ndarray | FileArray) -> Bool[Tensor, "..
             f"{source}: the mask is {size}, expected (readout, phase), or columns along (phase,)"
         )
     if array.size > LARGEST:
-        raise ValueError(
-            f"{source}: the mask is {size}, larger than any k-space: make it for the scan"
-        )
+        raise ValueError(f"{source}: the mask is {size}, larger than any k-space: {AGAIN}")
     if array.dtype.kind not in "biufc":
         raise ValueError(f"{source}: the mask holds {array.dtype}, expected 0 and 1")
     values = np.asarray(array)
@@ -116,13 +119,11 @@ def expand_mask(
     where = f"{source}: " if source else ""
     if mask.shape[-1] not in (1, shape[1]) or (mask.ndim == 1 and mask.shape[0] != shape[1]):
         raise ValueError(
-            f"{where}the mask has {mask.shape[-1]} columns, k-space has {shape[1]}: "
-            "make the mask for this scan"
+            f"{where}the mask has {mask.shape[-1]} columns, k-space has {shape[1]}: {AGAIN}"
         )
     if mask.ndim == 2 and mask.shape[0] not in (1, shape[0]):
         raise ValueError(
-            f"{where}the mask has {mask.shape[0]} rows, k-space has {shape[0]}: "
-            "make the mask for this scan"
+            f"{where}the mask has {mask.shape[0]} rows, k-space has {shape[0]}: {AGAIN}"
         )
     return mask.expand(shape).clone()
 
@@ -139,11 +140,21 @@ def _image_plane(array: FileArray) -> FileArray:
 def _read_png(path: Path) -> np.ndarray:
     from PIL import Image, UnidentifiedImageError
 
+    content = BytesIO(path.read_bytes())  # from a file PIL asks for as much as a part says it is
     try:
-        with Image.open(path) as picture:
-            levels = np.asarray(picture.convert("L"))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            picture = Image.open(content)
+        size = picture.size
+        levels = np.asarray(picture.convert("L")) if prod(size) <= LARGEST else None
+    except Image.DecompressionBombError as error:
+        raise ValueError(f"{path}: the picture is larger than any k-space: {AGAIN}") from error
     except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
         raise ValueError(f"{path}: the picture is truncated or no png: {error}") from error
+    if levels is None:
+        raise ValueError(
+            f"{path}: the picture is {size_text(size)}, larger than any k-space: {AGAIN}"
+        )
     return levels // 255 if set(np.unique(levels)) <= {0, 255} else levels
 
 

@@ -1,5 +1,9 @@
+import contextlib
 import shutil
+import struct
 import subprocess
+import tracemalloc
+import zlib
 
 import h5py
 import numpy as np
@@ -114,6 +118,41 @@ def test_masks_larger_than_any_k_space(tmp_path):
         stream.truncate(stream.tell() + 10**10)
     with pytest.raises(ValueError, match=r"mask is 100000 x 100000, larger than any k-space"):
         read_mask(tmp_path / "m.npy")
+
+
+def png(width, height, length=None):
+    """A PNG that says to be of this size, with a part that says to be of this length."""
+
+    def chunk(kind, content):
+        size = len(content) if length is None or kind == b"IHDR" else length
+        return (
+            struct.pack(">I", size) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+        )
+
+    head = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
+    data = zlib.compress(bytes(21 * 24))
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", data) + chunk(b"IEND", b"")
+
+
+@pytest.mark.parametrize("size", [(9000, 9000), (10000, 10000), (10**5, 10**5)])
+def test_pictures_larger_than_any_k_space(tmp_path, size):
+    """PIL warns of the second, and has an exception of its own for the third."""
+    (tmp_path / "m.png").write_bytes(png(*size))
+    with pytest.raises(ValueError, match=r"m\.png: the picture is .*larger than any k-space: make"):
+        read_mask(tmp_path / "m.png")
+
+
+def test_a_part_of_a_picture_that_says_to_be_four_gigabytes_long_takes_no_memory(tmp_path):
+    (tmp_path / "m.png").write_bytes(png(20, 24))
+    assert not read_mask(tmp_path / "m.png").any()
+    (tmp_path / "m.png").write_bytes(png(20, 24, length=0xFFFFFFFF))
+    tracemalloc.start()
+    try:
+        with contextlib.suppress(ValueError):
+            read_mask(tmp_path / "m.png")
+        assert tracemalloc.get_traced_memory()[1] < 1 << 24
+    finally:
+        tracemalloc.stop()
 
 
 def test_files_that_are_no_masks(tmp_path):
