@@ -159,7 +159,7 @@ def noise_covariance(
     scan over that of the imaging scan (Kellman and McVeigh, MRM 54:1439, 2005).
 
     Raises:
-        ValueError: if there are fewer than two samples, or some are not finite.
+        ValueError: if there are fewer than two samples, or some are not finite, or too large to be multiplied.
     """
     count = noise.shape[1]
     if count < 2:
@@ -167,9 +167,15 @@ def noise_covariance(
     if not np.isfinite(noise).all():
         raise ValueError("the noise scan holds NaN or infinite samples: repair or leave it out")
     noise = noise.astype(np.complex128)
-    covariance = noise @ noise.conj().T * (dwell_ratio / (count - 1))
-    with np.errstate(over="ignore"):
-        return torch.from_numpy(covariance.astype(np.complex64))
+    with np.errstate(over="ignore", invalid="ignore"):
+        covariance = noise @ noise.conj().T * (dwell_ratio / (count - 1))
+        covariance = covariance.astype(np.complex64)
+    if not np.isfinite(covariance).all():
+        raise ValueError(
+            f"the noise scan holds samples of {np.abs(noise).max():.2g} at a bandwidth ratio of {dwell_ratio:g}, which "
+            "have no finite covariance: repair or leave it out"
+        )
+    return torch.from_numpy(covariance)
 
 
 def _one_coil_count(lines: np.ndarray, calibration: np.ndarray) -> int:

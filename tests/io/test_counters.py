@@ -126,6 +126,16 @@ def test_noise_of_one_sample_names_the_file(tmp_path):
         read_mrd(write_file(tmp_path / "one.h5", plain_header(), lines))
 
 
+def test_noise_whose_squares_are_not_finite_is_refused(tmp_path):
+    lines = full_slice(np.ones((2, 16, 12)))
+    for size, dwell in ((1e30, 5.0), (1.0, np.inf)):
+        noise = acquisition(
+            np.full((2, 9), size), flags=["NOISE_MEASUREMENT"], sample_time_us=dwell
+        )
+        with pytest.raises(ValueError, match=r"noise\.h5: .* have no finite covariance: repair or"):
+            read_mrd(write_file(tmp_path / "noise.h5", plain_header(), [noise, *lines]))
+
+
 def test_noise_that_is_not_finite_names_the_file(tmp_path):
     noise = acquisition(np.full((2, 9), np.nan), flags=["NOISE_MEASUREMENT"])
     lines = [noise, *full_slice(np.ones((2, 16, 12)))]
