@@ -163,7 +163,8 @@ def from_header(
     interpolated image (512 x 512 in FLAIR 203, where the target has 213 x 213 of twice the size).
 
     Raises:
-        ValueError: if the header cannot be read, is not Cartesian, or has another number of columns than the data.
+        ValueError: if the header cannot be read, is not Cartesian, or has another number of columns than the data, or
+            none that is acquired.
     """
     try:
         info = parse_header(header)
@@ -204,6 +205,12 @@ def from_header(
             f"the header has {info.coils} receiver channels, k-space {shape[1]} coils: k-space is believed"
         )
     left, right = _padding(encoding, phase)
+    if left >= right:
+        limit = encoding.limits["kspace_encoding_step_1"]
+        raise ValueError(
+            f"{source}: of {phase} phase-encoding columns ismrmrd_header has none acquired (limits: maximum "
+            f"{limit.maximum}, center {limit.center}): correct the header, or delete it to read with geometry unknown"
+        )
     acquired = torch.zeros(readout, phase, dtype=torch.bool)
     acquired[:, left:right] = True
     if (voxel_mm := _voxel_mm(encoding)) is None:

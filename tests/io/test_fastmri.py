@@ -210,6 +210,16 @@ def test_without_header_geometry_is_unknown(tmp_path, dtype):
         ),
         ({"kspace": np.ones((2, 3, 4, 5), "c8"), "ismrmrd_header": "no xml"}, "not valid XML"),
         ({"kspace": np.ones((2, 3, 4, 5), "c8"), "ismrmrd_header": 5}, "ismrmrd_header is no text"),
+        *(
+            (
+                {
+                    "kspace": np.ones((2, 3, 4, 5), "c8"),
+                    "ismrmrd_header": header(4, 5, 4, 4, left=left, right=right),
+                },
+                "of 5 phase-encoding columns ismrmrd_header has none acquired",
+            )
+            for left, right in ((-(10**9), -(10**9) + 5), (9, 12), (2, -3))
+        ),
         (
             {"kspace": np.ones((2, 3, 4, 5), "c8"), "ismrmrd_header": header(4, 6, 4, 4)},
             "header has 6 phase-encoding columns, kspace 5",

@@ -77,6 +77,12 @@ def test_npz_without_kspace_names_what_it_has(tmp_path):
         read_scan(tmp_path / "k.npz")
 
 
+def test_an_npz_of_which_nothing_is_acquired_is_refused(tmp_path):
+    np.savez(tmp_path / "k.npz", kspace=random((2, 4, 5)), acquired=np.zeros((4, 5)))
+    with pytest.raises(ValueError, match=r"k\.npz: its member 'acquired' is 0 everywhere"):
+        read_scan(tmp_path / "k.npz")
+
+
 def test_a_wrong_mask_in_an_npz_is_refused(tmp_path):
     np.savez(tmp_path / "k.npz", kspace=random((2, 4, 5)), mask=np.ones(6))
     with pytest.raises(ValueError, match="mask has 6 columns, k-space has 5"):
