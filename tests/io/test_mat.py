@@ -165,6 +165,28 @@ def test_big_endian_and_numbers_in_fewer_bytes_as_matlab_stores_them(tmp_path):
     np.testing.assert_array_equal(scipy.io.loadmat(tmp_path / "k.mat")["k"], expected)
 
 
+@pytest.mark.parametrize("name", [b"a\nb", b"\x80\x81c"])
+def test_names_that_nobody_gave_are_those_of_damaged_files(tmp_path, name):
+    """Taken from the numbers of the array, they made the sentence about it unreadable."""
+    path = tmp_path / "k.mat"
+    scipy.io.savemat(path, {"abc": random((18, 20))}, do_compression=False)
+    path.write_bytes(path.read_bytes().replace(b"abc", name))
+    with pytest.raises(ValueError, match="truncated or damaged"):
+        read_scan(path)
+
+
+def test_a_name_longer_than_matlab_has_is_that_of_a_damaged_file(tmp_path):
+    path = tmp_path / "k.mat"
+    scipy.io.savemat(
+        path, {"a" * 63: random((18, 20))}, do_compression=False, long_field_names=True
+    )
+    assert read_scan(path).shape == (1, 1, 18, 20)
+    one, more = (np.array([1, size], "<u4").tobytes() + b"a" * size for size in (63, 64))
+    path.write_bytes(path.read_bytes().replace(one + b"\0", more))
+    with pytest.raises(ValueError, match="truncated or damaged"):
+        read_scan(path)
+
+
 def test_a_size_that_its_bytes_cannot_have_is_not_believed(tmp_path):
     """40,000 x 40,000 numbers in a file of 600 bytes."""
     path = tmp_path / "k.mat"
