@@ -352,7 +352,7 @@ def _encoding(last: _Measurement, imaging: np.ndarray, notes: list[str]) -> Enco
 def _number(values: dict[str, Any], name: str, least: int, usual: int | float | None = None) -> Any:
     """A number of the protocol, which a damaged one may have below the least that it can be."""
     value = values[name] if usual is None else values.get(name, usual)
-    if not (isinstance(value, int | float) and least <= value < np.inf):
+    if not (isinstance(value, int | float) and least <= value < 1 << 31):
         raise ValueError(f"the protocol has {name} {value}: export the scan again")
     return value
 

@@ -369,6 +369,15 @@ def test_a_recon_matrix_that_no_interpolation_has_is_ignored(tmp_path, place):
     assert said in scan.notes
 
 
+@pytest.mark.parametrize("number", ["1e30", "4" * 40, "-1e30", "2147483648"])
+def test_numbers_beyond_any_scan_are_refused(tmp_path, number):
+    xml = plain_header().replace("<x>16</x>", f"<x>{number}</x>")
+    with pytest.raises(
+        ValueError, match=rf"x = '{number}', larger than any scan has: correct the header"
+    ):
+        read_mrd(write_file(tmp_path / "a.h5", xml, full_slice(np.ones((1, 16, 12)))))
+
+
 def test_fov_unknown_crops_to_the_recon_matrix(tmp_path):
     xml = header_xml((32, 12, 1), (16, 12, 1), (0, 0, 0), (0, 0, 0))
     scan = read_mrd(write_file(tmp_path / "nofov.h5", xml, full_slice(np.ones((1, 32, 12)))))

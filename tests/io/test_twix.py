@@ -250,11 +250,12 @@ def test_bad_twix_files(tmp_path):
     for name, value in (
         ("lBaseResolution", 0),
         ("lPhaseEncodingLines", 0),
+        ("lPhaseEncodingLines", 10**30),
         ("dPhaseOversamplingForDialog", -1.0),
     ):
         flat = protocol(**{f"sKSpace.{name}": value})
-        with pytest.raises(ValueError, match=rf"{name}.dat: the protocol has {name} {value}: exp"):
-            read_twix(write_file(tmp_path / f"{name}.dat", (lines, flat)))
+        with pytest.raises(ValueError, match=rf"of.dat: the protocol has {name} {value}: exp"):
+            read_twix(write_file(tmp_path / f"{name}{value}of.dat", (lines, flat)))
     for name in ("lPartitions", "lImagesPerSlab"):
         flat = protocol(**{"sKSpace.ucDimension": 4, f"sKSpace.{name}": 0})
         with pytest.raises(ValueError, match=rf"{name}.dat: the protocol has {name} 0: exp"):
