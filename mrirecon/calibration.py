@@ -47,11 +47,17 @@ def calibration_data(scan: Scan, index: int, size: int = ENOUGH, volume: int = 0
     Raises:
         ValueError: if samples are NaN or infinite.
     """
-    if scan.sampling is not None:  # nothing is read to know the mask
-        mask = scan.sampling(volume, index)
-        better = better_calibration(scan, index, size, volume, mask)
-        return better or Calibration(scan.kspace(index, volume), mask)
-    kspace, mask = scan.measured(index, volume)
+    if (
+        scan.sampling is not None
+    ):  # where others are better than all it may have, nothing is read to know the mask
+        declared = scan.sampling(volume, index)
+        if better := better_calibration(scan, index, size, volume, declared):
+            return better
+        kspace, mask = scan.measured(index, volume)
+        if torch.equal(mask, declared):
+            return Calibration(kspace, mask)
+    else:
+        kspace, mask = scan.measured(index, volume)
     return better_calibration(scan, index, size, volume, mask) or Calibration(kspace, mask)
 
 

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from mrirecon.calibration import ENOUGH, width
 from mrirecon.scan import Scan
-from mrirecon.tensors import rss
+from mrirecon.tensors import measured_points, rss
 
 WINDOW = 5  # samples per side over which magnitudes are averaged: a spike is no echo
 # Off the centre by so many samples, or this share of the axis, is tolerated: half the intensity scale's block.
@@ -75,8 +75,8 @@ def echo_offset(scan: Scan) -> tuple[int, int]:
     found: list[Echo] = []
     for index in dict.fromkeys([middle, *spread]):
         kspace = scan.read(0, index)
-        mask = (kspace != 0).any(dim=0) if scan.sampling is None else scan.sampling(0, index)
-        echo = find_echo(kspace, mask)
+        declared = None if scan.sampling is None else scan.sampling(0, index)
+        echo = find_echo(kspace, measured_points(kspace, declared))
         if echo is None:
             continue
         if not found and not _is_off(echo, scan):

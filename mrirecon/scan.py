@@ -16,7 +16,7 @@ import torch
 from jaxtyping import Bool, Complex, Float
 from torch import Tensor
 
-from mrirecon.tensors import fft2c, ifft2c, largest_part, pad_to
+from mrirecon.tensors import fft2c, ifft2c, largest_part, measured_points, pad_to
 
 FRAMES = ("scanner", "aligned", "talairach", "mni", "template")  # codes 1 to 5 of NIfTI
 
@@ -85,7 +85,7 @@ class Scan:
         shape: (slice, coil, readout, phase) of one volume's k-space.
         read: (volume, slice) -> k-space (coil, readout, phase), zero where not sampled.
         volumes: repetitions, contrasts, phases and sets, flattened; `volume_names` says which is which.
-        sampling: (volume, slice) -> mask; None means that samples exactly zero in all coils are unsampled.
+        sampling: (volume, slice) -> mask, as the file has it; None: samples exactly zero in all coils are unsampled.
         acquired: grid points the protocol covers; zero padding, partial Fourier and partial echo are excluded.
         calibration: (volume, slice) -> separately acquired calibration k-space on the same grid, zero elsewhere.
         crop: image window (readout, phase) inside the reconstruction FOV, in pixels of the k-space grid.
@@ -152,19 +152,20 @@ class Scan:
     ) -> tuple[Complex[Tensor, "coil readout phase"], Bool[Tensor, "readout phase"]]:
         """k-space of one slice and which of its points were sampled, with one read of the file.
 
+        Points that are called sampled, but are zero in all coils, were not (`tensors.measured_points`).
+
         Raises:
             ValueError: if the k-space holds NaN or infinite samples.
         """
         kspace = self.kspace(index, volume)
-        if self.sampling is not None:
-            return kspace, self.sampling(volume, index)
-        return kspace, _sampled(kspace)
+        declared = None if self.sampling is None else self.sampling(volume, index)
+        return kspace, measured_points(kspace, declared)
 
     def mask(self, index: int, volume: int = 0) -> Bool[Tensor, "readout phase"]:
         """Which grid points of one slice were sampled."""
         if self.sampling is not None:
             return self.sampling(volume, index)
-        return _sampled(self.read(volume, index))
+        return measured_points(self.read(volume, index))
 
     def middle(self, volume: int = 0) -> int | None:
         """The slice nearest the middle that has samples; None where none has."""
@@ -297,18 +298,6 @@ class Volume:
     geometry: Geometry
     info: Mapping[str, Any] = field(default_factory=dict)
     extras: Mapping[str, Float[Tensor, "volume slice readout phase"]] = field(default_factory=dict)
-
-
-def _sampled(
-    kspace: Complex[Tensor, "coil readout phase"],
-) -> Bool[Tensor, "readout phase"]:
-    """Points that are not exactly zero in all coils; of a fully sampled slice one coil is looked at."""
-    mask = kspace[0] != 0
-    for coil in kspace[1:]:
-        if bool(mask.all()):
-            break
-        mask = mask | (coil != 0)
-    return mask
 
 
 def _shift_slices(start: int) -> Callable[[Any], Any]:

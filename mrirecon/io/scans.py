@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from mrirecon.io.believed import believed
 from mrirecon.io.cfl import check_apart, pair, read_cfl, write_scan_cfl
 from mrirecon.io.fastmri import read_fastmri, write_fastmri
 from mrirecon.io.files import PathLike, check_target, existing_file, replacing, suffix_of
@@ -42,8 +43,7 @@ def read_scan(path: PathLike, layout: Layout | None = None, **stored: Any) -> Sc
         ValueError: in one sentence, if it is damaged, no k-space, all zero, or of a kind that cannot be read.
     """
     path, layout = Path(path), layout or Layout(**stored)
-    scan = layout.centred(_reader(path, layout)(path, layout))
-    return replace(scan, notes=(*scan.notes, *_looked_at(scan, layout)))
+    return _looked_at(layout.centred(_reader(path, layout)(path, layout)), layout)
 
 
 def write_scan(scan: Scan, path: PathLike, overwrite: bool = False) -> tuple[str, ...]:
@@ -102,8 +102,10 @@ def _lost(scan: Scan, suffix: str) -> tuple[str, ...]:
     return tuple(f"{suffix} does not hold {what}" for what, is_lost in lost.items() if is_lost)
 
 
-def _looked_at(scan: Scan, layout: Layout) -> tuple[str, ...]:
-    """What is unlikely about the first slice that has a sample, the middle one first: usually one slice is read.
+def _looked_at(scan: Scan, layout: Layout) -> Scan:
+    """The scan as the slices have it that are read until one has a sample, the middle one first: usually one.
+
+    Notes say what was wrong in the file and what is unlikely about that slice.
 
     Raises:
         ValueError: if there is none, or it is a mask.
@@ -116,7 +118,9 @@ def _looked_at(scan: Scan, layout: Layout) -> tuple[str, ...]:
             if bool((kspace != 0).any()):
                 if not bool(kspace[0].imag.any()):
                     refuse_mask(scan.source, kspace.real.numpy())
-                return doubts(kspace, scan.axes, slices, layout)
+                scan = believed(scan, volume, index, kspace)
+                said = doubts(kspace, scan.axes, slices, layout)
+                return replace(scan, notes=(*scan.notes, *said))
     raise ValueError(f"{scan.source}: k-space is all zero: export the scan again")
 
 
