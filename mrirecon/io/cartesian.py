@@ -7,6 +7,7 @@ and volumes that are read when asked for.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -104,8 +105,9 @@ def cartesian_scan(
         first = np.unique(slice_of, return_index=True)[1]
         order, geometry = slice_stack(lines[first], readout, phase, partition.voxel_mm)
         slices, slice_of = slices[order], np.argsort(order)[slice_of]
-    if geometry.note:
+    if geometry.note:  # once: `info` prints both
         notes.append(geometry.note)
+        geometry = replace(geometry, note="")
 
     point = points(lines, phase, partition, is_3d)
     imaging = Readouts(load, coils, readout, (phase.size, partition.size), is_3d)
@@ -148,6 +150,17 @@ def cartesian_scan(
         attributes=attributes or {},
         notes=tuple(notes),
     )
+
+
+def fitting_noise(noise: np.ndarray, imaging: np.ndarray, notes: list[str]) -> np.ndarray:
+    """The noise readouts with the coils of the imaging ones; of the others a note says that they are ignored."""
+    fits = noise["coils"] == imaging["coils"][0]
+    for coils in np.unique(noise["coils"][~fits]):
+        count = int((noise["coils"] == coils).sum())
+        notes.append(
+            f"{count} noise readouts of {coils} coils do not fit the imaging ({imaging['coils'][0]} coils): ignored"
+        )
+    return noise[fits]
 
 
 def noise_covariance(

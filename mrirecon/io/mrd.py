@@ -17,7 +17,7 @@ from jaxtyping import Complex
 from torch import Tensor
 
 from mrirecon.io.calibration import embedded
-from mrirecon.io.cartesian import cartesian_scan, noise_covariance
+from mrirecon.io.cartesian import cartesian_scan, fitting_noise, noise_covariance
 from mrirecon.io.files import PathLike, existing_file
 from mrirecon.io.grid import DIRECTIONS, LINE, VOLUME_COUNTERS
 from mrirecon.io.hdf5 import read_text, reading
@@ -179,16 +179,32 @@ def _kinds(
         raise ValueError(f"none of its {len(heads)} acquisitions is an imaging readout")
 
     space = heads["encoding_space_ref"]
-    here = space == space[imaging][0]
+    chosen = _space(heads[imaging])
+    here = space == chosen
     if not here[imaging].all():
-        notes.append(f"{(imaging & ~here).sum()} readouts of other encoding spaces are ignored")
+        others = ", ".join(map(str, np.unique(space[imaging & ~here])))
+        notes.append(
+            f"{(imaging & ~here).sum()} readouts of other encoding spaces are ignored ({others}): "
+            f"encoding space {chosen} has the most lines"
+        )
         imaging &= here
-    fov_mm = _encoding(info, int(space[imaging][0])).encoded_fov_mm
+    fov_mm = _encoding(info, chosen).encoded_fov_mm
     for other in np.unique(space[calibrates & ~here]):
         if _encoding(info, int(other)).encoded_fov_mm != fov_mm:
             notes.append("calibration readouts with another encoded FOV are ignored")
             calibrates &= space != other
     return imaging, calibrates, is_noise
+
+
+def _space(heads: np.ndarray) -> int:
+    """The encoding space with the most lines, of equals that of the first readout."""
+    spaces, first = np.unique(heads["encoding_space_ref"], return_index=True)
+    names = ("kspace_encode_step_1", "kspace_encode_step_2", "slice")
+    lines = [
+        len(np.unique(heads["idx"][list(names)][heads["encoding_space_ref"] == space]))
+        for space in spaces
+    ]
+    return int(spaces[max(range(len(spaces)), key=lambda i: (lines[i], -first[i]))])
 
 
 def _read_heads(data: Any) -> np.ndarray:
@@ -272,8 +288,8 @@ def _noise(
     load: _Samples, noise: np.ndarray, imaging: np.ndarray, notes: list[str]
 ) -> Complex[Tensor, "coil coil"] | None:
     """Covariance of one imaging sample, from the noise readouts."""
-    if set(noise["coils"]) != set(imaging["coils"]):
-        notes.append(f"noise scan of {noise['coils'][0]} coils does not fit the imaging: ignored")
+    noise = fitting_noise(noise, imaging, notes)
+    if not len(noise):
         return None
     samples = np.concatenate(load(noise), axis=1)
     ratio = 1.0

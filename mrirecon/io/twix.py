@@ -20,7 +20,7 @@ import numpy as np
 from torch import Tensor
 
 from mrirecon.io.calibration import embedded
-from mrirecon.io.cartesian import cartesian_scan, noise_covariance
+from mrirecon.io.cartesian import cartesian_scan, fitting_noise, noise_covariance
 from mrirecon.io.files import PathLike, existing_file
 from mrirecon.io.grid import LINE
 from mrirecon.io.mrd_header import Encoding, Limit
@@ -374,9 +374,8 @@ def _noise(
         chosen = measurement.flagged("NOISEADJSCAN")
         if not chosen.any():
             continue
-        noise = _lines(measurement)[chosen]
-        if set(noise["coils"]) != set(imaging["coils"]):
-            notes.append(f"noise of {noise['coils'][0]} coils does not fit the imaging: ignored")
+        noise = fitting_noise(_lines(measurement)[chosen], imaging, notes)
+        if not len(noise):
             continue
         samples = np.concatenate(measurement.samples(noise), axis=1)
         dwell, imaging_dwell = float(noise["dwell_us"][0]), float(imaging["dwell_us"][0])

@@ -54,11 +54,49 @@ def test_segments_of_different_lines_are_one_volume(tmp_path):
 def test_some_lines_twice_without_a_counter_are_refused(tmp_path):
     truth = random_complex(np.random.default_rng(3), 1, 16, 12)
     lines = [*full_slice(truth), acquisition(truth[..., 7], 7)]
-    words = (
-        r"twice\.h5: 2 readouts of line 7 have the same counters .* other lines 1: number repeats"
-    )
+    words = r"twice\.h5: 2 readouts of line 7 have the same counters .*, but 1 of line 0: number repeats"
     with pytest.raises(ValueError, match=words):
         read_mrd(write_file(tmp_path / "twice.h5", plain_header(), lines))
+
+
+def test_one_line_fewer_in_a_set_without_a_counter_names_that_line(tmp_path):
+    truth = random_complex(np.random.default_rng(3), 1, 16, 12)
+    lines = [line for line in full_slice(truth) for _ in range(2)]
+    del lines[11]  # the second of line 5
+    words = r"2 readouts of line 0 have the same counters .*, but 1 of line 5: number repeats"
+    with pytest.raises(ValueError, match=words):
+        read_mrd(write_file(tmp_path / "fewer.h5", plain_header(), lines))
+
+
+def test_noise_readouts_of_the_coils_of_the_imaging_are_taken(tmp_path):
+    """Truth: the covariance of the fitting ones alone."""
+    rng = np.random.default_rng(6)
+    truth, noise = random_complex(rng, 2, 16, 12), random_complex(rng, 2, 64)
+    kind = {"flags": ("NOISE_MEASUREMENT",)}
+    other = acquisition(random_complex(rng, 5, 64), **kind)
+    fitting = acquisition(noise, **kind)
+    for number, more in enumerate(([other, fitting], [fitting, other, other])):
+        path = write_file(tmp_path / f"{number}.h5", plain_header(), [*more, *full_slice(truth)])
+        scan = read_mrd(path)
+        expected = noise @ noise.conj().T / 63
+        np.testing.assert_allclose(scan.noise_covariance.numpy(), expected, rtol=1e-5)
+        said = [note for note in scan.notes if "noise readouts of 5 coils do not fit" in note]
+        assert len(said) == 1 and said[0].startswith(str(len(more) - 1))
+    only = read_mrd(write_file(tmp_path / "only.h5", plain_header(), [other, *full_slice(truth)]))
+    assert only.noise_covariance is None
+
+
+def test_the_encoding_space_with_the_most_lines_is_read(tmp_path):
+    truth = random_complex(np.random.default_rng(7), 1, 16, 12)
+    few = [
+        acquisition(truth[..., ky], ky, idx={"average": n}, encoding_space_ref=1)
+        for ky in (5, 6, 7)
+        for n in range(9)
+    ]
+    scan = read_mrd(write_file(tmp_path / "two.h5", plain_header(), [*few, *full_slice(truth)]))
+    np.testing.assert_array_equal(scan.kspace(0).numpy(), truth)
+    (note,) = (note for note in scan.notes if "encoding spaces" in note)
+    assert "27 readouts of other encoding spaces are ignored (1): encoding space 0" in note
 
 
 @pytest.mark.parametrize(
