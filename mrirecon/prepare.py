@@ -164,7 +164,10 @@ def volume_scale(scan: Scan, volume: int = 0) -> float:
         found = calibration_data(scan, index, side, volume)
         if not bool(found.mask.any()):
             continue
-        blocks.append(_central_block(found.kspace, found.mask))
+        try:
+            blocks.append(_central_block(found.kspace, found.mask))
+        except ValueError as error:
+            raise ValueError(f"{scan.source}: slice {scan.first_slice + index}: {error}") from error
         separate.append(found.origin == "separate calibration lines")
         if separate[-1]:
             kspace, mask = scan.measured(index, volume)
@@ -175,7 +178,10 @@ def volume_scale(scan: Scan, volume: int = 0) -> float:
         raise ValueError(f"{scan.source}: volume {volume} has no samples")
     gain = (imaging_power / power) ** 0.5 if power > 0 and imaging_power > 0 else 1.0
     blocks = [gain * x if other else x for x, other in zip(blocks, separate, strict=True)]
-    return _scale_of([x for x in blocks if bool(x.any())] or blocks, scan.shape[2:])
+    try:
+        return _scale_of([x for x in blocks if bool(x.any())] or blocks, scan.shape[2:])
+    except ValueError as error:
+        raise ValueError(f"{scan.source}: {error}") from error
 
 
 def _scale_square(shape: Sequence[int]) -> tuple[int, int]:

@@ -463,3 +463,12 @@ def test_volume_scale_pools_all_slices_and_prefers_separate_calibration_data():
     assert volume_scale(assisted) == pooled
     with pytest.raises(ValueError, match="holds no signal"):
         intensity_scale(0 * stack, scan.mask(0))
+
+
+def test_the_scan_and_slice_without_a_centre_are_named():
+    scan = dataclasses.replace(phantom(slices=4, coils=2), source="a.npy")
+    hole = torch.ones(48, 40, dtype=torch.bool)
+    hole[:, 20] = False
+    words = r"^a\.npy: slice 2: the centre of k-space is not sampled"
+    with pytest.raises(ValueError, match=words):
+        volume_scale(scan.select(slice(2, 4)).undersample(hole))
