@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -121,4 +122,8 @@ def arranged_scan(
     volumes = arrangement.size("volume")
     names = tuple(f"volume {n}" for n in range(volumes)) if volumes > 1 else ()
     fields = {"axes": arrangement.names, "volumes": volumes, "volume_names": names}
-    return plain_scan(source, format, arrangement.shape, read, **(fields | known))
+    scan = plain_scan(source, format, arrangement.shape, read, **(fields | known))
+    if (averages := arrangement.size("average")) == 1:
+        return scan
+    note = f"the {averages} averages of the array are averaged, each sample over those that measured it (--axes)"
+    return replace(scan, notes=(*scan.notes, note))

@@ -23,6 +23,8 @@ LEAST_STORED = 0.01  # of a dataset; a damaged size may be so large that reading
 PACKED = 200  # by what factor numbers may have been compressed before a size is no longer believed
 ALWAYS = 1 << 28  # bytes that are read whatever a file says
 
+MOST = 20  # names in a message
+
 
 def is_hdf5(path: Path) -> bool:
     """Whether the file carries the HDF5 signature."""
@@ -34,6 +36,23 @@ def is_hdf5(path: Path) -> bool:
 def names(group: Any) -> list[str]:
     """The names in a file or group, sorted; h5py gives those that are no text as bytes."""
     return sorted(map(str, group))
+
+
+def datasets(group: Any) -> list[str]:
+    """The datasets in a file or group by the names that --variable takes, such as `raw/kspace`; of many the first."""
+    found, seen = list[str](), set[Any]()
+
+    def look(inner: Any, place: str) -> None:
+        seen.add(inner.id)
+        for name in names(inner):
+            item = inner.get(name)
+            if hasattr(item, "dtype"):
+                found.append(place + name)
+            elif hasattr(item, "keys") and item.id not in seen and len(found) < MOST:
+                look(item, f"{place}{name}/")
+
+    look(group, "" if group.name == "/" else f"{group.name.strip('/')}/")
+    return found if len(found) <= MOST else [*found[:MOST], "..."]
 
 
 @contextmanager

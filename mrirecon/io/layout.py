@@ -18,6 +18,7 @@ from mrirecon.tensors import fft2c, fftshift, ifftshift
 AXES = ("volume", "average", "slice", "coil", "readout", "phase", "x", "y")
 IMAGE = {"x": "readout", "y": "phase"}  # axes of an image, and what they are in k-space
 PLANE = ("readout", "phase")
+ONE_ARRAY = ("npy", "cfl")  # formats to which only --variable means nothing
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,9 +82,12 @@ class Layout:
         """
         for name, value in asdict(self).items():
             if name not in allowed and value != getattr(Layout, name):
-                raise ValueError(
-                    f"{source} is {format}, which orders its data itself: leave out --{name} {value}"
+                holds = (
+                    "holds one array without a name"
+                    if format in ONE_ARRAY
+                    else "orders its data itself"
                 )
+                raise ValueError(f"{source} is {format}, which {holds}: leave out --{name} {value}")
 
     def corners(self, option: str) -> tuple[bool, bool]:
         """Whether that centre is in the corner, along (readout, phase)."""

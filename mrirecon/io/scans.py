@@ -12,7 +12,7 @@ from mrirecon.io.cfl import check_apart, pair, read_cfl, write_scan_cfl
 from mrirecon.io.fastmri import read_fastmri, write_fastmri
 from mrirecon.io.files import PathLike, check_target, existing_file, replacing, suffix_of
 from mrirecon.io.foreign import foreign, foreign_folder, foreign_hdf5
-from mrirecon.io.hdf5 import is_hdf5, names, reading
+from mrirecon.io.hdf5 import datasets, is_hdf5, names, reading
 from mrirecon.io.layout import Layout
 from mrirecon.io.masks import refuse_mask
 from mrirecon.io.mat import read_mat
@@ -160,21 +160,31 @@ def _reader(path: Path, layout: Layout) -> Reader:
 
 
 def _hdf5_reader(path: Path, layout: Layout) -> Reader:
+    name = layout.variable or "kspace"
     with reading(path) as file:
         found = names(file)
         groups = [name for name in found if not hasattr(file.get(name), "dtype")]
         mrd = [name for name in groups if {"data", "xml"} <= set(file.get(name, ()))]
-    if (layout.variable or "kspace") in found:
-        return read_fastmri
+        chosen = file.get(name)
+        if hasattr(chosen, "dtype"):
+            return read_fastmri
+        listed = ", ".join(datasets(file)) or "nothing"
+        inside = ", ".join(datasets(chosen)) or "nothing" if hasattr(chosen, "keys") else None
     if layout.variable is None and (mrd or "dataset" in found):
         from mrirecon.io.mrd import read_mrd
 
         return _ordered("MRD", read_mrd)
+    if inside is not None:
+        raise ValueError(
+            f"{path}: {name!r} is a group, no array: name one with --variable, it holds {inside}"
+        )
+    if layout.variable is not None:
+        raise ValueError(f"{path} has no array {name!r}: it has {listed}")
     if advice := foreign_hdf5(path, found):
         raise ValueError(f"{path} {advice}")
     raise ValueError(
-        f"{path} has neither {layout.variable or 'kspace'!r} (fastMRI) nor 'dataset' (MRD): "
-        f"it has {', '.join(found) or 'nothing'}; name another array of k-space with --variable"
+        f"{path} has neither 'kspace' (fastMRI) nor 'dataset' (MRD): it has {listed}; name another array of k-space "
+        "with --variable"
     )
 
 
