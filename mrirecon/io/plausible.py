@@ -17,6 +17,7 @@ from mrirecon.io.layout import IMAGE, PLANE, Layout
 from mrirecon.tensors import fft2, fftshift, ifft2c, largest_part
 
 BLOCK = ("coil", *PLANE)
+MANY = 32  # coils: who has as many measures more than so small a plane
 SMALLEST = 16  # sides of a grid below which nothing can be told
 OPTION = {name: image for image, name in IMAGE.items()}
 
@@ -51,7 +52,8 @@ def doubts(
             f"the axes of the array are read as {','.join(axes)} but look like {order}: give --axes {order}",
         )
     if not large:
-        return ()
+        unlikely = len(coils) >= MANY and len(coils) > 2 * max(plane.shape) and layout.axes is None
+        return (_small_plane(len(coils), plane.shape, axes),) if axes and unlikely else ()
     found = []
     if corner := _cornered_axes(plane):
         found.append(
@@ -133,6 +135,14 @@ def _image_sentence(axes: Sequence[str]) -> str:
     return (
         f"this looks like an image, not like k-space: {remedy}"
         "or make k-space of a magnitude image with the command simulate"
+    )
+
+
+def _small_plane(coils: int, plane: Sequence[int], axes: Sequence[str]) -> str:
+    order = ",".join((*(name for name in axes if name not in BLOCK), *PLANE, "coil"))
+    return (
+        f"the array is read as {','.join(axes)}, {coils} coils of {plane[0]} x {plane[1]} samples: if its axes are in "
+        f"another order, name them, such as --axes {order}"
     )
 
 

@@ -156,3 +156,25 @@ def test_a_mask_is_no_kspace(tmp_path, dtype):
     np.save(tmp_path / "mask.npy", mask)
     with pytest.raises(ValueError, match=r"mask.npy is a sampling mask of 0 and 1 .* --mask"):
         read_scan(tmp_path / "mask.npy")
+
+
+@pytest.mark.parametrize("shape", [(96, 6, 3), (2, 96, 6, 3), (40, 15, 18)])
+def test_many_coils_of_a_tiny_plane_are_doubted_once_unless_axes_are_named(tmp_path, shape):
+    rng = np.random.default_rng(0)
+    np.save(tmp_path / "k.npy", rng.normal(size=shape) + 1j * rng.normal(size=shape))
+    names = AXES if len(shape) == 3 else ("slice", *AXES)
+    order = "readout,phase,coil" if len(shape) == 3 else "slice,readout,phase,coil"
+    (note,) = (note for note in read_scan(tmp_path / "k.npy").notes if "--axes" in note)
+    assert f"{shape[-3]} coils of {shape[-2]} x {shape[-1]} samples" in note
+    assert note.endswith(f"such as --axes {order}")
+    named = read_scan(tmp_path / "k.npy", axes=",".join(names))
+    assert not any("--axes" in note for note in named.notes)
+
+
+@pytest.mark.parametrize(
+    "shape", [(2, 6, 3), (16, 6, 3), (32, 16, 16), (64, 64, 12), (128, 96, 80)]
+)
+def test_planes_that_their_coils_may_have_are_not(tmp_path, shape):
+    rng = np.random.default_rng(0)
+    np.save(tmp_path / "k.npy", rng.normal(size=shape) + 1j * rng.normal(size=shape))
+    assert not any("samples: if its axes" in note for note in read_scan(tmp_path / "k.npy").notes)
