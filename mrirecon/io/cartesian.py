@@ -19,6 +19,7 @@ from mrirecon.io.calibration import calibration_readouts
 from mrirecon.io.centre import centered, kept_samples
 from mrirecon.io.counters import numbered, points, said_of_volumes, volume_names, volumes_of
 from mrirecon.io.energy import Load, look
+from mrirecon.io.epi import turned
 from mrirecon.io.grid import phase_axis, readout_axis, thickness_axis
 from mrirecon.io.mrd_header import Encoding
 from mrirecon.io.placement import slice_stack, volume_stack
@@ -76,12 +77,7 @@ def cartesian_scan(
             "all readouts of a slice are alike: nothing encodes the phase direction (a reference scan?), so that "
             "there is no image"
         )
-    if seen.alternates:
-        notes.append(
-            "EPI without its flags: every second readout runs backwards and is put in forward order; "
-            "no ghost correction, no ramp-sampling correction"
-        )
-        lines["reverse"] = _odd_readouts(lines, volume_of, slice_of)
+    lines = turned(lines, encoding, seen, load, volume_of, slice_of, notes)
     shared = np.isin(calibration["row"], lines["row"])
     calibration[shared] = lines[np.searchsorted(lines["row"], calibration["row"][shared])]
     every, said = centered(np.concatenate([lines, calibration]), encoding, seen)
@@ -91,7 +87,7 @@ def cartesian_scan(
     phase = phase_axis(lines["ky"], 1, encoding, None if corner else seen.ky, notes)
     planned = phase.size if encoding.encoded_matrix is None else encoding.encoded_matrix[1]
     excess = max(1.0, phase.size / planned)
-    readout = readout_axis(lines, encoding, excess, seen.alternates, notes)
+    readout = readout_axis(lines, encoding, excess, seen.alternates is not None, notes)
     if readout.size == phase.size == 1:
         raise ValueError("the image is 1 x 1: there is nothing to reconstruct")
     if is_3d:
@@ -197,13 +193,3 @@ def _one_coil_count(lines: np.ndarray, calibration: np.ndarray) -> int:
         listed = " and ".join(str(count) for count in counts)
         raise ValueError(f"readouts have {listed} coils: a file must hold one number of coils")
     return int(counts[0])
-
-
-def _odd_readouts(lines: np.ndarray, volume: np.ndarray, index: np.ndarray) -> np.ndarray:
-    """Which readouts have an odd place in the order in which their slice and volume were acquired."""
-    order = np.lexsort((lines["row"], index, volume))
-    new = np.diff(np.stack([volume, index])[:, order], axis=1, prepend=-1).any(axis=0)
-    start = np.maximum.accumulate(np.where(new, np.arange(len(order)), 0))
-    odd = np.zeros(len(lines), dtype=bool)
-    odd[order] = (np.arange(len(order)) - start) % 2 == 1
-    return odd

@@ -23,10 +23,17 @@ VOLUME_COUNTERS = ("contrast", "phase", "repetition", "set")
 DIRECTIONS = ("read_dir", "phase_dir", "slice_dir")
 
 # One readout: `row` is its place in the file, `space` its encoding space, counters are the file's own, positions and
-# directions are LPS, in mm. `occurrence` numbers readouts of equal counters.
+# directions are LPS, in mm. In forward order samples are rolled by `roll`. `occurrence` numbers readouts of equal
+# counters.
 LINE = np.dtype(
     [("row", "i8"), ("samples", "i4"), ("center", "i4"), ("discard_pre", "i4")]
-    + [("discard_post", "i4"), ("reverse", "?"), ("coils", "i4"), ("dwell_us", "f8")]
+    + [
+        ("discard_post", "i4"),
+        ("reverse", "?"),
+        ("roll", "i4"),
+        ("coils", "i4"),
+        ("dwell_us", "f8"),
+    ]
     + [("space", "i4"), ("occurrence", "i4")]
     + [(name, "i4") for name in ("ky", "kz", "slice", "average", "segment", *VOLUME_COUNTERS)]
     + [(name, "f8", (3,)) for name in ("position", *DIRECTIONS)]
