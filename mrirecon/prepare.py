@@ -150,8 +150,8 @@ def volume_scale(scan: Scan, volume: int = 0) -> float:
     """One `intensity_scale` for all slices of a volume, so that distributing slices cannot change it.
 
     From the `calibration_data` of each slice that has samples; only the central blocks stay in memory. Separately
-    acquired lines are brought to the units of the imaging k-space by the power of the points that both sampled. Looks
-    at the reconstruction FOV only where the readout is fully sampled.
+    acquired lines and another volume are brought to the units of the imaging k-space by the power of the points that
+    both sampled. Looks at the reconstruction FOV only where the readout is fully sampled.
 
     Raises:
         ValueError: as `intensity_scale`.
@@ -164,13 +164,15 @@ def volume_scale(scan: Scan, volume: int = 0) -> float:
         found = calibration_data(scan, index, side, volume)
         if not bool(found.mask.any()):
             continue
-        blocks.append(_central_block(found.kspace, found.mask))
-        separate.append(found.origin == "separate calibration lines")
-        if separate[-1]:
+        if found.has_own_units:
             kspace, mask = scan.measured(index, volume)
+            if not bool(mask.any()):
+                continue
             common = mask & found.mask
             power += float(found.kspace[:, common].abs().square().sum())
             imaging_power += float(kspace[:, common].abs().square().sum())
+        blocks.append(_central_block(found.kspace, found.mask))
+        separate.append(found.has_own_units)
     if not blocks:
         raise ValueError(f"{scan.source}: volume {volume} has no samples")
     gain = (imaging_power / power) ** 0.5 if power > 0 and imaging_power > 0 else 1.0
