@@ -100,12 +100,12 @@ def calibration_note(scan: Scan) -> str | None:
     masks = [scan.mask(middle, volume) for volume in range(scan.volumes)]
     narrow = [v for v, mask in enumerate(masks) if bool(mask.any()) and width(mask) < ENOUGH]
     for volume in narrow:
-        found = better_calibration(scan, middle, ENOUGH, volume, masks[volume])
-        if found is not None:
+        better = better_calibration(scan, middle, ENOUGH, volume, masks[volume])
+        if better is not None:
             others = f"{len(narrow)} of {scan.volumes} volumes"
             named = others if len(narrow) > 1 or not scan.volume_names else _name(scan, volume)
             return (
-                f"{named} calibrated from the {found.origin}: its fully sampled centre is {width(found.mask)} wide, "
+                f"{named} calibrated from the {better.origin}: its fully sampled centre is {width(better.mask)} wide, "
                 f"theirs up to {max(width(masks[v]) for v in narrow)}"
             )
     return None

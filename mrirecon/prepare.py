@@ -121,7 +121,7 @@ def remove_oversampling(scan: Scan) -> Scan:
         acquired=scan.acquired[:kept],
         crop=(slice(0, kept), scan.crop[1]),
         oversampling=scan.oversampling * kept / rows,
-        echo_shift=(scan.echo_shift[0] * kept / rows, scan.echo_shift[1]),
+        echo_shifts=tuple((along * kept / rows, phase) for along, phase in scan.echo_shifts),
         notes=(*scan.notes, f"readout oversampling removed: {rows} to {kept} samples"),
     )
 

@@ -112,11 +112,10 @@ class SliceMethod(ABC):
         scan = work.scan
         output = torch.zeros(scan.volumes, len(chosen), *scan.matrix, dtype=torch.complex64)
         extras: dict[str, Tensor] = {}
-        phase = scan.echo_phase()
 
         def put(place: tuple[int, int], result: Result) -> None:
             at = place[0], place[1] - chosen.start
-            image = result.image.cpu()
+            image, phase = result.image.cpu(), scan.echo_phase(place[0])
             output[at] = image if phase is None else image * phase
             for name, image in result.extras.items():
                 extras.setdefault(name, torch.zeros(output.shape))[at] = image.cpu()
