@@ -12,6 +12,7 @@ from torch import Tensor
 
 from mrirecon.io.file_array import FileArray
 from mrirecon.io.layout import Arrangement, Layout, is_complex_record, size_text
+from mrirecon.io.partitions import transformed
 from mrirecon.scan import Scan
 
 NO_GEOMETRY = "the file has no header: voxel size and position are unknown"
@@ -121,4 +122,5 @@ def arranged_scan(
     volumes = arrangement.size("volume")
     names = tuple(f"volume {n}" for n in range(volumes)) if volumes > 1 else ()
     fields = {"axes": arrangement.names, "volumes": volumes, "volume_names": names}
-    return plain_scan(source, format, arrangement.shape, read, **(fields | known))
+    scan = plain_scan(source, format, arrangement.shape, read, **(fields | known))
+    return transformed(scan) if "partition" in arrangement.names else scan

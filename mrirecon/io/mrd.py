@@ -23,6 +23,7 @@ from mrirecon.io.grid import DIRECTIONS, LINE, VOLUME_COUNTERS
 from mrirecon.io.hdf5 import read_text, reading
 from mrirecon.io.mrd_header import Encoding, HeaderInfo, parse_header
 from mrirecon.io.mrd_writer import write_mrd
+from mrirecon.io.partitions import counted
 from mrirecon.scan import FRAMES, Scan
 
 __all__ = ["read_mrd", "write_mrd"]
@@ -88,6 +89,7 @@ def read_mrd(path: PathLike) -> Scan:
                 f"{info.coils} receiver channels in the header, {coils} coils in the readouts"
             )
         load = _Samples(path, group)
+        lines = _with_partitions(lines, imaging, encoding, load, notes)
         noise = _noise(load, lines[is_noise], lines[imaging], notes) if is_noise.any() else None
         scan = cartesian_scan(
             lines[imaging],
@@ -247,6 +249,17 @@ def _lines(heads: np.ndarray) -> np.ndarray:
         lines["dwell_us"] = heads["sample_time_us"]
         for name in ("discard_pre", "discard_post", "position", *DIRECTIONS):
             lines[name] = heads[name]
+    return lines
+
+
+def _with_partitions(
+    lines: np.ndarray, imaging: np.ndarray, encoding: Encoding, load: _Samples, notes: list[str]
+) -> np.ndarray:
+    """All readouts with the imaging ones `counted`."""
+    found = counted(lines[imaging], encoding, load, notes)
+    if len(np.unique(found["kz"])) > 1:
+        lines = lines.copy()
+        lines[imaging] = found
     return lines
 
 

@@ -26,6 +26,7 @@ def doubts(
     axes: Sequence[str],
     slices: int,
     layout: Layout,
+    partitions: bool = False,
 ) -> tuple[str, ...]:
     """What makes a slice unlikely to be centred k-space, one sentence each.
 
@@ -34,6 +35,7 @@ def doubts(
         axes: names of the stored axes where the file is an array, none where a header orders the data.
         slices: how many the scan has.
         layout: as it was read.
+        partitions: whether the slices look like planes of k-space.
     """
     power = kspace.real.square() + kspace.imag.square()
     if not 1e-30 < float(power.max()) < torch.inf:  # squares that are no float32
@@ -44,15 +46,18 @@ def doubts(
         power = kspace.real.square() + kspace.imag.square()
     plane, coils = power.sum(dim=0), power.sum(dim=(1, 2))
     large = min(plane.shape) >= SMALLEST
+    planes = {"slice": "partition"} if partitions else {}
     if large and _is_image(kspace, coils, plane):
         return (_image_sentence(axes),)
     if axes and (order := _other_order(coils, plane, axes, slices)):
+        order = ",".join(planes.get(name, name) for name in order.split(","))
         return (
             f"the axes of the array are read as {','.join(axes)} but look like {order}: give --axes {order}",
         )
+    said = (_partition_sentence(slices, axes),) if partitions else ()
     if not large:
-        return ()
-    found = []
+        return said
+    found = [*said]
     if corner := _cornered_axes(plane):
         found.append(
             f"the centre of k-space is in the corner, at the ends of {_along(corner)}: "
@@ -83,6 +88,8 @@ def _other_order(
     flat = [name for name, profile in zip(BLOCK, profiles, strict=True) if _is_flat(profile)]
     stored = [IMAGE.get(name, name) for name in axes]
     many, few = len(coils), plane.shape[1]
+    if stored[:1] == ["slice"] and len(stored) == 4 and len(peaked) == 3 and _is_encoded(coils):
+        return "coil,readout,phase,partition"
     if "coil" in peaked and len(peaked) == 2 and len(flat) == 1:
         others = {flat[0]: "coil"}
     elif "coil" in stored and many > 64 and 4 * few <= many and flat == ["phase"]:
@@ -116,6 +123,14 @@ def _is_peaked(profile: Float[Tensor, " n"], share: float) -> bool:
     )
 
 
+def _is_encoded(profile: Float[Tensor, " n"]) -> bool:
+    """Whether coils look like a third axis of k-space: the power falls from the middle to both sides, not at once."""
+    top = int(profile.argmax())
+    beside = profile[max(0, top - 1) : top + 2]
+    centred = abs(top - len(profile) // 2) <= 1 and len(beside) == 3
+    return centred and bool(beside.min() > 0.01 * beside.max())
+
+
 def _is_flat(profile: Float[Tensor, " n"]) -> bool:
     """Whether an axis looks like coils or slices: they differ in power, but not by orders of magnitude."""
     if len(profile) >= SMALLEST:
@@ -133,6 +148,15 @@ def _image_sentence(axes: Sequence[str]) -> str:
     return (
         f"this looks like an image, not like k-space: {remedy}"
         "or make k-space of a magnitude image with the command simulate"
+    )
+
+
+def _partition_sentence(slices: int, axes: Sequence[str]) -> str:
+    order = ",".join("partition" if name == "slice" else name for name in axes)
+    remedy = f"give --axes {order}" if axes else "set kspace_encode_step_2 when converting"
+    return (
+        f"the {slices} slices look like the second phase encoding of a 3D scan, nearly all power is in the middle: "
+        f"{remedy}"
     )
 
 
