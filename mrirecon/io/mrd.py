@@ -98,6 +98,7 @@ def read_mrd(path: PathLike) -> Scan:
             load,
             source=str(path),
             format="mrd",
+            own_centres=_own_centres(lines[calibrates], info, space),
             noise_covariance=noise,
             header=header,
             attributes=info.attributes(),
@@ -266,6 +267,19 @@ def _with_partitions(
 def _encoding(info: HeaderInfo, reference: int) -> Encoding:
     """The encoding space a readout refers to; files with a single one often refer to none that exists."""
     return info.encodings[reference if reference < len(info.encodings) else 0]
+
+
+def _own_centres(calibration: np.ndarray, info: HeaderInfo, imaging: int) -> np.ndarray:
+    """Counters of k = 0 in the encoding spaces of calibration readouts, -1 where that is the imaging one or unknown."""
+    centres = np.full((len(calibration), 2), -1)
+    for space in np.unique(calibration["space"]):
+        if space == imaging or space >= len(info.encodings):
+            continue
+        for column, step in enumerate((1, 2)):
+            limit = info.encodings[space].limits.get(f"kspace_encoding_step_{step}")
+            if limit is not None:
+                centres[calibration["space"] == space, column] = limit.center
+    return centres
 
 
 def _require_cartesian(encoding: Encoding, heads: np.ndarray, notes: list[str]) -> None:
