@@ -171,6 +171,20 @@ def are_normalized(maps: Complex[Tensor, "*set coil y x"]) -> bool:
     return bool(((power - 1).abs() < 1e-3).logical_or(power == 0).all())
 
 
+def without_coils(
+    maps: Complex[Tensor, "set coil y x"],
+    coils: Sequence[int],
+    whitening: Complex[Tensor, "coil coil"] | None,
+) -> Complex[Tensor, "set coil y x"]:
+    """Maps of a volume in which some coils gave nothing: 0 there, as their k-space is, also after both were mixed."""
+    alive = torch.ones(maps.shape[1], dtype=maps.dtype, device=maps.device)
+    alive[list(coils)] = 0
+    if whitening is None:
+        return maps * alive[:, None, None]
+    mixed = whitening @ (alive[:, None] * torch.linalg.inv(whitening))
+    return torch.einsum("ij,sjyx->siyx", mixed.to(maps), maps)
+
+
 def calibration_block(
     scan: Scan, index: int, size: int, smallest: int = 1
 ) -> Complex[Tensor, "coil ky kx"]:
