@@ -46,6 +46,8 @@ def doubts(
         power = kspace.real.square() + kspace.imag.square()
     plane, coils = power.sum(dim=0), power.sum(dim=(1, 2))
     large = min(plane.shape) >= SMALLEST
+    if large and (hybrid := _image_axis(kspace, coils, plane)) is not None:
+        return (_hybrid_sentence(hybrid, axes),)
     planes = {"slice": "partition"} if partitions else {}
     if large and _is_image(kspace, coils, plane):
         return (_image_sentence(axes),)
@@ -184,6 +186,46 @@ def _is_image(
     return 0.4 < share < 0.999  # more is the k-space of a point
 
 
+def _image_axis(
+    kspace: Complex[Tensor, "coil readout phase"],
+    coils: Float[Tensor, " coil"],
+    plane: Float[Tensor, "readout phase"],
+) -> int | None:
+    """The axis along which an image is stored: of k-space, if it is transformed, as it is along the other one.
+
+    The image has air at both of its ends, which slices and coils read as an axis of k-space have not.
+    """
+    profiles = [_mean_power(plane, axis) for axis in (0, 1)]
+    for axis, profile in enumerate(profiles):
+        size, edge = len(profile), max(1, len(profile) // 16)
+        air = torch.cat([profile[:edge], profile[-edge:]]).max() < 0.2 * profile.max()
+        if size < 2 * SMALLEST or not air or _share(profile) > 0.45:
+            continue
+        if _share(profiles[1 - axis]) < 0.6:
+            continue
+        strongest = kspace[coils.topk(min(4, len(coils))).indices]
+        transform = ifft2c(strongest, (axis - 2,))
+        power = (transform.real.square() + transform.imag.square()).sum(dim=(0, 2 - axis))
+        if 0.6 < _share(power) < 0.99:  # more is a line
+            return axis
+    return None
+
+
+def _share(profile: Float[Tensor, " n"]) -> float:
+    """Of the power in the eighth about its peak."""
+    size = len(profile)
+    centred = profile.roll(size // 2 - int(profile.argmax()))
+    eighth = centred[size // 2 - size // 16 :][: size // 8]
+    return float(eighth.sum() / profile.sum())
+
+
+def _hybrid_sentence(axis: int, axes: Sequence[str]) -> str:
+    name = PLANE[axis]
+    order = ",".join(OPTION[name] if stored == name else stored for stored in axes)
+    remedy = f"give --axes {order}" if axes else "store k-space when converting"
+    return f"the data look like an image along {name}, Fourier-transformed there already: {remedy}"
+
+
 def _cornered_axes(plane: Float[Tensor, "readout phase"]) -> list[int]:
     """Axes with the power at both of their ends and not in their middle."""
     strength = []
@@ -199,21 +241,39 @@ def _split_axes(
     kspace: Complex[Tensor, "coil readout phase"], plane: Float[Tensor, "readout phase"]
 ) -> list[int]:
     """Axes along which the image has its signal at the ends and air in the middle, judged at 16 x 16 pixels."""
-    half = SMALLEST // 2
-    offsets = torch.arange(-half, half)
-    window = torch.cos(torch.pi * offsets / SMALLEST).square()
-    rows, columns = (
-        (int(plane.sum(dim=1 - axis).argmax()) + offsets) % plane.shape[axis] for axis in (0, 1)
-    )
-    block = kspace[:, rows][:, :, columns] * window[:, None] * window
-    image = ifft2c(block)
-    energy = (image.real.square() + image.imag.square()).sum(dim=0)
+    energy = _low_resolution(kspace, plane, SMALLEST)
     at_the_ends, over_middle = zip(
         *(_ends(energy.sum(dim=1 - axis)) for axis in (0, 1)), strict=True
     )
     if min(over_middle) > 1.5 and max(over_middle) > 4:
         return [0, 1]
-    return [axis for axis in (0, 1) if over_middle[axis] > 8 and at_the_ends[axis] > 0.3]
+    single = [axis for axis in (0, 1) if over_middle[axis] > 8 and at_the_ends[axis] > 0.3]
+    if not single:
+        return []
+    fine = _low_resolution(kspace, plane, 4 * SMALLEST)
+    return [axis for axis in single if _reaches_ends(fine.sum(dim=1 - axis))]
+
+
+def _low_resolution(
+    kspace: Complex[Tensor, "coil readout phase"], plane: Float[Tensor, "readout phase"], most: int
+) -> Float[Tensor, "y x"]:
+    """Energy of the image of the middle of k-space, at most that many pixels a side."""
+    places, windows = [], []
+    for axis in (0, 1):
+        half = min(most, plane.shape[axis]) // 2
+        offsets = torch.arange(-half, half)
+        windows.append(torch.cos(torch.pi * offsets / (2 * half)).square())
+        peak = int(plane.sum(dim=1 - axis).argmax())
+        places.append((peak + offsets) % plane.shape[axis])
+    block = kspace[:, places[0]][:, :, places[1]] * windows[0][:, None] * windows[1]
+    image = ifft2c(block)
+    return (image.real.square() + image.imag.square()).sum(dim=0)
+
+
+def _reaches_ends(profile: Float[Tensor, " x"]) -> bool:
+    """Whether an object goes on across the ends of the field of view; two legs have air there."""
+    ends = torch.cat([profile[:2], profile[-2:]])
+    return bool(ends.min() > 0.3 * profile.max())
 
 
 def _ends(profile: Float[Tensor, " x"]) -> tuple[float, float]:
