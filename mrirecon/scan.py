@@ -91,7 +91,8 @@ class Scan:
         crop: image window (readout, phase) inside the reconstruction FOV, in pixels of the k-space grid.
         matrix: output size; where it differs from the window the image is interpolated by zero-filling k-space.
         oversampling: k-space FOV / reconstruction FOV along the readout.
-        echo_shift: samples (readout, phase) by which `echo.center_echo` rolled k-space to have its echo at the centre.
+        echo_shifts: samples (readout, phase) by which `echo.center_echo` rolled the k-space of each volume to have its
+            echo at the centre; none where it rolled nothing.
         is_3d: whether the slice axis came from an inverse FFT along the readout (the whole scan is in memory then).
         noise_covariance: E[n n^H] per complex sample, from a noise scan.
         reference: slice -> magnitude target (readout, phase) of `matrix` size, only ever used for metrics.
@@ -116,7 +117,7 @@ class Scan:
     calibration: Callable[[int, int], Complex[Tensor, "coil readout phase"]] | None = None
     geometry: Geometry = field(default_factory=Geometry)
     oversampling: float = 1.0
-    echo_shift: tuple[float, float] = (0.0, 0.0)
+    echo_shifts: tuple[tuple[float, float], ...] = ()
     is_3d: bool = False
     noise_covariance: Complex[Tensor, "coil coil"] | None = None
     reference: Callable[[int], Float[Tensor, "readout phase"]] | None = None
@@ -265,12 +266,17 @@ class Scan:
         gain = (self.matrix[0] * self.matrix[1] / (size[0] * size[1])) ** 0.5
         return gain * ifft2c(pad_to(fft2c(image), self.matrix))
 
-    def echo_phase(self) -> Complex[Tensor, "readout phase"] | None:
-        """What an output image is multiplied by to have the phase of the k-space as it was measured; None for 1.
+    @property
+    def echo_shift(self) -> tuple[float, float]:
+        """`echo_shifts` of the first volume."""
+        return self.echo_shifts[0] if self.echo_shifts else (0.0, 0.0)
+
+    def echo_phase(self, volume: int = 0) -> Complex[Tensor, "readout phase"] | None:
+        """What an image of a volume is multiplied by to have the phase of the k-space as measured; None for 1.
 
         Rolled by s of N samples, k-space gives an image the phase 2 pi s n / N at pixel n from the centre of its grid.
         """
-        if not any(self.echo_shift):
+        if not self.echo_shifts or not any(self.echo_shifts[volume]):
             return None
         axes = []
         for axis in (0, 1):
@@ -278,7 +284,7 @@ class Scan:
             kept = window.stop - window.start
             pixel = (torch.arange(matrix, dtype=torch.float64) - matrix // 2) * kept / matrix
             pixel += window.start + kept // 2 - grid // 2
-            axes.append(-2 * torch.pi * self.echo_shift[axis] / grid * pixel)
+            axes.append(-2 * torch.pi * self.echo_shifts[volume][axis] / grid * pixel)
         angle = axes[0][:, None] + axes[1]
         return torch.polar(torch.ones_like(angle), angle).to(torch.complex64)
 

@@ -47,6 +47,7 @@ WITHIN_ROW = [
     ("simulate", "phantom"),
     ("calibration", "coverage"),
     ("echo", "calibration"),
+    ("echo", "coverage"),
     ("noise", "prepare"),
     ("prepare", "calibration"),
     ("prepare", "coverage"),

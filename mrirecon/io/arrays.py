@@ -13,6 +13,7 @@ from torch import Tensor
 
 from mrirecon.io.file_array import FileArray
 from mrirecon.io.layout import Arrangement, Layout, is_complex_record, size_text
+from mrirecon.io.partitions import transformed
 from mrirecon.scan import Scan
 
 NO_GEOMETRY = "the file has no header: voxel size and position are unknown"
@@ -123,7 +124,7 @@ def arranged_scan(
     names = tuple(f"volume {n}" for n in range(volumes)) if volumes > 1 else ()
     fields = {"axes": arrangement.names, "volumes": volumes, "volume_names": names}
     scan = plain_scan(source, format, arrangement.shape, read, **(fields | known))
-    if (averages := arrangement.size("average")) == 1:
-        return scan
-    note = f"the {averages} averages of the array are averaged, each sample over those that measured it (--axes)"
-    return replace(scan, notes=(*scan.notes, note))
+    if (averages := arrangement.size("average")) > 1:
+        note = f"the {averages} averages of the array are averaged, each sample over those that measured it (--axes)"
+        scan = replace(scan, notes=(*scan.notes, note))
+    return transformed(scan) if "partition" in arrangement.names else scan

@@ -15,7 +15,7 @@ import torch
 from jaxtyping import Complex
 from torch import Tensor
 
-from mrirecon.io.calibration import calibration_readouts
+from mrirecon.io.calibration import calibration_readouts, numbered_as_imaging
 from mrirecon.io.centre import centered, kept_samples
 from mrirecon.io.counters import numbered, points, said_of_volumes, volume_names, volumes_of
 from mrirecon.io.energy import Load, look
@@ -37,6 +37,7 @@ def cartesian_scan(
     *,
     source: str,
     format: str,
+    own_centres: np.ndarray | None = None,
     noise_covariance: Complex[Tensor, "coil coil"] | None = None,
     header: str | None = None,
     attributes: Mapping[str, Any] | None = None,
@@ -51,6 +52,8 @@ def cartesian_scan(
         load: picklable function from readouts to their samples as stored.
         source: path, for messages.
         format: name of the reader.
+        own_centres: counters (readout, 2) of k = 0 along both phase encodings that the file has for each calibration
+            readout, -1 where it has none.
         noise_covariance: of one imaging sample before averaging.
         header: for `Scan.header`.
         attributes: for `Scan.attributes`.
@@ -123,6 +126,9 @@ def cartesian_scan(
         )
     acquired = torch.zeros(axes[0].size, axes[1].size, dtype=torch.bool)
     acquired[axes[0].covered, axes[1].covered] = True
+    calibration = numbered_as_imaging(
+        calibration, lines, own_centres, (phase, partition), load, notes
+    )
     extra = calibration_readouts(
         calibration, lines, imaging, phase, partition, slices, volumes, notes
     )

@@ -23,6 +23,7 @@ from mrirecon.io.grid import DIRECTIONS, LINE, VOLUME_COUNTERS
 from mrirecon.io.hdf5 import read_text, reading
 from mrirecon.io.mrd_header import Encoding, HeaderInfo, parse_header
 from mrirecon.io.mrd_writer import write_mrd
+from mrirecon.io.partitions import counted
 from mrirecon.scan import FRAMES, Scan
 
 __all__ = ["read_mrd", "write_mrd"]
@@ -88,6 +89,7 @@ def read_mrd(path: PathLike) -> Scan:
                 f"{info.coils} receiver channels in the header, {coils} coils in the readouts"
             )
         load = _Samples(path, group)
+        lines = _with_partitions(lines, imaging, encoding, load, notes)
         noise = _noise(load, lines[is_noise], lines[imaging], notes) if is_noise.any() else None
         scan = cartesian_scan(
             lines[imaging],
@@ -96,6 +98,7 @@ def read_mrd(path: PathLike) -> Scan:
             load,
             source=str(path),
             format="mrd",
+            own_centres=_own_centres(lines[calibrates], info, space),
             noise_covariance=noise,
             header=header,
             attributes=info.attributes(),
@@ -266,9 +269,33 @@ def _lines(heads: np.ndarray) -> np.ndarray:
     return lines
 
 
+def _with_partitions(
+    lines: np.ndarray, imaging: np.ndarray, encoding: Encoding, load: _Samples, notes: list[str]
+) -> np.ndarray:
+    """All readouts with the imaging ones `counted`."""
+    found = counted(lines[imaging], encoding, load, notes)
+    if len(np.unique(found["kz"])) > 1:
+        lines = lines.copy()
+        lines[imaging] = found
+    return lines
+
+
 def _encoding(info: HeaderInfo, reference: int) -> Encoding:
     """The encoding space a readout refers to; files with a single one often refer to none that exists."""
     return info.encodings[reference if reference < len(info.encodings) else 0]
+
+
+def _own_centres(calibration: np.ndarray, info: HeaderInfo, imaging: int) -> np.ndarray:
+    """Counters of k = 0 in the encoding spaces of calibration readouts, -1 where that is the imaging one or unknown."""
+    centres = np.full((len(calibration), 2), -1)
+    for space in np.unique(calibration["space"]):
+        if space == imaging or space >= len(info.encodings):
+            continue
+        for column, step in enumerate((1, 2)):
+            limit = info.encodings[space].limits.get(f"kspace_encoding_step_{step}")
+            if limit is not None:
+                centres[calibration["space"] == space, column] = limit.center
+    return centres
 
 
 def _require_cartesian(encoding: Encoding, heads: np.ndarray, notes: list[str]) -> None:

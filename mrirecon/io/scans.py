@@ -16,7 +16,9 @@ from mrirecon.io.hdf5 import datasets, is_hdf5, names, reading
 from mrirecon.io.layout import Layout
 from mrirecon.io.masks import refuse_mask
 from mrirecon.io.mat import read_mat
+from mrirecon.io.mrd_header import parse_header
 from mrirecon.io.numpy import read_numpy, write_npy, write_npz
+from mrirecon.io.partitions import are_partitions, transformed
 from mrirecon.io.plausible import doubts
 from mrirecon.scan import Scan
 
@@ -43,7 +45,7 @@ def read_scan(path: PathLike, layout: Layout | None = None, **stored: Any) -> Sc
         ValueError: in one sentence, if it is damaged, no k-space, all zero, or of a kind that cannot be read.
     """
     path, layout = Path(path), layout or Layout(**stored)
-    return _looked_at(layout.centred(_reader(path, layout)(path, layout)), layout)
+    return _looked_at(_as_3d(layout.centred(_reader(path, layout)(path, layout))), layout)
 
 
 def write_scan(scan: Scan, path: PathLike, overwrite: bool = False) -> tuple[str, ...]:
@@ -118,10 +120,25 @@ def _looked_at(scan: Scan, layout: Layout) -> Scan:
             if bool((kspace != 0).any()):
                 if not bool(kspace[0].imag.any()):
                     refuse_mask(scan.source, kspace.real.numpy())
+                sliced = not (scan.is_3d or "partition" in scan.axes)
+                partitions = sliced and are_partitions(scan, volume)
                 scan = believed(scan, volume, index, kspace)
-                said = doubts(kspace, scan.axes, slices, layout)
+                said = doubts(kspace, scan.axes, slices, layout, partitions)
                 return replace(scan, notes=(*scan.notes, *said))
     raise ValueError(f"{scan.source}: k-space is all zero: export the scan again")
+
+
+def _as_3d(scan: Scan) -> Scan:
+    """The scan with its slices transformed, where they are partitions by the header and by the data."""
+    slices = scan.shape[0]
+    if scan.header is None or "slice" not in scan.axes or slices < 4:
+        return scan
+    matrix = parse_header(scan.header).encoding.encoded_matrix
+    if matrix is None or matrix[2] != slices or not are_partitions(scan, smallest=4):
+        return scan
+    said = f" (the header has {slices} partitions, and nearly all power is in the middle slices)"
+    axes = tuple("partition" if name == "slice" else name for name in scan.axes)
+    return replace(transformed(scan, said), axes=axes)
 
 
 def _reader(path: Path, layout: Layout) -> Reader:

@@ -86,6 +86,7 @@ def read_twix(path: PathLike) -> Scan:
             last.samples,
             source=str(path),
             format="twix",
+            own_centres=_own_centres(last, imaging, calibrates),
             noise_covariance=noise,
             attributes=_attributes(last.header),
             notes=notes,
@@ -248,6 +249,14 @@ def _kinds(last: _Measurement, notes: list[str]) -> tuple[np.ndarray, np.ndarray
     if (imaging & last.flagged("REFLECT")).any():
         notes.append("EPI or bipolar readout: no ghost correction, no ramp-sampling correction")
     return imaging, used & (both | separate)
+
+
+def _own_centres(last: _Measurement, imaging: np.ndarray, calibrates: np.ndarray) -> np.ndarray:
+    """Counters of k = 0 along both phase encodings of calibration readouts, -1 where they are those of the imaging."""
+    centres = np.stack(
+        [last.heads[name].astype(int) for name in ("CenterLin", "CenterPar")], axis=1
+    )
+    return np.where((centres == centres[imaging][0]).all(axis=1)[:, None], -1, centres)[calibrates]
 
 
 def _lines(last: _Measurement) -> np.ndarray:

@@ -6,7 +6,7 @@ import math
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from itertools import groupby
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Protocol
@@ -16,13 +16,22 @@ from jaxtyping import Complex
 from torch import Tensor
 
 from mrirecon.io.slices import SliceStore
-from mrirecon.methods.calibrate import Calibrated, MapSource
+from mrirecon.methods.calibrate import Calibrated, MapSource, without_coils
 from mrirecon.methods.device import finish
 from mrirecon.methods.partial_fourier import PARTIAL_FOURIER, missing_side
 from mrirecon.methods.problem import Problem, Result, unwhitened_gain
 from mrirecon.methods.summary import UNEXPLAINED, Figures, Report
 from mrirecon.methods.surroundings import Surroundings
-from mrirecon.noise import dead_coils, noise_level, outer_noise, prewhiten, scan_whitening
+from mrirecon.noise import (
+    dead_coils,
+    noise_level,
+    outer_noise,
+    partly_dead,
+    prewhiten,
+    scan_whitening,
+    silent_coils,
+    trusted_noise,
+)
 from mrirecon.prepare import volume_scale
 from mrirecon.scan import Scan, Volume
 from mrirecon.tensors import fftshift, ifft2, ifft2c, rss, rss_of_each
@@ -112,11 +121,10 @@ class SliceMethod(ABC):
         scan = work.scan
         output = torch.zeros(scan.volumes, len(chosen), *scan.matrix, dtype=torch.complex64)
         extras: dict[str, Tensor] = {}
-        phase = scan.echo_phase()
 
         def put(place: tuple[int, int], result: Result) -> None:
             at = place[0], place[1] - chosen.start
-            image = result.image.cpu()
+            image, phase = result.image.cpu(), scan.echo_phase(place[0])
             output[at] = image if phase is None else image * phase
             for name, image in result.extras.items():
                 extras.setdefault(name, torch.zeros(output.shape))[at] = image.cpu()
@@ -178,9 +186,14 @@ class SliceMethod(ABC):
     def _work(self, scan: Scan) -> Work:
         """What all slices have in common, read from the scan."""
         source, whitening, unit = self.maps, None, 1.0
-        dead, note = dead_coils(scan)
+        silent = silent_coils(scan)
+        dead, note = dead_coils(scan, silent)
+        partly, said = partly_dead(scan, silent, dead)
         if dead:
             scan, source = scan.drop_coils(dead, note), source.without(dead)
+        if said:
+            scan = replace(scan, notes=(*scan.notes, said))
+        scan = trusted_noise(scan)
         if self.uses_maps and self.whiten and scan.noise_covariance is not None:
             whitening, unit = scan_whitening(scan), noise_level(scan)
             whitening = whitening.to(self.device, torch.complex64)
@@ -193,7 +206,7 @@ class SliceMethod(ABC):
                 scales[volume] = volume_scale(scan, volume)
             if self.uses_noise:
                 noise[volume] = self.noise_of(scan, volume, unit)
-        return Work(scan, source, whitening, scales, noise, Report(scan))
+        return Work(scan, source, whitening, scales, noise, Report(scan), partly)
 
     def _kept(self) -> list[tuple[tuple[int, int], dict[str, Tensor], Any]]:
         """What `keep` has; of slices that were solved together all of them or none."""
@@ -261,10 +274,12 @@ class SliceMethod(ABC):
                         f"slice {index} has no coil maps, no signal found: left zero"
                     )
                 else:
-                    place = (volume, index)
+                    place, coils = (volume, index), maps
+                    if maps is not None and volume in work.silent:
+                        coils = without_coils(maps, work.silent[volume], work.whitening)
                     around = Surroundings(scan, volume, index, self.device)
                     known = (work.scales[volume], around, place, work.noise[volume])
-                    group.append(Problem(kspace, mask, maps, *known))
+                    group.append(Problem(kspace, mask, coils, *known))
                 del kspace
                 if len(group) >= self.slices_at_once(scan):
                     yield group
@@ -358,6 +373,7 @@ class Work:
         scales: bright level of each volume.
         noise: of each volume's k-space.
         report: what is collected slice by slice.
+        silent: coils that gave nothing in a volume, though they did in others.
     """
 
     scan: Scan
@@ -366,6 +382,7 @@ class Work:
     scales: list[float]
     noise: list[float]
     report: Report
+    silent: dict[int, list[int]] = field(default_factory=dict)
 
 
 def _runs(problems: list[Problem]) -> Iterator[list[Problem]]:

@@ -39,7 +39,8 @@ class Grappa(SliceMethod):
     def solve(self, problem: Problem) -> Complex[Tensor, "*set y x"]:
         own = Calibration(problem.kspace, problem.mask)
         # Equal spacing ends where k-space was rolled beyond its edge: it is rolled back meanwhile.
-        shift = round(problem.around.scan.echo_shift[1])
+        shifts = problem.around.scan.echo_shifts
+        shift = round(shifts[problem.place[0]][1]) if shifts else 0
         kspace, mask = (x.roll(-shift, -1) if shift else x for x in (own.kspace, own.mask))
         filled = self.fill(kspace, mask, lambda size: problem.around.calibration(size) or own)
         return filled.roll(shift, -1) if shift else filled

@@ -37,6 +37,7 @@ from mrirecon.methods.device import choose_device
 from mrirecon.methods.draws import Preview
 from mrirecon.methods.named import build_method, check_options, is_slow, options_of, who_has
 from mrirecon.methods.provenance import completed
+from mrirecon.noise import dead_coils, partly_dead, silent_coils
 from mrirecon.scan import Scan, Volume
 from mrirecon.weights import sha256_of
 
@@ -136,6 +137,10 @@ class Request:
             scan, made = undersampled(scan, coverage, self.mask.kind, self.mask.make)
         scan = center_echo(scan) if given else scan
         if self.compress_coils is not None:
+            silent = silent_coils(scan)
+            if partly := partly_dead(scan, silent, dead_coils(scan, silent)[0])[0]:
+                said = f"coils without signal in {len(partly)} of {scan.volumes} volumes are compressed with the others"
+                scan = replace(scan, notes=(*scan.notes, f"{said}: leave out --compress_coils"))
             scan = prepare.compress_coils(scan, self.compress_coils, self.compression)
         notes = list(self.maps.notes()) if isinstance(self.maps, GivenMaps) else []
         if (note := calibration_note(scan)) is not None:

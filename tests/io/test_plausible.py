@@ -35,6 +35,12 @@ def image_of(k):
     return np.fft.fftshift(np.fft.ifft2(shifted, norm="ortho"), axes=PLANE)
 
 
+def hybrid(k, axis):
+    """Transformed along one axis only."""
+    shifted = np.fft.ifftshift(k, axes=axis)
+    return np.fft.fftshift(np.fft.ifft(shifted, axis=axis, norm="ortho"), axes=axis)
+
+
 def said(kspace, axes=AXES, slices=1):
     block = torch.from_numpy(np.ascontiguousarray(kspace, np.complex64))
     return doubts(block, axes, slices, USUAL)
@@ -46,6 +52,8 @@ WRONG = {
     "--kspace_centre middle,corner": lambda k: np.fft.ifftshift(k, axes=-1),
     "--image_centre corner": lambda k: np.fft.fftshift(np.fft.fft2(image_of(k)), axes=PLANE),
     "--axes coil,x,y": image_of,
+    "--axes coil,x,phase": lambda k: hybrid(k, -2),
+    "--axes coil,readout,y": lambda k: hybrid(k, -1),
     "--axes readout,phase,coil": lambda k: np.moveaxis(k, 0, -1),
     "--axes readout,coil,phase": lambda k: np.moveaxis(k, 0, 1),
 }
@@ -117,6 +125,35 @@ def test_two_objects_with_air_between_them_are_no_split_image():
     image[20:70, 8:38] = image[20:70, 58:88] = 1
     kspace = np.fft.fftshift(np.fft.fft2(np.fft.ifftshift(image)))
     assert said(kspace[None]) == ()
+
+
+@pytest.mark.parametrize("axis", [0, 1])
+@pytest.mark.parametrize("shape", [(64, 64), (97, 61), (128, 96)])
+@pytest.mark.parametrize("coils", [1, 4])
+@pytest.mark.parametrize(("first", "last"), [(0.5, 0.95), (0.55, 0.9), (0.3, 0.97)])
+def test_two_legs_beside_the_edges_are_no_split_image(axis, shape, coils, first, last):
+    """Their signal is at the ends and the middle is air, but so are the very ends."""
+    places = np.meshgrid(*(np.linspace(-1, 1, n) for n in shape), indexing="ij")
+    along, across = places[axis], places[1 - axis]
+    legs = ((abs(along) > first) & (abs(along) < last) & (abs(across) < 0.7)).astype(np.float32)
+    scan = simulate_scan(legs, coils=coils, snr=40.0, seed=1).scan
+    assert said(scan.kspace(0).numpy()) == ()
+
+
+def test_a_header_is_told_of_a_transformed_axis_in_other_words():
+    (note,) = said(hybrid(measured(), -2), axes=())
+    assert note.endswith(
+        "along readout, Fourier-transformed there already: store k-space when converting"
+    )
+
+
+@pytest.mark.parametrize("kind", MASKS)
+def test_a_transformed_readout_is_seen_through_a_mask_of_lines(kind):
+    if kind not in ("random", "equispaced", "uniform1d", "gaussian1d"):
+        return
+    mask = make_mask(kind, (96, 96), 4, center_fraction=0.08, seed=3).numpy()
+    (note,) = said(hybrid(measured(shape=(96, 96)) * mask, -2))
+    assert note.endswith("--axes coil,x,phase")
 
 
 def test_slices_of_one_coil_read_as_coils_and_axes_of_four():

@@ -178,6 +178,22 @@ def test_reference_lines_in_place_or_of_their_own(tmp_path, mode, embedded):
     assert (scan.calibration is None) == embedded
 
 
+@pytest.mark.parametrize("center", [2, 6])
+def test_reference_lines_with_a_centre_of_their_own(tmp_path, center):
+    """Line 6 of 12 is k = 0; five lines about it are counted about `center`."""
+    truth, lines = random_complex(np.random.default_rng(8), 2, 32, 12), []
+    for lin in range(0, 12, 3):
+        lines.append(readout(truth[..., lin], lin))
+    for lin in range(4, 9):
+        lines.append(readout(truth[..., lin], lin - 6 + center, ["PATREFSCAN"]))
+        lines[-1].mdh.CenterLin = center
+    header = protocol(**{"sPat.ucRefScanMode": 4})
+    scan = read_twix(write_file(tmp_path / "acs.dat", (lines, header)))
+    expected = np.zeros_like(truth)
+    expected[..., 4:9] = truth[..., 4:9]
+    np.testing.assert_array_equal(scan.calibration(0, 0).numpy(), expected.conj())
+
+
 def smooth_object(rows, columns):
     """Two ellipses without symmetry."""
     y, x = np.mgrid[:rows, :columns]
