@@ -10,10 +10,6 @@ coils). Not checked on real data: 3D, noise and calibration blocks, several slic
 
 from __future__ import annotations
 
-import contextlib
-import io
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -24,6 +20,7 @@ from mrirecon.io.cartesian import cartesian_scan, fitting_noise, noise_covarianc
 from mrirecon.io.files import PathLike, existing_file
 from mrirecon.io.grid import LINE
 from mrirecon.io.mrd_header import Encoding, Limit
+from mrirecon.io.twix_blocks import Measurement, read_measurements
 from mrirecon.scan import Scan
 
 _COUNTERS = {
@@ -66,7 +63,7 @@ def read_twix(path: PathLike) -> Scan:
             multi-slab 3D, or of several coil counts.
     """
     path = existing_file(path)
-    measurements = _measurements(path)
+    measurements = read_measurements(path)
     last = measurements[-1]
     notes = ["Siemens: samples are conjugated, so that the image is their inverse FFT"]
     if len(measurements) > 1:
@@ -98,141 +95,7 @@ def read_twix(path: PathLike) -> Scan:
         raise ValueError(said if said.startswith(str(path)) else f"{path}: {said}") from error
 
 
-@dataclass(frozen=True)
-class _Samples:
-    """Loads readouts whose `row` is their byte in the file; can be forked and pickled.
-
-    `before` and `between` are the bytes of header before the first channel and before each channel.
-    """
-
-    path: Path
-    before: int
-    between: int
-
-    def __call__(self, lines: np.ndarray) -> list[np.ndarray]:
-        samples = []
-        with self.path.open("rb") as file:
-            for line in lines:
-                layout = np.dtype([("head", f"V{self.between}"), ("data", "<c8", line["samples"])])
-                file.seek(int(line["row"]) + self.before)
-                block = file.read(int(line["coils"]) * layout.itemsize)
-                if len(block) < int(line["coils"]) * layout.itemsize:
-                    raise ValueError(f"{self.path}: the file is truncated: copy it again")
-                samples.append(np.frombuffer(block, layout)["data"].conj())
-        return samples
-
-
-@dataclass(frozen=True)
-class _Measurement:
-    """One measurement: parsed header, its readouts' heads, their places in the file, and how to load them."""
-
-    header: dict[str, Any]
-    heads: np.ndarray
-    places: np.ndarray
-    samples: _Samples
-
-    def flagged(self, flag: str) -> np.ndarray:
-        """Which readouts carry a flag, by its twixtools name."""
-        from twixtools.mdh_def import mask_dict
-
-        return np.asarray(self.heads["EvalInfoMask"] & np.uint64(1 << mask_dict[flag]) != 0)
-
-    @property
-    def dwell_us(self) -> float:
-        """Time per sample as the protocol has it, the same for every measurement of a kind."""
-        dwell = self.header["MeasYaps"].get("sRXSPEC", {}).get("alDwellTime", [])
-        return dwell[0] / 1000 if dwell else 0.0
-
-
-def _measurements(path: Path) -> list[_Measurement]:
-    size = path.stat().st_size
-    with path.open("rb") as file:
-        if not _begins_twix(file.read(8), size):
-            raise ValueError(
-                f"{path} is no Siemens twix file, it does not begin as one: copy it again if it was one"
-            )
-    try:
-        from twixtools.hdr_def import MultiRaidFileHeader
-        from twixtools.helpers import idea_version_check
-        from twixtools.twixprot import parse_twix_hdr
-    except ImportError as error:
-        raise ImportError(
-            "reading Siemens twix needs the package twixtools: pip install twixtools"
-        ) from error
-    found = []
-    with path.open("rb") as file, contextlib.redirect_stdout(io.StringIO()):  # twixtools prints
-        try:
-            is_ve, count = idea_version_check(file)
-            extents = [(0, size)]  # VB: one measurement, of unknown length
-            if is_ve:
-                entries = np.fromfile(file, MultiRaidFileHeader, 1)[0]["entry"][:count]
-                extents = [(int(entry["off_"]), int(entry["len_"])) for entry in entries]
-            if any(start + length > size for start, length in extents):
-                raise ValueError("a measurement ends beyond the file")
-            for start, _ in extents:
-                file.seek(start)
-                header_size = int(np.fromfile(file, "<u4", 1)[0])
-                file.seek(start)
-                header = parse_twix_hdr(file)
-                found.append((header, start + header_size))
-        except (
-            ValueError,
-            LookupError,
-            OSError,
-            OverflowError,
-            RecursionError,
-            TypeError,
-        ) as error:
-            raise ValueError(
-                f"{path} is not a whole Siemens twix file: copy it again if it was one"
-            ) from error
-    if not found or "MeasYaps" not in found[-1][0]:
-        raise ValueError(f"{path} is not a Siemens twix file: it has no protocol")
-    measurements = [_measurement(path, header, place, is_ve) for header, place in found]
-    if not len(measurements[-1].heads):
-        raise ValueError(f"{path} holds no readouts")
-    return measurements
-
-
-def _begins_twix(head: bytes, size: int) -> bool:
-    """VD and VE begin with a small number and that of measurements, VB with the size and number of its headers."""
-    first, count = (int.from_bytes(head[at : at + 4], "little") for at in (0, 4))
-    return first <= max(size, 10000) and 1 <= count <= 64
-
-
-def _measurement(path: Path, header: dict[str, Any], place: int, is_ve: bool) -> _Measurement:
-    """Walk from block to block to the end mark, as twixtools does, but stop where no block can be."""
-    from twixtools.mdh_def import Channel_header, Scan_header, VB17_header, mask_dict
-
-    size = path.stat().st_size
-    head = np.dtype(Scan_header if is_ve else VB17_header)
-    channel = np.dtype(Channel_header) if is_ve else head
-    before = head.itemsize if is_ve else 0
-    end, extra = 1 << mask_dict["ACQEND"], 1 << mask_dict["SYNCDATA"]
-    heads: list[np.void] = []
-    places: list[int] = []
-    with path.open("rb") as file:
-        while place + head.itemsize <= size:
-            file.seek(place)
-            block = np.frombuffer(file.read(head.itemsize), head)[0]
-            flags = int(block["EvalInfoMask"])
-            if flags & end:
-                load = _Samples(path, before, channel.itemsize)
-                return _Measurement(header, np.array(heads, head), np.array(places, "i8"), load)
-            samples = channel.itemsize + 8 * int(block["SamplesInScan"])
-            length = before + int(block["UsedChannels"]) * samples
-            if flags & extra:
-                length = int(block["FlagsAndDMALength"]) % 2**25
-            else:
-                heads.append(block)
-                places.append(place)
-            if length <= 0:
-                break
-            place += length
-    raise ValueError(f"{path}: no end mark after {len(heads)} readouts: the file is truncated")
-
-
-def _kinds(last: _Measurement, notes: list[str]) -> tuple[np.ndarray, np.ndarray]:
+def _kinds(last: Measurement, notes: list[str]) -> tuple[np.ndarray, np.ndarray]:
     """Which readouts are imaging and which calibrate, perhaps both."""
     used = ~last.flagged("NOISEADJSCAN")
     for name, flag in _NOT_IMAGING.items():
@@ -251,7 +114,7 @@ def _kinds(last: _Measurement, notes: list[str]) -> tuple[np.ndarray, np.ndarray
     return imaging, used & (both | separate)
 
 
-def _own_centres(last: _Measurement, imaging: np.ndarray, calibrates: np.ndarray) -> np.ndarray:
+def _own_centres(last: Measurement, imaging: np.ndarray, calibrates: np.ndarray) -> np.ndarray:
     """Counters of k = 0 along both phase encodings of calibration readouts, -1 where they are those of the imaging."""
     centres = np.stack(
         [last.heads[name].astype(int) for name in ("CenterLin", "CenterPar")], axis=1
@@ -259,7 +122,7 @@ def _own_centres(last: _Measurement, imaging: np.ndarray, calibrates: np.ndarray
     return np.where((centres == centres[imaging][0]).all(axis=1)[:, None], -1, centres)[calibrates]
 
 
-def _lines(last: _Measurement) -> np.ndarray:
+def _lines(last: Measurement) -> np.ndarray:
     heads = last.heads
     lines = np.zeros(len(heads), dtype=LINE)
     lines["row"] = last.places
@@ -290,7 +153,7 @@ def _rotation(quaternion: np.ndarray) -> np.ndarray:
     return np.moveaxis(np.array(rows), -1, 0)
 
 
-def _encoding(last: _Measurement, imaging: np.ndarray, notes: list[str]) -> Encoding:
+def _encoding(last: Measurement, imaging: np.ndarray, notes: list[str]) -> Encoding:
     """Grid and FOV of the protocol, limits of the data.
 
     The phase-encoding lines of the protocol cover the phase FOV with its oversampling; the image has square pixels, of
@@ -375,9 +238,7 @@ def _oversampling(header: dict[str, Any]) -> float:
     return 2.0
 
 
-def _noise(
-    measurements: list[_Measurement], imaging: np.ndarray, notes: list[str]
-) -> Tensor | None:
+def _noise(measurements: list[Measurement], imaging: np.ndarray, notes: list[str]) -> Tensor | None:
     """Covariance of one imaging sample, from the noise blocks of the last measurement that has some."""
     for measurement in reversed(measurements):
         chosen = measurement.flagged("NOISEADJSCAN")

@@ -125,7 +125,7 @@ def test_a_slice_that_one_volume_measured_is_calibrated_from_it(tmp_path):
     ]
     scan = read_scan(write_file(tmp_path / "volumes.h5", plain_header(), lines))
     found = calibration_data(scan, 2)
-    assert found.origin == "average of all volumes" and bool(found.mask.all())
+    assert found.origin == "volume repetition 1" and bool(found.mask.all())
     np.testing.assert_array_equal(found.kspace.numpy(), truth[2])
     assert calibration_data(scan, 1).origin == "imaging k-space"
 
