@@ -62,10 +62,9 @@ def calibration_data(scan: Scan, index: int, size: int = ENOUGH, volume: int = 0
         ValueError: if samples are NaN or infinite.
     """
     declared = None if scan.sampling is None else scan.sampling(volume, index)
-    if (
-        declared is not None and width(declared) < size
-    ):  # other data may be better: this is not read before
-        if better := better_calibration(scan, index, size, volume, declared):
+    if declared is not None and width(declared) < size:
+        better = better_calibration(scan, index, size, volume, declared)
+        if better is not None:  # then the slice itself need not be read
             return better
     kspace, mask = scan.measured(index, volume)
     mask = mask if bool(kspace.any()) else torch.zeros_like(mask)
