@@ -12,6 +12,12 @@ from torch import Tensor
 from mrirecon.prepare import mix_coils
 from mrirecon.scan import Scan
 
+CONTRADICTS = 3.0  # times: between the noise scan and the outermost samples
+FLAT = 1.1  # level of samples nearer to the centre over that of the outermost ones, where all are noise
+DUST = 1e-3  # level of these over that near the centre, where they are rounding errors of interpolated k-space
+# Shares of the samples, ordered by their distance from the centre.
+NEAR, RINGS = (0.05, 0.15), ((0.4, 0.6), (0.6, 0.8))
+
 
 def noise_covariance(
     samples: Complex[Tensor, "coil sample"],
@@ -102,27 +108,62 @@ def prewhiten(scan: Scan) -> Scan:
     )
 
 
-def dead_coils(scan: Scan) -> tuple[list[int], str]:
+def dead_coils(scan: Scan, silent: Sequence[set[int]] | None = None) -> tuple[list[int], str]:
     """The coils that gave nothing, and a note that names them.
 
-    Dead is a coil whose samples are below 1e-5 of the median coil's, as root mean square, in every slice of the first
-    volume, or that has no noise (below 1e-5 too) in the noise scan: it could not be prewhitened. Coils that see no
-    object are not dead, since they have noise. Only where one slice looks so are further ones read.
+    Dead is a coil that is silent in every volume that has samples, or that has no noise (below 1e-5 too) in the noise
+    scan: it could not be prewhitened. Coils that see no object are not dead, since they have noise.
+
+    Args:
+        scan: its slices are read as far as they are needed.
+        silent: `silent_coils` of it, where they are known.
     """
-    middle = scan.middle()
-    silent = set() if middle is None else _silent(scan.kspace(middle).flatten(1))
-    if silent:
-        others = (scan.kspace(index) for index in range(scan.shape[0]))
+    by_volume = silent_coils(scan) if silent is None else silent
+    measured = [x for x in by_volume if len(x) < scan.shape[1]]
+    always = set.intersection(*measured) if measured else set()
+    noiseless: set[int] = set()
+    if scan.noise_covariance is not None:
+        noiseless = _silent(scan.noise_covariance.diagonal().real.clamp_min(0).sqrt()[:, None])
+    notes = {"without signal": always, "without noise in the noise scan": noiseless - always}
+    note = "; ".join(f"{_coils(x)} {what}: left out" for what, x in notes.items() if x)
+    return sorted(always | noiseless), note
+
+
+def silent_coils(scan: Scan) -> list[set[int]]:
+    """Of each volume the coils whose samples are below 1e-5 of the median coil's, as root mean square, in every slice.
+
+    Of a volume without samples these are all. Only where one slice looks so are further ones read.
+    """
+    found = []
+    for volume in range(scan.volumes):
+        middle = scan.middle(volume)
+        if middle is None:
+            found.append(set(range(scan.shape[1])))
+            continue
+        silent = _silent(scan.kspace(middle, volume).flatten(1))
+        others = (scan.kspace(index, volume) for index in range(scan.shape[0]) if silent)
         for kspace in (x for x in others if bool(x.any())):
             silent &= _silent(kspace.flatten(1))
             if not silent:
                 break
-    noiseless: set[int] = set()
-    if scan.noise_covariance is not None:
-        noiseless = _silent(scan.noise_covariance.diagonal().real.clamp_min(0).sqrt()[:, None])
-    notes = {"without signal": silent, "without noise in the noise scan": noiseless - silent}
-    note = "; ".join(f"{_coils(x)} {what}: left out" for what, x in notes.items() if x)
-    return sorted(silent | noiseless), note
+        found.append(silent)
+    return found
+
+
+def partly_dead(
+    scan: Scan, silent: Sequence[set[int]], dead: Sequence[int]
+) -> tuple[dict[int, list[int]], str]:
+    """The coils that are silent in some volumes only, and a note; numbered as in the scan without the `dead` ones."""
+    kept = [coil for coil in range(scan.shape[1]) if coil not in dead]
+    found, said = dict[int, list[int]](), list[str]()
+    for volume, coils in enumerate(silent):
+        some = coils - set(dead)
+        if some and len(coils) < scan.shape[1]:
+            found[volume] = [kept.index(coil) for coil in sorted(some)]
+            name = scan.volume_names[volume] if scan.volume_names else f"volume {volume}"
+            said.append(f"{_coils(some)} without signal in {name}")
+    more = f" (and in {len(said) - 3} more volumes)" if len(said) > 3 else ""
+    return found, f"{'; '.join(said[:3])}{more}: left out there" if said else ""
 
 
 def noise_level(scan: Scan, volume: int = 0) -> float:
@@ -153,7 +194,40 @@ def noise_level(scan: Scan, volume: int = 0) -> float:
     return level
 
 
-def outer_noise(kspace: Complex[Tensor, "coil ky kx"], mask: Bool[Tensor, "ky kx"]) -> float:
+def trusted_noise(scan: Scan) -> Scan:
+    """The scan with its noise covariance scaled to the outermost samples, where these contradict it; a note says so.
+
+    Samples are no fainter than their noise, so that a noise scan that is louder than they are is of other units or of
+    another bandwidth. One that is quieter is believed unless they are as loud farther in: then they are noise too.
+    """
+    if scan.noise_covariance is None:
+        return scan
+    volume = next((v for v in range(scan.volumes) if scan.middle(v) is not None), 0)
+    middle = scan.middle(volume)
+    stated = noise_level(scan)
+    if middle is None or not 0 < stated < float("inf"):
+        return scan
+    kspace, mask = scan.measured(middle, volume)
+    outer = outer_noise(kspace, mask)
+    is_louder = stated > CONTRADICTS * outer > CONTRADICTS * DUST * outer_noise(kspace, mask, NEAR)
+    is_quieter = CONTRADICTS * stated < outer and all(
+        outer_noise(kspace, mask, ring) < FLAT * outer for ring in RINGS
+    )
+    if not (is_louder or is_quieter):
+        return scan
+    note = (
+        f"the noise scan has {stated:.3g} per real component, but the outermost samples have {outer:.3g}: taken as "
+        "these have it, with the correlations of the noise scan"
+    )
+    covariance = scan.noise_covariance * (outer / stated) ** 2
+    return replace(scan, noise_covariance=covariance, notes=(*scan.notes, note))
+
+
+def outer_noise(
+    kspace: Complex[Tensor, "coil ky kx"],
+    mask: Bool[Tensor, "ky kx"],
+    ring: tuple[float, float] = (0.95, 1.0),
+) -> float:
     """Noise of a slice per real component, from the outermost 5 % of the measured points, where anatomy is faint.
 
     Of each coil the magnitude is taken that 20 % of its samples do not exceed, which the points that hold signal hardly
@@ -162,7 +236,9 @@ def outer_noise(kspace: Complex[Tensor, "coil ky kx"], mask: Bool[Tensor, "ky kx
     """
     ky, kx = (torch.arange(n, device=mask.device).sub(n // 2).abs() / (n / 2) for n in mask.shape)
     radius = torch.hypot(ky[:, None], kx)[mask]
-    outer = radius >= torch.quantile(radius, 0.95)
+    outer = radius >= torch.quantile(radius, ring[0])
+    if ring[1] < 1:
+        outer &= radius <= torch.quantile(radius, ring[1])
     samples = kspace[:, mask][:, outer].abs()
     n = samples.shape[1]
     k = max(1, round(0.2 * n))

@@ -50,8 +50,7 @@ def compress_coils(scan: Scan, coils: int, method: str = "svd") -> Scan:
     note = f"{scan.shape[1]} coils compressed to {coils} ({method})"
     slices = range(scan.shape[0])
     if method == "svd":
-        gram = sum(x @ x.mH for x in (_calibration(scan, i).flatten(1) for i in slices))
-        basis = _leading(torch.as_tensor(gram)[None], coils)[0]
+        basis = _leading(_pooled(scan)[None], coils)[0]
         compressed = mix_coils(scan, lambda index: basis, coils, note)
         noise = scan.noise_covariance
         if noise is not None:
@@ -64,15 +63,22 @@ def compress_coils(scan: Scan, coils: int, method: str = "svd") -> Scan:
     if scan.noise_covariance is not None and noise is None:
         note += "; noise covariance dropped, it differs along the readout: prewhiten first"
     if scan.is_3d:
-        grams = torch.stack([x @ x.mH for x in (_calibration(scan, i).flatten(1) for i in slices)])
-        bases = _aligned(_leading(grams, coils))
+        found = [_calibration(scan, index) for index in slices]
+        known = [index for index, x in enumerate(found) if x is not None]
+        grams = torch.stack([x.flatten(1) @ x.flatten(1).mH for x in found if x is not None])
+        aligned = _aligned(_leading(grams, coils))
+        # Slices without samples take the basis of the one before them.
+        bases = aligned[[max(0, sum(k <= index for k in known) - 1) for index in slices]]
         compressed = mix_coils(scan, lambda index: bases[index], coils, note)
     else:
         _require_full_readout(scan, scan.mask(0), "geometric coil compression")
 
         @cache
         def along_readout(index: int) -> Tensor:
-            hybrid = ifft2c(_calibration(scan, index, full_readout=True), (-2,)).movedim(-2, 0)
+            block = _calibration(scan, index, full_readout=True)
+            if block is None:  # nothing to mix
+                return torch.eye(scan.shape[1], coils, dtype=torch.complex128)
+            hybrid = ifft2c(block, (-2,)).movedim(-2, 0)
             return _aligned(_leading(hybrid @ hybrid.mH, coils))
 
         compressed = mix_coils(scan, along_readout, coils, note)
@@ -124,7 +130,7 @@ def remove_oversampling(scan: Scan) -> Scan:
         acquired=scan.acquired[:kept],
         crop=(slice(0, kept), scan.crop[1]),
         oversampling=scan.oversampling * kept / rows,
-        echo_shift=(scan.echo_shift[0] * kept / rows, scan.echo_shift[1]),
+        echo_shifts=tuple((along * kept / rows, phase) for along, phase in scan.echo_shifts),
         notes=(*scan.notes, f"readout oversampling removed: {rows} to {kept} samples"),
     )
 
@@ -153,8 +159,8 @@ def volume_scale(scan: Scan, volume: int = 0) -> float:
     """One `intensity_scale` for all slices of a volume, so that distributing slices cannot change it.
 
     From the `calibration_data` of each slice that has samples; only the central blocks stay in memory. Separately
-    acquired lines are brought to the units of the imaging k-space by the power of the points that both sampled. Looks
-    at the reconstruction FOV only where the readout is fully sampled.
+    acquired lines and another volume are brought to the units of the imaging k-space by the power of the points that
+    both sampled. Looks at the reconstruction FOV only where the readout is fully sampled.
 
     Raises:
         ValueError: as `intensity_scale`.
@@ -170,18 +176,26 @@ def volume_scale(scan: Scan, volume: int = 0) -> float:
         found = calibration_data(scan, index, side, volume)
         if not bool(found.mask.any()):
             continue
-        blocks.append(_central_block(found.kspace, found.mask))
-        separate.append(found.origin == "separate calibration lines")
-        if separate[-1]:
+        if found.has_own_units:
             kspace, mask = scan.measured(index, volume)
+            if not bool(mask.any()):
+                continue
             common = mask & found.mask
             power += float(found.kspace[:, common].abs().square().sum())
             imaging_power += float(kspace[:, common].abs().square().sum())
+        try:
+            blocks.append(_central_block(found.kspace, found.mask))
+        except ValueError as error:
+            raise ValueError(f"{scan.source}: slice {scan.first_slice + index}: {error}") from error
+        separate.append(found.has_own_units)
     if not blocks:
         raise ValueError(f"{scan.source}: volume {volume} has no samples")
     gain = (imaging_power / power) ** 0.5 if power > 0 and imaging_power > 0 else 1.0
     blocks = [gain * x if other else x for x, other in zip(blocks, separate, strict=True)]
-    return _scale_of([x for x in blocks if bool(x.any())] or blocks, scan.shape[2:])
+    try:
+        return _scale_of([x for x in blocks if bool(x.any())] or blocks, scan.shape[2:])
+    except ValueError as error:
+        raise ValueError(f"{scan.source}: {error}") from error
 
 
 def _scale_square(shape: Sequence[int]) -> tuple[int, int]:
@@ -255,17 +269,42 @@ def _aligned(
     return torch.stack(aligned)
 
 
-def _calibration(scan: Scan, index: int, full_readout: bool = False) -> Tensor:
-    """Calibration samples of one slice of the first volume, the readout axis whole if asked, in double precision."""
+def _pooled(scan: Scan) -> Complex[Tensor, "coil coil"]:
+    """X X^H of the calibration samples of all slices that have some.
+
+    Raises:
+        ValueError: if none has.
+    """
+    gram = torch.zeros(scan.shape[1], scan.shape[1], dtype=torch.complex128)
+    for index in range(scan.shape[0]):
+        block = _calibration(scan, index)
+        if block is not None:
+            gram += block.flatten(1) @ block.flatten(1).mH
+    if not bool(gram.any()):
+        raise _no_centre(scan)
+    return gram
+
+
+def _calibration(scan: Scan, index: int, full_readout: bool = False) -> Tensor | None:
+    """Calibration samples of one slice of the first volume, the readout axis whole if asked, in double precision.
+
+    None where the slice has no samples.
+    """
     found = calibration_data(scan, index)
     region = calibration_region(found.mask)
+    if not bool(found.kspace.any()):
+        return None
     if region is None:
-        raise ValueError(
-            f"{scan.source} has no fully sampled centre to compute coil compression from: "
-            "keep all coils, or acquire calibration lines"
-        )
+        raise _no_centre(scan)
     rows = slice(None) if full_readout else region[0]
     return found.kspace[:, rows, region[1]].to(torch.complex128)
+
+
+def _no_centre(scan: Scan) -> ValueError:
+    return ValueError(
+        f"{scan.source} has no fully sampled centre to compute coil compression from: "
+        "keep all coils, or acquire calibration lines"
+    )
 
 
 def _white_noise(scan: Scan, coils: int) -> Tensor | None:

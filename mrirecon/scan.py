@@ -17,7 +17,7 @@ from jaxtyping import Bool, Complex, Float
 from torch import Tensor
 
 from mrirecon.show import html_of, plot_image
-from mrirecon.tensors import fft2c, ifft2c, largest_part, pad_to
+from mrirecon.tensors import fft2c, ifft2c, largest_part, measured_points, pad_to
 
 FRAMES = ("scanner", "aligned", "talairach", "mni", "template")  # codes 1 to 5 of NIfTI
 
@@ -89,13 +89,14 @@ class Scan:
         shape: (slice, coil, readout, phase) of one volume's k-space.
         read: (volume, slice) -> k-space (coil, readout, phase), zero where not sampled.
         volumes: repetitions, contrasts, phases and sets, flattened; `volume_names` says which is which.
-        sampling: (volume, slice) -> mask; None means that samples exactly zero in all coils are unsampled.
+        sampling: (volume, slice) -> mask, as the file has it; None: samples exactly zero in all coils are unsampled.
         acquired: grid points the protocol covers; zero padding, partial Fourier and partial echo are excluded.
         calibration: (volume, slice) -> separately acquired calibration k-space on the same grid, zero elsewhere.
         crop: image window (readout, phase) inside the reconstruction FOV, in pixels of the k-space grid.
         matrix: output size; where it differs from the window the image is interpolated by zero-filling k-space.
         oversampling: k-space FOV / reconstruction FOV along the readout.
-        echo_shift: samples (readout, phase) by which `echo.center_echo` rolled k-space to have its echo at the centre.
+        echo_shifts: samples (readout, phase) by which `echo.center_echo` rolled the k-space of each volume to have its
+            echo at the centre; none where it rolled nothing.
         is_3d: whether the slice axis came from an inverse FFT along the readout (the whole scan is in memory then).
         noise_covariance: E[n n^H] per complex sample, from a noise scan.
         reference: slice -> magnitude target (readout, phase) of `matrix` size, only ever used for metrics.
@@ -124,7 +125,7 @@ class Scan:
     calibration: Callable[[int, int], Complex[Tensor, "coil readout phase"]] | None = None
     geometry: Geometry = field(default_factory=Geometry)
     oversampling: float = 1.0
-    echo_shift: tuple[float, float] = (0.0, 0.0)
+    echo_shifts: tuple[tuple[float, float], ...] = ()
     is_3d: bool = False
     noise_covariance: Complex[Tensor, "coil coil"] | None = None
     reference: Callable[[int], Float[Tensor, "readout phase"]] | None = None
@@ -168,19 +169,20 @@ class Scan:
     ) -> tuple[Complex[Tensor, "coil readout phase"], Bool[Tensor, "readout phase"]]:
         """k-space of one slice and which of its points were sampled, with one read of the file.
 
+        Points that are called sampled, but are zero in all coils, were not (`tensors.measured_points`).
+
         Raises:
             ValueError: if the k-space holds NaN or infinite samples.
         """
         kspace = self.kspace(index, volume)
-        if self.sampling is not None:
-            return kspace, self.sampling(volume, index)
-        return kspace, _sampled(kspace)
+        declared = None if self.sampling is None else self.sampling(volume, index)
+        return kspace, measured_points(kspace, declared)
 
     def mask(self, index: int, volume: int = 0) -> Bool[Tensor, "readout phase"]:
         """Which grid points of one slice were sampled."""
         if self.sampling is not None:
             return self.sampling(volume, index)
-        return _sampled(self.read(volume, index))
+        return measured_points(self.read(volume, index))
 
     def middle(self, volume: int = 0) -> int | None:
         """The slice nearest the middle that has samples; None where none has."""
@@ -280,12 +282,17 @@ class Scan:
         gain = (self.matrix[0] * self.matrix[1] / (size[0] * size[1])) ** 0.5
         return gain * ifft2c(pad_to(fft2c(image), self.matrix))
 
-    def echo_phase(self) -> Complex[Tensor, "readout phase"] | None:
-        """What an output image is multiplied by to have the phase of the k-space as it was measured; None for 1.
+    @property
+    def echo_shift(self) -> tuple[float, float]:
+        """`echo_shifts` of the first volume."""
+        return self.echo_shifts[0] if self.echo_shifts else (0.0, 0.0)
+
+    def echo_phase(self, volume: int = 0) -> Complex[Tensor, "readout phase"] | None:
+        """What an image of a volume is multiplied by to have the phase of the k-space as measured; None for 1.
 
         Rolled by s of N samples, k-space gives an image the phase 2 pi s n / N at pixel n from the centre of its grid.
         """
-        if not any(self.echo_shift):
+        if not self.echo_shifts or not any(self.echo_shifts[volume]):
             return None
         axes = []
         for axis in (0, 1):
@@ -293,7 +300,7 @@ class Scan:
             kept = window.stop - window.start
             pixel = (torch.arange(matrix, dtype=torch.float64) - matrix // 2) * kept / matrix
             pixel += window.start + kept // 2 - grid // 2
-            axes.append(-2 * torch.pi * self.echo_shift[axis] / grid * pixel)
+            axes.append(-2 * torch.pi * self.echo_shifts[volume][axis] / grid * pixel)
         angle = axes[0][:, None] + axes[1]
         return torch.polar(torch.ones_like(angle), angle).to(torch.complex64)
 
@@ -345,18 +352,6 @@ class Volume:
         facts = {name: self.info[name] for name in names if name in self.info}
         middle = self.image.shape[1] // 2
         return html_of(self.image[0, middle], {"volume": repr(self), "slice": middle, **facts})
-
-
-def _sampled(
-    kspace: Complex[Tensor, "coil readout phase"],
-) -> Bool[Tensor, "readout phase"]:
-    """Points that are not exactly zero in all coils; of a fully sampled slice one coil is looked at."""
-    mask = kspace[0] != 0
-    for coil in kspace[1:]:
-        if bool(mask.all()):
-            break
-        mask = mask | (coil != 0)
-    return mask
 
 
 def _shift_slices(start: int) -> Callable[[Any], Any]:

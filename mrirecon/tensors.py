@@ -9,10 +9,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 import torch
-from jaxtyping import Complex, Float, Num
+from jaxtyping import Bool, Complex, Float, Num
 from torch import Tensor
 
 IMAGE_AXES = (-2, -1)
+CHANCE = 0.01  # of the samples of a slice may be 0 by chance
 # One stream of random numbers for an array, or one for each item of its leading axis (or of its two leading ones),
 # which then gets the same numbers whatever it is batched with.
 Streams = torch.Generator | Sequence[torch.Generator | Sequence[torch.Generator]] | None
@@ -169,6 +170,32 @@ def mirrored_to(
     mirrors = x.shape[-2] > below and x.shape[-1] > right
     how = "reflect" if mirrors else "replicate"
     return torch.nn.functional.pad(x, (0, right, 0, below), how)
+
+
+def measured_points(
+    kspace: Complex[Tensor, "coil y x"], declared: Bool[Tensor, "y x"] | None = None
+) -> Bool[Tensor, "y x"]:
+    """Points that are not exactly zero in all coils; of a fully sampled slice one coil is looked at.
+
+    Args:
+        kspace: of one slice.
+        declared: points that the file calls sampled. Zeros among them were not measured where they fill a whole row or
+            column of these, or are more than CHANCE of them: integer samples of one coil are 0 now and then.
+    """
+    measured = kspace[0] != 0
+    wanted = torch.ones_like(measured) if declared is None else declared
+    for coil in kspace[1:]:
+        if bool(measured[wanted].all()):
+            break
+        measured = measured | (coil != 0)
+    if declared is None:
+        return measured
+    measured = measured & declared
+    missing = int(declared.sum()) - int(measured.sum())
+    if missing > CHANCE * int(declared.sum()):
+        return measured
+    lines = (declared.any(dim=dim) & ~measured.any(dim=dim) for dim in (0, 1))
+    return measured if missing and any(bool(empty.any()) for empty in lines) else declared
 
 
 def crop_or_pad(x: Num[Tensor, "*batch y x"], shape: tuple[int, int]) -> Num[Tensor, "*batch h w"]:

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from mrirecon import reconstruct
-from mrirecon.calibration import calibration_data, width
+from mrirecon.calibration import calibration_data, calibration_note, width
 from mrirecon.io.arrays import plain_scan
 from mrirecon.prepare import compress_coils, volume_scale
 
@@ -94,6 +94,82 @@ def test_volumes_are_averaged_only_where_that_is_wider():
     torch.testing.assert_close(found.kspace, full)
     same = series_scan(torch.stack([full, 3 * full]).unsqueeze(1) * lines(4), *[lines(4)] * 2)
     assert calibration_data(same, 0, volume=1).origin == "imaging k-space"
+
+
+ECHO_TIMES = ("contrast 0", "contrast 1", "contrast 2")
+
+
+def contrasts(which, names=ECHO_TIMES, factors=(1.0, 0.6, 0.35), known=True):
+    """Three volumes of every third column, whose images differ by a factor and a phase; one has a wide centre."""
+    full, masks = complex_normal(3, *SHAPE), [lines(0, step=3)] * 3
+    full[..., 15:25, 13:23] *= 50
+    masks[which] = lines(16, step=3)
+    series = torch.stack([f * 1j**n * full * masks[n] for n, f in enumerate(factors)])
+    scan = series_scan(series.unsqueeze(1), *(masks if known else ()))
+    return replace(scan, volume_names=names), series, masks
+
+
+@pytest.mark.parametrize("known", [True, False])
+@pytest.mark.parametrize("which", [0, 1, 2])
+def test_the_contrast_with_a_wide_centre_calibrates_the_others(which, known):
+    scan, series, masks = contrasts(which, known=known)
+    for volume in range(3):
+        found = calibration_data(scan, 0, volume=volume)
+        assert torch.equal(found.kspace, series[which]) and torch.equal(found.mask, masks[which])
+        own = volume == which
+        assert found.origin == ("imaging k-space" if own else f"volume contrast {which}")
+    note = calibration_note(scan)
+    assert note is not None and f"calibrated from the volume contrast {which}" in note
+
+
+def test_contrasts_are_not_averaged_and_repetitions_are():
+    """Interleaved columns, every second of which two volumes share: these tell whether the contrast is one."""
+    full = complex_normal(3, *SHAPE)
+    full[..., 15:25, 13:23] *= 50
+    masks = [lines(0, step=4) | lines(0, step=2, offset=start) for start in (0, 1)]
+    for factor, names, averaged in [
+        (1.0, (), True),
+        (0.5j, (), False),
+        (1.0, ECHO_TIMES[:2], True),
+        (0.5j, ECHO_TIMES[:2], False),
+        (0.5, ("repetition 0", "repetition 1"), True),  # a contrast agent
+        (-1.0, ("repetition 0", "repetition 1"), False),
+    ]:
+        series = torch.stack([full * masks[0], factor * full * masks[1]]).unsqueeze(1)
+        scan = replace(series_scan(series, *masks), volume_names=names)
+        found = calibration_data(scan, 0)
+        assert (found.origin == "average of all volumes") == averaged
+        assert (width(found.mask) >= 12) == averaged
+
+
+def test_contrasts_that_share_no_sample_are_not_averaged():
+    full = complex_normal(3, *SHAPE)
+    masks = [lines(0, step=2, offset=start) for start in (0, 1)]
+    series = torch.stack([full * mask for mask in masks]).unsqueeze(1)
+    scan = replace(series_scan(series, *masks), volume_names=ECHO_TIMES[:2])
+    assert calibration_data(scan, 0).origin == "imaging k-space"
+
+
+@pytest.mark.parametrize("known", [True, False])
+@pytest.mark.parametrize("method", ["cg_sense", "tv", "grappa"])
+def test_a_first_volume_without_samples_does_not_stop_the_others(method, known):
+    full = torch.zeros(1, 3, *SHAPE, dtype=torch.complex64)
+    maps = 1 + 0.5 * complex_normal(3, 3, 3)
+    full[0, :, 19:22, 17:20] = 30 * maps
+    full = (full + 0.01 * complex_normal(1, 3, *SHAPE)) * lines(16, step=3)
+    mask = lines(16, step=3)
+    series = torch.stack([0 * full, full])
+    both = reconstruct(series_scan(series, *([mask] * 2 if known else ())), method=method)
+    alone = reconstruct(series_scan(full[None], *([mask] if known else ())), method=method)
+    assert not bool(both.image[0].any())
+    torch.testing.assert_close(both.image[1], alone.image[0], rtol=1e-3, atol=1e-4)
+
+
+def test_a_scale_from_another_contrast_is_in_the_units_of_the_volume():
+    scan = contrasts(1)[0]
+    known = volume_scale(scan, 1)
+    for volume, factor in enumerate((1.0, 0.6, 0.35)):
+        assert volume_scale(scan, volume) == pytest.approx(factor / 0.6 * known, rel=1e-4)
 
 
 def test_separate_lines_stay_when_the_scan_is_undersampled():

@@ -7,10 +7,12 @@ import pytest
 import torch
 
 import mrirecon as mr
+from mrirecon.coverage import coverage_of
 from mrirecon.echo import center_echo, echo_offset, find_echo
 from mrirecon.io.arrays import plain_scan
 from mrirecon.phantom import shepp_logan
 from mrirecon.recon import Request, run
+from mrirecon.recon.partial_fourier import missing_side
 from mrirecon.simulate import birdcage_maps, simulate_scan
 from mrirecon.tensors import fft2c, ifft2c
 
@@ -76,11 +78,33 @@ def test_the_echo_comes_to_the_centre_and_nothing_else_changes(offset):
     assert found.notes[-1].startswith(f"the echo is at {' and '.join(places)}: ")
 
 
-@pytest.mark.parametrize("offset", [(0, 0), (3, -2), (4, 4), (40, 0), (0, 30), (64, 48)])
-def test_near_the_centre_and_beyond_a_quarter_nothing_is_done(offset):
-    """Half the grid away is k-space in another order, which is said elsewhere."""
+@pytest.mark.parametrize("offset", [(0, 0), (3, -2), (4, 4)])
+def test_near_the_centre_nothing_is_done(offset):
     scan = shifted(offset, slices=2)
     assert center_echo(scan) is scan
+
+
+@pytest.mark.parametrize("offset", [(40, 0), (0, 30), (-45, -28)])
+def test_beyond_a_quarter_it_is_only_said(offset):
+    scan = shifted(offset, slices=2)
+    found = center_echo(scan)
+    assert found.echo_shifts == () and torch.equal(found.kspace(1), scan.kspace(1))
+    (note,) = found.notes[len(scan.notes) :]
+    assert "more than a quarter of the axis away: left as it is" in note
+    where = zip(offset, SHAPE, strict=True)
+    assert all(f" {n // 2 + moved} of {n}" in note for moved, n in where if moved)
+    both = center_echo(shifted((offset[0], 7) if offset[0] else (9, offset[1]), slices=2))
+    assert both.echo_shifts == (((0, -7) if offset[0] else (-9, 0)),)
+    assert len(both.notes) == len(scan.notes) + 2
+
+
+def test_who_was_told_of_another_order_is_not_told_of_the_echo():
+    """Half the grid away is k-space in another order."""
+    scan = shifted((64, 48))
+    told = replace(
+        scan, notes=("the centre of k-space is in the corner: give --kspace_centre corner",)
+    )
+    assert center_echo(told) is told
 
 
 def test_one_slice_is_read_where_the_echo_is_at_the_centre():
@@ -141,8 +165,97 @@ def test_where_the_sampled_centre_stays_behind_the_echo_is_only_said():
     scan = shifted((0, 11), mask=lattice())
     found = center_echo(scan)
     assert torch.equal(found.kspace(0), scan.kspace(0))
-    assert found.notes[-1].endswith("left as it is")
-    assert "line 59 of 96" in found.notes[-1]
+    (note,) = found.notes[len(scan.notes) :]
+    assert note.endswith("left as it is")
+    assert "line 59 of 96" in note
+
+
+def test_an_axis_is_centred_even_if_the_other_cannot_be():
+    mask = lattice().roll(11, 0)
+    scan = shifted((11, 11), mask=mask)
+    found = center_echo(scan)
+    assert found.echo_shift == (-11, 0)
+    assert torch.equal(found.kspace(0), scan.kspace(0).roll(-11, 1))
+    shifted_note, left = found.notes[len(scan.notes) :]
+    assert "sample 75 of 128" in shifted_note and "line" not in shifted_note
+    assert "line 59 of 96" in left and left.endswith("left as it is")
+
+
+def volumes(*offsets, names=("contrast 0", "contrast 1", "contrast 2")):
+    """Volumes of one image, each with its echo elsewhere; none at all for None."""
+    zero = torch.zeros(1, 4, *SHAPE, dtype=torch.complex64)
+    series = [zero if o is None else shifted(o).kspace(0)[None] for o in offsets]
+    known = {"volumes": len(series), "volume_names": names[: len(series)]}
+    return plain_scan("memory", "test", (1, 4, *SHAPE), lambda v, i: series[v][i], **known)
+
+
+def test_each_volume_has_its_own_echo():
+    scan = volumes((0, 0), (0, 13), (-9, 0))
+    found = center_echo(scan)
+    assert found.echo_shifts == ((0, 0), (0, -13), (9, 0))
+    for volume, shift in enumerate(found.echo_shifts):
+        expected = scan.kspace(0, volume).roll([int(s) for s in shift], (1, 2))
+        assert torch.equal(found.kspace(0, volume), expected)
+    (note,) = found.notes[len(scan.notes) :]
+    assert (
+        "line 61 of 96 (the centre is 48) in contrast 1 (and off the centre in 1 more): k-space"
+        in note
+    )
+    assert center_echo(volumes((0, 0), (1, 0), (0, 0))).echo_shifts == ()
+
+
+def test_an_empty_volume_goes_with_the_others():
+    found = center_echo(volumes(None, (0, 13), (0, 13)))
+    assert found.echo_shifts == ((0, -13),) * 3
+
+
+def test_of_many_volumes_those_that_differ_are_found():
+    series = {v: (0, 0) if v < 30 else (12, 0) for v in range(40)}
+    kspace = {o: shifted(o).kspace(0) for o in set(series.values())}
+    scan = plain_scan("memory", "test", (1, 4, *SHAPE), lambda v, i: kspace[series[v]], volumes=40)
+    assert center_echo(scan).echo_shifts == ((0, 0),) * 30 + ((-12, 0),) * 10
+
+
+def test_the_image_of_each_volume_keeps_its_phase():
+    scan = volumes((0, 0), (9, -7))
+    options = {"method": "adjoint", "maps": MAPS.to(torch.complex64)[None], "device": "cpu"}
+    first, second = mr.reconstruct(scan, **options).image[:, 0]
+    inside = first.abs() > 0.1 * first.abs().max()
+    expected = first * ramp((9, -7)).to(torch.complex64)
+    assert float((second - expected)[inside].norm() / expected[inside].norm()) < 0.1
+
+
+def test_separate_lines_go_by_their_own_echo():
+    block = lattice(200, 40)
+    scan, lines = shifted((0, 0)), shifted((0, 10), mask=block)
+    apart = replace(scan, calibration=lambda v, i: lines.read(v, i))
+    found = center_echo(apart)
+    assert torch.equal(found.kspace(0), scan.kspace(0))
+    assert torch.equal(found.calibration(0, 0), lines.kspace(0).roll(-10, -1))
+    assert "echo of the separate lines is at phase-encoding line 58 of 96" in found.notes[-1]
+    centred = shifted((0, 0), mask=block)
+    both = center_echo(replace(shifted((0, 10)), calibration=lambda v, i: centred.read(v, i)))
+    assert both.echo_shifts == ((0, -10),)
+    assert torch.equal(both.calibration(0, 0), centred.kspace(0))
+
+
+@pytest.mark.parametrize("offset", [-9, 9])
+@pytest.mark.parametrize("known", [True, False])
+def test_partial_fourier_is_judged_about_the_echo(offset, known):
+    """What is rolled beyond the grid lies on the missing side, which is missing nevertheless."""
+    sampled = (torch.arange(SHAPE[1]) >= 24).expand(SHAPE)
+    scan = shifted((0, offset), mask=sampled)
+    scan = scan if known else replace(scan, sampling=None)
+    found = center_echo(scan)
+    assert found.echo_shift == (0, -offset)
+    assert torch.equal(found.acquired, sampled.roll(-offset, 1))
+    assert missing_side(found.acquired) == (1, 24 - offset, 96 if offset < 0 else 96 - offset)
+    assert coverage_of(found).complete
+    truth, errors = shepp_logan(SHAPE), {}
+    for how in ("zero", "pocs", "homodyne"):
+        image = mr.reconstruct(scan, method="cg_sense", partial_fourier=how, device="cpu").image
+        errors[how] = float((image[0, 0].abs() - truth).norm() / truth.norm())
+    assert errors["pocs"] < 0.6 * errors["zero"] and errors["homodyne"] < 0.95 * errors["zero"]
 
 
 @pytest.mark.parametrize("matrix", [(64, 60), (192, 144)])

@@ -35,6 +35,7 @@ WITHIN_ROW = [
     ("simulate", "phantom"),
     ("calibration", "coverage"),
     ("echo", "calibration"),
+    ("echo", "coverage"),
     ("noise", "prepare"),
     ("prepare", "calibration"),
     ("prepare", "coverage"),

@@ -13,7 +13,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mrirecon.masks import MASKS
-from mrirecon.noise import noise_covariance, outer_noise, prewhiten, whitening_matrix
+from mrirecon.noise import (
+    noise_covariance,
+    noise_level,
+    outer_noise,
+    prewhiten,
+    trusted_noise,
+    whitening_matrix,
+)
 from mrirecon.prepare import compress_coils, intensity_scale, remove_oversampling, volume_scale
 from mrirecon.simulate import coupled_covariance, shepp_logan, simulate_scan
 from mrirecon.tensors import fft2c, ifft2c, rss
@@ -169,6 +176,48 @@ def test_dead_coils_do_not_lower_the_noise_level():
     assert outer_noise(0 * kspace, mask) == 0
     for factor in (1e-14, 1e14):
         assert outer_noise(factor * kspace, mask) / factor == pytest.approx(live, rel=0.1)
+
+
+@pytest.mark.parametrize("snr", [3.0, 20.0, 100.0, 2000.0])
+@pytest.mark.parametrize("shape", [(32, 24), (128, 96)])
+@pytest.mark.parametrize("options", [{}, {"readout_oversampling": 2.0}, {"partial_fourier": 0.6}])
+def test_a_true_noise_scan_is_believed(snr, shape, options):
+    scan = phantom(3, shape, coils=4, snr=snr, seed=1, **options)
+    for under in (scan, scan.undersample(columns(scan))):
+        assert trusted_noise(under) is under
+    half = dataclasses.replace(scan, noise_covariance=scan.noise_covariance / 2)
+    assert trusted_noise(half) is half
+
+
+@pytest.mark.parametrize("wrong", [1e-4, 0.1, 10, 30, 1e3, 1e8])
+def test_a_noise_scan_that_the_outer_samples_contradict_is_scaled(wrong):
+    """Both levels are said; the true one is taken, and the correlations of the noise scan."""
+    scan = phantom(3, (128, 96), coils=4, snr=10.0, correlation=0.3, seed=1)
+    true = noise_level(scan)
+    other = dataclasses.replace(scan, noise_covariance=scan.noise_covariance * wrong**2)
+    found = trusted_noise(other)
+    assert noise_level(found) == pytest.approx(true, rel=0.1)
+    ratio = found.noise_covariance / other.noise_covariance
+    assert torch.allclose(ratio, ratio[0, 0].expand_as(ratio), rtol=1e-3)
+    (note,) = found.notes[len(scan.notes) :]
+    assert f"the noise scan has {noise_level(other):.3g} per real component" in note
+    assert f"outermost samples have {noise_level(found):.3g}" in note
+    assert trusted_noise(found) is found
+
+
+def test_a_quiet_noise_scan_is_believed_where_the_outer_samples_hold_signal():
+    scan = phantom(1, (32, 24), coils=4, snr=1e5, seed=1)
+    outer = outer_noise(*scan.measured(0))
+    assert outer > 10 * noise_level(scan) and trusted_noise(scan) is scan
+
+
+def test_rounding_errors_beyond_an_interpolated_kspace_are_no_noise():
+    scan = phantom(1, (96, 96), coils=4, snr=20.0, seed=1)
+    box = torch.zeros(96, 96, dtype=torch.bool)
+    box[24:-24, 24:-24] = True
+    dust = 1e-7 * scan.kspace(0).abs().max() * complex_normal((4, 96, 96)).to(torch.complex64)
+    padded = dataclasses.replace(scan, read=lambda v, i: torch.where(box, scan.read(v, i), dust))
+    assert trusted_noise(padded) is padded
 
 
 # Coil compression
@@ -463,3 +512,12 @@ def test_volume_scale_pools_all_slices_and_prefers_separate_calibration_data():
     assert volume_scale(assisted) == pooled
     with pytest.raises(ValueError, match="holds no signal"):
         intensity_scale(0 * stack, scan.mask(0))
+
+
+def test_the_scan_and_slice_without_a_centre_are_named():
+    scan = dataclasses.replace(phantom(slices=4, coils=2), source="a.npy")
+    hole = torch.ones(48, 40, dtype=torch.bool)
+    hole[:, 20] = False
+    words = r"^a\.npy: slice 2: the centre of k-space is not sampled"
+    with pytest.raises(ValueError, match=words):
+        volume_scale(scan.select(slice(2, 4)).undersample(hole))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from torch import Tensor
 
 from mrirecon.io.file_array import FileArray
 from mrirecon.io.layout import Arrangement, Layout, is_complex_record, size_text
+from mrirecon.io.partitions import transformed
 from mrirecon.scan import Scan
 
 NO_GEOMETRY = "the file has no header: voxel size and position are unknown"
@@ -121,4 +123,8 @@ def arranged_scan(
     volumes = arrangement.size("volume")
     names = tuple(f"volume {n}" for n in range(volumes)) if volumes > 1 else ()
     fields = {"axes": arrangement.names, "volumes": volumes, "volume_names": names}
-    return plain_scan(source, format, arrangement.shape, read, **(fields | known))
+    scan = plain_scan(source, format, arrangement.shape, read, **(fields | known))
+    if (averages := arrangement.size("average")) > 1:
+        note = f"the {averages} averages of the array are averaged, each sample over those that measured it (--axes)"
+        scan = replace(scan, notes=(*scan.notes, note))
+    return transformed(scan) if "partition" in arrangement.names else scan

@@ -7,6 +7,7 @@ from jaxtyping import Complex
 from torch import Tensor
 
 from mrirecon.io.counters import points
+from mrirecon.io.energy import Load, Profile, look
 from mrirecon.io.grid import VOLUME_COUNTERS, Axis, readout_range
 from mrirecon.io.readouts import Readouts
 
@@ -58,6 +59,71 @@ def _among(lines: np.ndarray, chosen: np.ndarray, names: tuple[str, ...]) -> np.
 def _within(lines: np.ndarray, imaging: np.ndarray, moved: np.ndarray, axis: str) -> np.ndarray:
     values = lines[axis][imaging]
     return np.asarray((lines[axis] >= values.min()) & (lines[axis] <= values.max()))
+
+
+def numbered_as_imaging(
+    calibration: np.ndarray,
+    lines: np.ndarray,
+    own: np.ndarray | None,
+    axes: tuple[Axis, Axis],
+    load: Load,
+    notes: list[str],
+) -> np.ndarray:
+    """Calibration readouts with the counters that they would have among the imaging ones.
+
+    A calibration scan may be counted about a centre of its own: that of its encoding space or of its readouts, unless
+    the energy is elsewhere.
+
+    Args:
+        calibration: readouts, some perhaps imaging ones too, which stay.
+        lines: imaging readouts.
+        own: counters (readout, 2) of k = 0 along both phase encodings as the file has them for each calibration
+            readout, -1 where it does not say.
+        axes: both phase encodings.
+        load: samples of readouts.
+        notes: gets what was assumed.
+    """
+    shared = np.isin(calibration["row"], lines["row"])
+    if shared.any() or not len(calibration):
+        return calibration
+    calibration = calibration.copy()
+    stated = np.full((len(calibration), 2), -1) if own is None else own
+    places = np.stack([calibration["space"], *stated.T], axis=1)
+    for place in np.unique(places, axis=0):
+        group = (places == place).all(axis=1)
+        chosen = calibration[group]
+        first = chosen[0]
+        names = ("slice", *VOLUME_COUNTERS)
+        alike = np.logical_and.reduce([chosen[name] == first[name] for name in names])
+        seen = look(chosen[alike], load)
+        for axis, name, profile, centre in zip(
+            axes, ("ky", "kz"), (seen.ky, seen.kz), place[1:].tolist(), strict=True
+        ):
+            imaging = axis.size // 2 - axis.offset
+            if name == "kz" and axis.size == 1:
+                continue
+            found = _centre(np.unique(chosen[name]), centre, imaging, profile)
+            if found != imaging:
+                calibration[name][group] += imaging - found
+                notes.append(
+                    f"{group.sum()} calibration readouts are counted about a centre of their own, {name} {found} "
+                    f"(imaging: {imaging}): placed by it"
+                )
+    return calibration
+
+
+def _centre(counters: np.ndarray, own: int, imaging: int, profile: Profile) -> int:
+    """The counter of k = 0 of calibration lines: their own, else that of the imaging, else where the energy is."""
+    middle = (int(counters[0]) + int(counters[-1]) + 1) // 2
+    stated = [centre for centre in (own, imaging) if centre >= 0]
+    peak = profile.peak
+    if peak is None:  # too few lines to tell: then a centre that is one of them
+        inside = (c for c in (*stated, middle) if counters[0] <= c <= counters[-1])
+        return next(inside, imaging)
+    for centre in (*stated, middle):
+        if not profile.contradicts(centre):
+            return centre
+    return peak
 
 
 def calibration_readouts(

@@ -7,6 +7,7 @@ and volumes that are read when asked for.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -14,10 +15,11 @@ import torch
 from jaxtyping import Complex
 from torch import Tensor
 
-from mrirecon.io.calibration import calibration_readouts
+from mrirecon.io.calibration import calibration_readouts, numbered_as_imaging
 from mrirecon.io.centre import centered, kept_samples
 from mrirecon.io.counters import numbered, points, said_of_volumes, volume_names, volumes_of
 from mrirecon.io.energy import Load, look
+from mrirecon.io.epi import turned
 from mrirecon.io.grid import phase_axis, readout_axis, thickness_axis
 from mrirecon.io.mrd_header import Encoding
 from mrirecon.io.placement import slice_stack, volume_stack
@@ -35,6 +37,7 @@ def cartesian_scan(
     *,
     source: str,
     format: str,
+    own_centres: np.ndarray | None = None,
     noise_covariance: Complex[Tensor, "coil coil"] | None = None,
     header: str | None = None,
     attributes: Mapping[str, Any] | None = None,
@@ -49,6 +52,8 @@ def cartesian_scan(
         load: picklable function from readouts to their samples as stored.
         source: path, for messages.
         format: name of the reader.
+        own_centres: counters (readout, 2) of k = 0 along both phase encodings that the file has for each calibration
+            readout, -1 where it has none.
         noise_covariance: of one imaging sample before averaging.
         header: for `Scan.header`.
         attributes: for `Scan.attributes`.
@@ -75,12 +80,7 @@ def cartesian_scan(
             "all readouts of a slice are alike: nothing encodes the phase direction (a reference scan?), so that "
             "there is no image"
         )
-    if seen.alternates:
-        notes.append(
-            "EPI without its flags: every second readout runs backwards and is put in forward order; "
-            "no ghost correction, no ramp-sampling correction"
-        )
-        lines["reverse"] = _odd_readouts(lines, volume_of, slice_of)
+    lines = turned(lines, encoding, seen, load, volume_of, slice_of, notes)
     shared = np.isin(calibration["row"], lines["row"])
     calibration[shared] = lines[np.searchsorted(lines["row"], calibration["row"][shared])]
     every, said = centered(np.concatenate([lines, calibration]), encoding, seen)
@@ -90,7 +90,7 @@ def cartesian_scan(
     phase = phase_axis(lines["ky"], 1, encoding, None if corner else seen.ky, notes)
     planned = phase.size if encoding.encoded_matrix is None else encoding.encoded_matrix[1]
     excess = max(1.0, phase.size / planned)
-    readout = readout_axis(lines, encoding, excess, seen.alternates, notes)
+    readout = readout_axis(lines, encoding, excess, seen.alternates is not None, notes)
     if readout.size == phase.size == 1:
         raise ValueError("the image is 1 x 1: there is nothing to reconstruct")
     if is_3d:
@@ -104,8 +104,9 @@ def cartesian_scan(
         first = np.unique(slice_of, return_index=True)[1]
         order, geometry = slice_stack(lines[first], readout, phase, partition.voxel_mm)
         slices, slice_of = slices[order], np.argsort(order)[slice_of]
-    if geometry.note:
+    if geometry.note:  # once: `info` prints both
         notes.append(geometry.note)
+        geometry = replace(geometry, note="")
 
     point = points(lines, phase, partition, is_3d)
     imaging = Readouts(load, coils, readout, (phase.size, partition.size), is_3d)
@@ -125,6 +126,9 @@ def cartesian_scan(
         )
     acquired = torch.zeros(axes[0].size, axes[1].size, dtype=torch.bool)
     acquired[axes[0].covered, axes[1].covered] = True
+    calibration = numbered_as_imaging(
+        calibration, lines, own_centres, (phase, partition), load, notes
+    )
     extra = calibration_readouts(
         calibration, lines, imaging, phase, partition, slices, volumes, notes
     )
@@ -150,6 +154,17 @@ def cartesian_scan(
     )
 
 
+def fitting_noise(noise: np.ndarray, imaging: np.ndarray, notes: list[str]) -> np.ndarray:
+    """The noise readouts with the coils of the imaging ones; of the others a note says that they are ignored."""
+    fits = noise["coils"] == imaging["coils"][0]
+    for coils in np.unique(noise["coils"][~fits]):
+        count = int((noise["coils"] == coils).sum())
+        notes.append(
+            f"{count} noise readouts of {coils} coils do not fit the imaging ({imaging['coils'][0]} coils): ignored"
+        )
+    return noise[fits]
+
+
 def noise_covariance(
     noise: Complex[np.ndarray, "coil sample"], dwell_ratio: float = 1.0
 ) -> Complex[Tensor, "coil coil"]:
@@ -159,7 +174,7 @@ def noise_covariance(
     scan over that of the imaging scan (Kellman and McVeigh, MRM 54:1439, 2005).
 
     Raises:
-        ValueError: if there are fewer than two samples, or some are not finite.
+        ValueError: if there are fewer than two samples, or some are not finite, or too large to be multiplied.
     """
     count = noise.shape[1]
     if count < 2:
@@ -167,9 +182,15 @@ def noise_covariance(
     if not np.isfinite(noise).all():
         raise ValueError("the noise scan holds NaN or infinite samples: repair or leave it out")
     noise = noise.astype(np.complex128)
-    covariance = noise @ noise.conj().T * (dwell_ratio / (count - 1))
-    with np.errstate(over="ignore"):
-        return torch.from_numpy(covariance.astype(np.complex64))
+    with np.errstate(over="ignore", invalid="ignore"):
+        covariance = noise @ noise.conj().T * (dwell_ratio / (count - 1))
+        covariance = covariance.astype(np.complex64)
+    if not np.isfinite(covariance).all():
+        raise ValueError(
+            f"the noise scan holds samples of {np.abs(noise).max():.2g} at a bandwidth ratio of {dwell_ratio:g}, which "
+            "have no finite covariance: repair or leave it out"
+        )
+    return torch.from_numpy(covariance)
 
 
 def _one_coil_count(lines: np.ndarray, calibration: np.ndarray) -> int:
@@ -178,13 +199,3 @@ def _one_coil_count(lines: np.ndarray, calibration: np.ndarray) -> int:
         listed = " and ".join(str(count) for count in counts)
         raise ValueError(f"readouts have {listed} coils: a file must hold one number of coils")
     return int(counts[0])
-
-
-def _odd_readouts(lines: np.ndarray, volume: np.ndarray, index: np.ndarray) -> np.ndarray:
-    """Which readouts have an odd place in the order in which their slice and volume were acquired."""
-    order = np.lexsort((lines["row"], index, volume))
-    new = np.diff(np.stack([volume, index])[:, order], axis=1, prepend=-1).any(axis=0)
-    start = np.maximum.accumulate(np.where(new, np.arange(len(order)), 0))
-    odd = np.zeros(len(lines), dtype=bool)
-    odd[order] = (np.arange(len(order)) - start) % 2 == 1
-    return odd

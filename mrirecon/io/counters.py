@@ -25,7 +25,7 @@ def numbered(lines: np.ndarray, encoding: Encoding, notes: list[str]) -> np.ndar
     new = np.diff(keys, axis=1, prepend=keys[:, :1] - 1).any(axis=0)
     start = np.flatnonzero(new)
     counts = np.diff(start, append=len(lines))
-    most, usual = int(counts.max()), int(np.median(counts))
+    most, fewest = int(counts.max()), int(counts.min())
     lines = lines.copy()
     if most == 1:
         return lines
@@ -39,9 +39,11 @@ def numbered(lines: np.ndarray, encoding: Encoding, notes: list[str]) -> np.ndar
             f"{most} readouts of a line have {same} and nothing tells them apart: set {counter} when converting"
         )
     if (counts != most).any():
-        many = lines[order[start[counts.argmax()]]]
+        many, few = (
+            lines[order[start[place]]]["ky"] for place in (counts.argmax(), counts.argmin())
+        )
         raise ValueError(
-            f"{most} readouts of line {many['ky']} have {same}, other lines {usual}: "
+            f"{most} readouts of line {many} have {same}, but {fewest} of line {few}: "
             "number repeats by the average counter, echoes by contrast, or remove them"
         )
     lines["occurrence"][order] = np.arange(len(lines)) - np.repeat(start, counts)

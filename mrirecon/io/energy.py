@@ -1,7 +1,7 @@
 """What the samples say of a scan where its header may be wrong: a look at some sixty readouts of one slice.
 
 The energy of k-space is largest at its centre. Neighbouring readouts have similar projections (magnitudes of their
-Fourier transform), so that readouts which alternate in direction are found; without phase encoding all are alike.
+Fourier transform); without phase encoding all are alike.
 """
 
 from __future__ import annotations
@@ -10,14 +10,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 
-from mrirecon.tensors import ifft2c
+from mrirecon.io.directions import FEW, alternation
 
 Load = Callable[[np.ndarray], list[np.ndarray]]  # array of LINE -> complex64 (coil, sample) of each
 
 _COARSE = 32  # readouts that are looked at before the neighbourhood of the strongest
-_FEW = 16  # below so many readouts nothing is concluded
 
 
 @dataclass(frozen=True)
@@ -43,7 +41,7 @@ class Profile:
     def peak(self) -> int | None:
         """The counter of the largest energy, or None where none stands out."""
         smooth = self.smooth
-        if len(smooth) < _FEW or smooth.max() <= 10 * np.quantile(smooth, 0.25):
+        if len(smooth) < FEW or smooth.max() <= 10 * np.quantile(smooth, 0.25):
             return None
         near = slice(max(0, int(smooth.argmax()) - 2), int(smooth.argmax()) + 3)
         return int(self.counters[near][self.energy[near].argmax()])
@@ -80,7 +78,8 @@ class Look:
         ky, kz: profiles along the phase encodings.
         sample: profile along the strongest readout, in forward order.
         strongest: that readout, one row of `LINE`.
-        alternates: every second readout runs backwards, though no flag says so.
+        alternates: how every second readout runs backwards, though no flag says so (`directions.alternation`).
+        is_sorted: the samples say clearly whether.
         encoded: the readouts differ from each other, as phase encoding makes them.
     """
 
@@ -88,13 +87,14 @@ class Look:
     kz: Profile
     sample: Profile
     strongest: np.void
-    alternates: bool
+    alternates: str | None
+    is_sorted: bool
     encoded: bool
 
 
 def look(lines: np.ndarray, load: Load) -> Look:
     """Look at the readouts (`LINE`) of one slice and volume: all if few, else every n-th and those around the peak."""
-    read = _Reader(load)
+    read = Reader(load)
     many = np.bincount(lines["ky"] - lines["ky"].min())
     ky = int(
         lines["ky"].min() + np.flatnonzero(many == many.max())[(many == many.max()).sum() // 2]
@@ -106,12 +106,14 @@ def look(lines: np.ndarray, load: Load) -> Look:
     plane = np.sort(lines[lines["kz"] == kz], order="row")
     place = int(np.flatnonzero(plane["ky"] == ky)[0])
     samples = _energy(read(plane[place : place + 1])[0])
+    alternates, is_sorted = alternation(plane, ky, read)
     return Look(
         ky=ky_profile,
         kz=kz_profile,
         sample=Profile(np.arange(len(samples)), samples),
         strongest=plane[place],
-        alternates=_alternates(plane, place, read),
+        alternates=alternates,
+        is_sorted=is_sorted,
         encoded=_encoded(plane, place, ky_profile, samples, read),
     )
 
@@ -119,10 +121,11 @@ def look(lines: np.ndarray, load: Load) -> Look:
 def forward(line: np.void, samples: np.ndarray) -> np.ndarray:
     """The samples of a readout that are to be kept, in the direction of growing k."""
     kept = samples[:, line["discard_pre"] : line["samples"] - line["discard_post"]]
-    return kept[:, ::-1] if line["reverse"] else kept
+    kept = kept[:, ::-1] if line["reverse"] else kept
+    return np.roll(kept, line["roll"], axis=1) if line["roll"] else kept
 
 
-class _Reader:
+class Reader:
     """Loads readouts, each once."""
 
     def __init__(self, load: Load) -> None:
@@ -142,7 +145,7 @@ class _Reader:
         if len(lines) > 2 * _COARSE:
             chosen = np.unique(np.linspace(0, len(lines) - 1, _COARSE).astype(int))
             rough = _median_of_three(self._energies(lines[chosen]))
-            step = -(-len(lines) // _COARSE) + 8  # 8 more for `_alternates`
+            step = -(-len(lines) // _COARSE) + 8  # 8 more for `alternation`
             around = np.arange(chosen[rough.argmax()] - step, chosen[rough.argmax()] + step + 1)
             chosen = np.union1d(chosen, around[(around >= 0) & (around < len(lines))])
         spacing = int(np.median(np.diff(counters))) if len(counters) > 1 else 1
@@ -169,47 +172,15 @@ def _median_of_three(x: np.ndarray) -> np.ndarray:
     return np.concatenate([[min(x[0], x[1])], inner, [min(x[-2], x[-1])]])
 
 
-def _alternates(plane: np.ndarray, place: int, read: _Reader) -> bool:
-    """Whether projections resemble their successors mirrored, and those two readouts on as they are.
-
-    Only magnitudes are compared: the delay between odd and even echoes of EPI is a phase. `plane` is in the order of
-    acquisition; several shots have no single alternation.
-    """
-    steps = np.sign(np.diff(plane["ky"]))
-    kept = plane["samples"] - plane["discard_pre"] - plane["discard_post"]
-    if len(plane) < _FEW or plane["reverse"].any() or len(np.unique(steps)) > 1 or np.ptp(kept):
-        return False
-    near = read(plane[max(0, place - 8) : place + 9])
-    projections = np.abs(ifft2c(torch.from_numpy(np.stack(near)), dim=(-1,)).numpy())
-    projections = np.nan_to_num(projections.astype(float), posinf=0.0)
-    mirrored = projections[..., ::-1]
-    if projections.shape[-1] % 2 == 0:
-        mirrored = np.roll(mirrored, 1, axis=-1)  # about pixel N // 2
-    next_mirrored = _alike(projections[:-1], mirrored[1:])
-    next_but_one = _alike(projections[:-2], projections[2:])
-    return (
-        min(next_mirrored, next_but_one) > 0.3  # more than noise
-        and next_mirrored > _alike(projections[:-1], projections[1:]) + 0.05
-        and next_but_one > _alike(projections[:-2], mirrored[2:]) + 0.02
-    )
-
-
-def _alike(a: np.ndarray, b: np.ndarray) -> float:
-    """Mean correlation coefficient along the last axis."""
-    a, b = (x - x.mean(axis=-1, keepdims=True) for x in (a, b))
-    norm = np.sqrt((a**2).sum(axis=-1) * (b**2).sum(axis=-1))
-    return float(((a * b).sum(axis=-1) / np.maximum(norm, np.finfo(float).tiny)).mean())
-
-
 def _encoded(
-    plane: np.ndarray, place: int, profile: Profile, samples: np.ndarray, read: _Reader
+    plane: np.ndarray, place: int, profile: Profile, samples: np.ndarray, read: Reader
 ) -> bool:
     """False if readouts far from the strongest are like it and about as strong, as without a phase-encoding gradient.
 
     A point object does that too, but has no structure along the readout; a thin one has most energy in the middle.
     """
     energy = profile.energy
-    if len(plane) < _FEW or energy.max() > 10 * np.median(energy):
+    if len(plane) < FEW or energy.max() > 10 * np.median(energy):
         return True
     outer, middle, last = (third.mean() for third in np.array_split(energy, 3))
     if middle > 1.5 * max(outer, last):

@@ -9,8 +9,6 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
-from itertools import permutations
-from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -20,19 +18,30 @@ from jaxtyping import Bool, Complex, Float
 from torch import Tensor
 
 from mrirecon.io.arrays import NO_HEADER, arrange, arranged_scan
+from mrirecon.io.fastmri_header import (
+    centred_part,
+    from_header,
+    measured_columns,
+    padding_by_data,
+    window,
+)
 from mrirecon.io.fastmri_own import read_own, write_own
-from mrirecon.io.hdf5 import OpenFiles, read_complex, read_text, reading, writing
-from mrirecon.io.layout import IMAGE, USUAL, Arrangement, Layout
+from mrirecon.io.hdf5 import (
+    OpenFiles,
+    check_stored,
+    read_array,
+    read_complex,
+    read_text,
+    reading,
+    writing,
+)
+from mrirecon.io.layout import USUAL, Layout
 from mrirecon.io.masks import as_mask, expand_mask
-from mrirecon.io.mrd_header import Encoding, HeaderInfo, build_header, parse_header
-from mrirecon.scan import Geometry, Scan
+from mrirecon.io.mrd_header import build_header
+from mrirecon.scan import Scan
 
 AXES = {4: ("slice", "coil", "readout", "phase"), 3: ("slice", "readout", "phase")}
 REFERENCES = ("reconstruction_rss", "reconstruction_esc")
-LEAST_STORED = (
-    0.01  # of kspace; a damaged size may be so large that looking for samples takes for ever
-)
-ASSUMED_SPACING = "slice spacing assumed equal to slice thickness; position and orientation unknown"
 
 
 def read_fastmri(path: Path, layout: Layout = USUAL) -> Scan:
@@ -51,27 +60,32 @@ def read_fastmri(path: Path, layout: Layout = USUAL) -> Scan:
         if not hasattr(kspace, "dtype"):
             raise ValueError(f"{source}: {name!r} is a group, expected a dataset")
         arrangement = arrange(source, kspace.shape, kspace.dtype, layout, AXES)
-        _refuse_unwritten(source, kspace)
+        check_stored(source, kspace)
         shape = arrangement.shape
         header = read_text(file["ismrmrd_header"], source) if "ismrmrd_header" in names else None
-        mask = np.squeeze(file["mask"][()]) if "mask" in names else None
+        mask = np.squeeze(read_array(source, file["mask"])) if "mask" in names else None
         target = next((name for name in REFERENCES if name in names), None)
         target_shape = file[target].shape if target else None
         known: dict[str, Any] = {"header": header}
         known["attributes"] = {name: _native(value) for name, value in file.attrs.items()}
         own = read_own(source, file["mrirecon"], shape) if "mrirecon" in names else {}
+        columns = measured_columns(kspace, arrangement, layout) if header else None
     if header:
         known |= from_header(source, header, shape, arrangement)
+        known |= padding_by_data(known, columns)
         known["acquired"] = layout.as_stored(known["acquired"])
     else:
         known["notes"] = (NO_HEADER,)
+    if target_shape is not None and 0 in target_shape:
+        known["notes"] += (f"{target} is {_size(target_shape)}: it is no reference",)
+        target = None
     if target is not None and target_shape is not None:
         if len(target_shape) != 3 or target_shape[0] != shape[0]:
             raise ValueError(
                 f"{source}: {target} is {_size(target_shape)}, kspace {_size(shape)}: "
                 "both must have the same number of slices"
             )
-        known |= _window(shape, target_shape[1:])
+        known |= window(shape, target_shape[1:])
     known |= own
     if target is not None and target_shape is not None:
         if all(have >= want for have, want in zip(target_shape[1:], known["matrix"], strict=True)):
@@ -144,97 +158,6 @@ class SliceReader:
         return bool((corners != 0).reshape(-1, *corners.shape[-2:]).any(axis=0).all())
 
 
-def from_header(
-    source: str,
-    header: str,
-    shape: tuple[int, int, int, int],
-    arrangement: Arrangement | None = None,
-) -> dict[str, Any]:
-    """The fields of `Scan` that an ISMRMRD header determines, read as the fastMRI package reads it.
-
-    The voxel size is that of the k-space grid, encoded FOV / encoded matrix: reconSpace may describe the vendor's
-    interpolated image (512 x 512 in FLAIR 203, where the target has 213 x 213 of twice the size).
-
-    Raises:
-        ValueError: if the header cannot be read, is not Cartesian, or has another number of columns than the data.
-    """
-    try:
-        info = parse_header(header)
-    except ValueError as error:
-        raise ValueError(f"{source}: {error}") from error
-    encoding = info.encoding
-    if encoding.trajectory in ("radial", "goldenangle", "spiral"):
-        raise ValueError(
-            f"{source}: the trajectory is {encoding.trajectory}, only Cartesian is read"
-        )
-    readout, phase = shape[2:]
-    order = None if arrangement is None else _order_by_header(info, arrangement)
-    notes = []
-    if encoding.encoded_matrix is not None and encoding.encoded_matrix[1] != phase:
-        remedy = "correct the header, or delete it to read with geometry unknown"
-        if order is not None:
-            remedy = f"the axes of kspace look swapped, in their order they are --axes {order}"
-        raise ValueError(
-            f"{source}: ismrmrd_header has {encoding.encoded_matrix[1]} phase-encoding columns, "
-            f"kspace {phase}: {remedy}"
-        )
-    if encoding.encoded_matrix is not None and encoding.encoded_matrix[0] != readout:
-        notes.append(
-            f"the header has {encoding.encoded_matrix[0]} readout samples, k-space {readout}: "
-            "k-space is believed"
-        )
-    if order is not None:
-        notes.append(
-            f"the header has {info.coils} receiver channels, k-space is read with {shape[1]}: "
-            f"the axes look swapped, give --axes {order}"
-        )
-    elif (
-        arrangement is not None
-        and "coil" in arrangement.names
-        and info.coils not in (None, shape[1])
-    ):
-        notes.append(
-            f"the header has {info.coils} receiver channels, k-space {shape[1]} coils: k-space is believed"
-        )
-    left, right = _padding(encoding, phase)
-    acquired = torch.zeros(readout, phase, dtype=torch.bool)
-    acquired[:, left:right] = True
-    if (voxel_mm := _voxel_mm(encoding)) is None:
-        notes.append("the header has no field of view: voxel size unknown")
-    fields = {
-        "acquired": acquired,
-        "geometry": Geometry(voxel_mm=voxel_mm, note=ASSUMED_SPACING),
-        "oversampling": _oversampling(encoding),
-        "notes": tuple(notes),
-    }
-    return fields | _window(shape, (encoding.recon_matrix or (readout, phase))[:2])
-
-
-def _order_by_header(info: HeaderInfo, arrangement: Arrangement) -> str | None:
-    """The order of the stored axes in which they have the header's sizes; None where they have them already."""
-    matrix = info.encoding.encoded_matrix
-    if matrix is None or info.coils is None:
-        return None
-    wanted = {"readout": matrix[0], "phase": matrix[1], "coil": info.coils}
-    stored = [IMAGE.get(name, name) for name in arrangement.names]
-    if "coil" not in stored:  # coils of one slice, where the header's slices are not as many
-        limit = info.encoding.limits.get("slice")
-        if info.coils == 1 or (
-            limit is not None and limit.maximum + 1 == arrangement.size("slice")
-        ):
-            return None
-        orders = permutations("coil" if name == "slice" else name for name in stored)
-    else:
-        if all(arrangement.size(name) == size for name, size in wanted.items()):
-            return None
-        orders = permutations(stored)
-    for order in orders:
-        other = Arrangement(order, arrangement.sizes)
-        if all(other.size(name) == size for name, size in wanted.items()):
-            return ",".join(order)
-    return None
-
-
 def write_fastmri(scan: Scan, path: Path) -> None:
     """Write one slice after the other; one coil in the singlecoil layout.
 
@@ -276,22 +199,6 @@ def write_fastmri(scan: Scan, path: Path) -> None:
         write_own(scan, file.create_group("mrirecon"))
 
 
-def _refuse_unwritten(source: str, kspace: Any) -> None:
-    """Refuse a dataset most of whose chunks are missing.
-
-    Raises:
-        ValueError: saying how much is there.
-    """
-    if kspace.chunks is None or kspace.is_virtual:
-        return
-    stored = kspace.id.get_num_chunks() * prod(kspace.chunks)
-    if stored < LEAST_STORED * kspace.size:
-        raise ValueError(
-            f"{source}: kspace is {_size(kspace.shape)}, but {100 * stored / kspace.size:.2g} % of it "
-            "were ever written: export it again"
-        )
-
-
 def _read(path: Path, name: str, index: int) -> Tensor:
     with reading(path) as file:
         return read_complex(file[name], index)
@@ -307,7 +214,7 @@ def _reference(path: Path, name: str, size: tuple[int, int]) -> Callable[[int], 
 
 def _target(dataset: Any, index: int, size: tuple[int, int]) -> Tensor:
     target = torch.from_numpy(np.asarray(dataset[index], dtype=np.float32))
-    rows, columns = _centre(target.shape[0], size[0]), _centre(target.shape[1], size[1])
+    rows, columns = centred_part(target.shape[0], size[0]), centred_part(target.shape[1], size[1])
     return target[rows, columns].contiguous()
 
 
@@ -324,44 +231,6 @@ def _write_reference(scan: Scan, file: Any, name: str) -> None:
     for key, value in (("max", largest), ("norm", squares**0.5)):
         if key not in file.attrs:
             file.attrs[key] = value
-
-
-def _centre(have: int, want: int) -> slice:
-    start = (have - want) // 2
-    return slice(start, start + want)
-
-
-def _window(shape: tuple[int, int, int, int], size: tuple[int, int]) -> dict[str, Any]:
-    """The image crop of fastMRI; where k-space is narrower than asked, a square of its width."""
-    readout, phase = shape[2:]
-    rows, columns = (phase, phase) if phase < size[1] else size
-    matrix = (min(rows, readout), columns)
-    return {"matrix": matrix, "crop": (_centre(readout, matrix[0]), _centre(phase, matrix[1]))}
-
-
-def _padding(encoding: Encoding, phase: int) -> tuple[int, int]:
-    """First acquired column, and the one after the last: `padding_left` and `padding_right` of fastMRI."""
-    limit = encoding.limits.get("kspace_encoding_step_1")
-    if limit is None or limit.maximum == 0:
-        return 0, phase
-    left = phase // 2 - limit.center
-    return max(left, 0), min(left + limit.maximum + 1, phase)
-
-
-def _voxel_mm(encoding: Encoding) -> tuple[float, float, float] | None:
-    matrix, fov = encoding.encoded_matrix, encoding.encoded_fov_mm
-    if matrix is None or fov is None:
-        matrix, fov = encoding.recon_matrix, encoding.recon_fov_mm
-    if matrix is None or fov is None:
-        return None
-    thickness = (encoding.recon_fov_mm or fov)[2]
-    return fov[0] / matrix[0], fov[1] / matrix[1], thickness
-
-
-def _oversampling(encoding: Encoding) -> float:
-    if encoding.encoded_fov_mm is None or encoding.recon_fov_mm is None:
-        return 1.0
-    return max(1.0, round(encoding.encoded_fov_mm[0] / encoding.recon_fov_mm[0], 3))
 
 
 def _header(scan: Scan) -> str:

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from mrirecon.io.hdf5 import read_text
+from mrirecon.io.layout import size_text
 from mrirecon.io.masks import as_mask, expand_mask
 from mrirecon.scan import FRAMES, Geometry, Scan
 
@@ -52,6 +53,8 @@ def read_own(source: str, group: Any, shape: Shape) -> dict[str, Any]:
                 fields[name] = read(group[name], source, shape)
             elif not optional:
                 raise _Wrong("it is missing")
+            if name == "matrix":
+                _check_window(fields)
         except _Wrong as error:
             raise ValueError(
                 f"{source}: mrirecon/{name}: {error}: delete the group 'mrirecon' from the file"
@@ -121,6 +124,15 @@ def _matrix(dataset: Any, source: str, shape: Shape) -> tuple[int, int]:
     ):
         raise _Wrong(f"it is {_short(matrix.tolist())}, expected two sizes from 1 to {largest}")
     return int(matrix[0]), int(matrix[1])
+
+
+def _check_window(fields: Mapping[str, Any]) -> None:
+    """The image is interpolated from the window to the matrix, never made smaller."""
+    matrix, window = fields["matrix"], tuple(part.stop - part.start for part in fields["crop"])
+    if any(have < want for have, want in zip(matrix, window, strict=True)):
+        raise _Wrong(
+            f"it is {size_text(matrix)}, smaller than the window of {size_text(window)}, mrirecon/crop"
+        )
 
 
 def _oversampling(dataset: Any, source: str, shape: Shape) -> float:

@@ -16,14 +16,24 @@ from mrirecon.io.centre import kept_samples, line_center
 from mrirecon.io.energy import Profile
 from mrirecon.io.mrd_header import Encoding
 
+LARGEST_ZOOM = 16  # how many times finer than k-space an image may be interpolated
+LARGEST_EXCESS, ALWAYS = 16, 1024  # how far a matrix may exceed its readouts, and what is no excess
+
 VOLUME_COUNTERS = ("contrast", "phase", "repetition", "set")
 DIRECTIONS = ("read_dir", "phase_dir", "slice_dir")
 
 # One readout: `row` is its place in the file, `space` its encoding space, counters are the file's own, positions and
-# directions are LPS, in mm. `occurrence` numbers readouts of equal counters.
+# directions are LPS, in mm. In forward order samples are rolled by `roll`. `occurrence` numbers readouts of equal
+# counters.
 LINE = np.dtype(
     [("row", "i8"), ("samples", "i4"), ("center", "i4"), ("discard_pre", "i4")]
-    + [("discard_post", "i4"), ("reverse", "?"), ("coils", "i4"), ("dwell_us", "f8")]
+    + [
+        ("discard_post", "i4"),
+        ("reverse", "?"),
+        ("roll", "i4"),
+        ("coils", "i4"),
+        ("dwell_us", "f8"),
+    ]
     + [("space", "i4"), ("occurrence", "i4")]
     + [(name, "i4") for name in ("ky", "kz", "slice", "average", "segment", *VOLUME_COUNTERS)]
     + [(name, "f8", (3,)) for name in ("position", *DIRECTIONS)]
@@ -66,7 +76,8 @@ def readout_axis(
     header is of another protocol: its FOV stands.
 
     Raises:
-        ValueError: if readouts that alternate without a flag exceed it by another factor: sampled on gradient ramps.
+        ValueError: if readouts that alternate without a flag exceed it by another factor: sampled on gradient ramps;
+            if it is far larger than the readouts.
     """
     header = None if encoding.encoded_matrix is None else encoding.encoded_matrix[0]
     kept, center = kept_samples(lines), lines["center"]
@@ -74,6 +85,7 @@ def readout_axis(
     if header is not None and needed > header and (needed + 1) % header == 0:
         needed += 1  # the first point of an even grid has no opposite
     size, fov_scale = max(header or needed, needed), 1.0
+    _refuse_excess(size, needed, "the readout matrix", "the readouts")
     if header is not None and needed > header:
         note = f"readout matrix is {header} in the header, the samples need {needed}: the data win"
         factor = needed / header / lines_excess
@@ -104,7 +116,8 @@ def phase_axis(
     """The axis of kspace_encoding_step_1 or _2 that holds the header's matrix and every line.
 
     Raises:
-        ValueError: if lines lie so far outside that header or counters must be wrong, or are no places in k-space.
+        ValueError: if lines lie so far outside that header or counters must be wrong, or are no places in k-space;
+            if the header's matrix is far larger than they need.
     """
     name = f"kspace_encoding_step_{step}"
     counters = np.unique(counters)
@@ -114,6 +127,7 @@ def phase_axis(
     limit = encoding.limits.get(name)
     center, is_planned = line_center(name, counters, size, limit, profile, notes)
     needed = max(2 * (center - first), 2 * (last - center) + 1)
+    _refuse_excess(size, needed, f"the matrix along {name}", f"lines {first} to {last}")
     if needed > size:
         disagreement = (
             f"the matrix along {name} is {size}, but lines {first} to {last} with centre {center} "
@@ -137,6 +151,14 @@ def thickness_axis(encoding: Encoding) -> Axis:
     if encoding.recon_fov_mm is not None and encoding.recon_matrix is not None:
         voxel = encoding.recon_fov_mm[2] / encoding.recon_matrix[2]
     return Axis(1, 0, slice(0, 1), slice(0, 1), 1, voxel)
+
+
+def _refuse_excess(size: int, needed: int, matrix: str, data: str) -> None:
+    """A matrix that the data fill to next to nothing is a damaged number, whose zeros would fill the memory."""
+    if size > max(ALWAYS, LARGEST_EXCESS * needed):
+        raise ValueError(
+            f"{matrix} is {size}, but {data} need {needed}: repair the header's matrix"
+        )
 
 
 def _axis(
@@ -165,7 +187,7 @@ def _axis(
             pixels = None if pixels is None else round(pixels * encoded / recon)
             count = size
     matrix = pixels or count
-    if matrix < count:
+    if not count <= matrix <= LARGEST_ZOOM * count:
         notes.append(f"recon matrix along {name} is {matrix}: the image keeps its {count} pixels")
         matrix = count
     start = size // 2 - count // 2

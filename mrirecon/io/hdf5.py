@@ -6,6 +6,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,13 @@ from torch import Tensor
 
 from mrirecon.io.hdf5_outside import Stamp, check_sources, is_whole, stamp
 from mrirecon.io.hdf5_stream import ReadStream, WriteStream, holding_signals
+from mrirecon.io.layout import size_text
+
+LEAST_STORED = 0.01  # of a dataset; a damaged size may be so large that reading it takes for ever
+PACKED = 200  # by what factor numbers may have been compressed before a size is no longer believed
+ALWAYS = 1 << 28  # bytes that are read whatever a file says
+
+MOST = 20  # names in a message
 
 
 def is_hdf5(path: Path) -> bool:
@@ -28,6 +36,23 @@ def is_hdf5(path: Path) -> bool:
 def names(group: Any) -> list[str]:
     """The names in a file or group, sorted; h5py gives those that are no text as bytes."""
     return sorted(map(str, group))
+
+
+def datasets(group: Any) -> list[str]:
+    """The datasets in a file or group by the names that --variable takes, such as `raw/kspace`; of many the first."""
+    found, seen = list[str](), set[Any]()
+
+    def look(inner: Any, place: str) -> None:
+        seen.add(inner.id)
+        for name in names(inner):
+            item = inner.get(name)
+            if hasattr(item, "dtype"):
+                found.append(place + name)
+            elif hasattr(item, "keys") and item.id not in seen and len(found) < MOST:
+                look(item, f"{place}{name}/")
+
+    look(group, "" if group.name == "/" else f"{group.name.strip('/')}/")
+    return found if len(found) <= MOST else [*found[:MOST], "..."]
 
 
 @contextmanager
@@ -112,6 +137,52 @@ def writing(path: Path) -> Iterator[tuple[Any, Callable[[], None]]]:
         finally:
             stream.close()
         check()
+
+
+def check_stored(source: str, dataset: Any) -> None:
+    """Refuse a dataset of which next to nothing is in the file, before its zeros fill the memory.
+
+    Raises:
+        ValueError: saying how much is there.
+    """
+    if dataset.is_virtual or not dataset.size:  # `check_sources` has looked at what is virtual
+        return
+    stored = dataset.id.get_storage_size() / dataset.dtype.itemsize
+    if dataset.chunks is not None:
+        stored = dataset.id.get_num_chunks() * prod(dataset.chunks)
+    if stored < LEAST_STORED * dataset.size:
+        raise ValueError(
+            f"{source}: {dataset.name.lstrip('/')} is {size_text(dataset.shape)}, but "
+            f"{100 * stored / dataset.size:.2g} % of it were ever written: export it again"
+        )
+
+
+def check_whole(source: str, dataset: Any) -> None:
+    """Refuse what cannot be read as a whole: no dataset, or one larger than its bytes in the file can be.
+
+    Raises:
+        ValueError: naming the size.
+    """
+    name = dataset.name.lstrip("/")
+    if not hasattr(dataset, "dtype"):
+        raise ValueError(f"{source}: {name!r} is a group, expected a dataset")
+    check_stored(source, dataset)
+    stored = dataset.id.get_storage_size()
+    if not dataset.is_virtual and dataset.size and dataset.nbytes > max(ALWAYS, PACKED * stored):
+        raise ValueError(
+            f"{source}: {name} is {size_text(dataset.shape)}, which its {stored} bytes in the file cannot hold: "
+            "export it again"
+        )
+
+
+def read_array(source: str, dataset: Any) -> np.ndarray:
+    """All of a dataset; `source` is its file, for messages.
+
+    Raises:
+        ValueError: as `check_whole`.
+    """
+    check_whole(source, dataset)
+    return np.asarray(dataset[()])
 
 
 def read_complex(dataset: Any, index: int | None = None) -> Complex[Tensor, "..."]:

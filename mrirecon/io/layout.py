@@ -15,9 +15,10 @@ from torch import Tensor
 from mrirecon.scan import Scan
 from mrirecon.tensors import fft2c, fftshift, ifftshift
 
-AXES = ("volume", "average", "slice", "coil", "readout", "phase", "x", "y")
+AXES = ("volume", "average", "slice", "partition", "coil", "readout", "phase", "x", "y")
 IMAGE = {"x": "readout", "y": "phase"}  # axes of an image, and what they are in k-space
 PLANE = ("readout", "phase")
+ONE_ARRAY = ("npy", "cfl")  # formats to which only --variable means nothing
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,8 +27,9 @@ class Layout:
 
     Attributes:
         axes: names of the stored axes in their order, such as readout,phase,coil; there are slice, coil, readout,
-            phase, volume, average (averages are averaged), and x and y, which are readout and phase of an image: it is
-            Fourier-transformed.
+            phase, volume, average (averages are averaged), partition (the second phase encoding of a 3D scan: it is
+            inverse Fourier-transformed and becomes the slices), and x and y, which are readout and phase of an image:
+            it is Fourier-transformed.
         kspace_centre: where the centre of k-space is stored: middle (index N // 2), corner (index 0), or one for each
             of readout and phase, such as middle,corner.
         image_centre: where the centre of the image comes out: middle, corner (half a field of view off), or one for
@@ -61,6 +63,10 @@ class Layout:
                 f"axes is {self.axes!r}: give each stored axis one of the names {', '.join(AXES)}; readout and phase "
                 "(x and y of an image) must be among them, such as slice,coil,readout,phase"
             )
+        if {"slice", "partition"} <= set(names):
+            raise ValueError(
+                f"axes is {self.axes!r}: the partitions of a 3D scan become its slices, name the slice axis volume"
+            )
         for name, corner in zip(PLANE, self.corners("kspace_centre"), strict=True):
             if corner and name not in names:
                 raise ValueError(
@@ -81,9 +87,12 @@ class Layout:
         """
         for name, value in asdict(self).items():
             if name not in allowed and value != getattr(Layout, name):
-                raise ValueError(
-                    f"{source} is {format}, which orders its data itself: leave out --{name} {value}"
+                holds = (
+                    "holds one array without a name"
+                    if format in ONE_ARRAY
+                    else "orders its data itself"
                 )
+                raise ValueError(f"{source} is {format}, which {holds}: leave out --{name} {value}")
 
     def corners(self, option: str) -> tuple[bool, bool]:
         """Whether that centre is in the corner, along (readout, phase)."""
@@ -156,11 +165,12 @@ class Arrangement:
     @property
     def shape(self) -> tuple[int, int, int, int]:
         """(slice, coil, readout, phase)."""
-        return self.size("slice"), self.size("coil"), self.size("readout"), self.size("phase")
+        slices = self.size("slice") * self.size("partition")
+        return slices, self.size("coil"), self.size("readout"), self.size("phase")
 
     def read(self, array: Any, volume: int, index: int) -> Complex[Tensor, "coil readout phase"]:
         """One slice of an array (numpy, mapped from a file, or an HDF5 dataset), in memory of its own."""
-        chosen = {"volume": volume, "slice": index}
+        chosen = {"volume": volume, "slice": index, "partition": index}
         block = array[tuple(chosen.get(name, slice(None)) for name in self.names)]
         left = [name for name in self.names if name not in chosen]
         block = as_complex(np.asarray(block))

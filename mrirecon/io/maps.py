@@ -35,9 +35,10 @@ from mrirecon.io.files import (
     suffix_of,
     write_json,
 )
-from mrirecon.io.hdf5 import is_hdf5, names, read_complex, reading, writing
-from mrirecon.io.numpy import open_npy, read_npz, write_npy
+from mrirecon.io.hdf5 import check_whole, is_hdf5, names, read_complex, reading, writing
+from mrirecon.io.numpy import is_npy, open_npy, read_npz, write_npy
 
+READABLE = ".npy, .npz, .h5 and .cfl"
 MAPS_SUFFIXES = (".npy", ".cfl", ".h5")
 
 
@@ -112,12 +113,14 @@ def _load(path: Path) -> Tensor:
     is_pair = not path.is_file() and any(part.is_file() for part in pair(path))
     if is_pair or path.suffix.lower() in (".cfl", ".hdr"):
         array = _from_cfl(path)
-    elif is_hdf5(existing_file(path)):
+    elif is_hdf5(existing_file(path)) and path.suffix.lower() != ".mat":
         return _from_hdf5(path)
     elif path.suffix.lower() == ".npz":
         array = read_npz(path, "maps")["maps"]
-    else:
+    elif path.suffix.lower() == ".npy" or is_npy(path):
         array = open_npy(path)
+    else:  # a .mat of v7.3 too, which is HDF5 with its axes in reverse order
+        raise ValueError(f"{path}: maps are read from {READABLE}: save them as one of these")
     check_complex(str(path), "maps", array.shape, array.dtype)
     return owned(array)
 
@@ -142,5 +145,6 @@ def _from_hdf5(path: Path) -> Tensor:
         found = names(file)
         if "maps" in found and hasattr(file["maps"], "dtype"):
             check_complex(str(path), "maps", file["maps"].shape, file["maps"].dtype)
+            check_whole(str(path), file["maps"])
             return read_complex(file["maps"])
     raise ValueError(f"{path} has no dataset 'maps': it has {', '.join(found) or 'nothing'}")

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import warnings
+from io import BytesIO
+from math import prod
 from pathlib import Path
 
 import numpy as np
@@ -11,8 +14,11 @@ from torch import Tensor
 
 from mrirecon.io.file_array import FileArray
 from mrirecon.io.files import PathLike, check_target, existing_file, replacing, suffix_of
+from mrirecon.io.layout import size_text
 
 MASK_SUFFIXES = (".npy", ".png")
+LARGEST = 8192**2  # points; beyond any k-space
+AGAIN = "make the mask for this scan"
 
 
 def read_mask(path: PathLike) -> Bool[Tensor, "..."]:
@@ -31,15 +37,15 @@ def read_mask(path: PathLike) -> Bool[Tensor, "..."]:
         path = pair(path)[0]
     suffix = path.suffix.lower()
     if suffix in (".cfl", ".hdr"):
-        return as_mask(path, _image_plane(np.asarray(open_cfl(path))))
+        return as_mask(path, _image_plane(open_cfl(path)))
     existing_file(path)
     if suffix == ".npy":
-        return as_mask(path, np.asarray(open_npy(path)))
+        return as_mask(path, open_npy(path))
     if suffix == ".npz":
         return as_mask(path, read_npz(path, "mask")["mask"])
     if suffix == ".png":
         return as_mask(path, _read_png(path))
-    if is_hdf5(path):
+    if is_hdf5(path) and suffix != ".mat":  # MATLAB's have their axes in reverse order
         return as_mask(path, _read_hdf5(path))
     raise ValueError(f"{path} is no mask file: give npy, npz, cfl, png, or HDF5 with a 'mask'")
 
@@ -63,22 +69,27 @@ def write_mask(
             Image.fromarray(mask.numpy().astype(np.uint8) * 255).save(part)
 
 
-def as_mask(source: PathLike, array: np.ndarray) -> Bool[Tensor, "..."]:
+def as_mask(source: PathLike, array: np.ndarray | FileArray) -> Bool[Tensor, "..."]:
     """Check that an array is a mask of one or two axes.
 
     Raises:
-        ValueError: if it has another number of axes, or holds anything but 0 and 1.
+        ValueError: if it has another number of axes, or too long ones, or holds anything but 0 and 1.
     """
+    size = " x ".join(map(str, array.shape)) or "one number"
     if array.ndim not in (1, 2) or array.size == 0:
-        size = " x ".join(map(str, array.shape)) or "one number"
         raise ValueError(
             f"{source}: the mask is {size}, expected (readout, phase), or columns along (phase,)"
         )
+    if array.size > LARGEST:
+        raise ValueError(f"{source}: the mask is {size}, larger than any k-space: {AGAIN}")
     if array.dtype.kind not in "biufc":
         raise ValueError(f"{source}: the mask holds {array.dtype}, expected 0 and 1")
-    if not np.isin(array, (0, 1)).all():
+    values = np.asarray(array)
+    with np.errstate(invalid="ignore"):  # NaN of a damaged file
+        allowed = np.isin(values, (0, 1)).all()
+    if not allowed:
         raise ValueError(f"{source}: the mask must hold only 0 and 1")
-    return torch.from_numpy(np.array(array != 0, dtype=np.bool_, copy=True, subok=False))
+    return torch.from_numpy(np.array(values != 0, dtype=np.bool_, copy=True, subok=False))
 
 
 def refuse_mask(source: PathLike, array: np.ndarray | FileArray) -> None:
@@ -108,42 +119,50 @@ def expand_mask(
     where = f"{source}: " if source else ""
     if mask.shape[-1] not in (1, shape[1]) or (mask.ndim == 1 and mask.shape[0] != shape[1]):
         raise ValueError(
-            f"{where}the mask has {mask.shape[-1]} columns, k-space has {shape[1]}: "
-            "make the mask for this scan"
+            f"{where}the mask has {mask.shape[-1]} columns, k-space has {shape[1]}: {AGAIN}"
         )
     if mask.ndim == 2 and mask.shape[0] not in (1, shape[0]):
         raise ValueError(
-            f"{where}the mask has {mask.shape[0]} rows, k-space has {shape[0]}: "
-            "make the mask for this scan"
+            f"{where}the mask has {mask.shape[0]} rows, k-space has {shape[0]}: {AGAIN}"
         )
     return mask.expand(shape).clone()
 
 
-def _image_plane(array: np.ndarray) -> np.ndarray:
+def _image_plane(array: FileArray) -> FileArray:
     """The two image dimensions of a BART mask: 0 and 1, or 1 and 2 as `bart poisson` makes it."""
     kept = (1, 2) if array.shape[0] == 1 and array.shape[2] > 1 else (0, 1)
-    plane = tuple(size if dim in kept else 1 for dim, size in enumerate(array.shape))
-    if plane != array.shape:
-        return np.squeeze(array)  # more than two axes: `as_mask` names them
-    return array.reshape(tuple(array.shape[dim] for dim in kept))
+    others = tuple(dim for dim in range(array.ndim) if dim not in kept)
+    if any(array.shape[dim] > 1 for dim in others):
+        return array.squeeze()  # more than two axes: `as_mask` names them
+    return array.squeeze(others)
 
 
 def _read_png(path: Path) -> np.ndarray:
     from PIL import Image, UnidentifiedImageError
 
+    content = BytesIO(path.read_bytes())  # from a file PIL asks for as much as a part says it is
     try:
-        with Image.open(path) as picture:
-            levels = np.asarray(picture.convert("L"))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            picture = Image.open(content)
+        size = picture.size
+        levels = np.asarray(picture.convert("L")) if prod(size) <= LARGEST else None
+    except Image.DecompressionBombError as error:
+        raise ValueError(f"{path}: the picture is larger than any k-space: {AGAIN}") from error
     except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
         raise ValueError(f"{path}: the picture is truncated or no png: {error}") from error
+    if levels is None:
+        raise ValueError(
+            f"{path}: the picture is {size_text(size)}, larger than any k-space: {AGAIN}"
+        )
     return levels // 255 if set(np.unique(levels)) <= {0, 255} else levels
 
 
 def _read_hdf5(path: Path) -> np.ndarray:
-    from mrirecon.io.hdf5 import names, reading
+    from mrirecon.io.hdf5 import names, read_array, reading
 
     with reading(path) as file:
         found = names(file)
         if "mask" in found:
-            return np.squeeze(np.asarray(file["mask"]))
+            return np.squeeze(read_array(str(path), file["mask"]))
     raise ValueError(f"{path} has no dataset 'mask': it has {', '.join(found) or 'nothing'}")

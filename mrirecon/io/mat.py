@@ -19,7 +19,7 @@ from torch import Tensor
 
 from mrirecon.io import mat5
 from mrirecon.io.arrays import NO_HEADER, arrange, arranged_scan, check_complex
-from mrirecon.io.hdf5 import is_hdf5, names, reading
+from mrirecon.io.hdf5 import check_stored, is_hdf5, names, read_array, reading
 from mrirecon.io.layout import PLANE, USUAL, Arrangement, Layout, is_complex_record, size_text
 from mrirecon.io.masks import refuse_mask
 from mrirecon.scan import Scan
@@ -57,11 +57,6 @@ class Variable:
         return f"{self.name} ({self.kind}{' ' * bool(self.shape)}{size_text(self.shape)})"
 
 
-def is_mat(path: Path, head: bytes) -> bool:
-    """Whether a file is one of MATLAB: by its first bytes or its name."""
-    return head.startswith(b"MATLAB ") or path.suffix.lower() == ".mat"
-
-
 def read_mat(path: Path, layout: Layout = USUAL) -> Scan:
     """A scan from the k-space array of a MATLAB file: the one called `layout.variable`, or the only complex one.
 
@@ -69,7 +64,7 @@ def read_mat(path: Path, layout: Layout = USUAL) -> Scan:
         ValueError: if the file is damaged, has no or several complex arrays, or one whose axes must be named.
     """
     source, path = str(path), path.absolute()
-    file = _Hdf5(path) if is_hdf5(path) else _Level5(source, path)
+    file = _Hdf5(source, path) if is_hdf5(path) else _Level5(source, path)
     variable = _chosen(source, file.variables, layout)
     if variable.kind != "complex" and prod(variable.shape) <= 1 << 24:
         refuse_mask(source, file.load(variable))
@@ -119,14 +114,16 @@ class _Level5:
 class _Hdf5:
     """A file of v7.3: datasets whose axes are in reverse order, complex numbers as records."""
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, source: str, path: Path) -> None:
+        self.source, self.path = source, path
         with reading(path) as file:
             found = {name: file.get(name) for name in names(file) if not name.startswith("#")}
             self.variables = [_hdf5_variable(name, item) for name, item in found.items()]
 
     def reader(self, variable: Variable, arrangement: Arrangement) -> Read:
         reverse = Arrangement(arrangement.names[::-1], arrangement.sizes[::-1])
+        with reading(self.path) as file:
+            check_stored(self.source, file[variable.name])
 
         def read(volume: int, index: int) -> Tensor:
             with reading(self.path) as file:
@@ -136,7 +133,7 @@ class _Hdf5:
 
     def load(self, variable: Variable) -> np.ndarray:
         with reading(self.path) as file:
-            return np.asarray(file[variable.name])
+            return read_array(self.source, file[variable.name])
 
 
 def _hdf5_variable(name: str, item: Any) -> Variable:
@@ -161,9 +158,13 @@ def _chosen(source: str, variables: list[Variable], layout: Layout) -> Variable:
     if layout.variable is not None:
         for variable in variables:
             if variable.name == layout.variable:
-                if not variable.is_array:
+                if variable.kind not in NUMBERS:
                     raise ValueError(
                         f"{source}: {variable}: save the array inside as a variable of its own"
+                    )
+                if not variable.is_array:
+                    raise ValueError(
+                        f"{source}: {variable} has fewer than two axes: k-space has two or more, name another variable"
                     )
                 return variable
         raise ValueError(f"{source} has no variable {layout.variable!r}: it has {listed}")
@@ -179,8 +180,8 @@ def _chosen(source: str, variables: list[Variable], layout: Layout) -> Variable:
         return arrays[0]  # real-valued: the reader says what that may mean
     if not found:
         raise ValueError(
-            f"{source} has no complex array: k-space must be saved as one, not in a struct or a cell, and not as "
-            f"real and imaginary part; it has {listed}"
+            f"{source} has no complex array of two axes or more: k-space must be saved as one, not in a struct or a "
+            f"cell, and not as real and imaginary part; it has {listed}"
         )
     return found[0]
 

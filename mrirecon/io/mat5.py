@@ -27,6 +27,7 @@ CLASSES = {
 }
 IS_COMPLEX = 0x800
 FRONT = 1 << 12  # bytes of an array that hold its class, size and name
+LONGEST_NAME = 63
 PACKED = 200  # by what factor zeros may have been compressed before a size is no longer believed
 
 
@@ -128,8 +129,11 @@ def _entry(stream: BinaryIO, order: str, kind: int, start: int, size: int) -> En
     shape = tuple(int(n) for n in np.frombuffer(dims[1], order + "i4"))
     if len(shape) < 2 or min(shape) < 0:
         raise ValueError("an array has no size")
+    called = name[1].decode("latin-1")
+    if len(called) > LONGEST_NAME or not called.isprintable():
+        raise ValueError("an array has no name")
     return Entry(
-        name[1].decode("latin-1"),
+        called,
         CLASSES.get(word & 0xFF, "unknown"),
         shape,
         bool(word & IS_COMPLEX),

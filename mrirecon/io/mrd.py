@@ -17,12 +17,13 @@ from jaxtyping import Complex
 from torch import Tensor
 
 from mrirecon.io.calibration import embedded
-from mrirecon.io.cartesian import cartesian_scan, noise_covariance
+from mrirecon.io.cartesian import cartesian_scan, fitting_noise, noise_covariance
 from mrirecon.io.files import PathLike, existing_file
 from mrirecon.io.grid import DIRECTIONS, LINE, VOLUME_COUNTERS
 from mrirecon.io.hdf5 import read_text, reading
 from mrirecon.io.mrd_header import Encoding, HeaderInfo, parse_header
 from mrirecon.io.mrd_writer import write_mrd
+from mrirecon.io.partitions import counted
 from mrirecon.scan import FRAMES, Scan
 
 __all__ = ["read_mrd", "write_mrd"]
@@ -88,6 +89,7 @@ def read_mrd(path: PathLike) -> Scan:
                 f"{info.coils} receiver channels in the header, {coils} coils in the readouts"
             )
         load = _Samples(path, group)
+        lines = _with_partitions(lines, imaging, encoding, load, notes)
         noise = _noise(load, lines[is_noise], lines[imaging], notes) if is_noise.any() else None
         scan = cartesian_scan(
             lines[imaging],
@@ -96,6 +98,7 @@ def read_mrd(path: PathLike) -> Scan:
             load,
             source=str(path),
             format="mrd",
+            own_centres=_own_centres(lines[calibrates], info, space),
             noise_covariance=noise,
             header=header,
             attributes=info.attributes(),
@@ -179,16 +182,32 @@ def _kinds(
         raise ValueError(f"none of its {len(heads)} acquisitions is an imaging readout")
 
     space = heads["encoding_space_ref"]
-    here = space == space[imaging][0]
+    chosen = _space(heads[imaging])
+    here = space == chosen
     if not here[imaging].all():
-        notes.append(f"{(imaging & ~here).sum()} readouts of other encoding spaces are ignored")
+        others = ", ".join(map(str, np.unique(space[imaging & ~here])))
+        notes.append(
+            f"{(imaging & ~here).sum()} readouts of other encoding spaces are ignored ({others}): "
+            f"encoding space {chosen} has the most lines"
+        )
         imaging &= here
-    fov_mm = _encoding(info, int(space[imaging][0])).encoded_fov_mm
+    fov_mm = _encoding(info, chosen).encoded_fov_mm
     for other in np.unique(space[calibrates & ~here]):
         if _encoding(info, int(other)).encoded_fov_mm != fov_mm:
             notes.append("calibration readouts with another encoded FOV are ignored")
             calibrates &= space != other
     return imaging, calibrates, is_noise
+
+
+def _space(heads: np.ndarray) -> int:
+    """The encoding space with the most lines, of equals that of the first readout."""
+    spaces, first = np.unique(heads["encoding_space_ref"], return_index=True)
+    names = ("kspace_encode_step_1", "kspace_encode_step_2", "slice")
+    lines = [
+        len(np.unique(heads["idx"][list(names)][heads["encoding_space_ref"] == space]))
+        for space in spaces
+    ]
+    return int(spaces[max(range(len(spaces)), key=lambda i: (lines[i], -first[i]))])
 
 
 def _read_heads(data: Any) -> np.ndarray:
@@ -250,9 +269,33 @@ def _lines(heads: np.ndarray) -> np.ndarray:
     return lines
 
 
+def _with_partitions(
+    lines: np.ndarray, imaging: np.ndarray, encoding: Encoding, load: _Samples, notes: list[str]
+) -> np.ndarray:
+    """All readouts with the imaging ones `counted`."""
+    found = counted(lines[imaging], encoding, load, notes)
+    if len(np.unique(found["kz"])) > 1:
+        lines = lines.copy()
+        lines[imaging] = found
+    return lines
+
+
 def _encoding(info: HeaderInfo, reference: int) -> Encoding:
     """The encoding space a readout refers to; files with a single one often refer to none that exists."""
     return info.encodings[reference if reference < len(info.encodings) else 0]
+
+
+def _own_centres(calibration: np.ndarray, info: HeaderInfo, imaging: int) -> np.ndarray:
+    """Counters of k = 0 in the encoding spaces of calibration readouts, -1 where that is the imaging one or unknown."""
+    centres = np.full((len(calibration), 2), -1)
+    for space in np.unique(calibration["space"]):
+        if space == imaging or space >= len(info.encodings):
+            continue
+        for column, step in enumerate((1, 2)):
+            limit = info.encodings[space].limits.get(f"kspace_encoding_step_{step}")
+            if limit is not None:
+                centres[calibration["space"] == space, column] = limit.center
+    return centres
 
 
 def _require_cartesian(encoding: Encoding, heads: np.ndarray, notes: list[str]) -> None:
@@ -272,8 +315,8 @@ def _noise(
     load: _Samples, noise: np.ndarray, imaging: np.ndarray, notes: list[str]
 ) -> Complex[Tensor, "coil coil"] | None:
     """Covariance of one imaging sample, from the noise readouts."""
-    if set(noise["coils"]) != set(imaging["coils"]):
-        notes.append(f"noise scan of {noise['coils'][0]} coils does not fit the imaging: ignored")
+    noise = fitting_noise(noise, imaging, notes)
+    if not len(noise):
         return None
     samples = np.concatenate(load(noise), axis=1)
     ratio = 1.0

@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 from mrirecon.scan import Scan
 
 NAMESPACE = "http://www.ismrm.org/ISMRMRD"
+LARGEST = (1 << 31) - 1
 T = TypeVar("T")
 
 
@@ -328,6 +329,10 @@ def _whole(text: str, path: str) -> int:
     if abs(value - round(value)) > min(1e-3 * max(1.0, abs(value)), 0.05):
         raise ValueError(
             f"the ISMRMRD header has {path} = {text!r}, not a whole number: correct the header"
+        )
+    if abs(value) > LARGEST:
+        raise ValueError(
+            f"the ISMRMRD header has {path} = {text!r}, larger than any scan has: correct the header"
         )
     return round(value)
 

@@ -21,6 +21,12 @@ READ = ("kspace", "mask", "acquired", "maps")  # what members of an npz are aske
 AXES = {3: ("coil", "readout", "phase"), 4: ("slice", "coil", "readout", "phase")}
 
 
+def is_npy(path: Path) -> bool:
+    """Whether the file begins as an npy does."""
+    with path.open("rb") as stream:
+        return stream.read(6) == b"\x93NUMPY"
+
+
 def open_npy(path: Path) -> FileArray:
     """The array, read only where it is asked for.
 
@@ -104,9 +110,14 @@ def read_numpy(path: Path, layout: Layout = USUAL) -> Scan:
     refuse_mask(source, array)
     arrangement = arrange(source, array.shape, array.dtype, layout, AXES)
     grid = arrangement.shape[2:]
-    known: dict[str, object] = {}
+    known: dict[str, Any] = {}
     if "acquired" in arrays:
         known["acquired"] = expand_mask(as_mask(source, arrays["acquired"]), grid, source)
+        if not bool(known["acquired"].any()):
+            raise ValueError(
+                f"{source}: its member 'acquired' is 0 everywhere: save it with 1 where k-space was measured, or leave "
+                "it out"
+            )
         known["notes"] = (NO_GEOMETRY,)
     mask = None
     if "mask" in arrays:

@@ -17,6 +17,7 @@ from mrirecon.io.layout import IMAGE, PLANE, Layout
 from mrirecon.tensors import fft2, fftshift, ifft2c, largest_part
 
 BLOCK = ("coil", *PLANE)
+MANY = 32  # coils: who has as many measures more than so small a plane
 SMALLEST = 16  # sides of a grid below which nothing can be told
 OPTION = {name: image for image, name in IMAGE.items()}
 
@@ -26,6 +27,7 @@ def doubts(
     axes: Sequence[str],
     slices: int,
     layout: Layout,
+    partitions: bool = False,
 ) -> tuple[str, ...]:
     """What makes a slice unlikely to be centred k-space, one sentence each.
 
@@ -34,6 +36,7 @@ def doubts(
         axes: names of the stored axes where the file is an array, none where a header orders the data.
         slices: how many the scan has.
         layout: as it was read.
+        partitions: whether the slices look like planes of k-space.
     """
     power = kspace.real.square() + kspace.imag.square()
     if not 1e-30 < float(power.max()) < torch.inf:  # squares that are no float32
@@ -44,15 +47,22 @@ def doubts(
         power = kspace.real.square() + kspace.imag.square()
     plane, coils = power.sum(dim=0), power.sum(dim=(1, 2))
     large = min(plane.shape) >= SMALLEST
+    if large and (hybrid := _image_axis(kspace, coils, plane)) is not None:
+        return (_hybrid_sentence(hybrid, axes),)
+    planes = {"slice": "partition"} if partitions else {}
     if large and _is_image(kspace, coils, plane):
         return (_image_sentence(axes),)
     if axes and (order := _other_order(coils, plane, axes, slices)):
+        order = ",".join(planes.get(name, name) for name in order.split(","))
         return (
             f"the axes of the array are read as {','.join(axes)} but look like {order}: give --axes {order}",
         )
+    said = (_partition_sentence(slices, axes),) if partitions else ()
     if not large:
-        return ()
-    found = []
+        unlikely = len(coils) >= MANY and len(coils) > 2 * max(plane.shape) and layout.axes is None
+        small = (_small_plane(len(coils), plane.shape, axes),) if axes and unlikely else ()
+        return (*said, *small)
+    found = [*said]
     if corner := _cornered_axes(plane):
         found.append(
             f"the centre of k-space is in the corner, at the ends of {_along(corner)}: "
@@ -83,6 +93,8 @@ def _other_order(
     flat = [name for name, profile in zip(BLOCK, profiles, strict=True) if _is_flat(profile)]
     stored = [IMAGE.get(name, name) for name in axes]
     many, few = len(coils), plane.shape[1]
+    if stored[:1] == ["slice"] and len(stored) == 4 and len(peaked) == 3 and _is_encoded(coils):
+        return "coil,readout,phase,partition"
     if "coil" in peaked and len(peaked) == 2 and len(flat) == 1:
         others = {flat[0]: "coil"}
     elif "coil" in stored and many > 64 and 4 * few <= many and flat == ["phase"]:
@@ -116,6 +128,14 @@ def _is_peaked(profile: Float[Tensor, " n"], share: float) -> bool:
     )
 
 
+def _is_encoded(profile: Float[Tensor, " n"]) -> bool:
+    """Whether coils look like a third axis of k-space: the power falls from the middle to both sides, not at once."""
+    top = int(profile.argmax())
+    beside = profile[max(0, top - 1) : top + 2]
+    centred = abs(top - len(profile) // 2) <= 1 and len(beside) == 3
+    return centred and bool(beside.min() > 0.01 * beside.max())
+
+
 def _is_flat(profile: Float[Tensor, " n"]) -> bool:
     """Whether an axis looks like coils or slices: they differ in power, but not by orders of magnitude."""
     if len(profile) >= SMALLEST:
@@ -133,6 +153,23 @@ def _image_sentence(axes: Sequence[str]) -> str:
     return (
         f"this looks like an image, not like k-space: {remedy}"
         "or make k-space of a magnitude image with the command simulate"
+    )
+
+
+def _small_plane(coils: int, plane: Sequence[int], axes: Sequence[str]) -> str:
+    order = ",".join((*(name for name in axes if name not in BLOCK), *PLANE, "coil"))
+    return (
+        f"the array is read as {','.join(axes)}, {coils} coils of {plane[0]} x {plane[1]} samples: if its axes are in "
+        f"another order, name them, such as --axes {order}"
+    )
+
+
+def _partition_sentence(slices: int, axes: Sequence[str]) -> str:
+    order = ",".join("partition" if name == "slice" else name for name in axes)
+    remedy = f"give --axes {order}" if axes else "set kspace_encode_step_2 when converting"
+    return (
+        f"the {slices} slices look like the second phase encoding of a 3D scan, nearly all power is in the middle: "
+        f"{remedy}"
     )
 
 
@@ -160,6 +197,46 @@ def _is_image(
     return 0.4 < share < 0.999  # more is the k-space of a point
 
 
+def _image_axis(
+    kspace: Complex[Tensor, "coil readout phase"],
+    coils: Float[Tensor, " coil"],
+    plane: Float[Tensor, "readout phase"],
+) -> int | None:
+    """The axis along which an image is stored: of k-space, if it is transformed, as it is along the other one.
+
+    The image has air at both of its ends, which slices and coils read as an axis of k-space have not.
+    """
+    profiles = [_mean_power(plane, axis) for axis in (0, 1)]
+    for axis, profile in enumerate(profiles):
+        size, edge = len(profile), max(1, len(profile) // 16)
+        air = torch.cat([profile[:edge], profile[-edge:]]).max() < 0.2 * profile.max()
+        if size < 2 * SMALLEST or not air or _share(profile) > 0.45:
+            continue
+        if _share(profiles[1 - axis]) < 0.6:
+            continue
+        strongest = kspace[coils.topk(min(4, len(coils))).indices]
+        transform = ifft2c(strongest, (axis - 2,))
+        power = (transform.real.square() + transform.imag.square()).sum(dim=(0, 2 - axis))
+        if 0.6 < _share(power) < 0.99:  # more is a line
+            return axis
+    return None
+
+
+def _share(profile: Float[Tensor, " n"]) -> float:
+    """Of the power in the eighth about its peak."""
+    size = len(profile)
+    centred = profile.roll(size // 2 - int(profile.argmax()))
+    eighth = centred[size // 2 - size // 16 :][: size // 8]
+    return float(eighth.sum() / profile.sum())
+
+
+def _hybrid_sentence(axis: int, axes: Sequence[str]) -> str:
+    name = PLANE[axis]
+    order = ",".join(OPTION[name] if stored == name else stored for stored in axes)
+    remedy = f"give --axes {order}" if axes else "store k-space when converting"
+    return f"the data look like an image along {name}, Fourier-transformed there already: {remedy}"
+
+
 def _cornered_axes(plane: Float[Tensor, "readout phase"]) -> list[int]:
     """Axes with the power at both of their ends and not in their middle."""
     strength = []
@@ -175,21 +252,39 @@ def _split_axes(
     kspace: Complex[Tensor, "coil readout phase"], plane: Float[Tensor, "readout phase"]
 ) -> list[int]:
     """Axes along which the image has its signal at the ends and air in the middle, judged at 16 x 16 pixels."""
-    half = SMALLEST // 2
-    offsets = torch.arange(-half, half)
-    window = torch.cos(torch.pi * offsets / SMALLEST).square()
-    rows, columns = (
-        (int(plane.sum(dim=1 - axis).argmax()) + offsets) % plane.shape[axis] for axis in (0, 1)
-    )
-    block = kspace[:, rows][:, :, columns] * window[:, None] * window
-    image = ifft2c(block)
-    energy = (image.real.square() + image.imag.square()).sum(dim=0)
+    energy = _low_resolution(kspace, plane, SMALLEST)
     at_the_ends, over_middle = zip(
         *(_ends(energy.sum(dim=1 - axis)) for axis in (0, 1)), strict=True
     )
     if min(over_middle) > 1.5 and max(over_middle) > 4:
         return [0, 1]
-    return [axis for axis in (0, 1) if over_middle[axis] > 8 and at_the_ends[axis] > 0.3]
+    single = [axis for axis in (0, 1) if over_middle[axis] > 8 and at_the_ends[axis] > 0.3]
+    if not single:
+        return []
+    fine = _low_resolution(kspace, plane, 4 * SMALLEST)
+    return [axis for axis in single if _reaches_ends(fine.sum(dim=1 - axis))]
+
+
+def _low_resolution(
+    kspace: Complex[Tensor, "coil readout phase"], plane: Float[Tensor, "readout phase"], most: int
+) -> Float[Tensor, "y x"]:
+    """Energy of the image of the middle of k-space, at most that many pixels a side."""
+    places, windows = [], []
+    for axis in (0, 1):
+        half = min(most, plane.shape[axis]) // 2
+        offsets = torch.arange(-half, half)
+        windows.append(torch.cos(torch.pi * offsets / (2 * half)).square())
+        peak = int(plane.sum(dim=1 - axis).argmax())
+        places.append((peak + offsets) % plane.shape[axis])
+    block = kspace[:, places[0]][:, :, places[1]] * windows[0][:, None] * windows[1]
+    image = ifft2c(block)
+    return (image.real.square() + image.imag.square()).sum(dim=0)
+
+
+def _reaches_ends(profile: Float[Tensor, " x"]) -> bool:
+    """Whether an object goes on across the ends of the field of view; two legs have air there."""
+    ends = torch.cat([profile[:2], profile[-2:]])
+    return bool(ends.min() > 0.3 * profile.max())
 
 
 def _ends(profile: Float[Tensor, " x"]) -> tuple[float, float]:

@@ -7,15 +7,18 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from mrirecon.io.believed import believed
 from mrirecon.io.cfl import check_apart, pair, read_cfl, write_scan_cfl
 from mrirecon.io.fastmri import read_fastmri, write_fastmri
 from mrirecon.io.files import PathLike, check_target, existing_file, replacing, suffix_of
 from mrirecon.io.foreign import foreign, foreign_folder, foreign_hdf5
-from mrirecon.io.hdf5 import is_hdf5, names, reading
+from mrirecon.io.hdf5 import datasets, is_hdf5, names, reading
 from mrirecon.io.layout import Layout
 from mrirecon.io.masks import refuse_mask
-from mrirecon.io.mat import is_mat, read_mat
+from mrirecon.io.mat import read_mat
+from mrirecon.io.mrd_header import parse_header
 from mrirecon.io.numpy import read_numpy, write_npy, write_npz
+from mrirecon.io.partitions import are_partitions, transformed
 from mrirecon.io.plausible import doubts
 from mrirecon.scan import Scan
 
@@ -46,8 +49,7 @@ def read_scan(path: PathLike, layout: Layout | None = None, **stored: Any) -> Sc
         other = mr.read_scan("kspace.npy", axes="slice,coil,readout,phase")
     """
     path, layout = Path(path), layout or Layout(**stored)
-    scan = layout.centred(_reader(path, layout)(path, layout))
-    return replace(scan, notes=(*scan.notes, *_looked_at(scan, layout)))
+    return _looked_at(_as_3d(layout.centred(_reader(path, layout)(path, layout))), layout)
 
 
 def write_scan(scan: Scan, path: PathLike, overwrite: bool = False) -> tuple[str, ...]:
@@ -109,8 +111,10 @@ def _lost(scan: Scan, suffix: str) -> tuple[str, ...]:
     return tuple(f"{suffix} does not hold {what}" for what, is_lost in lost.items() if is_lost)
 
 
-def _looked_at(scan: Scan, layout: Layout) -> tuple[str, ...]:
-    """What is unlikely about the first slice that has a sample, the middle one first: usually one slice is read.
+def _looked_at(scan: Scan, layout: Layout) -> Scan:
+    """The scan as the slices have it that are read until one has a sample, the middle one first: usually one.
+
+    Notes say what was wrong in the file and what is unlikely about that slice.
 
     Raises:
         ValueError: if there is none, or it is a mask.
@@ -123,8 +127,25 @@ def _looked_at(scan: Scan, layout: Layout) -> tuple[str, ...]:
             if bool((kspace != 0).any()):
                 if not bool(kspace[0].imag.any()):
                     refuse_mask(scan.source, kspace.real.numpy())
-                return doubts(kspace, scan.axes, slices, layout)
+                sliced = not (scan.is_3d or "partition" in scan.axes)
+                partitions = sliced and are_partitions(scan, volume)
+                scan = believed(scan, volume, index, kspace)
+                said = doubts(kspace, scan.axes, slices, layout, partitions)
+                return replace(scan, notes=(*scan.notes, *said))
     raise ValueError(f"{scan.source}: k-space is all zero: export the scan again")
+
+
+def _as_3d(scan: Scan) -> Scan:
+    """The scan with its slices transformed, where they are partitions by the header and by the data."""
+    slices = scan.shape[0]
+    if scan.header is None or "slice" not in scan.axes or slices < 4:
+        return scan
+    matrix = parse_header(scan.header).encoding.encoded_matrix
+    if matrix is None or matrix[2] != slices or not are_partitions(scan, smallest=4):
+        return scan
+    said = f" (the header has {slices} partitions, and nearly all power is in the middle slices)"
+    axes = tuple("partition" if name == "slice" else name for name in scan.axes)
+    return replace(transformed(scan, said), axes=axes)
 
 
 def _reader(path: Path, layout: Layout) -> Reader:
@@ -137,19 +158,21 @@ def _reader(path: Path, layout: Layout) -> Reader:
         raise ValueError(f"{path} {advice}")
     with existing_file(path).open("rb") as stream:
         head = stream.read(HEAD)
-    if is_mat(path, head):
+    suffix = path.suffix.lower()
+    if head.startswith(b"MATLAB "):
         return read_mat
     if is_hdf5(path):
-        return _hdf5_reader(path, layout)
+        return read_mat if suffix == ".mat" else _hdf5_reader(path, layout)
     if head.startswith((b"\x93NUMPY", b"PK\x03\x04")):
         return read_numpy
     if advice := foreign(path, head):
         raise ValueError(f"{path} {advice}")
-    if path.suffix.lower() == ".hdr":
+    if suffix == ".hdr":
         return read_cfl
     if not head:
         raise ValueError(f"{path} is empty: copy or export it again")
-    suffix = path.suffix.lower()
+    if suffix == ".mat":
+        return read_mat
     if suffix in (".h5", ".hdf5", ".mrd", ".npy", ".npz"):
         kind = {".npy": "npy", ".npz": "npz"}.get(suffix, "HDF5")
         raise ValueError(f"{path} is named {suffix} but is no {kind} file: copy or export it again")
@@ -161,21 +184,31 @@ def _reader(path: Path, layout: Layout) -> Reader:
 
 
 def _hdf5_reader(path: Path, layout: Layout) -> Reader:
+    name = layout.variable or "kspace"
     with reading(path) as file:
         found = names(file)
         groups = [name for name in found if not hasattr(file.get(name), "dtype")]
         mrd = [name for name in groups if {"data", "xml"} <= set(file.get(name, ()))]
-    if (layout.variable or "kspace") in found:
-        return read_fastmri
+        chosen = file.get(name)
+        if hasattr(chosen, "dtype"):
+            return read_fastmri
+        listed = ", ".join(datasets(file)) or "nothing"
+        inside = ", ".join(datasets(chosen)) or "nothing" if hasattr(chosen, "keys") else None
     if layout.variable is None and (mrd or "dataset" in found):
         from mrirecon.io.mrd import read_mrd
 
         return _ordered("MRD", read_mrd)
+    if inside is not None:
+        raise ValueError(
+            f"{path}: {name!r} is a group, no array: name one with --variable, it holds {inside}"
+        )
+    if layout.variable is not None:
+        raise ValueError(f"{path} has no array {name!r}: it has {listed}")
     if advice := foreign_hdf5(path, found):
         raise ValueError(f"{path} {advice}")
     raise ValueError(
-        f"{path} has neither {layout.variable or 'kspace'!r} (fastMRI) nor 'dataset' (MRD): "
-        f"it has {', '.join(found) or 'nothing'}; name another array of k-space with --variable"
+        f"{path} has neither 'kspace' (fastMRI) nor 'dataset' (MRD): it has {listed}; name another array of k-space "
+        "with --variable"
     )
 
 

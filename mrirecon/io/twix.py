@@ -10,20 +10,17 @@ coils). Not checked on real data: 3D, noise and calibration blocks, several slic
 
 from __future__ import annotations
 
-import contextlib
-import io
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from torch import Tensor
 
 from mrirecon.io.calibration import embedded
-from mrirecon.io.cartesian import cartesian_scan, noise_covariance
+from mrirecon.io.cartesian import cartesian_scan, fitting_noise, noise_covariance
 from mrirecon.io.files import PathLike, existing_file
 from mrirecon.io.grid import LINE
 from mrirecon.io.mrd_header import Encoding, Limit
+from mrirecon.io.twix_blocks import Measurement, read_measurements
 from mrirecon.scan import Scan
 
 _COUNTERS = {
@@ -47,6 +44,7 @@ _NOT_IMAGING = {  # phase correction comes first: it is flagged as feedback too
     "RF monitoring": "MDH_VOP",
     "dummy": "RETRO_DUMMYSCAN",
 }
+LARGEST_OVERSAMPLING = 16
 # sPat.ucRefScanMode as ISMRMRD's calibrationMode (siemens_to_ismrmrd).
 _CALIBRATION_MODES = {2: "embedded", 4: "separate", 8: "separate"}
 _CALIBRATION_MODES |= dict.fromkeys((16, 32, 64), "interleaved")
@@ -65,7 +63,7 @@ def read_twix(path: PathLike) -> Scan:
             multi-slab 3D, or of several coil counts.
     """
     path = existing_file(path)
-    measurements = _measurements(path)
+    measurements = read_measurements(path)
     last = measurements[-1]
     notes = ["Siemens: samples are conjugated, so that the image is their inverse FFT"]
     if len(measurements) > 1:
@@ -85,6 +83,7 @@ def read_twix(path: PathLike) -> Scan:
             last.samples,
             source=str(path),
             format="twix",
+            own_centres=_own_centres(last, imaging, calibrates),
             noise_covariance=noise,
             attributes=_attributes(last.header),
             notes=notes,
@@ -96,130 +95,7 @@ def read_twix(path: PathLike) -> Scan:
         raise ValueError(said if said.startswith(str(path)) else f"{path}: {said}") from error
 
 
-@dataclass(frozen=True)
-class _Samples:
-    """Loads readouts whose `row` is their byte in the file; can be forked and pickled.
-
-    `before` and `between` are the bytes of header before the first channel and before each channel.
-    """
-
-    path: Path
-    before: int
-    between: int
-
-    def __call__(self, lines: np.ndarray) -> list[np.ndarray]:
-        samples = []
-        with self.path.open("rb") as file:
-            for line in lines:
-                layout = np.dtype([("head", f"V{self.between}"), ("data", "<c8", line["samples"])])
-                file.seek(int(line["row"]) + self.before)
-                block = file.read(int(line["coils"]) * layout.itemsize)
-                if len(block) < int(line["coils"]) * layout.itemsize:
-                    raise ValueError(f"{self.path}: the file is truncated: copy it again")
-                samples.append(np.frombuffer(block, layout)["data"].conj())
-        return samples
-
-
-@dataclass(frozen=True)
-class _Measurement:
-    """One measurement: parsed header, its readouts' heads, their places in the file, and how to load them."""
-
-    header: dict[str, Any]
-    heads: np.ndarray
-    places: np.ndarray
-    samples: _Samples
-
-    def flagged(self, flag: str) -> np.ndarray:
-        """Which readouts carry a flag, by its twixtools name."""
-        from twixtools.mdh_def import mask_dict
-
-        return np.asarray(self.heads["EvalInfoMask"] & np.uint64(1 << mask_dict[flag]) != 0)
-
-    @property
-    def dwell_us(self) -> float:
-        """Time per sample as the protocol has it, the same for every measurement of a kind."""
-        dwell = self.header["MeasYaps"].get("sRXSPEC", {}).get("alDwellTime", [])
-        return dwell[0] / 1000 if dwell else 0.0
-
-
-def _measurements(path: Path) -> list[_Measurement]:
-    try:
-        from twixtools.hdr_def import MultiRaidFileHeader
-        from twixtools.helpers import idea_version_check
-        from twixtools.twixprot import parse_twix_hdr
-    except ImportError as error:
-        raise ImportError(
-            "reading Siemens twix needs the package twixtools: pip install twixtools"
-        ) from error
-    size = path.stat().st_size
-    found = []
-    with path.open("rb") as file, contextlib.redirect_stdout(io.StringIO()):  # twixtools prints
-        try:
-            is_ve, count = idea_version_check(file)
-            extents = [(0, size)]  # VB: one measurement, of unknown length
-            if is_ve:
-                entries = np.fromfile(file, MultiRaidFileHeader, 1)[0]["entry"][:count]
-                extents = [(int(entry["off_"]), int(entry["len_"])) for entry in entries]
-            if any(start + length > size for start, length in extents):
-                raise ValueError("a measurement ends beyond the file")
-            for start, _ in extents:
-                file.seek(start)
-                header_size = int(np.fromfile(file, "<u4", 1)[0])
-                file.seek(start)
-                header = parse_twix_hdr(file)
-                found.append((header, start + header_size))
-        except (
-            ValueError,
-            LookupError,
-            OSError,
-            OverflowError,
-            RecursionError,
-            TypeError,
-        ) as error:
-            raise ValueError(
-                f"{path} is not a whole Siemens twix file: copy it again if it was one"
-            ) from error
-    if not found or "MeasYaps" not in found[-1][0]:
-        raise ValueError(f"{path} is not a Siemens twix file: it has no protocol")
-    measurements = [_measurement(path, header, place, is_ve) for header, place in found]
-    if not len(measurements[-1].heads):
-        raise ValueError(f"{path} holds no readouts")
-    return measurements
-
-
-def _measurement(path: Path, header: dict[str, Any], place: int, is_ve: bool) -> _Measurement:
-    """Walk from block to block to the end mark, as twixtools does, but stop where no block can be."""
-    from twixtools.mdh_def import Channel_header, Scan_header, VB17_header, mask_dict
-
-    size = path.stat().st_size
-    head = np.dtype(Scan_header if is_ve else VB17_header)
-    channel = np.dtype(Channel_header) if is_ve else head
-    before = head.itemsize if is_ve else 0
-    end, extra = 1 << mask_dict["ACQEND"], 1 << mask_dict["SYNCDATA"]
-    heads: list[np.void] = []
-    places: list[int] = []
-    with path.open("rb") as file:
-        while place + head.itemsize <= size:
-            file.seek(place)
-            block = np.frombuffer(file.read(head.itemsize), head)[0]
-            flags = int(block["EvalInfoMask"])
-            if flags & end:
-                load = _Samples(path, before, channel.itemsize)
-                return _Measurement(header, np.array(heads, head), np.array(places, "i8"), load)
-            samples = channel.itemsize + 8 * int(block["SamplesInScan"])
-            length = before + int(block["UsedChannels"]) * samples
-            if flags & extra:
-                length = int(block["FlagsAndDMALength"]) % 2**25
-            else:
-                heads.append(block)
-                places.append(place)
-            if length <= 0:
-                break
-            place += length
-    raise ValueError(f"{path}: no end mark after {len(heads)} readouts: the file is truncated")
-
-
-def _kinds(last: _Measurement, notes: list[str]) -> tuple[np.ndarray, np.ndarray]:
+def _kinds(last: Measurement, notes: list[str]) -> tuple[np.ndarray, np.ndarray]:
     """Which readouts are imaging and which calibrate, perhaps both."""
     used = ~last.flagged("NOISEADJSCAN")
     for name, flag in _NOT_IMAGING.items():
@@ -238,7 +114,15 @@ def _kinds(last: _Measurement, notes: list[str]) -> tuple[np.ndarray, np.ndarray
     return imaging, used & (both | separate)
 
 
-def _lines(last: _Measurement) -> np.ndarray:
+def _own_centres(last: Measurement, imaging: np.ndarray, calibrates: np.ndarray) -> np.ndarray:
+    """Counters of k = 0 along both phase encodings of calibration readouts, -1 where they are those of the imaging."""
+    centres = np.stack(
+        [last.heads[name].astype(int) for name in ("CenterLin", "CenterPar")], axis=1
+    )
+    return np.where((centres == centres[imaging][0]).all(axis=1)[:, None], -1, centres)[calibrates]
+
+
+def _lines(last: Measurement) -> np.ndarray:
     heads = last.heads
     lines = np.zeros(len(heads), dtype=LINE)
     lines["row"] = last.places
@@ -269,7 +153,7 @@ def _rotation(quaternion: np.ndarray) -> np.ndarray:
     return np.moveaxis(np.array(rows), -1, 0)
 
 
-def _encoding(last: _Measurement, imaging: np.ndarray, notes: list[str]) -> Encoding:
+def _encoding(last: Measurement, imaging: np.ndarray, notes: list[str]) -> Encoding:
     """Grid and FOV of the protocol, limits of the data.
 
     The phase-encoding lines of the protocol cover the phase FOV with its oversampling; the image has square pixels, of
@@ -285,25 +169,27 @@ def _encoding(last: _Measurement, imaging: np.ndarray, notes: list[str]) -> Enco
     if last.header.get("Meas", {}).get("alRegridMode", [1])[0] > 1:
         notes.append("ramp-sampled readout is not regridded")
     is_3d = kspace.get("ucDimension", 2) == 4
-    base, oversampling = kspace["lBaseResolution"], _oversampling(last.header)
+    base, oversampling = _number(kspace, "lBaseResolution", 1), _oversampling(last.header)
     read_fov, phase_fov = float(first["dReadoutFOV"]), float(first["dPhaseFOV"])
     thickness = float(first["dThickness"])
     for name in ("dReadoutFOV", "dPhaseFOV", "dThickness"):
         if not 0 < float(first[name]) < np.inf:
             raise ValueError(f"the protocol has {name} {first[name]:g} mm: export the scan again")
-    extra = 1 + kspace.get("dPhaseOversamplingForDialog", 0.0)
-    extra_slices = 1 + kspace.get("dSliceOversamplingForDialog", 0.0)
+    extra = 1 + _number(kspace, "dPhaseOversamplingForDialog", 0, 0)
+    extra_slices = 1 + _number(kspace, "dSliceOversamplingForDialog", 0, 0)
     finer = 2 if kspace.get("uc2DInterpolation", 0) else 1
     square = round(base * phase_fov / read_fov)
-    partitions = kspace["lPartitions"] if is_3d else 1
-    planned, images = kspace["lPhaseEncodingLines"], kspace.get("lImagesPerSlab", partitions)
+    partitions = _number(kspace, "lPartitions", 1) if is_3d else 1
+    planned = _number(kspace, "lPhaseEncodingLines", 1)
+    images = _number(kspace, "lImagesPerSlab", 1, partitions) if is_3d else 1
     if "pulseq" in str(protocol.get("tSequenceFileName", "")).lower():
         notes.append(
             "Pulseq: the header describes the interpreter, not the sequence: matrix and centre are those of the "
             "data, the FOV is the header's"
         )
         planned, partitions = (int(np.ptp(heads["Counter"][name])) + 1 for name in ("Lin", "Par"))
-        base, square, images = round(planned * read_fov / phase_fov), planned, partitions
+        base = max(1, round(planned * read_fov / phase_fov))
+        square, images = planned, partitions
         oversampling = extra = extra_slices = finer = 1
     limits = {
         f"kspace_encoding_step_{step}": Limit(
@@ -327,7 +213,7 @@ def _encoding(last: _Measurement, imaging: np.ndarray, notes: list[str]) -> Enco
         recon_matrix=(
             base * finer,
             square * finer,
-            images if is_3d else 1,
+            images,
         ),
         recon_fov_mm=(read_fov, phase_fov, thickness),
         limits=limits,
@@ -335,26 +221,31 @@ def _encoding(last: _Measurement, imaging: np.ndarray, notes: list[str]) -> Enco
     )
 
 
+def _number(values: dict[str, Any], name: str, least: int, usual: int | float | None = None) -> Any:
+    """A number of the protocol, which a damaged one may have below the least that it can be."""
+    value = values[name] if usual is None else values.get(name, usual)
+    if not (isinstance(value, int | float) and least <= value < 1 << 31):
+        raise ValueError(f"the protocol has {name} {value}: export the scan again")
+    return value
+
+
 def _oversampling(header: dict[str, Any]) -> float:
     """Readout oversampling, which is 2 on nearly every Siemens scan."""
     for section in ("Meas", "Dicom"):
         value = header.get(section, {}).get("flReadoutOSFactor")
-        if isinstance(value, float) and value >= 1:
+        if isinstance(value, float) and 1 <= value <= LARGEST_OVERSAMPLING:
             return value
     return 2.0
 
 
-def _noise(
-    measurements: list[_Measurement], imaging: np.ndarray, notes: list[str]
-) -> Tensor | None:
+def _noise(measurements: list[Measurement], imaging: np.ndarray, notes: list[str]) -> Tensor | None:
     """Covariance of one imaging sample, from the noise blocks of the last measurement that has some."""
     for measurement in reversed(measurements):
         chosen = measurement.flagged("NOISEADJSCAN")
         if not chosen.any():
             continue
-        noise = _lines(measurement)[chosen]
-        if set(noise["coils"]) != set(imaging["coils"]):
-            notes.append(f"noise of {noise['coils'][0]} coils does not fit the imaging: ignored")
+        noise = fitting_noise(_lines(measurement)[chosen], imaging, notes)
+        if not len(noise):
             continue
         samples = np.concatenate(measurement.samples(noise), axis=1)
         dwell, imaging_dwell = float(noise["dwell_us"][0]), float(imaging["dwell_us"][0])

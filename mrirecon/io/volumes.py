@@ -34,7 +34,7 @@ from mrirecon.io.files import (
     suffix_of,
     write_json,
 )
-from mrirecon.io.hdf5 import is_hdf5, names, reading, writing
+from mrirecon.io.hdf5 import is_hdf5, names, read_array, reading, writing
 from mrirecon.io.nifti import read_image, write_nifti
 from mrirecon.io.numpy import open_npy, write_npy
 from mrirecon.scan import Volume
@@ -157,7 +157,7 @@ def read_volume(path: PathLike) -> Float[Tensor, "slice readout phase"]:
 
     Raises:
         FileNotFoundError, IsADirectoryError: if there is no such file.
-        ValueError: if it is damaged, of another kind, or has several volumes.
+        ValueError: if it is damaged, of another kind, empty, or has several volumes.
 
     Example:
         target = mr.read_volume("scan.h5")  # (slice, readout, phase)
@@ -174,7 +174,7 @@ def read_volume(path: PathLike) -> Float[Tensor, "slice readout phase"]:
         with reading(path) as file:
             found = names(file)
             target = next((name for name in TARGETS if name in found), None)
-            array = np.asarray(file[target]) if target else np.empty(0)
+            array = read_array(str(path), file[target]) if target else np.empty(0)
         if target is None:
             raise ValueError(
                 f"{path} has no image ({', '.join(TARGETS)}): it has {', '.join(found) or 'nothing'}"
@@ -187,6 +187,7 @@ def read_volume(path: PathLike) -> Float[Tensor, "slice readout phase"]:
         raise ValueError(
             f"{path} is {size} of {array.dtype}: give one volume (slice, readout, phase)"
         )
+    _refuse_empty(path, array)
     return torch.from_numpy(np.array(np.abs(array), dtype=np.float32, order="C", copy=True))
 
 
@@ -195,7 +196,7 @@ def read_complex(path: PathLike) -> Complex[Tensor, "volume slice readout phase"
 
     Raises:
         FileNotFoundError, IsADirectoryError: if there is no such file.
-        ValueError: if it is damaged, no image, or holds NaN or infinite values.
+        ValueError: if it is damaged, no image, empty, or holds NaN or infinite values.
     """
     path = Path(path)
     array = _image_of_cfl(path) if path.suffix.lower() == ".cfl" else open_npy(path)
@@ -205,10 +206,17 @@ def read_complex(path: PathLike) -> Complex[Tensor, "volume slice readout phase"
         raise ValueError(
             f"{path} is {size} of {array.dtype}: give an image (slice, readout, phase), complex or real"
         )
+    _refuse_empty(path, array)
     image = torch.from_numpy(np.array(array, dtype=np.complex64, order="C", copy=True))
     if not bool(torch.isfinite(image).all()):
         raise ValueError(f"{path}: the image holds NaN or infinite values: reconstruct it again")
     return image
+
+
+def _refuse_empty(path: Path, array: np.ndarray | FileArray) -> None:
+    if array.size == 0:
+        size = " x ".join(map(str, array.shape))
+        raise ValueError(f"{path} holds no image, it is {size}: write it again")
 
 
 def _image_of_cfl(path: Path) -> FileArray:

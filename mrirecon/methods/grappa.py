@@ -38,7 +38,8 @@ class Grappa(SliceMethod):
     def solve_slice(self, problem: Problem) -> Solution:
         own = Calibration(problem.kspace, problem.mask)
         # Equal spacing ends where k-space was rolled beyond its edge: it is rolled back meanwhile.
-        shift = round(problem.near.scan.echo_shift[1])
+        shifts = problem.near.scan.echo_shifts
+        shift = round(shifts[problem.place[0]][1]) if shifts else 0
         kspace, mask = (x.roll(-shift, -1) if shift else x for x in (own.kspace, own.mask))
         filled = self.fill(kspace, mask, lambda size: problem.near.calibration(size) or own)
         return Solution(kspace=filled.roll(shift, -1) if shift else filled)

@@ -18,7 +18,7 @@ from mrirecon.io import read_maps
 from mrirecon.operators import espirit, low_resolution_maps
 from mrirecon.operators.espirit import BLOCK, CROP, KERNEL, THRESHOLD, fitting_kernel
 from mrirecon.scan import Scan
-from mrirecon.tensors import rss
+from mrirecon.tensors import largest_part, rss
 
 NOTHING = 1e-3  # of the brightest pixel: maps that are fainter are none
 
@@ -90,7 +90,13 @@ class EstimatedMaps:
         shape = (scan.shape[2], scan.shape[3])
         if scan.shape[1] == 1:  # one coil has nothing to be compared with
             return torch.ones(1, 1, *shape, dtype=torch.complex64, device=device)
-        block = calibration_block(scan, index, self.size, 2 * self.kernel).to(device)
+        try:
+            block = calibration_block(scan, index, self.size, 2 * self.kernel).to(device)
+        except ValueError:
+            if not _is_empty(scan, index):
+                raise
+            sets = 1 if self.kind == "lowres" else self.sets
+            return torch.zeros(sets, *scan.shape[1:], dtype=torch.complex64, device=device)
         if self.kind == "lowres":
             return low_resolution_maps(block, shape).unsqueeze(0)
         kernel = fitting_kernel(block.shape, self.kernel)
@@ -154,6 +160,7 @@ class GivenMaps:
             raise ValueError(
                 f"maps of {self.source}: those of slice {index} hold NaN or infinite values: estimate them again"
             )
+        chosen = _of_usual_scale(chosen)
         if self.whitening is not None:
             chosen = torch.einsum("ij,sjyx->siyx", self.whitening.to(chosen), chosen)
         elif are_normalized(chosen):
@@ -181,10 +188,39 @@ class GivenMaps:
         return {"kind": self.kind, "source": self.source}
 
 
+def _of_usual_scale(maps: Complex[Tensor, "*set coil y x"]) -> Complex[Tensor, "*set coil y x"]:
+    """Maps so large or small that their squares are no float32, over their largest number."""
+    largest = largest_part(maps)
+    return maps if largest == 0 or 1e-3 < largest < 1e3 else maps / largest
+
+
+def _is_empty(scan: Scan, index: int) -> bool:
+    """Whether a slice has no samples in any volume."""
+    reads = [scan.read] if scan.calibration is None else [scan.read, scan.calibration]
+    return not any(bool(read(v, index).any()) for v in range(scan.volumes) for read in reads)
+
+
 def are_normalized(maps: Complex[Tensor, "*set coil y x"]) -> bool:
     """Whether the sum over coils of |s|^2 is 1 or 0 at each pixel, to 0.1 %."""
+    largest = largest_part(maps)
+    if largest and not 1e-3 < largest < 1e3:  # their squares may be no float32
+        return False
     power = rss(maps).square()
     return bool(((power - 1).abs() < 1e-3).logical_or(power == 0).all())
+
+
+def without_coils(
+    maps: Complex[Tensor, "set coil y x"],
+    coils: Sequence[int],
+    whitening: Complex[Tensor, "coil coil"] | None,
+) -> Complex[Tensor, "set coil y x"]:
+    """Maps of a volume in which some coils gave nothing: 0 there, as their k-space is, also after both were mixed."""
+    alive = torch.ones(maps.shape[1], dtype=maps.dtype, device=maps.device)
+    alive[list(coils)] = 0
+    if whitening is None:
+        return maps * alive[:, None, None]
+    mixed = whitening @ (alive[:, None] * torch.linalg.inv(whitening))
+    return torch.einsum("ij,sjyx->siyx", mixed.to(maps), maps)
 
 
 def calibration_block(

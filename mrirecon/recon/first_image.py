@@ -21,12 +21,12 @@ class FirstImage:
     Attributes:
         image: of the slices that are reconstructed.
         first: number of the first of them.
-        phase: that the k-space of the file had and the rolled one has not (`Scan.echo_phase`).
+        phases: of each volume: what the k-space of the file had and the rolled one has not (`Scan.echo_phase`).
     """
 
     image: Complex[Tensor, "volume slice y x"]
     first: int
-    phase: Complex[Tensor, "y x"] | None
+    phases: list[Complex[Tensor, "y x"] | None]
 
     @classmethod
     def read(cls, path: str, scan: Scan, slices: range) -> FirstImage:
@@ -44,7 +44,8 @@ class FirstImage:
                 f"{path} is {sizes[0]} (volume, slice, readout, phase), k-space of {scan.source} is {sizes[1]}: "
                 "start from an image of the same slices that is not cropped (--remove_oversampling in both runs)"
             )
-        return cls(image, slices.start, scan.echo_phase())
+        phases = [scan.echo_phase(volume) for volume in range(scan.volumes)]
+        return cls(image, slices.start, phases)
 
     def of(self, problem: Problem, whitening: Tensor | None) -> Complex[Tensor, "y x"]:
         """In the units of the problem; a magnitude gets the phase of the coil-combined zero-filled image."""
@@ -56,4 +57,5 @@ class FirstImage:
             x = torch.where(gain > 0, x / gain, 0)
         if not bool(x.imag.any()):
             return x.abs() * problem.operator.adjoint(problem.kspace).sgn()
-        return x if self.phase is None else x * self.phase.conj().to(x.device)
+        phase = self.phases[volume]
+        return x if phase is None else x * phase.conj().to(x.device)

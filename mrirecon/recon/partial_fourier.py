@@ -16,13 +16,19 @@ from mrirecon.tensors import fft2c, ifft2c
 def missing_side(acquired: Bool[Tensor, "y x"]) -> tuple[int, int, int] | None:
     """(axis, first, stop) of the acquired run where one side of k-space is cut shorter than the other, else None.
 
-    A difference of up to 2 % of the axis is the usual placement of an even grid, not partial Fourier.
+    It is the run about the centre: where k-space was rolled to have its echo there, a part that lies beyond the grid is
+    at the other end. A difference of up to 2 % of the axis is the usual placement of an even grid, not partial Fourier.
     """
     for axis in (0, 1):
-        line = acquired.any(dim=1 - axis).nonzero().flatten()
-        if len(line) == 0:
+        line = acquired.any(dim=1 - axis)
+        if not bool(line.any()):
             return None
-        size, first, stop = acquired.shape[axis], int(line[0]), int(line[-1]) + 1
+        size, places = len(line), line.nonzero().flatten()
+        first, stop = int(places[0]), int(places[-1]) + 1
+        if bool(line[size // 2]):
+            gaps = (~line).nonzero().flatten().tolist()
+            first = max((gap + 1 for gap in gaps if gap < size // 2), default=0)
+            stop = min((gap for gap in gaps if gap > size // 2), default=size)
         before, after = size // 2 - first, stop - 1 - size // 2
         if abs(before - after) > max(1, 0.02 * size):
             return axis, first, stop
@@ -60,10 +66,8 @@ def pocs(
         return image
     phase = _smooth_phase(image, side)
     kspace = fft2c(image)
-    axis, first, stop = side
-    kept = torch.zeros(acquired.shape[axis], dtype=torch.bool, device=image.device)
-    kept[first:stop] = True
-    kept = _along(kept, axis)
+    axis = side[0]
+    kept = _along(acquired.any(dim=1 - axis).to(image.device), axis)
     for _ in range(iterations):
         constrained = (image * phase.conj()).real.clamp_min(0) * phase
         image = ifft2c(torch.where(kept, kspace, fft2c(constrained)))

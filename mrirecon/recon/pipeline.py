@@ -227,15 +227,16 @@ class Output:
     """
 
     def __init__(self, scan: Scan, chosen: range) -> None:
-        self.first, self.phase = chosen.start, scan.echo_phase()
+        self.first = chosen.start
+        self.phases = [scan.echo_phase(volume) for volume in range(scan.volumes)]
         self.image = torch.zeros(scan.volumes, len(chosen), *scan.matrix, dtype=torch.complex64)
         self.extras: dict[str, Tensor] = {}
 
     def put(self, place: Place, result: Result) -> None:
         """Put a slice where it belongs."""
         at = place[0], place[1] - self.first
-        image = result.image.cpu()
-        self.image[at] = image if self.phase is None else image * self.phase
+        image, phase = result.image.cpu(), self.phases[place[0]]
+        self.image[at] = image if phase is None else image * phase
         for name, extra in result.extras.items():
             self.extras.setdefault(name, torch.zeros(self.image.shape))[at] = extra.cpu()
 

@@ -12,9 +12,17 @@ from jaxtyping import Complex
 from torch import Tensor
 
 from mrirecon.methods.base import Method, Neighbours, Place, Problem
-from mrirecon.noise import dead_coils, noise_level, prewhiten, scan_whitening
+from mrirecon.noise import (
+    dead_coils,
+    noise_level,
+    partly_dead,
+    prewhiten,
+    scan_whitening,
+    silent_coils,
+    trusted_noise,
+)
 from mrirecon.prepare import volume_scale
-from mrirecon.recon.coil_maps import MapSource
+from mrirecon.recon.coil_maps import MapSource, without_coils
 from mrirecon.recon.first_image import FirstImage
 from mrirecon.scan import Scan
 
@@ -41,6 +49,7 @@ class Problems:
         source: of the coil maps of that scan.
         scales: bright level of each volume.
         noise: of each volume's k-space, per real component.
+        silent: coils that gave nothing in a volume, though they did in others.
         skipped: what was left zero, and why.
 
     Raises:
@@ -55,9 +64,14 @@ class Problems:
         self.whitening: Tensor | None = None
         self.source, unit = maps, 1.0
         self.skipped: list[str] = []
-        dead, note = dead_coils(scan)
+        silent = silent_coils(scan)
+        dead, note = dead_coils(scan, silent)
+        self.silent, said = partly_dead(scan, silent, dead)
         if dead:
             scan, self.source = scan.drop_coils(dead, note), maps.without(dead)
+        if said:
+            scan = replace(scan, notes=(*scan.notes, said))
+        scan = trusted_noise(scan)
         if needs.maps and whiten and scan.noise_covariance is not None:
             whitening, unit = scan_whitening(scan), noise_level(scan)
             self.whitening = whitening.to(device, torch.complex64)
@@ -115,6 +129,8 @@ class Problems:
                 f"{self.method.name} works with one set of coil maps: leave out --calibration.sets"
             )
         volume, index = place
+        if maps is not None and volume in self.silent:
+            maps = without_coils(maps, self.silent[volume], self.whitening)
         near = Neighbours(self.scan, volume, index, self.device)
         known = (self.scales[volume], near, place, self.noise[volume])
         problem = Problem(kspace, mask, maps, *known)

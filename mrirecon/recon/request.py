@@ -25,6 +25,7 @@ from mrirecon.io.layout import Layout
 from mrirecon.methods.base import Method, Preview
 from mrirecon.methods.registry import as_method, is_slow, options_of, who_has
 from mrirecon.metrics import evaluate
+from mrirecon.noise import dead_coils, partly_dead, silent_coils
 from mrirecon.options import Count, check, parse_slices
 from mrirecon.progress import slices_progress
 from mrirecon.recon.coil_maps import EstimatedMaps, GivenMaps, MapSource, maps_from, maps_of_slices
@@ -140,6 +141,10 @@ class Request:
             scan, made = undersample(scan, coverage, mask.kind, mask.make)
         scan = center_echo(scan) if given else scan
         if self.compress_coils is not None:
+            silent = silent_coils(scan)
+            if partly := partly_dead(scan, silent, dead_coils(scan, silent)[0])[0]:
+                said = f"coils without signal in {len(partly)} of {scan.volumes} volumes are compressed with the others"
+                scan = replace(scan, notes=(*scan.notes, f"{said}: leave out --compress_coils"))
             scan = prepare.compress_coils(scan, self.compress_coils, self.compression)
         maps = self.map_source
         notes = list(maps.notes()) if isinstance(maps, GivenMaps) else []

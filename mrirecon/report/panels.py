@@ -276,6 +276,8 @@ def _masks(items: Sequence[Item], view: Plane, index: int) -> list[PictureCard]:
         if any(mask.shape == other.shape and torch.equal(mask, other) for other in seen):
             continue
         seen.append(mask)
+        if not bool(mask.any()):
+            continue  # a slice without samples
         total, without = achieved_acceleration(mask, scan.acquired)
         kind = dict(volume.info.get("mask", {})).get("kind", "as acquired")
         if kind == "file":

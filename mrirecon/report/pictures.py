@@ -61,9 +61,9 @@ def comparison(items: Sequence[Item]) -> Figure:
     mask = scan.mask(index)
     voxel = first.geometry.voxel_mm or (1.0, 1.0, 1.0)
     figure = _drawn(columns, list(windows.values()), mask, plane(affine, 2), voxel)
-    figure.suptitle(
-        f"{title}, acceleration {achieved_acceleration(mask, scan.acquired).total:.2f}", fontsize=10
-    )
+    if bool(mask.any()):
+        title += f", acceleration {achieved_acceleration(mask, scan.acquired).total:.2f}"
+    figure.suptitle(title, fontsize=10)
     return figure
 
 

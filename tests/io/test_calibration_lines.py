@@ -6,6 +6,7 @@ from test_mrd import (
     acquisition,
     calibration_header,
     full_slice,
+    header_xml,
     plain_header,
     random_complex,
     write_file,
@@ -172,3 +173,60 @@ def test_all_lines_flagged_as_both_need_no_calibration_of_their_own(tmp_path):
     scan = read_mrd(write_file(tmp_path / "b.h5", plain_header(), full_slice(truth, flags=BOTH)))
     np.testing.assert_array_equal(scan.kspace(0).numpy(), truth)
     assert scan.calibration is None
+
+
+def smooth(coils=2, readout=32, phase=64, echo=32):
+    """k-space that falls from its echo to both sides, and some noise."""
+    x, y = np.arange(readout) - readout // 2, np.arange(phase) - echo
+    kspace = 1e3 / (1 + x[:, None] ** 2 + y**2) * (1 + np.arange(coils))[:, None, None]
+    return (kspace + random_complex(np.random.default_rng(1), coils, readout, phase)).astype("c8")
+
+
+def own_space(count, centre):
+    """The imaging space of 64 lines, and one of `count` with its own centre."""
+    matrix = (32, 64, 1)
+    spaces = [
+        header_xml(
+            matrix,
+            matrix,
+            (160.0, 160.0, 5.0),
+            (160.0, 160.0, 5.0),
+            {"kspace_encoding_step_1": limits},
+        )
+        for limits in ((0, 63, 32), (0, count - 1, centre))
+    ]
+    start, stop = spaces[1].index("<encoding>"), spaces[1].index("</encoding>") + len("</encoding>")
+    return spaces[0].replace("</encoding>", "</encoding>" + spaces[1][start:stop])
+
+
+@pytest.mark.parametrize("count", [8, 24, 40])
+@pytest.mark.parametrize("stated", [None, 0, 32])
+def test_lines_of_a_space_of_their_own_are_placed_by_its_centre(tmp_path, count, stated):
+    """Counted from 0, whatever the limits say, unless there are too few lines for their energy to tell."""
+    if count == 8 and stated is not None:
+        return
+    truth, first = smooth(), 32 - count // 2
+    lines = [acquisition(truth[..., ky], ky) for ky in range(0, 64, 4)]
+    lines += [
+        acquisition(truth[..., ky], ky - first, flags=ONLY, encoding_space_ref=1)
+        for ky in range(first, first + count)
+    ]
+    xml = own_space(count, count // 2 if stated is None else stated)
+    scan = read_mrd(write_file(tmp_path / "acs.h5", xml, lines))
+    block = slice(first, first + count)
+    np.testing.assert_array_equal(scan.calibration(0, 0)[..., block].numpy(), truth[..., block])
+    assert lines_in(scan.calibration(0, 0).numpy()) == list(range(first, first + count))
+    assert any(f"ky {count // 2} (imaging: 32)" in note for note in scan.notes)
+
+
+@pytest.mark.parametrize("space", [0, 1])
+def test_lines_counted_as_the_imaging_ones_stay_where_they_are(tmp_path, space):
+    truth = smooth()
+    lines = [acquisition(truth[..., ky], ky) for ky in range(0, 64, 4)]
+    lines += [
+        acquisition(truth[..., ky], ky, flags=ONLY, encoding_space_ref=space)
+        for ky in range(20, 44)
+    ]
+    scan = read_mrd(write_file(tmp_path / "acs.h5", own_space(24, 12), lines))
+    assert lines_in(scan.calibration(0, 0).numpy()) == list(range(20, 44))
+    assert not any("centre of their own" in note for note in scan.notes)

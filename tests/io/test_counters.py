@@ -54,11 +54,49 @@ def test_segments_of_different_lines_are_one_volume(tmp_path):
 def test_some_lines_twice_without_a_counter_are_refused(tmp_path):
     truth = random_complex(np.random.default_rng(3), 1, 16, 12)
     lines = [*full_slice(truth), acquisition(truth[..., 7], 7)]
-    words = (
-        r"twice\.h5: 2 readouts of line 7 have the same counters .* other lines 1: number repeats"
-    )
+    words = r"twice\.h5: 2 readouts of line 7 have the same counters .*, but 1 of line 0: number repeats"
     with pytest.raises(ValueError, match=words):
         read_mrd(write_file(tmp_path / "twice.h5", plain_header(), lines))
+
+
+def test_one_line_fewer_in_a_set_without_a_counter_names_that_line(tmp_path):
+    truth = random_complex(np.random.default_rng(3), 1, 16, 12)
+    lines = [line for line in full_slice(truth) for _ in range(2)]
+    del lines[11]  # the second of line 5
+    words = r"2 readouts of line 0 have the same counters .*, but 1 of line 5: number repeats"
+    with pytest.raises(ValueError, match=words):
+        read_mrd(write_file(tmp_path / "fewer.h5", plain_header(), lines))
+
+
+def test_noise_readouts_of_the_coils_of_the_imaging_are_taken(tmp_path):
+    """Truth: the covariance of the fitting ones alone."""
+    rng = np.random.default_rng(6)
+    truth, noise = random_complex(rng, 2, 16, 12), random_complex(rng, 2, 64)
+    kind = {"flags": ("NOISE_MEASUREMENT",)}
+    other = acquisition(random_complex(rng, 5, 64), **kind)
+    fitting = acquisition(noise, **kind)
+    for number, more in enumerate(([other, fitting], [fitting, other, other])):
+        path = write_file(tmp_path / f"{number}.h5", plain_header(), [*more, *full_slice(truth)])
+        scan = read_mrd(path)
+        expected = noise @ noise.conj().T / 63
+        np.testing.assert_allclose(scan.noise_covariance.numpy(), expected, rtol=1e-5)
+        said = [note for note in scan.notes if "noise readouts of 5 coils do not fit" in note]
+        assert len(said) == 1 and said[0].startswith(str(len(more) - 1))
+    only = read_mrd(write_file(tmp_path / "only.h5", plain_header(), [other, *full_slice(truth)]))
+    assert only.noise_covariance is None
+
+
+def test_the_encoding_space_with_the_most_lines_is_read(tmp_path):
+    truth = random_complex(np.random.default_rng(7), 1, 16, 12)
+    few = [
+        acquisition(truth[..., ky], ky, idx={"average": n}, encoding_space_ref=1)
+        for ky in (5, 6, 7)
+        for n in range(9)
+    ]
+    scan = read_mrd(write_file(tmp_path / "two.h5", plain_header(), [*few, *full_slice(truth)]))
+    np.testing.assert_array_equal(scan.kspace(0).numpy(), truth)
+    (note,) = (note for note in scan.notes if "encoding spaces" in note)
+    assert "27 readouts of other encoding spaces are ignored (1): encoding space 0" in note
 
 
 @pytest.mark.parametrize(
@@ -126,6 +164,16 @@ def test_noise_of_one_sample_names_the_file(tmp_path):
         read_mrd(write_file(tmp_path / "one.h5", plain_header(), lines))
 
 
+def test_noise_whose_squares_are_not_finite_is_refused(tmp_path):
+    lines = full_slice(np.ones((2, 16, 12)))
+    for size, dwell in ((1e30, 5.0), (1.0, np.inf)):
+        noise = acquisition(
+            np.full((2, 9), size), flags=["NOISE_MEASUREMENT"], sample_time_us=dwell
+        )
+        with pytest.raises(ValueError, match=r"noise\.h5: .* have no finite covariance: repair or"):
+            read_mrd(write_file(tmp_path / "noise.h5", plain_header(), [noise, *lines]))
+
+
 def test_noise_that_is_not_finite_names_the_file(tmp_path):
     noise = acquisition(np.full((2, 9), np.nan), flags=["NOISE_MEASUREMENT"])
     lines = [noise, *full_slice(np.ones((2, 16, 12)))]
@@ -137,8 +185,27 @@ def test_noise_that_is_not_finite_names_the_file(tmp_path):
 def test_a_matrix_beyond_any_scan_is_refused(tmp_path, matrix):
     xml = plain_header().replace("<x>16</x>", f"<x>{matrix}</x>")
     xml = xml.replace("<y>12</y>", "<y>60000</y>")
-    with pytest.raises(ValueError, match=r"grid of [0-9]+ x 60000: repair the header's matrix"):
+    said = "the matrix along kspace_encoding_step_1 is 60000, but lines 0 to 11 need 12: repair the header's matrix"
+    with pytest.raises(ValueError, match=said):
         read_mrd(write_file(tmp_path / "huge.h5", xml, full_slice(np.ones((2, 16, 12)))))
+    xml = plain_header().replace("<x>16</x>", f"<x>{matrix}</x>")
+    with pytest.raises(
+        ValueError, match=r"readout matrix is [0-9]+, but the readouts need 16: repair"
+    ):
+        read_mrd(write_file(tmp_path / "wide.h5", xml, full_slice(np.ones((2, 16, 12)))))
+
+
+def test_a_grid_beyond_any_scan_is_refused(tmp_path):
+    xml = plain_header().replace("<x>16</x>", "<x>8192</x>").replace("<y>12</y>", "<y>9000</y>")
+    lines = [acquisition(np.ones((1, 512)) * (ky + 1), 800 * ky) for ky in range(12)]
+    with pytest.raises(ValueError, match=r"grid of 8192 x [0-9]+: repair the header's matrix"):
+        read_mrd(write_file(tmp_path / "huge.h5", xml, lines))
+
+
+def test_a_matrix_of_some_times_its_readouts_is_zero_filled(tmp_path):
+    xml = plain_header().replace("<y>12</y>", "<y>1024</y>")
+    scan = read_mrd(write_file(tmp_path / "a.h5", xml, full_slice(np.ones((2, 16, 12)))))
+    assert scan.shape == (1, 2, 16, 1024)
 
 
 def test_receiver_channels_that_are_not_those_of_the_readouts_are_said(tmp_path):

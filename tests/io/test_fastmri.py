@@ -167,8 +167,9 @@ def test_test_set_mask_and_padding_are_those_of_the_official_transform(tmp_path)
     mask = np.random.default_rng(0).integers(0, 2, 40).astype(np.float32)
     mask[:8] = 1  # sampled "on paper" in the zero padding too
     xml = header(30, 40, 20, 20, left=4, right=37)
-    fastmri_file(path, (2, 3, 30, 40), (20, 20), xml=xml, mask=mask, target=False)
+    fastmri_file(path, (2, 3, 30, 40), (20, 20), xml=xml, mask=mask, target=False, padding=(4, 37))
     scan = read_scan(path)
+    assert not any("exactly 0" in note or "believed" in note for note in scan.notes)
     for index, sample in enumerate(official(path, "multicoil", VarNetDataTransform())):
         expected = sample.mask.numpy().reshape(-1).astype(bool)
         expected[:4] = expected[37:] = False
@@ -210,6 +211,16 @@ def test_without_header_geometry_is_unknown(tmp_path, dtype):
         ),
         ({"kspace": np.ones((2, 3, 4, 5), "c8"), "ismrmrd_header": "no xml"}, "not valid XML"),
         ({"kspace": np.ones((2, 3, 4, 5), "c8"), "ismrmrd_header": 5}, "ismrmrd_header is no text"),
+        *(
+            (
+                {
+                    "kspace": np.ones((2, 3, 4, 5), "c8"),
+                    "ismrmrd_header": header(4, 5, 4, 4, left=left, right=right),
+                },
+                "of 5 phase-encoding columns ismrmrd_header has none acquired",
+            )
+            for left, right in ((-(10**9), -(10**9) + 5), (9, 12), (2, -3))
+        ),
         (
             {"kspace": np.ones((2, 3, 4, 5), "c8"), "ismrmrd_header": header(4, 6, 4, 4)},
             "header has 6 phase-encoding columns, kspace 5",
@@ -231,6 +242,18 @@ def test_files_that_cannot_be_read(tmp_path, datasets, message):
     with pytest.raises(ValueError, match=message) as caught:
         read_scan(path)
     assert str(path) in str(caught.value) and "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("shape", [(2, 4, 0), (2, 0, 0), (0,)])
+def test_an_empty_target_is_no_reference(tmp_path, shape):
+    kspace = np.ones((2, 3, 6, 5), np.complex64)
+    with h5py.File(tmp_path / "k.h5", "w") as file:
+        file["kspace"], file["reconstruction_rss"] = kspace, np.ones(shape)
+    scan = read_scan(tmp_path / "k.h5")
+    assert (scan.reference, scan.matrix, scan.crop) == (None, (6, 5), (slice(0, 6), slice(0, 5)))
+    size = " x ".join(map(str, shape))
+    assert f"reconstruction_rss is {size}: it is no reference" in scan.notes
+    np.testing.assert_array_equal(scan.kspace(0), kspace[0])
 
 
 def test_no_file_stays_open_and_forked_workers_read_the_same(tmp_path):
@@ -442,7 +465,7 @@ def test_coils_of_one_slice_are_not_read_as_slices_in_silence(tmp_path):
 def test_zero_padding_of_the_header_is_about_the_middle_wherever_the_array_begins(tmp_path):
     xml = header(8, 12, 8, 12, left=2, right=9)
     path = tmp_path / "k.h5"
-    fastmri_file(path, (2, 3, 8, 12), (8, 12), xml=xml, target=False)
+    fastmri_file(path, (2, 3, 8, 12), (8, 12), xml=xml, target=False, padding=(2, 9))
     with h5py.File(path, "r+") as file:
         kspace = file["kspace"][()]
         file["kspace"][...] = np.fft.ifftshift(kspace, axes=-1)

@@ -36,7 +36,7 @@ RIGHT = {
         geometry(directions=[[1, 0, 0], [0, 1, 0], [0, 0, -1.005]]),
     ],
     "crop": [[[0, 6], [0, 5]], [[2, 4], [1, 4]]],
-    "matrix": [[6, 5], [12, 10], [1, 5]],
+    "matrix": [[6, 5], [12, 10], [6, 7]],
     "oversampling": [1.0, 2.0, 1.25],
     "acquired": [np.ones((6, 5), bool), np.ones(5, bool)],
     "noise_covariance": [
@@ -79,7 +79,19 @@ WRONG = {
         [[0, 6], [0, 5], [0, 1]],
         "text",
     ],
-    "matrix": [[-6, 5], [0, 5], [6, 5, 1], [6.0, 5.0], [6 + 0j, 5], [10**6, 5], "text", 6],
+    "matrix": [
+        [-6, 5],
+        [0, 5],
+        [5, 5],
+        [6, 4],
+        [2, 2],
+        [6, 5, 1],
+        [6.0, 5.0],
+        [6 + 0j, 5],
+        [10**6, 5],
+        "text",
+        6,
+    ],
     "oversampling": [-1.0, 0.0, 0.5, np.nan, np.inf, [1.0], "1", 1 + 0j],
     "acquired": [
         np.zeros((6, 5), bool),
@@ -155,6 +167,19 @@ def test_what_is_missing_or_no_group(tmp_path, make_scan):
         del file["mrirecon"]
         file["mrirecon"] = 1
     with pytest.raises(ValueError, match="'mrirecon' is no group"):
+        read_scan(path)
+
+
+def test_a_matrix_as_small_as_a_smaller_window(tmp_path, make_scan):
+    path = with_entry(tmp_path, make_scan, "crop", [[2, 4], [0, 5]])
+    with h5py.File(path, "a") as file:
+        file["mrirecon/matrix"][:] = 2, 5
+    assert read_scan(path).matrix == (2, 5)
+    with h5py.File(path, "a") as file:
+        file["mrirecon/matrix"][:] = 1, 5
+    with pytest.raises(
+        ValueError, match=r"it is 1 x 5, smaller than the window of 2 x 5, mrirecon/crop: delete"
+    ):
         read_scan(path)
 
 

@@ -5,6 +5,7 @@ import fcntl
 import os
 import signal
 import struct
+import zlib
 from pathlib import Path
 
 import h5py
@@ -223,6 +224,60 @@ def test_sizes_of_which_next_to_nothing_is_stored_are_refused(here, kspace):
         data[:4] = kspace
     with pytest.raises(ValueError, match=r"a.h5: kspace is 10000000 x .* 4e-05 % of it"):
         read_scan("a.h5")
+
+
+UNWRITTEN = {
+    "chunks": {"chunks": True},
+    "one block": {},
+    "compressed": {"chunks": True, "compression": "gzip"},
+}
+
+
+@pytest.mark.parametrize("how", UNWRITTEN)
+def test_datasets_of_which_nothing_is_stored_are_refused_before_they_fill_the_memory(here, how):
+    readers = {
+        "mask": (read_mask, (10**8, 10**8), "?"),
+        "maps": (read_maps, (10**4, 10**4, 10**4, 10**4), np.complex64),
+        "reconstruction": (read_volume, (10**6, 10**5, 10**5), np.float32),
+        "kspace": (read_scan, (10**4, 10**4, 10**4, 10**4), np.complex64),
+    }
+    for name, (read, shape, dtype) in readers.items():
+        for suffix in ("h5", "mat") if name == "kspace" else ("h5",):
+            with h5py.File(f"a.{suffix}", "w") as file:
+                file.create_dataset(name, shape, dtype, **UNWRITTEN[how])
+            options = {"axes": "slice,coil,readout,phase"} if suffix == "mat" else {}
+            with pytest.raises(ValueError, match=rf"a.{suffix}: {name} is 10+ x .* 0 % of it"):
+                read(f"a.{suffix}", **options)
+    write("a.h5", kspace=np.ones(SHAPE, np.complex64))
+    with h5py.File("a.h5", "a") as file:
+        file.create_dataset("mask", (10**8, 10**8), "?", **UNWRITTEN[how])
+    with pytest.raises(ValueError, match=r"a.h5: mask is 10+ x .* 0 % of it"):
+        read_scan("a.h5")
+
+
+def test_zeros_that_were_packed_out_of_all_proportion_are_refused(here):
+    """Every chunk is there, of 4096 times as many numbers as the file has bytes for."""
+    chunk = (1, 1 << 10, 1 << 10)
+    with h5py.File("a.h5", "w") as file:
+        data = file.create_dataset(
+            "reconstruction", (70, *chunk[1:]), "f4", chunks=chunk, compression="gzip"
+        )
+        block = zlib.compress(bytes(4 << 20), 9)
+        for n in range(70):
+            data.id.write_direct_chunk((n, 0, 0), block)
+    with pytest.raises(
+        ValueError, match=r"reconstruction is 70 x 1024 x 1024, which its \d+ bytes"
+    ):
+        read_volume("a.h5")
+    with h5py.File("a.h5", "w") as file:  # of a size that fits every memory
+        file.create_dataset("reconstruction", data=np.zeros((4, 64, 64)), compression="gzip")
+    assert read_volume("a.h5").shape == (4, 64, 64)
+
+
+def test_a_group_is_no_array(here):
+    write("a.h5", **{"mask/x": np.ones(3)})
+    with pytest.raises(ValueError, match=r"a.h5: 'mask' is a group, expected a dataset"):
+        read_mask("a.h5")
 
 
 def test_a_file_that_is_being_written_is_not_read(here, kspace):

@@ -173,3 +173,46 @@ def test_an_array_of_another_name(tmp_path):
     with pytest.raises(ValueError, match="it has a, b, name it with --variable"):
         read_scan(tmp_path / "k.npz")
     np.testing.assert_array_equal(whole(read_scan(tmp_path / "k.npz", variable="a")), kspace)
+
+
+def test_nested_arrays_of_hdf5_are_named_and_reached(tmp_path):
+    kspace, path = random((2, 3, 18, 20)), tmp_path / "nested.h5"
+    with h5py.File(path, "w") as file:
+        file["data/kdata"], file["data/inner/more"], file["top"] = kspace, kspace[0], 1
+        file["data/inner/again"] = file["data"]  # a hard link upwards: no end
+        file["data/gone"] = h5py.SoftLink("/nowhere")
+    np.testing.assert_array_equal(whole(read_scan(path, variable="data/kdata")), kspace)
+    np.testing.assert_array_equal(whole(read_scan(path, variable="/data/kdata")), kspace)
+    listed = "data/inner/more, data/kdata"
+    for variable, words in (
+        (None, f"neither 'kspace' .* nor 'dataset' .*: it has {listed}, top; name another"),
+        ("data", f"nested.h5: 'data' is a group, no array: .* --variable, it holds {listed}$"),
+        ("data/no", f"nested.h5 has no array 'data/no': it has {listed}, top$"),
+        ("top/no", f"nested.h5 has no array 'top/no': it has {listed}, top$"),
+    ):
+        with pytest.raises(ValueError, match=words):
+            read_scan(path, variable=variable)
+
+
+def test_of_many_arrays_the_first_are_listed(tmp_path):
+    with h5py.File(tmp_path / "many.h5", "w") as file:
+        for number in range(30):
+            file[f"a/{number:02}"] = 1
+    with pytest.raises(ValueError, match=r"it has a/00, .*, a/19, \.\.\.; name another"):
+        read_scan(tmp_path / "many.h5")
+
+
+def test_formats_of_one_array_have_no_variables(tmp_path):
+    np.save(tmp_path / "k.npy", random((3, 18, 20)))
+    words = "is npy, which holds one array without a name: leave out --variable k"
+    with pytest.raises(ValueError, match=words):
+        read_scan(tmp_path / "k.npy", variable="k")
+
+
+def test_averages_are_said(tmp_path):
+    kspace = random((2, 3, 18, 20))
+    np.save(tmp_path / "k.npy", kspace)
+    scan = read_scan(tmp_path / "k.npy", axes="average,coil,readout,phase")
+    np.testing.assert_allclose(scan.kspace(0).numpy(), kspace.mean(axis=0), rtol=1e-4)
+    assert sum("the 2 averages of the array are averaged" in note for note in scan.notes) == 1
+    assert not any("averaged" in note for note in read_scan(tmp_path / "k.npy").notes)

@@ -5,6 +5,7 @@ import subprocess
 import h5py
 import numpy as np
 import pytest
+import scipy.io
 import torch
 
 from mrirecon.io import read_maps, sidecar, write_maps
@@ -71,7 +72,8 @@ def test_one_slice_may_lack_its_axis_and_npz_is_read(tmp_path):
     maps = random((3, 5, 4)).numpy()
     np.save(tmp_path / "m.npy", maps)
     np.savez(tmp_path / "m.npz", maps=maps, other=np.ones(3))
-    for name in ("m.npy", "m.npz"):
+    (tmp_path / "m.bin").write_bytes((tmp_path / "m.npy").read_bytes())
+    for name in ("m.npy", "m.npz", "m.bin"):
         np.testing.assert_array_equal(read_maps(tmp_path / name)[0], maps)
 
 
@@ -100,6 +102,16 @@ def test_files_that_hold_no_maps(tmp_path):
     (tmp_path / "t.npy").write_text("text")
     with pytest.raises(ValueError, match="truncated or damaged"):
         read_maps(tmp_path / "t.npy")
+    scipy.io.savemat(tmp_path / "five.mat", {"maps": np.ones((3, 4, 4), np.complex64)})
+    with h5py.File(tmp_path / "seven.mat", "w") as file:
+        file["maps"] = np.ones((3, 4, 4), np.complex64)
+    (tmp_path / "m.txt").write_text("text")
+    for name in ("five.mat", "seven.mat", "m.txt"):
+        said = (
+            rf"{name}: maps are read from \.npy, \.npz, \.h5 and \.cfl: save them as one of these"
+        )
+        with pytest.raises(ValueError, match=said):
+            read_maps(tmp_path / name)
     with pytest.raises(FileNotFoundError, match="no such file"):
         read_maps(tmp_path / "none.npy")
     (tmp_path / "bad.hdr").write_text("# Dimensions\n2 2 1 1 1 3\n")

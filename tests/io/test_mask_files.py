@@ -1,5 +1,9 @@
+import contextlib
 import shutil
+import struct
 import subprocess
+import tracemalloc
+import zlib
 
 import h5py
 import numpy as np
@@ -93,6 +97,64 @@ def test_arrays_that_are_no_masks(tmp_path, array, message):
         read_mask(tmp_path / "m.npy")
 
 
+@pytest.mark.parametrize("bits", [0x7FA00000, 0x7FC00000, 0x7F800000])  # two kinds of NaN, infinity
+def test_numbers_of_a_damaged_mask_are_refused_without_a_warning(tmp_path, bits):
+    """Of a signalling NaN numpy warns wherever it goes from one type to another."""
+    array = np.ones((3, 4), np.complex64)
+    array.view(np.uint32)[1, 4] = bits
+    array.tofile(tmp_path / "m.cfl")
+    (tmp_path / "m.hdr").write_text("# Dimensions\n4 3\n")
+    np.save(tmp_path / "m.npy", array)
+    for name in ("m.cfl", "m.npy"):
+        with pytest.raises(ValueError, match="must hold only 0 and 1"):
+            read_mask(tmp_path / name)
+
+
+def test_masks_larger_than_any_k_space(tmp_path):
+    """A file of holes: nothing of it may be read."""
+    header = {"descr": "|b1", "fortran_order": False, "shape": (10**5, 10**5)}
+    with (tmp_path / "m.npy").open("wb") as stream:
+        np.lib.format.write_array_header_1_0(stream, header)
+        stream.truncate(stream.tell() + 10**10)
+    with pytest.raises(ValueError, match=r"mask is 100000 x 100000, larger than any k-space"):
+        read_mask(tmp_path / "m.npy")
+
+
+def png(width, height, length=None):
+    """A PNG that says to be of this size, with a part that says to be of this length."""
+
+    def chunk(kind, content):
+        size = len(content) if length is None or kind == b"IHDR" else length
+        return (
+            struct.pack(">I", size) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+        )
+
+    head = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
+    data = zlib.compress(bytes(21 * 24))
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", data) + chunk(b"IEND", b"")
+
+
+@pytest.mark.parametrize("size", [(9000, 9000), (10000, 10000), (10**5, 10**5)])
+def test_pictures_larger_than_any_k_space(tmp_path, size):
+    """PIL warns of the second, and has an exception of its own for the third."""
+    (tmp_path / "m.png").write_bytes(png(*size))
+    with pytest.raises(ValueError, match=r"m\.png: the picture is .*larger than any k-space: make"):
+        read_mask(tmp_path / "m.png")
+
+
+def test_a_part_of_a_picture_that_says_to_be_four_gigabytes_long_takes_no_memory(tmp_path):
+    (tmp_path / "m.png").write_bytes(png(20, 24))
+    assert not read_mask(tmp_path / "m.png").any()
+    (tmp_path / "m.png").write_bytes(png(20, 24, length=0xFFFFFFFF))
+    tracemalloc.start()
+    try:
+        with contextlib.suppress(ValueError):
+            read_mask(tmp_path / "m.png")
+        assert tracemalloc.get_traced_memory()[1] < 1 << 24
+    finally:
+        tracemalloc.stop()
+
+
 def test_files_that_are_no_masks(tmp_path):
     Image.fromarray(np.array([[0, 128, 255]], np.uint8)).save(tmp_path / "grey.png")
     with pytest.raises(ValueError, match="only 0 and 1"):
@@ -105,6 +167,10 @@ def test_files_that_are_no_masks(tmp_path):
         file["kspace"] = np.ones(3)
     with pytest.raises(ValueError, match="no dataset 'mask': it has kspace"):
         read_mask(tmp_path / "k.h5")
+    with h5py.File(tmp_path / "m.mat", "w") as file:  # its axes would be in reverse order
+        file["mask"] = np.ones((3, 4))
+    with pytest.raises(ValueError, match="no mask file: give npy"):
+        read_mask(tmp_path / "m.mat")
     (tmp_path / "m.txt").write_text("text")
     with pytest.raises(ValueError, match="no mask file"):
         read_mask(tmp_path / "m.txt")

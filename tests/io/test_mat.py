@@ -90,11 +90,19 @@ def test_what_is_no_array_of_complex_numbers(tmp_path):
     k = random((18, 20))
     scipy.io.savemat(path, {"s": {"k": k}, "c": np.array([k, "a"], object), "t": "text"})
     with pytest.raises(
-        ValueError, match=r"no complex array: .* it has s \(struct 1 x 1\), c \(cell"
+        ValueError,
+        match=r"no complex array of two axes or more: .* it has s \(struct 1 x 1\), c \(cell",
     ):
         read_scan(path)
     with pytest.raises(ValueError, match="save the array inside as a variable of its own"):
         read_scan(path, variable="s")
+    scipy.io.savemat(path, {"rf": k[:1]})
+    with pytest.raises(
+        ValueError, match=r"no complex array of two axes or more: .* it has rf \(complex 1 x 20\)"
+    ):
+        read_scan(path)
+    with pytest.raises(ValueError, match=r"rf \(complex 1 x 20\) has fewer than two axes"):
+        read_scan(path, variable="rf")
     scipy.io.savemat(path, {"k": k.real})
     with pytest.raises(ValueError, match=r"k is real-valued \(float64\): .* simulate"):
         read_scan(path)
@@ -104,7 +112,10 @@ def test_what_is_no_array_of_complex_numbers(tmp_path):
     with h5py.File(path, "w", userblock_size=512) as file:
         file["s/k"] = 1
         file["c"] = np.array([file["s"].ref], h5py.ref_dtype)
-    with pytest.raises(ValueError, match=r"no complex array: .* it has c \(cell.*, s \(struct\)"):
+    with pytest.raises(
+        ValueError,
+        match=r"no complex array of two axes or more: .* it has c \(cell.*, s \(struct\)",
+    ):
         read_scan(path)
     path.write_bytes(b"of no level")
     with pytest.raises(ValueError, match="truncated or damaged"):
@@ -152,6 +163,28 @@ def test_big_endian_and_numbers_in_fewer_bytes_as_matlab_stores_them(tmp_path):
     expected = (np.arange(6) * (1 + 1j)).reshape(2, 3, order="F")
     np.testing.assert_array_equal(mat5.load(tmp_path / "k.mat", entry), expected)
     np.testing.assert_array_equal(scipy.io.loadmat(tmp_path / "k.mat")["k"], expected)
+
+
+@pytest.mark.parametrize("name", [b"a\nb", b"\x80\x81c"])
+def test_names_that_nobody_gave_are_those_of_damaged_files(tmp_path, name):
+    """Taken from the numbers of the array, they made the sentence about it unreadable."""
+    path = tmp_path / "k.mat"
+    scipy.io.savemat(path, {"abc": random((18, 20))}, do_compression=False)
+    path.write_bytes(path.read_bytes().replace(b"abc", name))
+    with pytest.raises(ValueError, match="truncated or damaged"):
+        read_scan(path)
+
+
+def test_a_name_longer_than_matlab_has_is_that_of_a_damaged_file(tmp_path):
+    path = tmp_path / "k.mat"
+    scipy.io.savemat(
+        path, {"a" * 63: random((18, 20))}, do_compression=False, long_field_names=True
+    )
+    assert read_scan(path).shape == (1, 1, 18, 20)
+    one, more = (np.array([1, size], "<u4").tobytes() + b"a" * size for size in (63, 64))
+    path.write_bytes(path.read_bytes().replace(one + b"\0", more))
+    with pytest.raises(ValueError, match="truncated or damaged"):
+        read_scan(path)
 
 
 def test_a_size_that_its_bytes_cannot_have_is_not_believed(tmp_path):

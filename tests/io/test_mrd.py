@@ -137,7 +137,9 @@ def test_shepp_logan_is_the_tools_phantom(tmp_path, options):
     kept = slice(n // 2 - rows // 2, n // 2 - rows // 2 + rows)
     phantom, maps = phantom[:, kept], maps[:, :, kept]
     assert scan.geometry.voxel_mm == pytest.approx((300 / rows, 300 / n, 6.0))
-    assert not scan.geometry.known and "unknown" in scan.geometry.note  # T47: zero directions
+    assert not scan.geometry.known and any(
+        "unknown" in note for note in scan.notes
+    )  # T47: zero directions
     for volume in range(scan.volumes):
         kspace = scan.kspace(0, volume)
         full = ifft2c(kspace).numpy().transpose(0, 2, 1)
@@ -357,6 +359,27 @@ def test_recon_matrix_larger_than_the_window_is_interpolated(tmp_path):
     np.testing.assert_allclose(output.numpy(), np.ones((1, 32, 24)), atol=1e-5)
 
 
+@pytest.mark.parametrize("place", [0, 1])
+def test_a_recon_matrix_that_no_interpolation_has_is_ignored(tmp_path, place):
+    """An image of a thousand million pixels would be made of it."""
+    matrix = [16, 12, 1]
+    matrix[place] = 999999999
+    xml = header_xml((32, 12, 1), matrix, (320, 120, 4), (160, 120, 4), {})
+    scan = read_mrd(write_file(tmp_path / "huge.h5", xml, full_slice(np.ones((1, 32, 12)))))
+    assert scan.matrix == (16, 12)
+    said = f"recon matrix along {'xy'[place]} is 999999999: the image keeps its {(16, 12)[place]} pixels"
+    assert said in scan.notes
+
+
+@pytest.mark.parametrize("number", ["1e30", "4" * 40, "-1e30", "2147483648"])
+def test_numbers_beyond_any_scan_are_refused(tmp_path, number):
+    xml = plain_header().replace("<x>16</x>", f"<x>{number}</x>")
+    with pytest.raises(
+        ValueError, match=rf"x = '{number}', larger than any scan has: correct the header"
+    ):
+        read_mrd(write_file(tmp_path / "a.h5", xml, full_slice(np.ones((1, 16, 12)))))
+
+
 def test_fov_unknown_crops_to_the_recon_matrix(tmp_path):
     xml = header_xml((32, 12, 1), (16, 12, 1), (0, 0, 0), (0, 0, 0))
     scan = read_mrd(write_file(tmp_path / "nofov.h5", xml, full_slice(np.ones((1, 32, 12)))))
@@ -526,7 +549,7 @@ def test_slices_are_ordered_along_their_own_direction(tmp_path):
 def test_geometry_that_cannot_be_known(tmp_path, positions, directions, word):
     scan = stack(tmp_path, positions, directions)
     assert not scan.geometry.known
-    assert word in scan.geometry.note
+    assert sum(word in note for note in (*scan.notes, scan.geometry.note)) == 1  # info prints both
     assert scan.geometry.voxel_mm == pytest.approx((10, 10, 4))  # thickness, said to be assumed
 
 
@@ -539,7 +562,7 @@ def test_tilted_slices_have_no_affine(tmp_path):
         for i, directions in enumerate((EYE, turned))
     ]
     scan = read_mrd(write_file(tmp_path / "tilted.h5", plain_header(), acquisitions))
-    assert not scan.geometry.known and "not parallel" in scan.geometry.note
+    assert not scan.geometry.known and any("not parallel" in note for note in scan.notes)
 
 
 # ---- bad input

@@ -61,19 +61,25 @@ def test_npz_by_key_by_single_array_and_with_mask(tmp_path):
     np.savez_compressed(
         tmp_path / "several.npz",
         kspace=array,
-        mask=np.array([1, 0, 1, 0, 1]),
+        mask=np.array([0, 0, 1, 0, 1]),
         acquired=np.array([0, 1, 1, 1, 1], bool),
     )
     np.testing.assert_array_equal(read_scan(tmp_path / "single.npz").kspace(1).numpy(), array[1])
     scan = read_scan(tmp_path / "several.npz")
-    assert scan.mask(0)[0].tolist() == [True, False, True, False, True]
+    assert scan.mask(0)[0].tolist() == [False, False, True, False, True]
     assert scan.acquired[0].tolist() == [False, True, True, True, True]
-    np.testing.assert_array_equal(scan.kspace(0).numpy(), array[0] * [1, 0, 1, 0, 1])
+    np.testing.assert_array_equal(scan.kspace(0).numpy(), array[0] * [0, 0, 1, 0, 1])
 
 
 def test_npz_without_kspace_names_what_it_has(tmp_path):
     np.savez(tmp_path / "k.npz", a=np.ones(3), b=np.ones(3))
     with pytest.raises(ValueError, match=r"no array 'kspace': it has a, b"):
+        read_scan(tmp_path / "k.npz")
+
+
+def test_an_npz_of_which_nothing_is_acquired_is_refused(tmp_path):
+    np.savez(tmp_path / "k.npz", kspace=random((2, 4, 5)), acquired=np.zeros((4, 5)))
+    with pytest.raises(ValueError, match=r"k\.npz: its member 'acquired' is 0 everywhere"):
         read_scan(tmp_path / "k.npz")
 
 
@@ -122,7 +128,7 @@ def test_not_finite_samples_are_named_by_slice_when_read(tmp_path, value):
 
 @pytest.mark.parametrize("suffix", [".npy", ".npz"])
 def test_written_arrays_are_plain_numpy(tmp_path, make_scan, suffix):
-    columns = np.array([1, 1, 0, 1, 0], bool)
+    columns = np.array([0, 1, 0, 1, 1], bool)
     acquired = torch.ones(6, 5, dtype=torch.bool)
     acquired[:, 0] = False
     scan, kspace = make_scan(columns=columns, acquired=acquired)

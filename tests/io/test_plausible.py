@@ -35,6 +35,12 @@ def image_of(k):
     return np.fft.fftshift(np.fft.ifft2(shifted, norm="ortho"), axes=PLANE)
 
 
+def hybrid(k, axis):
+    """Transformed along one axis only."""
+    shifted = np.fft.ifftshift(k, axes=axis)
+    return np.fft.fftshift(np.fft.ifft(shifted, axis=axis, norm="ortho"), axes=axis)
+
+
 def said(kspace, axes=AXES, slices=1):
     block = torch.from_numpy(np.ascontiguousarray(kspace, np.complex64))
     return doubts(block, axes, slices, USUAL)
@@ -46,6 +52,8 @@ WRONG = {
     "--kspace_centre middle,corner": lambda k: np.fft.ifftshift(k, axes=-1),
     "--image_centre corner": lambda k: np.fft.fftshift(np.fft.fft2(image_of(k)), axes=PLANE),
     "--axes coil,x,y": image_of,
+    "--axes coil,x,phase": lambda k: hybrid(k, -2),
+    "--axes coil,readout,y": lambda k: hybrid(k, -1),
     "--axes readout,phase,coil": lambda k: np.moveaxis(k, 0, -1),
     "--axes readout,coil,phase": lambda k: np.moveaxis(k, 0, 1),
 }
@@ -119,6 +127,35 @@ def test_two_objects_with_air_between_them_are_no_split_image():
     assert said(kspace[None]) == ()
 
 
+@pytest.mark.parametrize("axis", [0, 1])
+@pytest.mark.parametrize("shape", [(64, 64), (97, 61), (128, 96)])
+@pytest.mark.parametrize("coils", [1, 4])
+@pytest.mark.parametrize(("first", "last"), [(0.5, 0.95), (0.55, 0.9), (0.3, 0.97)])
+def test_two_legs_beside_the_edges_are_no_split_image(axis, shape, coils, first, last):
+    """Their signal is at the ends and the middle is air, but so are the very ends."""
+    places = np.meshgrid(*(np.linspace(-1, 1, n) for n in shape), indexing="ij")
+    along, across = places[axis], places[1 - axis]
+    legs = ((abs(along) > first) & (abs(along) < last) & (abs(across) < 0.7)).astype(np.float32)
+    scan = simulate_scan(legs, coils=coils, snr=40.0, seed=1).scan
+    assert said(scan.kspace(0).numpy()) == ()
+
+
+def test_a_header_is_told_of_a_transformed_axis_in_other_words():
+    (note,) = said(hybrid(measured(), -2), axes=())
+    assert note.endswith(
+        "along readout, Fourier-transformed there already: store k-space when converting"
+    )
+
+
+@pytest.mark.parametrize("kind", MASKS)
+def test_a_transformed_readout_is_seen_through_a_mask_of_lines(kind):
+    if kind not in ("random", "equispaced", "uniform1d", "gaussian1d"):
+        return
+    mask = make_mask(kind, (96, 96), 4, center_fraction=0.08, seed=3).numpy()
+    (note,) = said(hybrid(measured(shape=(96, 96)) * mask, -2))
+    assert note.endswith("--axes coil,x,phase")
+
+
 def test_slices_of_one_coil_read_as_coils_and_axes_of_four():
     stored = np.stack([measured(6, seed_shape) for seed_shape in [(64, 48)] * 20])
     as_slices = ("slice", "coil", "readout", "phase")
@@ -156,3 +193,25 @@ def test_a_mask_is_no_kspace(tmp_path, dtype):
     np.save(tmp_path / "mask.npy", mask)
     with pytest.raises(ValueError, match=r"mask.npy is a sampling mask of 0 and 1 .* --mask"):
         read_scan(tmp_path / "mask.npy")
+
+
+@pytest.mark.parametrize("shape", [(96, 6, 3), (2, 96, 6, 3), (40, 15, 18)])
+def test_many_coils_of_a_tiny_plane_are_doubted_once_unless_axes_are_named(tmp_path, shape):
+    rng = np.random.default_rng(0)
+    np.save(tmp_path / "k.npy", rng.normal(size=shape) + 1j * rng.normal(size=shape))
+    names = AXES if len(shape) == 3 else ("slice", *AXES)
+    order = "readout,phase,coil" if len(shape) == 3 else "slice,readout,phase,coil"
+    (note,) = (note for note in read_scan(tmp_path / "k.npy").notes if "--axes" in note)
+    assert f"{shape[-3]} coils of {shape[-2]} x {shape[-1]} samples" in note
+    assert note.endswith(f"such as --axes {order}")
+    named = read_scan(tmp_path / "k.npy", axes=",".join(names))
+    assert not any("--axes" in note for note in named.notes)
+
+
+@pytest.mark.parametrize(
+    "shape", [(2, 6, 3), (16, 6, 3), (32, 16, 16), (64, 64, 12), (128, 96, 80)]
+)
+def test_planes_that_their_coils_may_have_are_not(tmp_path, shape):
+    rng = np.random.default_rng(0)
+    np.save(tmp_path / "k.npy", rng.normal(size=shape) + 1j * rng.normal(size=shape))
+    assert not any("samples: if its axes" in note for note in read_scan(tmp_path / "k.npy").notes)

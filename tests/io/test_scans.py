@@ -94,9 +94,10 @@ def test_missing_folder_and_empty(tmp_path):
         read_scan(tmp_path / "none.h5")
     with pytest.raises(IsADirectoryError, match="is a folder: give a file"):
         read_scan(tmp_path)
-    (tmp_path / "empty.h5").touch()
-    with pytest.raises(ValueError, match="is empty"):
-        read_scan(tmp_path / "empty.h5")
+    for suffix in (".h5", ".npy", ".mat", ".dat"):
+        (tmp_path / f"empty{suffix}").touch()
+        with pytest.raises(ValueError, match="is empty"):
+            read_scan(tmp_path / f"empty{suffix}")
 
 
 def test_unreadable(tmp_path, monkeypatch):
@@ -116,6 +117,8 @@ def test_unreadable(tmp_path, monkeypatch):
         ("k.txt", b"just text, no data", "is of no kind that can be read: fastMRI and MRD|fastMRI"),
         ("k.dcm", b"\0" * 128 + b"DICM" + b"\0" * 300, "is a DICOM image.*command simulate"),
         ("k.nii.gz", b"\x1f\x8b" + b"\0" * 300, "is a NIfTI image.*lost the coils and the phase"),
+        ("photo.mat", b"\xff\xd8\xff\xe0" + b"\0" * 300, "is a picture"),
+        ("k.mat", b"just text, no data", "the MATLAB file is truncated or damaged"),
         ("k.png", b"\x89PNG\r\n" + b"\0" * 300, "is a picture"),
     ],
 )

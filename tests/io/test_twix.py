@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+from mrirecon.io import read_scan
 from mrirecon.io.twix import read_twix
 from mrirecon.tensors import ifft2c
 
@@ -177,6 +178,22 @@ def test_reference_lines_in_place_or_of_their_own(tmp_path, mode, embedded):
     assert (scan.calibration is None) == embedded
 
 
+@pytest.mark.parametrize("center", [2, 6])
+def test_reference_lines_with_a_centre_of_their_own(tmp_path, center):
+    """Line 6 of 12 is k = 0; five lines about it are counted about `center`."""
+    truth, lines = random_complex(np.random.default_rng(8), 2, 32, 12), []
+    for lin in range(0, 12, 3):
+        lines.append(readout(truth[..., lin], lin))
+    for lin in range(4, 9):
+        lines.append(readout(truth[..., lin], lin - 6 + center, ["PATREFSCAN"]))
+        lines[-1].mdh.CenterLin = center
+    header = protocol(**{"sPat.ucRefScanMode": 4})
+    scan = read_twix(write_file(tmp_path / "acs.dat", (lines, header)))
+    expected = np.zeros_like(truth)
+    expected[..., 4:9] = truth[..., 4:9]
+    np.testing.assert_array_equal(scan.calibration(0, 0).numpy(), expected.conj())
+
+
 def smooth_object(rows, columns):
     """Two ellipses without symmetry."""
     y, x = np.mgrid[:rows, :columns]
@@ -246,6 +263,19 @@ def test_bad_twix_files(tmp_path):
         flat = protocol(**{f"sSliceArray.asSlice[0].{name}": value})
         with pytest.raises(ValueError, match=rf"{name}.dat: the protocol has {name} {value:g} mm"):
             read_twix(write_file(tmp_path / f"{name}.dat", (lines, flat)))
+    for name, value in (
+        ("lBaseResolution", 0),
+        ("lPhaseEncodingLines", 0),
+        ("lPhaseEncodingLines", 10**30),
+        ("dPhaseOversamplingForDialog", -1.0),
+    ):
+        flat = protocol(**{f"sKSpace.{name}": value})
+        with pytest.raises(ValueError, match=rf"of.dat: the protocol has {name} {value}: exp"):
+            read_twix(write_file(tmp_path / f"{name}{value}of.dat", (lines, flat)))
+    for name in ("lPartitions", "lImagesPerSlab"):
+        flat = protocol(**{"sKSpace.ucDimension": 4, f"sKSpace.{name}": 0})
+        with pytest.raises(ValueError, match=rf"{name}.dat: the protocol has {name} 0: exp"):
+            read_twix(write_file(tmp_path / f"{name}.dat", (lines, flat)))
     mixed = [readout(np.ones((1, 32)), 5), readout(np.ones((2, 32)), 6)]
     with pytest.raises(ValueError, match="1 and 2 coils"):
         read_twix(write_file(tmp_path / "mixed.dat", (mixed, protocol())))
@@ -287,8 +317,15 @@ def test_truncated_or_mangled_files_never_hang(tmp_path):
 
 def test_without_twixtools_the_extra_is_named(tmp_path, monkeypatch):
     path = tmp_path / "scan.dat"
-    path.write_bytes(b"x")
+    path.write_bytes(struct.pack("<II", 0, 1))
     for name in [name for name in sys.modules if name.split(".")[0] == "twixtools"]:
         monkeypatch.setitem(sys.modules, name, None)
     with pytest.raises(ImportError, match=r"pip install twixtools$"):
         read_twix(path)
+    for content in (b"this is no raw data", b"x", struct.pack("<II", 90000, 6)):  # the last is cut
+        path.write_bytes(content)
+        with pytest.raises(ValueError, match=r"scan\.dat is no Siemens twix file"):
+            read_scan(path)
+    path.write_bytes(struct.pack("<II", 90000, 6) + bytes(90000))
+    with pytest.raises(ImportError, match="pip install twixtools"):
+        read_scan(path)

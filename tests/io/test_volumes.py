@@ -15,6 +15,7 @@ from mrirecon.io import (
     sidecar,
     write_volume,
 )
+from mrirecon.io.volumes import read_complex
 from mrirecon.scan import Geometry, Volume
 
 
@@ -122,6 +123,22 @@ def test_unknown_suffixes_list_the_known_ones(tmp_path):
     for name in ("v.png", "v", "v.gz"):
         with pytest.raises(ValueError, match=r"\.nii\.gz, \.nii, \.h5, \.npy, \.cfl"):
             check_output(tmp_path / name)
+
+
+def test_an_empty_image_is_refused(tmp_path):
+    empty = np.ones((3, 24, 0), np.complex64)
+    np.save(tmp_path / "v.npy", empty)
+    with h5py.File(tmp_path / "v.h5", "w") as file:
+        file["reconstruction"] = empty.real
+    said = "holds no image, it is 3 x 24 x 0: write it again"
+    for name in ("v.npy", "v.h5"):
+        with pytest.raises(ValueError, match=f"{name} {said}"):
+            read_volume(tmp_path / name)
+    with pytest.raises(ValueError, match=r"v\.npy holds no image, it is 1 x 3 x 24 x 0"):
+        read_complex(tmp_path / "v.npy")
+    np.save(tmp_path / "v.npy", empty[None])
+    with pytest.raises(ValueError, match="holds no image"):
+        read_complex(tmp_path / "v.npy")
 
 
 def test_read_volume_takes_a_fastmri_target_and_refuses_the_rest(tmp_path):

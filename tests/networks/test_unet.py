@@ -124,6 +124,22 @@ def test_baseline_is_the_fastmri_pipeline(coils):
         assert close(ours, expected)
 
 
+@pytest.mark.parametrize("scale", [1e-7, 1e-12, 1e-15])
+@torch.no_grad()
+def test_baseline_is_the_same_in_any_units(scale):
+    """A batch of one tiny and one usual slice, each as alone; 1e-11 is fastMRI's constant beside the deviation."""
+    torch.manual_seed(0)
+    net = UNetBaseline(chans=4, num_pool_layers=2).eval()
+    kspace = noise(2, 1, 3, 48, 40)
+    kspace[:, :, :, 24, 20] *= 100
+    mask, crop = torch.ones(2, 48, 40, dtype=torch.bool), (slice(48), slice(40))
+    expected = net(kspace, mask, mask, crop)
+    units = torch.tensor([scale, 1.0]) / torch.tensor([float(kspace.abs().max()), 1.0])
+    found = net(kspace * units[:, None, None, None, None], mask, mask, crop)
+    assert close((found[0].double() / float(units[0])).float(), expected[0])
+    assert close(found[1], expected[1])
+
+
 @torch.no_grad()
 def test_baseline_of_nothing_is_nothing():
     net = UNetBaseline(chans=4, num_pool_layers=2)

@@ -190,3 +190,25 @@ def test_noise_does_not_hint_at_two_sets(snr, acceleration):
     scan = scan.undersample(columns(scan, acceleration))
     for name in ("cg_sense", "l1_wavelet"):
         assert not any(HINT in note for note in reconstructed(name, scan).info["notes"])
+
+
+@pytest.mark.parametrize("noise_scan", [False, True])
+@pytest.mark.parametrize("scale", [1e-30, 1e-24, 1e-21, 1e20, 1e30])
+def test_maps_whose_squares_are_no_numbers_are_normalized_too(scale, noise_scan):
+    maps = phantom(snr=None).maps(0)[None]
+    scan = undersampled()
+    scan = scan if noise_scan else dataclasses.replace(scan, noise_covariance=None)
+    images = [
+        quick("cg_sense", maps=GivenMaps(x, "maps.npy"))(scan).image for x in (maps, scale * maps)
+    ]
+    torch.testing.assert_close(images[1], images[0], rtol=1e-3, atol=1e-4)
+    assert bool(images[1].any())
+    assert "maps.npy" in GivenMaps(scale * maps, "maps.npy").notes()[0]
+
+
+def test_a_slice_without_samples_has_maps_of_nothing():
+    scan = phantom(snr=None).scan
+    empty = dataclasses.replace(scan, read=lambda v, i: 0 * scan.read(v, i), sampling=None)
+    for source, sets in ((EstimatedMaps(sets=2), 2), (EstimatedMaps(kind="lowres"), 1)):
+        maps = source(empty, 0, "cpu")
+        assert maps.shape == (sets, *scan.shape[1:]) and not bool(maps.any())

@@ -8,9 +8,10 @@ import torch
 from scan_cases import array_scan, error, phantom, reconstructed, undersampled
 
 from mrirecon import reconstruct
-from mrirecon.noise import dead_coils, noise_level
-from mrirecon.prepare import volume_scale
+from mrirecon.noise import dead_coils, noise_level, partly_dead, silent_coils
+from mrirecon.prepare import compress_coils, volume_scale
 from mrirecon.recon import GivenMaps
+from mrirecon.tensors import rss
 
 QUICK = {
     "l1_wavelet": {"iterations": 8},
@@ -108,6 +109,76 @@ def test_dead_coils_are_left_out_and_named(name):
     volume = method(name)(broken)
     assert "coils 1, 4 without signal: left out" in volume.info["notes"]
     assert torch.equal(volume.image, method(name)(live).image)
+
+
+def two_volumes(scan, lost, gone):
+    """The slice of a scan twice, without `gone` coils in volume `lost`."""
+    full = scan.kspace(0)
+    less = full.clone()
+    less[gone] = 0
+    kspace = torch.stack([less if volume == lost else full for volume in (0, 1)])
+    both = array_scan(kspace[:, None])
+    return dataclasses.replace(both, noise_covariance=scan.noise_covariance)
+
+
+@pytest.mark.parametrize("lost", [0, 1])
+@pytest.mark.parametrize("whiten", [False, True])
+def test_a_coil_dead_in_one_volume_is_left_out_there(lost, whiten):
+    """As if it had never been: maps of that volume are 0 where its k-space is; the other volume keeps the coil."""
+    simulation = phantom(1)
+    scan, maps = undersampled(1), simulation.maps(0)[None]
+    options = {"maps": GivenMaps(maps, "truth"), "whiten": whiten}
+    volume = method("cg_sense", **options)(two_volumes(scan, lost, [3]))
+    assert f"coil 3 without signal in volume {lost}: left out there" in volume.info["notes"]
+    whole = method("cg_sense", **options)(scan).image
+    torch.testing.assert_close(volume.image[1 - lost], whole[0], rtol=1e-4, atol=1e-5)
+    expected = whole[0].abs()
+    if whiten:  # in the units of the coils as measured, one of which is missing
+        left = rss(maps[0, [0, 1, 2, 4, 5]])
+        expected = expected * simulation.scan.to_output(left.to(torch.complex64)).abs()
+    assert error(volume.image[lost].abs(), expected) < 0.1
+
+
+def test_a_coil_alive_in_a_later_volume_only_is_no_dead_one():
+    scan = two_volumes(undersampled(1), 0, [2, 4])
+    assert silent_coils(scan) == [{2, 4}, set()]
+    assert dead_coils(scan) == ([], "")
+    found, note = partly_dead(scan, silent_coils(scan), [])
+    assert found == {0: [2, 4]} and note == "coils 2, 4 without signal in volume 0: left out there"
+    assert partly_dead(scan, [{2, 4}, {2}], [2])[0] == {0: [3]}  # numbered without coil 2
+
+
+def test_compression_says_that_a_coil_was_dead_in_one_volume():
+    scan = two_volumes(undersampled(1), 1, [3])
+    notes = reconstruct(scan, method="cg_sense", compress_coils=4).info["notes"]
+    assert any(note.startswith("coils without signal in 1 of 2 volumes") for note in notes)
+    whole = two_volumes(undersampled(1), None, [])
+    notes = reconstruct(whole, method="cg_sense", compress_coils=4).info["notes"]
+    assert not any("without signal" in note for note in notes)
+
+
+@pytest.mark.parametrize("method", ["svd", "geometric"])
+@pytest.mark.parametrize("known", [True, False])
+def test_an_empty_slice_does_not_stop_compression(method, known):
+    scan = dataclasses.replace(phantom(3).scan, noise_covariance=None)
+    gone = filled(scan, lambda kspace, index: kspace * (index != 1))
+    gone = gone if known else dataclasses.replace(gone, sampling=None)
+    found = compress_coils(gone, 4, method)
+    others = compress_coils(array_scan(torch.stack([scan.kspace(i) for i in (0, 2)])), 4, method)
+    assert not bool(found.kspace(1).any())
+    for there, here in ((0, 0), (2, 1)):  # eigenvectors are known up to a phase
+        torch.testing.assert_close(
+            found.kspace(there).abs().square().sum(0),
+            others.kspace(here).abs().square().sum(0),
+            rtol=1e-3,
+            atol=1e-5,
+        )
+
+
+def test_of_nothing_there_is_nothing_to_compress():
+    empty = filled(phantom(2).scan, lambda kspace, index: 0 * kspace)
+    with pytest.raises(ValueError, match="no fully sampled centre to compute coil compression"):
+        compress_coils(empty, 4)
 
 
 def test_a_coil_without_noise_in_the_noise_scan_is_left_out():

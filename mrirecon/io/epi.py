@@ -1,0 +1,104 @@
+"""Readouts that run backwards: those without a flag are found, and of reversed ones where their k = 0 is stored."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from mrirecon.io.directions import is_mirrored, middle_is_stored, odd_readouts
+from mrirecon.io.energy import Load, Look, Reader
+from mrirecon.io.mrd_header import Encoding
+
+ECHOES = 8  # at most so many are compared with the first
+REMEDY = "if the image is mirrored along the readout, set ACQ_IS_REVERSE of those that run backwards when converting"
+
+
+def turned(
+    lines: np.ndarray,
+    encoding: Encoding,
+    seen: Look,
+    load: Load,
+    volume: np.ndarray,
+    index: np.ndarray,
+    notes: list[str],
+) -> np.ndarray:
+    """Readouts with `reverse` and `roll` set as their samples have them; notes say what was found.
+
+    Args:
+        lines: imaging readouts (`LINE`).
+        encoding: whose trajectory may be EPI.
+        seen: of the middle slice.
+        load: samples.
+        volume: of each readout.
+        index: slice of each readout.
+        notes: gets what was found.
+    """
+    lines, flagged = lines.copy(), bool(lines["reverse"].any())
+    ky = int(seen.strongest["ky"])
+    here = (index == index[lines["row"] == seen.strongest["row"]][0]) & (
+        lines["kz"] == seen.strongest["kz"]
+    )
+    ours = volume == volume[lines["row"] == seen.strongest["row"]][0]
+    if seen.alternates:
+        lines["reverse"] = odd_readouts(lines, volume, index, seen.alternates == "shot")
+        shots = " of each shot" if seen.alternates == "shot" else ""
+        notes.append(
+            f"EPI without its flags: every second readout{shots} runs backwards and is put in forward order; "
+            f"no ghost correction, no ramp-sampling correction; the first{shots} is taken to run forwards: {REMEDY}"
+        )
+    elif not flagged and encoding.trajectory == "epi" and not seen.is_sorted:
+        notes.append(
+            "EPI without its flags, and its samples do not tell which way every second readout runs: if the image has "
+            "a ghost, mirrored and half a field of view off, set ACQ_IS_REVERSE when converting"
+        )
+    if not flagged and not seen.alternates:
+        _turn_echoes(lines, volume, here, ours, ky, load, notes)
+    _roll(lines, here & ours, ky, load, notes)
+    return lines
+
+
+def _turn_echoes(
+    lines: np.ndarray,
+    volume: np.ndarray,
+    here: np.ndarray,
+    ours: np.ndarray,
+    ky: int,
+    load: Load,
+    notes: list[str],
+) -> None:
+    """Set `reverse` of whole echoes that are those of the first one mirrored, as with bipolar gradients."""
+    names = ["contrast", "occurrence"]
+    echoes = np.unique(lines[names])
+    if len(echoes) == 1:
+        return
+    read, first, found = Reader(load), lines[here & ours], list[str]()
+    for echo in echoes[: ECHOES + 1]:
+        same = lines[names] == echo
+        if not len(first) or first[names][0] == echo or not (same & here).any():
+            continue
+        other = same & here & (volume == volume[same & here].min())
+        if is_mirrored(first, lines[other], ky, read):
+            lines["reverse"] |= same
+            name = names[0] if echo["contrast"] != first["contrast"][0] else names[1]
+            found.append(f"{name} {echo[name]}")
+    if found:
+        notes.append(
+            f"{', '.join(found)} without its flags: its readouts run backwards, compared with the first, and are put "
+            f"in forward order; the first is taken to run forwards: {REMEDY}"
+        )
+
+
+def _roll(lines: np.ndarray, chosen: np.ndarray, ky: int, load: Load, notes: list[str]) -> None:
+    """Set `roll` of reversed readouts that store k = 0 at N // 2, as the forward ones do.
+
+    Counted from the other end that is N // 2 - 1. Most files that say N // 2 of both mean N // 2 once in forward
+    order (Siemens), so that this is what is done where the samples do not tell.
+    """
+    kept = lines["samples"] - lines["discard_pre"] - lines["discard_post"]
+    center = lines["center"] - lines["discard_pre"]
+    doubtful = lines["reverse"] & (kept % 2 == 0) & ((center == kept // 2) | (lines["center"] == 0))
+    if (doubtful & chosen).any() and middle_is_stored(lines[chosen], ky, Reader(load)):
+        lines["roll"][doubtful] = 1
+        notes.append(
+            "reversed readouts fit the forward ones one sample further on (k = 0 at their middle sample as stored, or "
+            "delayed): moved there"
+        )
