@@ -64,6 +64,7 @@ class Problems:
         self.whitening: Tensor | None = None
         self.source, unit = maps, 1.0
         self.skipped: list[str] = []
+        scan = _remembering(scan)
         silent = silent_coils(scan)
         dead, note = dead_coils(scan, silent)
         self.silent, said = partly_dead(scan, silent, dead)
