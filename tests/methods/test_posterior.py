@@ -9,7 +9,7 @@ from itertools import combinations
 import numpy as np
 import pytest
 import torch
-from cases import array_scan, columns, phantom
+from cases import array_scan, columns, phantom, telling_no_noise
 
 from mrirecon.diffusion import GaussianDenoiser, vp
 from mrirecon.diffusion.samplers import SAMPLERS
@@ -655,6 +655,7 @@ def test_the_unrolled_prior_can_be_told_the_noise(scan, tmp_path):
     assert torch.equal(again.image, told.image)
     silent = torch.zeros_like(kspace)
     silent[..., 10:22, 8:20] = kspace[..., 10:22, 8:20]
+    silent = telling_no_noise(silent)
     mask = torch.ones(kspace.shape[-2:], dtype=torch.bool)
     method = METHODS["unrolled_prior"]
     with pytest.raises(ValueError, match=r"give --method\.noise_std"):
