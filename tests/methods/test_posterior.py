@@ -456,16 +456,15 @@ def test_prewhitened_noise_is_one(scan):
 
 @pytest.mark.parametrize("whiten", [True, False])
 def test_the_noise_is_given_in_units_of_the_kspace(whiten, prior, scan):
-    own = scan.noise_covariance.diagonal().real.mean() / 2
-    covariance = scan.noise_covariance * (3.0 / float(own.sqrt())) ** 2
-    noisy = replace(scan, noise_covariance=covariance)
+    noisy = replace(scan, noise_covariance=scan.noise_covariance * 1.5**2)
+    level = noise_level(noisy)
     left_out, given, twice = (
-        sample("dds", prior, noisy, whiten=whiten, noise_std=level).info
-        for level in (None, 3.0, 6.0)
+        sample("dds", prior, noisy, whiten=whiten, noise_std=std).info
+        for std in (None, level, 2 * level)
     )
     for figure in ("noise_std", "residual_over_noise"):
         assert given[figure] == pytest.approx(left_out[figure], rel=1e-3)
-    assert left_out["noise_std"] == pytest.approx([1.0 if whiten else 3.0])
+    assert left_out["noise_std"] == pytest.approx([1.0 if whiten else level])
     assert twice["noise_std"] == pytest.approx([2 * left_out["noise_std"][0]])
 
 
