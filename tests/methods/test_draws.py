@@ -53,7 +53,7 @@ def noisy_scan():
     whole = phantom(slices=1, shape=SHAPE).scan
     scan = whole.undersample(columns(whole, calibration=12))
     covariance = torch.diag(torch.linspace(1, 5, 6, dtype=torch.float64)).to(torch.complex128)
-    return replace(scan, noise_covariance=1e-2 * covariance)
+    return replace(scan, noise_covariance=1e-3 * covariance)
 
 
 def zero_filled(images, matrix):

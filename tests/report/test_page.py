@@ -3,6 +3,7 @@
 import base64
 import json
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import numpy as np
@@ -269,3 +270,17 @@ def test_existing_report_is_kept(tmp_path, result):
     assert path.read_text() == "precious"
     write_report(path, [result()], overwrite=True)
     assert [file.name for file in tmp_path.iterdir()] == ["r.html"]
+
+
+def test_a_middle_slice_without_samples_is_drawn_without_its_acceleration(tmp_path, result):
+    scan, volume = result()
+    middle = scan.shape[0] // 2
+    empty = replace(
+        scan,
+        read=lambda v, i: scan.read(v, i) * (i != middle),
+        sampling=lambda v, i: scan.mask(i, v) & (i != middle),
+    )
+    write_report(tmp_path / "r.html", [(empty, volume)])
+    figure = comparison([(empty, volume)])
+    assert "acceleration" not in figure.get_suptitle()
+    assert "acceleration" in comparison([(scan, volume)]).get_suptitle()
