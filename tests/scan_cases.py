@@ -23,6 +23,17 @@ def array_scan(kspace, mask=None, **known):
     )
 
 
+def telling_no_noise(kspace):
+    """K-space with a faint signal where it is zero, of each coil at every second point only.
+
+    Half of the outer samples of each coil are 0, but no point is 0 in all coils: that would not have been measured.
+    """
+    columns = torch.arange(kspace.shape[-1]) + torch.arange(kspace.shape[-2])[:, None]
+    coils = torch.arange(kspace.shape[-3])[:, None, None]
+    empty = (kspace == 0).all(dim=-3, keepdim=True)
+    return kspace + 1e-9 * ((columns + coils) % 2) * empty
+
+
 def problem_of(kspace, mask, maps, near=None, **known):
     """A slice (coil, y, x) to solve, on its own unless it is said what is near it."""
     near = near or Neighbours(array_scan(kspace[None], mask), 0, 0, "cpu")

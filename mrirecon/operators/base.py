@@ -87,12 +87,12 @@ class LinearOperator(ABC):
     def __sub__(self, other: LinearOperator) -> LinearOperator:
         return _Sum(self, -1 * other)
 
-    def __mul__(self, factor: complex) -> LinearOperator:
+    def __mul__(self, factor: float | complex) -> LinearOperator:
         if not isinstance(factor, (int, float, complex)):
             return NotImplemented
         return _Scaled(self, factor)
 
-    def __rmul__(self, factor: complex) -> LinearOperator:
+    def __rmul__(self, factor: float | complex) -> LinearOperator:
         return self.__mul__(factor)
 
     def __neg__(self) -> LinearOperator:
@@ -128,7 +128,8 @@ class _Adjoint(LinearOperator):
         return self._operator
 
     def _name(self) -> str:
-        return f"{self._operator._name()}.H"
+        name = self._operator._name()
+        return f"({name}).H" if " " in name else f"{name}.H"
 
 
 class _Composed(LinearOperator):
@@ -154,7 +155,9 @@ class _Composed(LinearOperator):
 
     @property
     def range(self) -> Shape:
-        return self._outer.range
+        """With the axes before those that the outer one knows of."""
+        outer, inner = self._outer, self._inner.range
+        return (*inner[: max(0, len(inner) - len(outer.domain))], *outer.range)
 
     def _name(self) -> str:
         return f"{self._outer._name()} @ {self._inner._name()}"
@@ -162,7 +165,8 @@ class _Composed(LinearOperator):
 
 class _Sum(LinearOperator):
     def __init__(self, one: LinearOperator, other: LinearOperator) -> None:
-        if not (_agree(one.domain, other.domain) and _agree(one.range, other.range)):
+        shapes = (one.domain, other.domain), (one.range, other.range)
+        if not all(_agree(*pair) and _as_many(*pair) for pair in shapes):
             raise ValueError(f"{one!r} and {other!r} differ in shape: they cannot be added")
         self._one, self._other = one, other
 
@@ -185,7 +189,7 @@ class _Sum(LinearOperator):
 
 
 class _Scaled(LinearOperator):
-    def __init__(self, operator: LinearOperator, factor: complex) -> None:
+    def __init__(self, operator: LinearOperator, factor: float | complex) -> None:
         self._operator, self._factor = operator, factor
 
     def forward(self, x: Tensor) -> Tensor:
@@ -224,6 +228,11 @@ def _agree(one: Shape, other: Shape) -> bool:
     """Whether shapes may be the same, as far as both are known."""
     pairs = zip(reversed(one), reversed(other), strict=False)
     return all(a is None or b is None or a == b for a, b in pairs)
+
+
+def _as_many(one: Shape, other: Shape) -> bool:
+    """Whether shapes have as many axes, where both are known."""
+    return not one or not other or len(one) == len(other)
 
 
 def _in_words(shape: Shape) -> str:

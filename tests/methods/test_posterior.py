@@ -156,7 +156,7 @@ def test_the_levels_of_ddpms_time_are_those_of_the_prior(prior, monkeypatch):
         "mrirecon.weights.prior.load_weights", lambda p: (network, replace(card, bright_level=0.5))
     )
     sigmas = METHODS["dds"](weights=prior, schedule="vp", levels=6, start="noise").sigmas
-    torch.testing.assert_close(sigmas, 2 * vp(6, 0.03 / 2, 5.0))
+    torch.testing.assert_close(sigmas, 2 * vp(6, 0.015 / 2, 5.0))
 
 
 def test_a_prior_of_unknown_intensity_is_said(prior, scan, tmp_path):

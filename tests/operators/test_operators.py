@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from properties import check_operator, complex_normal
 
-from mrirecon.operators import Gradient, Wavelet, sense
+from mrirecon.operators import Coils, Fourier, Gradient, Mask, Wavelet, sense
 from mrirecon.operators.base import LinearOperator
 
 
@@ -58,6 +58,13 @@ OPERATORS = {
         (4, 3, 5, 6),
     ),
     "sense_batch_of_images": (sense(maps(3, 6, 8), random_mask(6, 8)), (2, 6, 8), (2, 3, 6, 8)),
+    "parts": (
+        Mask(random_mask(6, 8)) @ Fourier() @ Coils(maps(3, 6, 8)),
+        (6, 8),
+        (3, 6, 8),
+    ),
+    "sum": (Wavelet((16, 24)) + 2j * Fourier(), (16, 24), (16, 24)),
+    "scaled": (-3 * Gradient(), (6, 7), (2, 6, 7)),
     "wavelet": (Wavelet((16, 24)), (16, 24), (16, 24)),
     "wavelet_odd": (Wavelet((31, 45), 2), (2, 31, 45), (2, 31, 45)),
     "wavelet_odd_half": (Wavelet((38, 22), 2), (38, 22), (38, 22)),
@@ -147,3 +154,25 @@ def test_single_precision_keeps_its_type():
     x = complex_normal(16, 18, dtype=torch.complex64)
     for result in (A(x), A.H(A(x)), A.gram(x), Wavelet((16, 18))(x), Gradient()(x)):
         assert result.dtype == torch.complex64
+
+
+def test_operators_add_scale_and_say_their_shapes():
+    m, k = maps(3, 6, 8), random_mask(6, 8)
+    A, B = sense(m, k), Mask(k) @ Fourier() @ Coils(m)
+    x = complex_normal(6, 8, seed=1)
+    torch.testing.assert_close(B(x), A(x))
+    torch.testing.assert_close((2 * A - B)(x), A(x))
+    torch.testing.assert_close((A * 2j).H(A(x)), -2j * A.gram(x))
+    assert repr(A) == "Sense: 6 x 8 -> 3 x 6 x 8"
+    assert repr(B) == "Mask @ Fourier @ Coils: 6 x 8 -> 3 x 6 x 8"
+    assert repr(B.H) == "(Mask @ Fourier @ Coils).H: 3 x 6 x 8 -> 6 x 8"
+
+
+def test_shapes_that_do_not_fit_are_one_sentence():
+    A = sense(maps(3, 6, 8), random_mask(6, 8))
+    with pytest.raises(ValueError, match="^Sense: 6 x 8 -> 3 x 6 x 8 is given 5 x 8$"):
+        A(complex_normal(5, 8, seed=0))
+    with pytest.raises(ValueError, match=r"cannot follow Sense: .*: it takes 16 x 24"):
+        Wavelet((16, 24)) @ A
+    with pytest.raises(ValueError, match="differ in shape: they cannot be added"):
+        A + Wavelet((6, 8), 0)
