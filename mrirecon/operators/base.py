@@ -87,12 +87,12 @@ class LinearOperator(ABC):
     def __sub__(self, other: LinearOperator) -> LinearOperator:
         return _Sum(self, -1 * other)
 
-    def __mul__(self, factor: float | complex) -> LinearOperator:
+    def __mul__(self, factor: int | float | complex) -> LinearOperator:
         if not isinstance(factor, (int, float, complex)):
             return NotImplemented
         return _Scaled(self, factor)
 
-    def __rmul__(self, factor: float | complex) -> LinearOperator:
+    def __rmul__(self, factor: int | float | complex) -> LinearOperator:
         return self.__mul__(factor)
 
     def __neg__(self) -> LinearOperator:
@@ -189,7 +189,7 @@ class _Sum(LinearOperator):
 
 
 class _Scaled(LinearOperator):
-    def __init__(self, operator: LinearOperator, factor: float | complex) -> None:
+    def __init__(self, operator: LinearOperator, factor: int | float | complex) -> None:
         self._operator, self._factor = operator, factor
 
     def forward(self, x: Tensor) -> Tensor:

@@ -170,7 +170,7 @@ def test_operators_add_scale_and_say_their_shapes():
 
 def test_shapes_that_do_not_fit_are_one_sentence():
     A = sense(maps(3, 6, 8), random_mask(6, 8))
-    with pytest.raises(ValueError, match="^Sense: 6 x 8 -> 3 x 6 x 8 is given 5 x 8$"):
+    with pytest.raises(ValueError, match=r"^Sense: 6 x 8 -> 3 x 6 x 8 is given 5 x 8$"):
         A(complex_normal(5, 8, seed=0))
     with pytest.raises(ValueError, match=r"cannot follow Sense: .*: it takes 16 x 24"):
         Wavelet((16, 24)) @ A
