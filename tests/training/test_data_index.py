@@ -209,9 +209,9 @@ def modules_by_name():
     """Lets jsonargparse name modules, which a command that ran in this process before has forbidden for good."""
     import jsonargparse
 
-    jsonargparse.set_parsing_settings(import_path_allowlist=["mrirecon.training"])
+    jsonargparse.set_parsing_settings(import_path_allowlist=["mrirecon"])
     yield
-    jsonargparse.set_parsing_settings(import_path_denylist=["mrirecon.training"])
+    jsonargparse.set_parsing_settings(import_path_denylist=["mrirecon"])
 
 
 @pytest.mark.usefixtures("modules_by_name")
