@@ -174,7 +174,9 @@ def differences(one, other):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--against", type=Path, help="the other checkout")
-    parser.add_argument("--methods", nargs="*", default=[], help="all that are registered, if left out")
+    parser.add_argument(
+        "--methods", nargs="*", default=[], help="all that are registered, if left out"
+    )
     parser.add_argument("--write", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.write:

@@ -86,13 +86,7 @@ def write_volume(
         mr.write_volume(volume, "brain.nii.gz")
     """
     path = check_output(path, overwrite, inputs)
-    suffix = suffix_of(path, VOLUME_SUFFIXES)
-    volumes = len(volume.image)
-    if volumes > 1 and suffix in (".h5", ".npy"):
-        raise ValueError(
-            f"{path}: {suffix} holds one volume, this reconstruction has {volumes}: "
-            "write .nii.gz, .nii or .cfl"
-        )
+    suffix = check_volumes(path, len(volume.image))
     beside = {name: _files(extra_path(path, name)) for name in volume.extras}
     names = [file for files in beside.values() for file in files]
     check_apart(names, inputs)
@@ -103,6 +97,21 @@ def write_volume(
             image = volume.extras[name].detach().cpu().to(torch.complex64)
             _write_image(image, volume, [next(left) for _ in files], suffix)
         _write_image(volume.image.detach().cpu().to(torch.complex64), volume, list(left), suffix)
+
+
+def check_volumes(path: PathLike, volumes: int) -> str:
+    """The suffix of an output that can hold so many volumes.
+
+    Raises:
+        ValueError: for an unknown suffix, or several volumes in .h5 or .npy.
+    """
+    suffix = suffix_of(path, VOLUME_SUFFIXES)
+    if volumes > 1 and suffix in (".h5", ".npy"):
+        raise ValueError(
+            f"{path}: {suffix} holds one volume, this reconstruction has {volumes}: "
+            "write .nii.gz, .nii or .cfl"
+        )
+    return suffix
 
 
 def extra_path(path: PathLike, name: str) -> Path:

@@ -100,10 +100,17 @@ class EstimatedMaps:
         if self.kind == "lowres":
             return low_resolution_maps(block, shape).unsqueeze(0)
         kernel = fitting_kernel(block.shape, self.kernel)
-        found = espirit(
-            block, shape, kernel=kernel, threshold=self.threshold, crop=self.crop, sets=self.sets
-        )
-        return found.maps
+        try:
+            return espirit(
+                block,
+                shape,
+                kernel=kernel,
+                threshold=self.threshold,
+                crop=self.crop,
+                sets=self.sets,
+            ).maps
+        except ValueError as error:
+            raise ValueError(f"{scan.source}: slice {index}: {error}") from error
 
     def whitened(self, matrix: Complex[Tensor, "coil coil"]) -> EstimatedMaps:
         return self

@@ -19,6 +19,7 @@ from mrirecon.io import (
     write_volume,
 )
 from mrirecon.io.files import PathLike
+from mrirecon.io.volumes import check_volumes
 from mrirecon.methods.base import Preview
 from mrirecon.methods.registry import is_slow
 from mrirecon.options import EXPECTED
@@ -123,7 +124,9 @@ class Session:
 
     def _prepare(self, source: str, target: Path) -> Job:
         check_output(target, self.overwrite)
-        data, made = self.request.prepare(self.request.read(source))
+        scan = self.request.read(source)
+        check_volumes(target, scan.volumes)  # before the work, not after it
+        data, made = self.request.prepare(scan)
         slow = is_slow(self.request.solver) or self.team.size > 1
         keep = SliceStore(target, self.request.describe(source)) if slow else None
         preview = self.preview if self.team.leads else None

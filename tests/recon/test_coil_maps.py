@@ -131,6 +131,13 @@ def test_without_calibration_region_there_are_no_maps(name):
         quick(name)(scan.undersample(mask))
 
 
+def test_too_small_a_calibration_region_is_told_with_scan_and_slice():
+    mask = torch.zeros(48, 40, dtype=torch.bool)
+    mask[:, ::4] = True  # of the centre one column, of 2 x 2 that the smallest kernel needs
+    with pytest.raises(ValueError, match=r"memory: slice 0: calibration region is \d+ x 1 samples"):
+        mr.estimate_maps(array_scan(phantom().scan.kspace(0)[None], mask), 0)
+
+
 def test_map_sources_describe_themselves_and_agree_with_the_functions():
     scan = phantom().scan
     source = EstimatedMaps(size=20, kernel=5, crop=0.9)
