@@ -19,8 +19,8 @@ def convert(
 ) -> None:
     """Convert k-space between formats.
 
-    The suffix of DST decides: .mrd, .h5 (fastMRI layout), .cfl (BART), .npy or .npz. What that format cannot hold is
-    said.
+    The suffix of DST decides: .mrd, .h5 (fastMRI layout), .cfl (BART), .npy or .npz. What was assumed of SRC
+    and what that format cannot hold is said.
 
     Args:
         src: k-space file.
@@ -36,8 +36,8 @@ def convert(
     print(
         f"{dst}: {shape} (slice x coil x readout x phase), {scan.volumes} volume(s), from {scan.format}"
     )
-    for what in lost:
-        print(f"note: {what}")
+    for note in (*scan.notes, *lost):
+        print(f"note: {note}")
 
 
 COMMAND = Command(

@@ -44,6 +44,14 @@ def test_convert_says_what_is_lost(mrirecon, scan_file, tmp_path):
     assert np.array_equal(part, whole[1:2])
 
 
+def test_convert_says_what_was_assumed(mrirecon, scan_file, tmp_path):
+    assert mrirecon("convert", scan_file, tmp_path / "a.npy").status == 0
+    corner = np.fft.ifftshift(np.load(tmp_path / "a.npy"), axes=(-2, -1))
+    np.save(tmp_path / "corner.npy", corner)
+    out = mrirecon("convert", tmp_path / "corner.npy", tmp_path / "b.npy").out
+    assert "--kspace_centre corner" in out
+
+
 def test_geometry_survives_simulate_convert_recon(mrirecon, nifti_file, tmp_path):
     """The NIfTI that comes out lies where the one that went in lay."""
     scan, mrd, output = tmp_path / "s.h5", tmp_path / "s.mrd", tmp_path / "o.nii.gz"
