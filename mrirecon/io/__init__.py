@@ -2,7 +2,8 @@
 
 from mrirecon.io.files import sidecar, write_json
 from mrirecon.io.maps import MAPS_SUFFIXES, read_maps, write_maps
-from mrirecon.io.masks import MASK_SUFFIXES, expand_mask, read_mask, write_mask
+from mrirecon.io.mask_arrays import expand_mask
+from mrirecon.io.masks import MASK_SUFFIXES, read_mask, write_mask
 from mrirecon.io.nifti import affine_ras, read_image
 from mrirecon.io.scans import SCAN_SUFFIXES, read_scan, write_scan
 from mrirecon.io.volumes import (

@@ -36,7 +36,7 @@ from mrirecon.io.hdf5 import (
     writing,
 )
 from mrirecon.io.layout import USUAL, Layout
-from mrirecon.io.masks import as_mask, expand_mask
+from mrirecon.io.mask_arrays import as_mask, expand_mask
 from mrirecon.io.mrd_header import build_header
 from mrirecon.scan import Scan
 

@@ -13,7 +13,7 @@ import torch
 
 from mrirecon.io.hdf5 import read_text
 from mrirecon.io.layout import size_text
-from mrirecon.io.masks import as_mask, expand_mask
+from mrirecon.io.mask_arrays import as_mask, expand_mask
 from mrirecon.scan import FRAMES, Geometry, Scan
 
 Shape = tuple[int, int, int, int]

@@ -21,7 +21,7 @@ from mrirecon.io import mat5
 from mrirecon.io.arrays import NO_HEADER, arrange, arranged_scan, check_complex
 from mrirecon.io.hdf5 import check_stored, is_hdf5, names, read_array, reading
 from mrirecon.io.layout import PLANE, USUAL, Arrangement, Layout, is_complex_record, size_text
-from mrirecon.io.masks import refuse_mask
+from mrirecon.io.mask_arrays import refuse_mask
 from mrirecon.scan import Scan
 
 USUAL_NAMES = ("kspace", "k_space", "ksp", "kdata", "kspace_data", "k", "data", "raw", "rawdata")

@@ -14,7 +14,7 @@ from mrirecon.io.arrays import NO_GEOMETRY, arrange, arranged_scan
 from mrirecon.io.file_array import FileArray
 from mrirecon.io.files import existing_file
 from mrirecon.io.layout import USUAL, Layout
-from mrirecon.io.masks import as_mask, expand_mask, refuse_mask
+from mrirecon.io.mask_arrays import as_mask, expand_mask, refuse_mask
 from mrirecon.scan import Scan
 
 READ = ("kspace", "mask", "acquired", "maps")  # what members of an npz are asked for

@@ -14,7 +14,7 @@ from mrirecon.io.files import PathLike, check_target, existing_file, replacing, 
 from mrirecon.io.foreign import foreign, foreign_folder, foreign_hdf5
 from mrirecon.io.hdf5 import datasets, is_hdf5, names, reading
 from mrirecon.io.layout import Layout
-from mrirecon.io.masks import refuse_mask
+from mrirecon.io.mask_arrays import refuse_mask
 from mrirecon.io.mat import read_mat
 from mrirecon.io.mrd_header import parse_header
 from mrirecon.io.numpy import read_numpy, write_npy, write_npz

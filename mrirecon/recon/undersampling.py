@@ -12,7 +12,7 @@ from torch import Tensor
 
 from mrirecon.coverage import Coverage, achieved_acceleration
 from mrirecon.io import expand_mask, read_mask
-from mrirecon.io.masks import as_mask
+from mrirecon.io.mask_arrays import as_mask
 from mrirecon.masks import MASKS, MaskSpec, Number
 from mrirecon.nearest import known_as
 from mrirecon.scan import Scan
