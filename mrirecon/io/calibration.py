@@ -135,7 +135,7 @@ def calibration_readouts(
     slices: np.ndarray,
     volumes: np.ndarray,
     notes: list[str],
-) -> Calibration | None:
+) -> VolumeCalibration | None:
     """Calibration readouts on the imaging grid, or None if k-space holds all of them, in every volume, or none fits."""
     if not len(calibration):
         return None
@@ -168,10 +168,10 @@ def calibration_readouts(
     volume_of = np.asarray([names.get(row, 0) for row in counters])
     placed = Readouts(imaging.load, imaging.coils, imaging.readout, imaging.encodes, imaging.is_3d)
     placed.place(calibration, volume_of, slice_of, point)
-    return Calibration(placed, frozenset(volume_of.tolist()))
+    return VolumeCalibration(placed, frozenset(volume_of.tolist()))
 
 
-class Calibration:
+class VolumeCalibration:
     """Calibration by volume; a volume without its own is calibrated by the first that has one."""
 
     def __init__(self, readouts: Readouts, available: frozenset[int]) -> None:

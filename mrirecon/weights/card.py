@@ -5,13 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, is_dataclass
-from types import UnionType
-from typing import Any, TypeVar, get_args, get_origin, get_type_hints
+from typing import Any, TypeVar, get_origin, get_type_hints
 
 from mrirecon.calibration import width
 from mrirecon.coverage import achieved_acceleration
 from mrirecon.masks import MASKS
 from mrirecon.nearest import suggest
+from mrirecon.options import fits
 from mrirecon.scan import Scan
 
 SCHEMA = 1
@@ -207,7 +207,7 @@ def _described(kind: type[Described], values: object, where: str = "") -> Descri
             value = _described(wanted, value, f"{where}{name}.")  # type: ignore[arg-type]
         elif get_origin(wanted) is not Mapping:
             value = _as_tuples(value)
-        if not _fits(value, wanted):
+        if not fits(value, wanted):
             shown = getattr(wanted, "__name__", wanted) if get_origin(wanted) is None else wanted
             raise ValueError(f"{where}{name} is {values[name]!r}: it must be {shown}")
         given[name] = value
@@ -216,17 +216,3 @@ def _described(kind: type[Described], values: object, where: str = "") -> Descri
 
 def _as_tuples(value: object) -> object:
     return tuple(map(_as_tuples, value)) if isinstance(value, list) else value
-
-
-def _fits(value: object, wanted: Any) -> bool:
-    origin, inner = get_origin(wanted), get_args(wanted)
-    if origin is UnionType:
-        return any(_fits(value, kind) for kind in inner)
-    if origin is tuple:
-        if not isinstance(value, tuple):
-            return False
-        kinds = inner[:1] * len(value) if inner[-1] is ... else inner
-        return len(kinds) == len(value) and all(map(_fits, value, kinds))
-    if wanted in (int, float):
-        return isinstance(value, (int, wanted)) and not isinstance(value, bool)
-    return isinstance(value, origin or wanted)
