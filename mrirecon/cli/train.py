@@ -170,19 +170,18 @@ def _prepare(parser: Parser, args: list[str], settings: Settings) -> tuple[list[
     preset = preset or configured.pop("preset", None)
     if not isinstance(name, str) or name not in MODELS:
         raise UsageError(f"unknown network {name!r}: {suggest(str(name), MODELS)}")
-    if preset is not None and preset not in list(PRESETS[name]):
-        hint = suggest(str(preset), PRESETS[name])
+    presets = PRESETS.get(name, {})
+    if preset is not None and preset not in list(presets):
+        hint = suggest(str(preset), presets)
         raise UsageError(f"network {name} has no preset {preset!r}: {hint}")
     parser.add_argument("--network.name", default=name)
     about = (MODELS[name].__doc__ or "").partition("\n")[0].removesuffix(".")
     parser.add_options(MODELS[name], "network", f"network {name}: {about}", (), instantiate=False)
-    presets = ", ".join(PRESETS[name])
-    parser.explain(
-        "--network",
-        f"{', '.join(MODELS)} (default: {DEFAULT}); `--network NAME --help` lists the options of NAME; "
-        f"--network.preset {presets} sets them together, in place of those of the YAML",
-        "NAME",
-    )
+    text = f"{', '.join(MODELS)} (default: {DEFAULT}); `--network NAME --help` lists the options of NAME"
+    if presets:
+        sizes = ", ".join(presets)
+        text += f"; --network.preset {sizes} sets them together, in place of those of the YAML"
+    parser.explain("--network", text, "NAME")
     family = family_of(name)
     parser.add_options(family.data, "data", family.about_data, family.hidden, instantiate=False)
     for masks, text in family.masks.items():
@@ -199,7 +198,7 @@ def _prepare(parser: Parser, args: list[str], settings: Settings) -> tuple[list[
     parser.add_options(family.checkpoints, "checkpoints", checkpoints, (), instantiate=False)
     for group, (kind, title) in GROUPS.items():
         parser.add_options(kind, group, title, (), instantiate=False)
-    options = {**(PRESETS[name][preset] if preset else {}), **configured}
+    options = {**(presets[preset] if preset else {}), **configured}
     return args, {**settings, "network": {**options, "name": name}}
 
 

@@ -13,6 +13,13 @@ from mrirecon.cli import COMMANDS
 from mrirecon.masks import MASKS
 from mrirecon.methods import METHODS
 from mrirecon.methods.classical import CGSense
+from mrirecon.networks import PRESETS
+
+
+def test_a_network_needs_no_presets(mrirecon, monkeypatch):
+    monkeypatch.delitem(PRESETS, "unet")
+    result = mrirecon("train", "--network", "unet", "--help")
+    assert result.status == 0 and "--network.preset " not in " ".join(result.out.split())
 
 
 def test_help_lists_the_commands(mrirecon):

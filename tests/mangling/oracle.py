@@ -74,6 +74,7 @@ def in_child(function: Callable[[], Verdict]) -> Verdict:
                 used = pages * resource.getpagesize()
                 resource.setrlimit(resource.RLIMIT_AS, (used + MEMORY, resource.RLIM_INFINITY))
                 resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+                torch.set_num_threads(1)  # threads that the parent had do not live on in a fork
                 verdict = function()
                 os.write(sending, json.dumps([verdict.answer, verdict.detail[:2000]]).encode())
             finally:
