@@ -145,7 +145,7 @@ def _gain(plane: np.ndarray, odd: np.ndarray, ky: int, read: Read) -> float:
 
 def _strongest(block: np.ndarray) -> np.ndarray:
     """(line, coil, sample) of finite numbers, the strongest coils, in double precision."""
-    block = np.nan_to_num(block.astype(np.complex128), posinf=0.0, neginf=0.0)
+    block = np.nan_to_num(block, posinf=0.0, neginf=0.0).astype(np.complex128)
     with np.errstate(all="ignore"):
         power = np.nan_to_num((np.abs(block) ** 2).sum(axis=(0, 2)), posinf=0.0)
     return np.asarray(block[:, np.argsort(-power, kind="stable")[:COILS]])

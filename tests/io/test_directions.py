@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from test_mrd import acquisition, fft, header_xml, random_complex, write_file
 
+from mrirecon.io.directions import _strongest
 from mrirecon.io.mrd import read_mrd
 
 N = 64
@@ -152,3 +153,9 @@ def test_where_reversed_readouts_have_their_centre(tmp_path, coils, flagged, tur
     np.testing.assert_allclose(scan.kspace(0).numpy(), kspace, rtol=1e-5, atol=1e-6)
     moved = any("fit the forward ones one sample further on" in note for note in scan.notes)
     assert moved == (turned_at == "stored middle")
+
+
+def test_a_signalling_nan_is_no_warning():
+    block = np.zeros((2, 2, 4), np.complex64)
+    block.view(np.uint32)[0, 0, 0] = 0x7F800001  # of a damaged file
+    assert np.isfinite(_strongest(block)).all()
