@@ -355,8 +355,9 @@ def _tuple(
 
 
 def _xyz(node: ET.Element, path: str, parse: Callable[[str, str], T]) -> tuple[T, T, T] | None:
-    """A triple of positive numbers; zero and negative sizes mean "not known" in files in circulation."""
+    """A triple of positive numbers; zero, negative and absurd (10 km) lengths mean "not known"."""
     values = _tuple(node, path, ("x", "y", "z"), parse)
-    if values is None or any(value <= 0 for value in values):  # type: ignore[operator]
+    most = math.inf if parse is _whole else 1e7  # mm
+    if values is None or any(not 0 < value < most for value in values):  # type: ignore[operator]
         return None
     return values  # type: ignore[return-value]
