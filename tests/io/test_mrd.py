@@ -380,8 +380,9 @@ def test_numbers_beyond_any_scan_are_refused(tmp_path, number):
         read_mrd(write_file(tmp_path / "a.h5", xml, full_slice(np.ones((1, 16, 12)))))
 
 
-def test_fov_unknown_crops_to_the_recon_matrix(tmp_path):
-    xml = header_xml((32, 12, 1), (16, 12, 1), (0, 0, 0), (0, 0, 0))
+@pytest.mark.parametrize("fov", [(0, 0, 0), (-1, 12, 5), (4e20, 12, 5)])
+def test_fov_unknown_crops_to_the_recon_matrix(tmp_path, fov):
+    xml = header_xml((32, 12, 1), (16, 12, 1), fov, fov)
     scan = read_mrd(write_file(tmp_path / "nofov.h5", xml, full_slice(np.ones((1, 32, 12)))))
     assert scan.crop == (slice(8, 24), slice(0, 12))
     assert scan.geometry.voxel_mm is None
