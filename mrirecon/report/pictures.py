@@ -115,6 +115,8 @@ def _drawn(
     stretched = height / SIDE_INCHES * shown.shape[1] / shown.shape[0]
     axis.imshow(shown, cmap="gray", vmin=0, vmax=1, interpolation="nearest", aspect=stretched)
     axis.set_title(f"samples ({' x '.join(map(str, mask.shape))})", fontsize=9)
+    axis.axis("on")  # its frame: a mask of all points is white on white
+    axis.set(xticks=[], yticks=[])
     return figure
 
 
