@@ -66,6 +66,7 @@ def read_fastmri(path: Path, layout: Layout = USUAL) -> Scan:
         mask = np.squeeze(read_array(source, file["mask"])) if "mask" in names else None
         target = next((name for name in REFERENCES if name in names), None)
         target_shape = file[target].shape if target else None
+        target_type = file[target].dtype if target else None
         known: dict[str, Any] = {"header": header}
         known["attributes"] = {name: _native(value) for name, value in file.attrs.items()}
         own = read_own(source, file["mrirecon"], shape) if "mrirecon" in names else {}
@@ -78,6 +79,9 @@ def read_fastmri(path: Path, layout: Layout = USUAL) -> Scan:
         known["notes"] = (NO_HEADER,)
     if target_shape is not None and 0 in target_shape:
         known["notes"] += (f"{target} is {_size(target_shape)}: it is no reference",)
+        target = None
+    elif target_type is not None and target_type.kind not in "biuf":
+        known["notes"] += (f"{target} holds {target_type}, no real numbers: it is no reference",)
         target = None
     if target is not None and target_shape is not None:
         if len(target_shape) != 3 or target_shape[0] != shape[0]:

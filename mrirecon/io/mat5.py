@@ -125,6 +125,8 @@ def _entry(stream: BinaryIO, order: str, kind: int, start: int, size: int) -> En
         raise ValueError("an element is no array")
     parts = _parts(content, order)
     flags, dims, name = (part for _, part in zip(range(3), parts, strict=False))
+    if len(flags[1]) < 4:
+        raise ValueError("an array has no flags")
     word = int(np.frombuffer(flags[1][:4], order + "u4")[0])
     shape = tuple(int(n) for n in np.frombuffer(dims[1], order + "i4"))
     if len(shape) < 2 or min(shape) < 0:

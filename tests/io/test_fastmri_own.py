@@ -201,6 +201,16 @@ def test_a_target_smaller_than_the_image_is_no_reference(tmp_path, make_scan):
     assert torch.equal(reference, torch.arange(3 * 8 * 7.0).reshape(3, 8, 7)[1, 1:7, 1:6])
 
 
+@pytest.mark.parametrize("stored", [b"abc", 1 + 2j])
+def test_a_target_that_is_no_real_image_is_no_reference(tmp_path, make_scan, stored):
+    path = with_entry(tmp_path, make_scan, "matrix", [6, 5])
+    with h5py.File(path, "a") as file:
+        file["reconstruction_rss"] = np.full((3, 8, 7), stored)
+    scan = read_scan(path)
+    assert scan.reference is None and scan.matrix == (6, 5)
+    assert any("reconstruction_rss holds" in note for note in scan.notes)
+
+
 def test_what_is_written_is_read(tmp_path, make_scan):
     place = Geometry(
         (1.0, 2.0, 3.0),

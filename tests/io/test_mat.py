@@ -187,6 +187,16 @@ def test_a_name_longer_than_matlab_has_is_that_of_a_damaged_file(tmp_path):
         read_scan(path)
 
 
+def test_an_array_without_flags_is_that_of_a_damaged_file(tmp_path):
+    path = tmp_path / "k.mat"
+    scipy.io.savemat(path, {"k": random((4, 4))}, do_compression=False)
+    content = path.read_bytes()
+    flags = np.array([6, 8], "<u4").tobytes()
+    path.write_bytes(content.replace(flags, np.array([6, 0], "<u4").tobytes(), 1))
+    with pytest.raises(ValueError, match="truncated or damaged"):
+        read_scan(path)
+
+
 def test_a_size_that_its_bytes_cannot_have_is_not_believed(tmp_path):
     """40,000 x 40,000 numbers in a file of 600 bytes."""
     path = tmp_path / "k.mat"
