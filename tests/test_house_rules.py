@@ -63,10 +63,6 @@ LONG = {
 LONG_FUNCTIONS = {
     "io/cartesian.py: cartesian_scan": 104,
     "io/fastmri_header.py: from_header": 62,
-    "networks/adm.py: ADMUNet.__init__": 83,
-    "networks/humus.py: HUMUSBlock.__init__": 65,
-    "networks/humus.py: HUMUSNet.__init__": 65,
-    "networks/ncsnpp.py: NCSNpp.__init__": 68,
     "simulate.py: simulate_scan": 78,
 }
 LONG_CLASSES: dict[str, int] = {}
