@@ -10,10 +10,10 @@ import torch
 from jaxtyping import Bool
 from torch import Tensor
 
+from mrirecon.geometry import Geometry
 from mrirecon.io.believed import FAINT, covering
 from mrirecon.io.layout import IMAGE, Arrangement, Layout, as_complex
 from mrirecon.io.mrd_header import Encoding, HeaderInfo, parse_header
-from mrirecon.scan import Geometry
 from mrirecon.tensors import fftshift
 
 ASSUMED_SPACING = "slice spacing assumed equal to slice thickness; position and orientation unknown"

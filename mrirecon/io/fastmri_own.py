@@ -11,10 +11,11 @@ from typing import Any
 import numpy as np
 import torch
 
+from mrirecon.geometry import FRAMES, Geometry
 from mrirecon.io.hdf5 import read_text
 from mrirecon.io.layout import size_text
 from mrirecon.io.mask_arrays import as_mask, expand_mask
-from mrirecon.scan import FRAMES, Geometry, Scan
+from mrirecon.scan import Scan
 
 Shape = tuple[int, int, int, int]
 

@@ -16,6 +16,7 @@ import numpy as np
 from jaxtyping import Complex
 from torch import Tensor
 
+from mrirecon.geometry import FRAMES
 from mrirecon.io.calibration import embedded
 from mrirecon.io.cartesian import cartesian_scan, fitting_noise, noise_covariance
 from mrirecon.io.files import PathLike, existing_file
@@ -24,7 +25,7 @@ from mrirecon.io.hdf5 import read_text, reading
 from mrirecon.io.mrd_header import Encoding, HeaderInfo, parse_header
 from mrirecon.io.mrd_writer import write_mrd
 from mrirecon.io.partitions import counted
-from mrirecon.scan import FRAMES, Scan
+from mrirecon.scan import Scan
 
 __all__ = ["read_mrd", "write_mrd"]
 
