@@ -1,4 +1,4 @@
-"""The simulator, its coil maps and phantom against closed forms (Biot-Savart, Fourier transforms, noise statistics), BART and nibabel."""
+"""The simulator and its coil maps against closed forms (Biot-Savart, Fourier, noise statistics), BART and nibabel."""
 
 import math
 import shutil
