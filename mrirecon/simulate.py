@@ -94,16 +94,8 @@ def simulate_scan(
     rows = round(readout_oversampling * height)
     acquired = _partial_fourier(rows, width, partial_fourier)
     geometry = Geometry() if affine is None else geometry_from_affine(affine, magnitude.shape)
-    scanner = _Scanner(
-        magnitude=magnitude,
-        voxel_mm=geometry.voxel_mm or (1.0, 1.0, 1.0),
-        coils=coils,
-        acquired=acquired,
-        noise=noise,
-        phase_rad=phase_rad,
-        oversample=oversample,
-        seed=seed,
-    )
+    voxel = geometry.voxel_mm or (1.0, 1.0, 1.0)
+    scanner = _Scanner(magnitude, voxel, coils, acquired, noise, phase_rad, oversample, seed)
     start = rows // 2 - height // 2
     scan = Scan(
         source=source,
@@ -186,7 +178,7 @@ def coupled_covariance(
     return 2 * noise_std**2 * torch.polar(correlation ** lag.abs(), lag)
 
 
-@dataclass(frozen=True, eq=False, kw_only=True)
+@dataclass(frozen=True, eq=False)
 class _Scanner:
     """What is measured of an object, slice by slice.
 

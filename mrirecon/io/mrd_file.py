@@ -69,9 +69,8 @@ def _group(file: Any, notes: list[str]) -> str:
     if "xml" not in file[group]:
         raise ValueError(f"group {group!r} has no 'xml': the MRD header is missing")
     xml = file[group]["xml"]
-    if (
-        xml.size != 1 or h5py.check_string_dtype(xml.dtype) is None
-    ):  # before it is read: damaged, it may be huge
+    # Before it is read: damaged, it may be huge.
+    if xml.size != 1 or h5py.check_string_dtype(xml.dtype) is None:
         raise ValueError(f"'xml' in group {group!r} is not one string: the file is damaged")
     fields = file[group]["data"].dtype.names or ()
     if not {"head", "traj", "data"} <= set(fields):
@@ -101,9 +100,8 @@ def _read_heads(data: Any) -> np.ndarray:
         }
     )
     heads = np.empty(len(data), record["head"])
-    most = (
-        data.file.id.get_filesize() // 4
-    )  # libhdf5 takes the memory before it looks whether there are so many
+    # libhdf5 takes the memory before it looks whether there are so many.
+    most = data.file.id.get_filesize() // 4
     for start in range(0, len(data), data.chunks[0]):
         count = min(data.chunks[0], len(data) - start)
         if data.id.get_chunk_info_by_coord((start,)).size != data.chunks[0] * record.itemsize:

@@ -227,9 +227,8 @@ class ADMBlock(nn.Module):
         else:
             h = self.out_layers["0"](h, offset=step)
         h = self.out_layers["3"](F.dropout(h, self.dropout, self.training))
-        return h.add_(
-            self.skip_connection(x)
-        )  # in place: nothing else holds the convolution's output
+        # In place: nothing else holds the convolution's output.
+        return h.add_(self.skip_connection(x))
 
 
 class ADMAttention(nn.Module):
