@@ -25,9 +25,10 @@ from conversion import add_options, convert, find_files, read_split, with_target
 from script import parser, run
 from torch import Tensor
 
+from mrirecon.geometry import Geometry
 from mrirecon.io.arrays import plain_scan
 from mrirecon.io.hdf5 import reading
-from mrirecon.scan import Geometry, Scan
+from mrirecon.scan import Scan
 from mrirecon.tensors import fftshift
 
 ORIGINS = ("auto", "middle", "corner")

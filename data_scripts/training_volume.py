@@ -17,8 +17,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from mrirecon.geometry import Geometry
 from mrirecon.io.nifti import turned
-from mrirecon.scan import Geometry, Scan
+from mrirecon.scan import Scan
 from mrirecon.simulate import coupled_covariance, simulate_scan
 from mrirecon.tensors import center_crop, complex_noise_like, ifft2c, rss
 

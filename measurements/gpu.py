@@ -26,13 +26,13 @@ from varnet import (
     train_official,
 )
 
+from mrirecon.birdcage import birdcage_maps
 from mrirecon.diffusion import Denoiser, denoiser_of, karras
 from mrirecon.diffusion.samplers import SAMPLERS
 from mrirecon.masks.own import poisson
 from mrirecon.networks import PRESETS, PRIORS, calibration_of
 from mrirecon.networks.humus import HUMUSNet
 from mrirecon.operators import sense
-from mrirecon.simulate import birdcage_maps
 from mrirecon.weights import load_weights
 
 GPU = torch.device("cuda")

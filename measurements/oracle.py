@@ -16,11 +16,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from mrirecon.birdcage import birdcage_maps
 from mrirecon.diffusion import GaussianDenoiser, geometric
 from mrirecon.diffusion.samplers import SAMPLERS
 from mrirecon.masks.own import uniform1d
 from mrirecon.operators import LinearOperator, sense
-from mrirecon.simulate import birdcage_maps
 from mrirecon.tensors import complex_noise_like, fft2, ifft2
 
 SHAPE = (33, 33)

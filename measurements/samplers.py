@@ -21,6 +21,7 @@ import torch
 from peers import Calls, interleaved_medians, kspace_8x230x180
 from torch import Tensor
 
+from mrirecon.birdcage import birdcage_maps
 from mrirecon.diffusion import Denoiser, denoiser_of, karras
 from mrirecon.diffusion.samplers import dds, dps
 from mrirecon.masks.own import poisson, uniform1d
@@ -28,7 +29,6 @@ from mrirecon.methods.posterior import SHIPPED
 from mrirecon.networks import PRESETS, PRIORS, Prior
 from mrirecon.operators import sense
 from mrirecon.operators.sense import Sense
-from mrirecon.simulate import birdcage_maps
 from mrirecon.tensors import fft2, ifft2
 from mrirecon.weights import load_weights
 

@@ -1,6 +1,7 @@
 from . import methods as methods
 from . import networks as networks
 from . import prepare as prepare
+from .birdcage import birdcage_maps as birdcage_maps
 from .diffusion import CleanDenoiser as CleanDenoiser
 from .diffusion import Denoiser as Denoiser
 from .diffusion import GaussianDenoiser as GaussianDenoiser
@@ -8,6 +9,7 @@ from .diffusion import NoiseDenoiser as NoiseDenoiser
 from .diffusion import ScoreDenoiser as ScoreDenoiser
 from .diffusion import samplers as samplers
 from .diffusion import schedules as schedules
+from .geometry import Geometry as Geometry
 from .io import read_image as read_image
 from .io import read_maps as read_maps
 from .io import read_scan as read_scan
@@ -47,10 +49,8 @@ from .recon import Request as Request
 from .recon import estimate_maps as estimate_maps
 from .recon import reconstruct as reconstruct
 from .recon import run as run
-from .scan import Geometry as Geometry
 from .scan import Scan as Scan
 from .scan import Volume as Volume
-from .simulate import birdcage_maps as birdcage_maps
 from .simulate import simulate_scan as simulate_scan
 from .tensors import complex_noise_like as complex_noise_like
 from .tensors import fft2c as fft2c

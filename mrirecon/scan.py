@@ -11,69 +11,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-import numpy as np
 import torch
 from jaxtyping import Bool, Complex, Float
 from torch import Tensor
 
+from mrirecon.geometry import Geometry
 from mrirecon.show import html_of, plot_image
 from mrirecon.tensors import fft2c, ifft2c, largest_part, measured_points, pad_to
-
-FRAMES = ("scanner", "aligned", "talairach", "mni", "template")  # codes 1 to 5 of NIfTI
-
-
-@dataclass(frozen=True)
-class Geometry:
-    """Where the image grid lies in the patient, in LPS millimetres (the MRD convention).
-
-    Axes are those of image arrays: (readout, phase, slice). What is not known is None and stays so.
-
-    Attributes:
-        voxel_mm: voxel size along (readout, phase, slice); along slice it is the distance between slice centres.
-        directions: three unit vectors, the patient direction in which each array index grows.
-        centers_mm: one position per slice, that of pixel (readout N // 2, phase N // 2).
-        note: what a reader had to assume, e.g. "slice spacing assumed equal to thickness".
-        frame: what positions refer to, one of `FRAMES`: the scanner, or what an image was registered to.
-
-    Example:
-        affine = scan.geometry.affine_lps(scan.matrix)  # 4 x 4
-    """
-
-    voxel_mm: tuple[float, float, float] | None = None
-    directions: tuple[tuple[float, float, float], ...] | None = None
-    centers_mm: tuple[tuple[float, float, float], ...] | None = None
-    note: str = ""
-    frame: str = FRAMES[0]
-
-    @property
-    def known(self) -> bool:
-        """Whether position and orientation are known, so that an affine can be written."""
-        return None not in (self.voxel_mm, self.directions, self.centers_mm)
-
-    def select(self, slices: slice) -> Geometry:
-        """The geometry of a contiguous run of slices."""
-        centers = self.centers_mm[slices] if self.centers_mm is not None else None
-        return replace(self, centers_mm=centers)
-
-    def affine_lps(self, matrix: tuple[int, int]) -> np.ndarray:
-        """4 x 4 matrix from array index (readout, phase, slice) to LPS mm.
-
-        The slice column is the step between the first and the last slice centre, so gaps and reversed slice orders
-        come out right whatever the header calls the slice direction.
-
-        Raises:
-            ValueError: if the geometry is not known.
-        """
-        if self.voxel_mm is None or self.directions is None or self.centers_mm is None:
-            raise ValueError("geometry is unknown: this scan has no position or directions")
-        centers = np.asarray(self.centers_mm, dtype=float)
-        affine = np.eye(4)
-        for axis in range(3):
-            affine[:3, axis] = np.asarray(self.directions[axis]) * self.voxel_mm[axis]
-        if len(centers) > 1:
-            affine[:3, 2] = (centers[-1] - centers[0]) / (len(centers) - 1)
-        affine[:3, 3] = centers[0] - affine[:3, :2] @ np.asarray([n // 2 for n in matrix])
-        return affine
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -7,8 +7,8 @@ reconstruction grid therefore cannot represent the object exactly, as with a rea
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import replace
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,24 +16,11 @@ import torch
 from jaxtyping import Complex, Float
 from torch import Tensor
 
-from mrirecon.phantom import shepp_logan, shepp_logan_kspace
-from mrirecon.scan import Geometry, Scan
-from mrirecon.tensors import center_crop, fft2c, ifft2c, pad_to, rss
+from mrirecon.birdcage import birdcage_maps
+from mrirecon.geometry import Geometry, geometry_from_affine
+from mrirecon.scan import Scan
+from mrirecon.tensors import center_crop, fft2c, ifft2c, pad_to
 
-__all__ = [
-    "Simulation",
-    "birdcage_maps",
-    "coupled_covariance",
-    "demo_simulation",
-    "geometry_from_affine",
-    "shepp_logan",
-    "shepp_logan_kspace",
-    "simulate_scan",
-    "smooth_phase",
-]
-
-_NODES = 32  # Chebyshev nodes per axis for the coil fields
-_SEGMENTS = 64  # of each coil loop
 _PHASE, _NOISE = 1, 2  # first word of the seeds, so that the streams differ
 
 
@@ -93,7 +80,7 @@ def simulate_scan(
         image, affine = mr.read_image("head.nii.gz")
         scan, truth, maps = mr.simulate_scan(image, coils=8, snr=40.0, affine=affine)
     """
-    volume = _checked_image(image)
+    magnitude = _checked_image(image)
     if coils < 1:
         raise ValueError(f"a scan with {coils} coils measures nothing: give 1 or more")
     if oversample < 1:
@@ -102,58 +89,31 @@ def simulate_scan(
         )
     if not 1 <= readout_oversampling < math.inf:
         raise ValueError(f"readout_oversampling is {readout_oversampling}: give 1 or more")
-    covariance = _resolve_covariance(volume, coils, noise_std, snr, correlation, noise_covariance)
-    height, width, slices = volume.shape
+    noise = _resolve_covariance(magnitude, coils, noise_std, snr, correlation, noise_covariance)
+    height, width, slices = magnitude.shape
     rows = round(readout_oversampling * height)
     acquired = _partial_fourier(rows, width, partial_fourier)
-    geometry = Geometry() if affine is None else geometry_from_affine(affine, volume.shape)
-    geometry = replace(geometry, frame=frame)
+    geometry = Geometry() if affine is None else geometry_from_affine(affine, magnitude.shape)
     voxel = geometry.voxel_mm or (1.0, 1.0, 1.0)
-    fov = (height * voxel[0], width * voxel[1])
-    positions = [(index - (slices - 1) / 2) * voxel[2] for index in range(slices)]
-
-    def maps_on(shape: tuple[int, int], index: int) -> Tensor:
-        return birdcage_maps(shape, coils, fov_mm=fov, positions_mm=positions[index : index + 1])[0]
-
-    def measure(fine: Tensor) -> Tensor:
-        """The central k-space of images on the object's grid; keeps image intensities."""
-        kspace = center_crop(fft2c(fine, (-1,)), (fine.shape[-2], width))
-        kspace = pad_to(kspace, (rows * oversample, width))
-        return center_crop(fft2c(kspace, (-2,)), (rows, width)) / oversample
-
-    def fine_object(index: int) -> Tensor:
-        magnitude = _upsampled(volume[:, :, index], oversample)
-        phase = smooth_phase(magnitude.shape, phase_rad, index / max(slices - 1, 1), seed)
-        return torch.polar(torch.from_numpy(magnitude), phase)
-
-    def read(_: int, index: int) -> Tensor:
-        fine = fine_object(index)
-        kspace = measure(maps_on((fine.shape[0], fine.shape[1]), index) * fine.to(torch.complex64))
-        if covariance is not None:
-            kspace = kspace + _noise(covariance, kspace.shape, (_NOISE, seed, index))
-        return kspace * acquired
-
-    def truth(index: int) -> Tensor:
-        return center_crop(ifft2c(measure(fine_object(index))), (height, width)).to(torch.complex64)
-
+    scanner = _Scanner(magnitude, voxel, coils, acquired, noise, phase_rad, oversample, seed)
     start = rows // 2 - height // 2
     scan = Scan(
         source=source,
         format="simulation",
         shape=(slices, coils, rows, width),
-        read=read,
+        read=scanner.measure,
         acquired=acquired,
         sampling=lambda volume, index: acquired,
         crop=(slice(start, start + height), slice(0, width)),
         matrix=(height, width),
-        geometry=geometry,
+        geometry=replace(geometry, frame=frame),
         oversampling=rows / height,
-        noise_covariance=covariance,
-        reference=lambda index: truth(index).abs(),
+        noise_covariance=noise,
+        reference=lambda index: scanner.truth(index).abs(),
         attributes={"seed": seed, "phase_rad": phase_rad, "oversample": oversample},
         notes=("simulated",),
     )
-    return Simulation(scan, truth, lambda i: pad_to(maps_on((height, width), i), (rows, width)))
+    return Simulation(scan, scanner.truth, scanner.maps)
 
 
 def demo_simulation(
@@ -176,58 +136,6 @@ def demo_simulation(
     shifted = affine.copy()
     shifted[:3, 3] = affine[:3, 3] + start * affine[:3, 2]
     return simulate_scan(image[:, :, start:stop], affine=shifted, **{**preset, **options})
-
-
-def birdcage_maps(
-    shape: tuple[int, int],
-    coils: int,
-    *,
-    fov_mm: tuple[float, float] | None = None,
-    positions_mm: Sequence[float] = (0.0,),
-    distance: float = 1.5,
-) -> Complex[Tensor, "slice coil readout phase"]:
-    """Coil maps of current loops on an elliptic cylinder around the FOV, by the law of Biot and Savart.
-
-    The map of a coil is B_x - i B_y, its receive sensitivity by reciprocity for B0 along the slice axis (Roemer et al.
-    1990), divided by the root sum of squares of all coils. More than 12 coils are spread over several rings along
-    the slice axis, each turned against the last. Pixel (N // 2, N // 2) is the centre; the same position has the same
-    value on every grid.
-
-    Args:
-        shape: (readout, phase).
-        coils: how many, 1 or more.
-        fov_mm: extent of the image; None stands for 1 mm pixels.
-        positions_mm: one per slice, distance from the centre of the coil array along the slice axis.
-        distance: semi-axes of the cylinder in units of half the FOV; above 1.42, so that no wire crosses the image.
-
-    Raises:
-        ValueError: if there are no coils, no pixels, or wires would cross the image.
-
-    Example:
-        maps = mr.birdcage_maps((64, 48), 8)[0]  # (coil, readout, phase)
-    """
-    if coils < 1 or min(shape) < 1:
-        raise ValueError(f"cannot make maps of {coils} coils on a {shape[0]} x {shape[1]} grid")
-    if distance < 1.42:
-        raise ValueError(f"coil distance is {distance}: below 1.42 its wires cross the image")
-    half_x, half_y = (0.5 * length for length in (shape if fov_mm is None else fov_mm))
-    loops = _coil_array(coils, distance * half_x, distance * half_y)
-    # The fields are analytic inside the FOV: few Chebyshev nodes represent them, on any grid.
-    polynomial = np.polynomial.chebyshev
-    nodes = polynomial.chebpts1(_NODES)
-    fit = np.linalg.inv(polynomial.chebvander(nodes, _NODES - 1))
-    rows, columns = (
-        torch.from_numpy(polynomial.chebvander((np.arange(n) - n // 2) * 2 / n, _NODES - 1) @ fit)
-        for n in shape
-    )
-    x, y = torch.meshgrid(*(torch.from_numpy(h * nodes) for h in (half_x, half_y)), indexing="ij")
-    maps = []
-    for z in positions_mm:
-        points = torch.stack([x, y, torch.full_like(x, z)], dim=-1).reshape(-1, 3)
-        fields = _receive_fields(loops, points).reshape(coils, _NODES, _NODES)
-        fields = (rows.to(fields.dtype) @ fields @ columns.to(fields.dtype).T).to(torch.complex64)
-        maps.append(fields / rss(fields, dim=0))
-    return torch.stack(maps)
 
 
 def smooth_phase(
@@ -270,77 +178,67 @@ def coupled_covariance(
     return 2 * noise_std**2 * torch.polar(correlation ** lag.abs(), lag)
 
 
-def geometry_from_affine(affine: Float[np.ndarray, "4 4"], shape: tuple[int, int, int]) -> Geometry:
-    """LPS geometry of an image grid from its RAS affine; a sheared or degenerate affine leaves the orientation unknown.
+@dataclass(frozen=True, eq=False)
+class _Scanner:
+    """What is measured of an object, slice by slice.
 
-    Args:
-        affine: from array index (readout, phase, slice) to RAS mm.
-        shape: of the array.
+    Attributes:
+        magnitude: of the object, (readout, phase, slice).
+        voxel_mm: size of its voxels; the coil array lies around their middle.
+        coils: how many.
+        acquired: points of k-space (readout, phase).
+        noise: its covariance; None for no noise.
+        phase_rad, oversample, seed: as of `simulate_scan`.
     """
-    lps = np.diag([-1.0, -1.0, 1.0, 1.0]) @ np.asarray(affine, dtype=float)
-    columns = lps[:3, :3]
-    lengths = np.linalg.norm(columns, axis=0)
-    if not np.isfinite(lps).all() or lengths.min() <= 0:
-        return Geometry(note="the image's affine is degenerate: geometry unknown")
-    voxel = (float(lengths[0]), float(lengths[1]), float(lengths[2]))
-    directions = columns / lengths
-    if not np.allclose(directions.T @ directions, np.eye(3), atol=1e-3):
-        return Geometry(voxel_mm=voxel, note="the image's affine is sheared: orientation unknown")
-    centers = [lps[:3] @ [shape[0] // 2, shape[1] // 2, index, 1] for index in range(shape[2])]
-    return Geometry(
-        voxel_mm=voxel,
-        directions=tuple((float(a), float(b), float(c)) for a, b, c in directions.T),
-        centers_mm=tuple((float(a), float(b), float(c)) for a, b, c in centers),
-    )
 
+    magnitude: np.ndarray
+    voxel_mm: tuple[float, float, float]
+    coils: int
+    acquired: Tensor
+    noise: Tensor | None
+    phase_rad: float
+    oversample: int
+    seed: int
 
-class _Loops(NamedTuple):
-    """Circular current loops whose axes lie in the image plane."""
+    def measure(self, _: int, index: int) -> Tensor:
+        """k-space (coil, readout, phase) with noise."""
+        fine = self._object(index)
+        kspace = self._central_kspace(self._maps_on(fine, index) * fine.to(torch.complex64))
+        if self.noise is not None:
+            kspace = kspace + _noise(self.noise, kspace.shape, (_NOISE, self.seed, index))
+        return kspace * self.acquired
 
-    centers: Float[Tensor, "coil 3"]
-    tangents: Float[Tensor, "coil 3"]
-    radius: float
+    def truth(self, index: int) -> Tensor:
+        """`Simulation.truth`."""
+        image = ifft2c(self._central_kspace(self._object(index)))
+        return center_crop(image, self.magnitude.shape[:2]).to(torch.complex64)
 
+    def maps(self, index: int) -> Tensor:
+        """`Simulation.maps`."""
+        rows, width = self.acquired.shape
+        return pad_to(self._maps_on(self.magnitude[:, :, index], index), (rows, width))
 
-def _coil_array(coils: int, semi_x: float, semi_y: float) -> _Loops:
-    """Rings of at most 12 loops on an elliptic cylinder; neighbours overlap a little, as in real arrays."""
-    rings = math.ceil(coils / 12)
-    mean = 0.5 * (semi_x + semi_y)
-    per_ring = [coils // rings + (ring < coils % rings) for ring in range(rings)]
-    radius = min(0.55 * 2 * math.pi * mean / per_ring[0], 0.7 * mean)
-    centers, tangents = [], []
-    for ring, count in enumerate(per_ring):
-        height = 1.5 * radius * (ring - (rings - 1) / 2)
-        for step in range(count):
-            angle = 2 * math.pi * (step + 0.5 * (ring % 2)) / count
-            centers.append([semi_x * math.cos(angle), semi_y * math.sin(angle), height])
-            tangents.append([-semi_x * math.sin(angle), semi_y * math.cos(angle), 0.0])
-    tangent = torch.tensor(tangents, dtype=torch.float64)
-    return _Loops(
-        torch.tensor(centers, dtype=torch.float64),
-        tangent / torch.linalg.vector_norm(tangent, dim=1, keepdim=True),
-        radius,
-    )
+    def _object(self, index: int) -> Tensor:
+        """A slice of the object on its fine grid."""
+        magnitude = _upsampled(self.magnitude[:, :, index], self.oversample)
+        depth = index / max(self.magnitude.shape[2] - 1, 1)
+        phase = smooth_phase(magnitude.shape, self.phase_rad, depth, self.seed)
+        return torch.polar(torch.from_numpy(magnitude), phase)
 
+    def _maps_on(self, image: Tensor | np.ndarray, index: int) -> Tensor:
+        """Coil maps of a slice on the grid of an image."""
+        rows, columns = image.shape
+        height, width, slices = self.magnitude.shape
+        fov = (height * self.voxel_mm[0], width * self.voxel_mm[1])
+        place = (index - (slices - 1) / 2) * self.voxel_mm[2]
+        return birdcage_maps((rows, columns), self.coils, fov_mm=fov, positions_mm=[place])[0]
 
-def _receive_fields(
-    loops: _Loops, points: Float[Tensor, "point 3"]
-) -> Complex[Tensor, "coil point"]:
-    """B_x - i B_y of unit currents, without the factor mu0 / 4 pi: the sum of dl x r / |r|^3 along each loop.
-
-    The trapezoidal rule is exact to rounding here: the integrand is periodic and analytic off the wire.
-    """
-    angle = torch.arange(_SEGMENTS, dtype=torch.float64)[:, None] * (2 * math.pi / _SEGMENTS)
-    axial = torch.tensor([0.0, 0.0, 1.0], dtype=torch.float64)
-    fields = []
-    for center, tangent in zip(loops.centers, loops.tangents, strict=True):
-        wire = center + loops.radius * (angle.cos() * tangent + angle.sin() * axial)
-        step = loops.radius * (angle.cos() * axial - angle.sin() * tangent) * angle[1]
-        r = points[:, None] - wire
-        field = torch.linalg.cross(step.expand_as(r), r)
-        field = (field / torch.linalg.vector_norm(r, dim=-1, keepdim=True) ** 3).sum(dim=1)
-        fields.append(torch.complex(field[:, 0], -field[:, 1]))
-    return torch.stack(fields)
+    def _central_kspace(self, fine: Tensor) -> Tensor:
+        """The central k-space of images on the object's grid; keeps image intensities."""
+        rows, width = self.acquired.shape
+        kspace = center_crop(fft2c(fine, (-1,)), (fine.shape[-2], width))
+        kspace = pad_to(kspace, (rows * self.oversample, width))
+        return center_crop(fft2c(kspace, (-2,)), (rows, width)) / self.oversample
 
 
 def _checked_image(image: np.ndarray) -> np.ndarray:

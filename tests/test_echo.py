@@ -7,13 +7,14 @@ import pytest
 import torch
 
 import mrirecon as mr
+from mrirecon.birdcage import birdcage_maps
 from mrirecon.coverage import coverage_of
 from mrirecon.echo import center_echo, echo_offset, find_echo
 from mrirecon.io.arrays import plain_scan
 from mrirecon.phantom import shepp_logan
 from mrirecon.recon import Request, run
 from mrirecon.recon.partial_fourier import missing_side
-from mrirecon.simulate import birdcage_maps, simulate_scan
+from mrirecon.simulate import simulate_scan
 from mrirecon.tensors import fft2c, ifft2c
 
 SHAPE = (128, 96)

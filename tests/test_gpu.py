@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from mrirecon.birdcage import birdcage_maps
 from mrirecon.cli import main
 from mrirecon.io import read_volume, write_scan
 from mrirecon.masks.own import equispaced, uniform1d
@@ -11,7 +12,7 @@ from mrirecon.networks import MODELS
 from mrirecon.operators import espirit, sense
 from mrirecon.phantom import shepp_logan
 from mrirecon.recon import run
-from mrirecon.simulate import birdcage_maps, simulate_scan
+from mrirecon.simulate import simulate_scan
 from mrirecon.tensors import complex_noise_like, fft2c
 from mrirecon.training.core.trainer import quiet
 from mrirecon.training.run import Run

@@ -21,8 +21,9 @@ from mrirecon.noise import (
     trusted_noise,
     whitening_matrix,
 )
+from mrirecon.phantom import shepp_logan
 from mrirecon.prepare import compress_coils, intensity_scale, remove_oversampling, volume_scale
-from mrirecon.simulate import coupled_covariance, shepp_logan, simulate_scan
+from mrirecon.simulate import coupled_covariance, simulate_scan
 from mrirecon.tensors import fft2c, ifft2c, rss
 
 bart = pytest.mark.skipif(shutil.which("bart") is None, reason="BART is not installed")

@@ -1,4 +1,4 @@
-"""The simulator against closed forms (Biot-Savart, Fourier transforms, noise statistics), BART and nibabel."""
+"""The simulator and its coil maps against closed forms (Biot-Savart, Fourier, noise statistics), BART and nibabel."""
 
 import math
 import shutil
@@ -12,18 +12,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mrirecon import simulate
-from mrirecon.phantom import ELLIPSES
-from mrirecon.simulate import (
-    birdcage_maps,
-    coupled_covariance,
-    demo_simulation,
-    geometry_from_affine,
-    shepp_logan,
-    shepp_logan_kspace,
-    simulate_scan,
-    smooth_phase,
-)
+from mrirecon import birdcage
+from mrirecon.birdcage import birdcage_maps
+from mrirecon.geometry import geometry_from_affine
+from mrirecon.phantom import ELLIPSES, shepp_logan, shepp_logan_kspace
+from mrirecon.simulate import coupled_covariance, demo_simulation, simulate_scan, smooth_phase
 from mrirecon.tensors import fft2c, ifft2c, rss
 
 BRAIN = Path(nibabel.__file__).parent / "tests" / "data" / "example4d.nii.gz"
@@ -45,13 +38,13 @@ def error(x, target):
 def loop(center, radius):
     """A loop around the x axis."""
     tangent = torch.tensor([[0.0, 1.0, 0.0]], dtype=torch.float64)
-    return simulate._Loops(torch.tensor([center], dtype=torch.float64), tangent, radius)
+    return birdcage._Loops(torch.tensor([center], dtype=torch.float64), tangent, radius)
 
 
 def test_field_on_the_axis_of_a_loop_is_the_textbook_one():
     radius, x = 40.0, torch.linspace(-150, 150, 31, dtype=torch.float64)
     points = torch.stack([x + 7, 0 * x - 3, 0 * x + 2], dim=1)
-    field = simulate._receive_fields(loop([7.0, -3.0, 2.0], radius), points)[0]
+    field = birdcage._receive_fields(loop([7.0, -3.0, 2.0], radius), points)[0]
     expected = 2 * math.pi * radius**2 / (radius**2 + x**2) ** 1.5  # in units of mu0 I / 4 pi
     torch.testing.assert_close(field.real.abs(), expected, rtol=1e-12, atol=0)
     assert field.imag.abs().max() < 1e-12 * expected.max()
@@ -61,8 +54,8 @@ def test_far_field_of_a_loop_is_a_dipole():
     random = np.random.default_rng(0)
     r = torch.from_numpy(random.standard_normal((50, 3)))
     r = 5000 * r / torch.linalg.vector_norm(r, dim=1, keepdim=True)
-    field = simulate._receive_fields(loop([0.0, 0.0, 0.0], 10.0), r)[0]
-    near = simulate._receive_fields(loop([0.0, 0.0, 0.0], 10.0), torch.zeros(1, 3).double())[0, 0]
+    field = birdcage._receive_fields(loop([0.0, 0.0, 0.0], 10.0), r)[0]
+    near = birdcage._receive_fields(loop([0.0, 0.0, 0.0], 10.0), torch.zeros(1, 3).double())[0, 0]
     moment = math.copysign(math.pi * 10**2, near.real)
     distance = torch.linalg.vector_norm(r, dim=1)
     dipole_x = moment * (3 * r[:, 0] ** 2 / distance**5 - 1 / distance**3)
@@ -76,8 +69,8 @@ def test_maps_are_the_fields_of_their_loops_to_single_precision(coils):
     maps = birdcage_maps(shape, coils, fov_mm=fov, positions_mm=[z])[0]
     y, x = ((np.arange(n) - n // 2) / n * length for n, length in zip(shape, fov, strict=True))
     points = np.stack(np.broadcast_arrays(y[:, None], x[None, :], z), axis=-1).reshape(-1, 3)
-    loops = simulate._coil_array(coils, 1.5 * fov[0] / 2, 1.5 * fov[1] / 2)
-    fields = simulate._receive_fields(loops, torch.from_numpy(points)).reshape(coils, *shape)
+    loops = birdcage._coil_array(coils, 1.5 * fov[0] / 2, 1.5 * fov[1] / 2)
+    fields = birdcage._receive_fields(loops, torch.from_numpy(points)).reshape(coils, *shape)
     assert (maps - fields / rss(fields)).abs().max() < 5e-6
 
 

@@ -21,11 +21,11 @@ from golden_data import golden_arrays, golden_facts, golden_state, published_map
 from torch import nn
 from torch.optim.swa_utils import AveragedModel
 
+from mrirecon.geometry import Geometry
 from mrirecon.masks import make_mask
 from mrirecon.methods import VarNetMethod
 from mrirecon.networks import MODELS, NETWORKS, PRESETS, Prior
 from mrirecon.phantom import shepp_logan
-from mrirecon.scan import Geometry
 from mrirecon.simulate import simulate_scan
 from mrirecon.weights import (
     Card,

@@ -9,11 +9,12 @@ from mrirecon.cli.run import Command
 from mrirecon.cli.shared import LAYOUT, SCAN_ARGUMENT
 from mrirecon.coverage import achieved_acceleration, calibration_region, covered_by
 from mrirecon.echo import center_echo
+from mrirecon.geometry import Geometry
 from mrirecon.io import read_scan
 from mrirecon.io.layout import USUAL, Layout
 from mrirecon.recon.coil_maps import EstimatedMaps, calibration_block
 from mrirecon.recon.partial_fourier import missing_side
-from mrirecon.scan import Geometry, Scan
+from mrirecon.scan import Scan
 
 AXES = ("readout", "phase")
 

@@ -37,7 +37,7 @@ from mrirecon.io.hdf5 import (
 )
 from mrirecon.io.layout import USUAL, Layout
 from mrirecon.io.mask_arrays import as_mask, expand_mask
-from mrirecon.io.mrd_header import build_header
+from mrirecon.io.mrd_header_writer import build_header
 from mrirecon.scan import Scan
 
 AXES = {4: ("slice", "coil", "readout", "phase"), 3: ("slice", "readout", "phase")}

@@ -10,10 +10,10 @@ import torch
 from jaxtyping import Bool
 from torch import Tensor
 
+from mrirecon.geometry import Geometry
 from mrirecon.io.believed import FAINT, covering
 from mrirecon.io.layout import IMAGE, Arrangement, Layout, as_complex
 from mrirecon.io.mrd_header import Encoding, HeaderInfo, parse_header
-from mrirecon.scan import Geometry
 from mrirecon.tensors import fftshift
 
 ASSUMED_SPACING = "slice spacing assumed equal to slice thickness; position and orientation unknown"
@@ -44,34 +44,7 @@ def from_header(
             f"{source}: the trajectory is {encoding.trajectory}, only Cartesian is read"
         )
     readout, phase = shape[2:]
-    order = None if arrangement is None else _order_by_header(info, arrangement)
-    notes = []
-    if encoding.encoded_matrix is not None and encoding.encoded_matrix[1] != phase:
-        remedy = "correct the header, or delete it to read with geometry unknown"
-        if order is not None:
-            remedy = f"the axes of kspace look swapped, in their order they are --axes {order}"
-        raise ValueError(
-            f"{source}: ismrmrd_header has {encoding.encoded_matrix[1]} phase-encoding columns, "
-            f"kspace {phase}: {remedy}"
-        )
-    if encoding.encoded_matrix is not None and encoding.encoded_matrix[0] != readout:
-        notes.append(
-            f"the header has {encoding.encoded_matrix[0]} readout samples, k-space {readout}: "
-            "k-space is believed"
-        )
-    if order is not None:
-        notes.append(
-            f"the header has {info.coils} receiver channels, k-space is read with {shape[1]}: "
-            f"the axes look swapped, give --axes {order}"
-        )
-    elif (
-        arrangement is not None
-        and "coil" in arrangement.names
-        and info.coils not in (None, shape[1])
-    ):
-        notes.append(
-            f"the header has {info.coils} receiver channels, k-space {shape[1]} coils: k-space is believed"
-        )
+    notes = _contradictions(source, info, shape, arrangement)
     left, right = _padding(encoding, phase)
     if left >= right:
         limit = encoding.limits["kspace_encoding_step_1"]
@@ -90,6 +63,39 @@ def from_header(
         "notes": tuple(notes),
     }
     return fields | window(shape, (encoding.recon_matrix or (readout, phase))[:2])
+
+
+def _contradictions(
+    source: str, info: HeaderInfo, shape: tuple[int, int, int, int], arrangement: Arrangement | None
+) -> list[str]:
+    """Notes on where header and k-space have different sizes.
+
+    Raises:
+        ValueError: if the number of columns differs.
+    """
+    _, coils, readout, phase = shape
+    matrix = info.encoding.encoded_matrix or (readout, phase)
+    order = None if arrangement is None else _order_by_header(info, arrangement)
+    notes = []
+    if matrix[1] != phase:
+        remedy = "correct the header, or delete it to read with geometry unknown"
+        if order is not None:
+            remedy = f"the axes of kspace look swapped, in their order they are --axes {order}"
+        raise ValueError(
+            f"{source}: ismrmrd_header has {matrix[1]} phase-encoding columns, kspace {phase}: {remedy}"
+        )
+    if matrix[0] != readout:
+        notes.append(
+            f"the header has {matrix[0]} readout samples, k-space {readout}: k-space is believed"
+        )
+    said = f"the header has {info.coils} receiver channels, k-space"
+    if order is not None:
+        notes.append(f"{said} is read with {coils}: the axes look swapped, give --axes {order}")
+    elif (
+        arrangement is not None and "coil" in arrangement.names and info.coils not in (None, coils)
+    ):
+        notes.append(f"{said} {coils} coils: k-space is believed")
+    return notes
 
 
 def _order_by_header(info: HeaderInfo, arrangement: Arrangement) -> str | None:

@@ -11,10 +11,11 @@ from typing import Any
 import numpy as np
 import torch
 
+from mrirecon.geometry import FRAMES, Geometry
 from mrirecon.io.hdf5 import read_text
 from mrirecon.io.layout import size_text
 from mrirecon.io.mask_arrays import as_mask, expand_mask
-from mrirecon.scan import FRAMES, Geometry, Scan
+from mrirecon.scan import Scan
 
 Shape = tuple[int, int, int, int]
 
@@ -114,9 +115,8 @@ def _crop(dataset: Any, source: str, shape: Shape) -> tuple[slice, slice]:
 
 def _matrix(dataset: Any, source: str, shape: Shape) -> tuple[int, int]:
     matrix = _array(dataset)
-    largest = 16 * max(
-        shape[2:]
-    )  # the image is interpolated to it: a wrong one would fill the memory
+    # The image is interpolated to it: a wrong one would fill the memory.
+    largest = 16 * max(shape[2:])
     if (
         matrix.shape != (2,)
         or matrix.dtype.kind not in "iu"

@@ -6,25 +6,23 @@ docs/formats-mrd.md; `Scan.notes` says it of one file.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import Any
+from dataclasses import replace
 
 import numpy as np
 from jaxtyping import Complex
 from torch import Tensor
 
+from mrirecon.geometry import FRAMES
 from mrirecon.io.calibration import embedded
 from mrirecon.io.cartesian import cartesian_scan, fitting_noise, noise_covariance
+from mrirecon.io.energy import Load
 from mrirecon.io.files import PathLike, existing_file
 from mrirecon.io.grid import DIRECTIONS, LINE, VOLUME_COUNTERS
-from mrirecon.io.hdf5 import read_text, reading
+from mrirecon.io.mrd_file import naming, read_acquisitions
 from mrirecon.io.mrd_header import Encoding, HeaderInfo, parse_header
 from mrirecon.io.mrd_writer import write_mrd
 from mrirecon.io.partitions import counted
-from mrirecon.scan import FRAMES, Scan
+from mrirecon.scan import Scan
 
 __all__ = ["read_mrd", "write_mrd"]
 
@@ -59,11 +57,8 @@ def read_mrd(path: PathLike) -> Scan:
     """
     path = existing_file(path)
     notes: list[str] = []
-    with _open(path) as file, _naming(path):
-        group = _group(file, notes)
-        header = read_text(file[group]["xml"], str(path))
-        heads = _read_heads(file[group]["data"])
-    with _naming(path):
+    header, heads, load = read_acquisitions(path, notes)
+    with naming(path):
         if not len(heads):
             raise ValueError("it holds no acquisitions")
         info = parse_header(header)
@@ -88,7 +83,6 @@ def read_mrd(path: PathLike) -> Scan:
             notes.append(
                 f"{info.coils} receiver channels in the header, {coils} coils in the readouts"
             )
-        load = _Samples(path, group)
         lines = _with_partitions(lines, imaging, encoding, load, notes)
         noise = _noise(load, lines[is_noise], lines[imaging], notes) if is_noise.any() else None
         scan = cartesian_scan(
@@ -106,59 +100,6 @@ def read_mrd(path: PathLike) -> Scan:
         )
         frame = info.frame if info.frame in FRAMES else FRAMES[0]
         return replace(scan, geometry=replace(scan.geometry, frame=frame))
-
-
-@contextmanager
-def _naming(path: Path) -> Iterator[None]:
-    """Put the file's name before what a ValueError says."""
-    try:
-        yield
-    except ValueError as error:
-        said = str(error)
-        raise ValueError(said if said.startswith(str(path)) else f"{path}: {said}") from error
-
-
-@contextmanager
-def _open(path: Path) -> Iterator[Any]:
-    """`reading`, with the odder exceptions that mangled HDF5 draws from h5py."""
-    try:
-        with reading(path) as file:
-            yield file
-    except (TypeError, AttributeError, LookupError, MemoryError, OverflowError) as error:
-        raise ValueError(f"{path}: the HDF5 file is damaged: copy or export it again") from error
-
-
-def _group(file: Any, notes: list[str]) -> str:
-    """Name of the group that holds the measurement, `dataset` by convention."""
-    import h5py
-
-    groups = [
-        name for name, item in file.items() if isinstance(item, h5py.Group) and "data" in item
-    ]
-    if "dataset" in groups:
-        group = "dataset"
-    elif len(groups) == 1:
-        group = groups[0]
-        notes.append(f"measurement read from group {group!r}")
-    elif groups:
-        listed = ", ".join(groups)
-        raise ValueError(f"several measurements ({listed}): export one of them to its own file")
-    elif "dataset" in file:
-        raise ValueError("group 'dataset' holds no acquisitions: it has no 'data'")
-    else:
-        listed = ", ".join(file) or "nothing"
-        raise ValueError(f"no MRD group 'dataset' in the file, which holds {listed}")
-    if "xml" not in file[group]:
-        raise ValueError(f"group {group!r} has no 'xml': the MRD header is missing")
-    xml = file[group]["xml"]
-    if (
-        xml.size != 1 or h5py.check_string_dtype(xml.dtype) is None
-    ):  # before it is read: damaged, it may be huge
-        raise ValueError(f"'xml' in group {group!r} is not one string: the file is damaged")
-    fields = file[group]["data"].dtype.names or ()
-    if not {"head", "traj", "data"} <= set(fields):
-        raise ValueError(f"group {group!r} holds something other than MRD acquisitions")
-    return group
 
 
 def _kinds(
@@ -210,42 +151,6 @@ def _space(heads: np.ndarray) -> int:
     return int(spaces[max(range(len(spaces)), key=lambda i: (lines[i], -first[i]))])
 
 
-def _read_heads(data: Any) -> np.ndarray:
-    """The heads of all acquisitions, without their samples.
-
-    Asked for this field, HDF5 would load (and h5py leak) the samples too; the stored records hold the heads in full and
-    only a reference to the samples, so they are read as they are.
-    """
-    if data.ndim != 1:
-        raise ValueError(f"its acquisitions form a {data.ndim}-dimensional array, expected a list")
-    if data.chunks is None or data.compression is not None or data.shuffle:
-        blocks = [data[start : start + 256]["head"] for start in range(0, len(data), 256)]
-        return np.concatenate([np.zeros(0, data.dtype["head"]), *blocks])
-    stored = data.id.get_type()
-    members = [stored.get_member_index(name) for name in (b"head", b"traj", b"data")]
-    record = np.dtype(
-        {
-            "names": ["head", "traj", "data"],  # of the references to samples: how many there are
-            "formats": [stored.get_member_type(members[0]).dtype, "<u4", "<u4"],
-            "offsets": [stored.get_member_offset(member) for member in members],
-            "itemsize": stored.get_size(),
-        }
-    )
-    heads = np.empty(len(data), record["head"])
-    most = (
-        data.file.id.get_filesize() // 4
-    )  # libhdf5 takes the memory before it looks whether there are so many
-    for start in range(0, len(data), data.chunks[0]):
-        count = min(data.chunks[0], len(data) - start)
-        if data.id.get_chunk_info_by_coord((start,)).size != data.chunks[0] * record.itemsize:
-            raise ValueError("its list of acquisitions is damaged: copy or export it again")
-        chunk = np.frombuffer(data.id.read_direct_chunk((start,))[1], record, count)
-        if max(chunk["traj"].max(), chunk["data"].max()) > most:
-            raise ValueError("its acquisitions are damaged: copy or export it again")
-        heads[start : start + count] = chunk["head"]
-    return heads
-
-
 def _flagged(flags: np.ndarray, bits: int) -> np.ndarray:
     return np.asarray((flags & np.uint64(bits)) != 0)
 
@@ -270,7 +175,7 @@ def _lines(heads: np.ndarray) -> np.ndarray:
 
 
 def _with_partitions(
-    lines: np.ndarray, imaging: np.ndarray, encoding: Encoding, load: _Samples, notes: list[str]
+    lines: np.ndarray, imaging: np.ndarray, encoding: Encoding, load: Load, notes: list[str]
 ) -> np.ndarray:
     """All readouts with the imaging ones `counted`."""
     found = counted(lines[imaging], encoding, load, notes)
@@ -312,7 +217,7 @@ def _require_cartesian(encoding: Encoding, heads: np.ndarray, notes: list[str]) 
 
 
 def _noise(
-    load: _Samples, noise: np.ndarray, imaging: np.ndarray, notes: list[str]
+    load: Load, noise: np.ndarray, imaging: np.ndarray, notes: list[str]
 ) -> Complex[Tensor, "coil coil"] | None:
     """Covariance of one imaging sample, from the noise readouts."""
     noise = fitting_noise(noise, imaging, notes)
@@ -327,27 +232,3 @@ def _noise(
         scaled = f"scaled by the dwell times {dwell:g} / {imaging_dwell:g} us"
     notes.append(f"noise covariance from {samples.shape[1]} noise samples, {scaled}")
     return noise_covariance(samples, ratio)
-
-
-@dataclass(frozen=True)
-class _Samples:
-    """Loads the samples of readouts: opens the file for each call, so that it can be forked and pickled."""
-
-    path: Path
-    group: str
-
-    def __call__(self, lines: np.ndarray) -> list[np.ndarray]:
-        with _open(self.path) as file, _naming(self.path):
-            # Both vlen fields at once: h5py leaks those of a record that are not asked for.
-            values = file[self.group]["data"].fields(["traj", "data"])[lines["row"]]["data"]
-        samples = []
-        for line, value in zip(lines, values, strict=True):
-            coils, count = int(line["coils"]), int(line["samples"])
-            if value.size != 2 * coils * count:
-                raise ValueError(
-                    f"{self.path}: acquisition {line['row']} holds {value.size} numbers, its head says "
-                    f"{coils} coils of {count} complex samples: the file is damaged"
-                )
-            flat = np.ascontiguousarray(value, dtype=np.float32)
-            samples.append(flat.view(np.complex64).reshape(coils, count))
-        return samples

@@ -14,7 +14,7 @@ from torch import Tensor
 from mrirecon.io.files import PathLike
 from mrirecon.io.grid import VOLUME_COUNTERS
 from mrirecon.io.hdf5 import writing
-from mrirecon.io.mrd_header import build_header
+from mrirecon.io.mrd_header_writer import build_header
 from mrirecon.scan import Scan
 from mrirecon.tensors import fft2c
 

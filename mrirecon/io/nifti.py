@@ -18,9 +18,10 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
+from mrirecon.geometry import FRAMES, Geometry
 from mrirecon.io.dicom import is_dicom
 from mrirecon.io.files import PathLike, existing_file
-from mrirecon.scan import FRAMES, Geometry, Volume
+from mrirecon.scan import Volume
 
 LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 VOXEL_UNKNOWN = "voxel size unknown"  # so says the description of a file we write

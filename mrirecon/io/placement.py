@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from mrirecon.geometry import Geometry
 from mrirecon.io.grid import DIRECTIONS, Axis
-from mrirecon.scan import Geometry
 
 
 def slice_stack(

@@ -146,9 +146,8 @@ class Draws:
                 if images == smallest or not out_of_memory(error):
                     raise
                 made = None
-            if (
-                made is None
-            ):  # try again when the error is gone, whose traceback holds the tensors of this attempt
+            # Try again when the error is gone, whose traceback holds the tensors of this attempt.
+            if made is None:
                 self.room.images = images // 2
                 continue
             self._images += watched.images

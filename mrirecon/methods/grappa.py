@@ -90,9 +90,8 @@ class Grappa(SliceMethod):
     def _fit(self, calibration: Tensor, spacing: int, shift: int) -> Tensor:
         """Weights (coil * taps, coil) for columns `shift` after a measured one."""
         reach = spacing * (self.phase_taps - 1) + 1
-        before = spacing * (
-            self.phase_taps // 2 - 1
-        )  # from the first tap to the measured column before the target
+        # From the first tap to the measured column before the target.
+        before = spacing * (self.phase_taps // 2 - 1)
         first = torch.arange(calibration.shape[-1] - reach + 1, device=calibration.device) + before
         half = self.readout_taps // 2
         rows = slice(half, calibration.shape[-2] - half)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from math import log, prod, sqrt
 from typing import Literal, TypeVar
 
@@ -86,49 +86,61 @@ class ADMUNet(Prior):
         self.time_embed = nn.Sequential(
             nn.Linear(num_channels, features), nn.SiLU(), nn.Linear(features, features)
         )
-
-        def block(before: int, after: int, resampling: Resampling | None = None) -> ADMBlock:
-            return ADMBlock(before, after, features, use_scale_shift_norm, dropout, resampling)
-
-        def attention(width: int, heads: int) -> ADMAttention:
-            if num_head_channels and width % num_head_channels:
-                raise ValueError(f"{width} features make no heads of {num_head_channels}")
-            heads = width // num_head_channels if num_head_channels else heads
-            return ADMAttention(width, heads, use_new_attention_order)
-
         widths = [int(multiple * num_channels) for multiple in channel_mult]
-        width = widths[0]
-        inputs = [ADMStage([nn.Conv2d(channels, width, 3, padding=1)])]
-        skips = [width]
-        for level, after in enumerate(widths):
-            for _ in range(num_res_blocks):
-                inputs.append(ADMStage([block(width, after)]))
-                width = after
-                if level in attention_levels:
-                    inputs[-1].append(attention(width, num_heads))
-                skips.append(width)
-            if level < self.levels - 1:
-                down = block(width, width, "down") if resblock_updown else Downsample(width)
-                inputs.append(ADMStage([down]))
-                skips.append(width)
+        inputs, skips = zip(*self._way_down(widths), strict=True)
         self.input_blocks = nn.ModuleList(inputs)
-        self.middle_block = ADMStage(
-            [block(width, width), attention(width, num_heads), block(width, width)]
-        )
-        outputs = []
-        for level, after in reversed(list(enumerate(widths))):
-            for number in range(num_res_blocks + 1):
-                layers = ADMStage([block(width + skips.pop(), after)])
+        width = skips[-1]
+        middle = self._block(width, width), self._attention(width, num_heads)
+        self.middle_block = ADMStage([*middle, self._block(width, width)])
+        self.output_blocks = nn.ModuleList(self._way_up(widths, list(skips)))
+        last = _zeroed(nn.Conv2d(widths[0], channels * (1 + learn_sigma), 3, padding=1))
+        self.out = nn.ModuleDict({"0": GroupNorm(32, widths[0]), "2": last})
+
+    def _way_down(self, widths: Sequence[int]) -> Iterator[tuple[ADMStage, int]]:
+        """The stages before the middle, each with how many features come out."""
+        width, config = widths[0], self.config
+        yield ADMStage([nn.Conv2d(self.channels, width, 3, padding=1)]), width
+        for level, after in enumerate(widths):
+            for _ in range(config["num_res_blocks"]):
+                yield self._stage(level, width, after, config["num_heads"]), after
                 width = after
-                if level in attention_levels:
-                    layers.append(attention(width, num_heads_upsample or num_heads))
-                if level and number == num_res_blocks:
-                    up = block(width, width, "up") if resblock_updown else Upsample(width)
-                    layers.append(up)
-                outputs.append(layers)
-        self.output_blocks = nn.ModuleList(outputs)
-        last = _zeroed(nn.Conv2d(width, channels * (1 + learn_sigma), 3, padding=1))
-        self.out = nn.ModuleDict({"0": GroupNorm(32, width), "2": last})
+            if level < self.levels - 1:
+                yield ADMStage([self._resample(width, "down")]), width
+
+    def _way_up(self, widths: Sequence[int], skips: list[int]) -> Iterator[ADMStage]:
+        """The stages after the middle; each also takes what one before it gave, the last of `skips` features first."""
+        width, config = skips[-1], self.config
+        heads = config["num_heads_upsample"] or config["num_heads"]
+        for level, after in reversed(list(enumerate(widths))):
+            for number in range(config["num_res_blocks"] + 1):
+                stage = self._stage(level, width + skips.pop(), after, heads)
+                width = after
+                if level and number == config["num_res_blocks"]:
+                    stage.append(self._resample(width, "up"))
+                yield stage
+
+    def _stage(self, level: int, before: int, after: int, heads: int) -> ADMStage:
+        """A residual block, with attention where the level has it."""
+        stage = ADMStage([self._block(before, after)])
+        if level in self.config["attention_levels"]:
+            stage.append(self._attention(after, heads))
+        return stage
+
+    def _resample(self, width: int, resampling: Resampling) -> nn.Module:
+        if self.config["resblock_updown"]:
+            return self._block(width, width, resampling)
+        return Downsample(width) if resampling == "down" else Upsample(width)
+
+    def _block(self, before: int, after: int, resampling: Resampling | None = None) -> ADMBlock:
+        options = self.config["use_scale_shift_norm"], self.config["dropout"]
+        return ADMBlock(before, after, 4 * self.num_channels, *options, resampling)
+
+    def _attention(self, width: int, heads: int) -> ADMAttention:
+        each = self.config["num_head_channels"]
+        if each and width % each:
+            raise ValueError(f"{width} features make no heads of {each}")
+        heads = width // each if each else heads
+        return ADMAttention(width, heads, self.config["use_new_attention_order"])
 
     def forward(
         self, x: Float[Tensor, "batch channel y x"], timesteps: Real[Tensor, " batch"]
@@ -215,9 +227,8 @@ class ADMBlock(nn.Module):
         else:
             h = self.out_layers["0"](h, offset=step)
         h = self.out_layers["3"](F.dropout(h, self.dropout, self.training))
-        return h.add_(
-            self.skip_connection(x)
-        )  # in place: nothing else holds the convolution's output
+        # In place: nothing else holds the convolution's output.
+        return h.add_(self.skip_connection(x))
 
 
 class ADMAttention(nn.Module):

@@ -81,14 +81,7 @@ class HUMUSNet(UnrolledNetwork):
         checkpoint_cascades: bool = False,
     ) -> None:
         super().__init__()
-        at_least_one(
-            num_cascades=num_cascades,
-            sens_chans=sens_chans,
-            sens_pools=sens_pools,
-            patch_size=patch_size,
-            window_size=window_size,
-            embed_dim=embed_dim,
-        )
+        at_least_one(num_cascades=num_cascades, sens_chans=sens_chans, sens_pools=sens_pools)
         if num_adj_slices % 2 == 0 or num_adj_slices < 1:
             raise ValueError(
                 f"num_adj_slices is {num_adj_slices}: give an odd number, so that a slice is in the middle"
@@ -213,7 +206,8 @@ class HUMUSBlock(nn.Module):
         no_residual_learning: leave out the connection from input to output.
 
     Raises:
-        ValueError: if the windows do not fit `img_size`, the heads the channels, or `num_heads` the `depths`.
+        ValueError: if a size is below 1, or the windows do not fit `img_size`, the heads the channels, or `num_heads`
+            the `depths`.
     """
 
     def __init__(
@@ -234,6 +228,7 @@ class HUMUSBlock(nn.Module):
         no_residual_learning: bool,
     ) -> None:
         super().__init__()
+        at_least_one(patch_size=patch_size, window_size=window_size, embed_dim=embed_dim)
         if len(num_heads) != len(depths):
             raise ValueError(
                 f"{len(num_heads)} num_heads for {len(depths)} depths: give one number of heads per scale"
@@ -254,9 +249,7 @@ class HUMUSBlock(nn.Module):
         self.img_size = tuple(img_size)
         heads = [*num_heads, bottleneck_heads]
         widths = [embed_dim * 2**scale for scale in range(len(heads))]
-        deepest = max(sum(depths) - 1, 1)
-        rates = iter([drop_path_rate * block / deepest for block in range(sum(depths))])
-        skips = [*(list(islice(rates, depth)) for depth in depths), [0.0] * bottleneck_depth]
+        skips = [*_rising_rates(depths, drop_path_rate), [0.0] * bottleneck_depth]
 
         def stage(scale: int, reshape: nn.Module) -> SwinStage:
             y, x = (max(size // self.token // 2**scale, 1) for size in img_size)
@@ -273,14 +266,17 @@ class HUMUSBlock(nn.Module):
         self.conv_after_body = residual_convolution(resi_connection, embed_dim)
         self.conv_last = nn.Conv2d(finest, in_chans, 3, padding=1)
         self.apply(_initialize)
+        self.unit = self._fitting_unit([*down, self.layer_bottleneck], window_size)
 
-        windows = [stage.window for stage in (*down, self.layer_bottleneck)]
-        self.unit = self.token * lcm(*(window << scale for scale, window in enumerate(windows)))
-        if any(size % self.unit for size in img_size):
+    def _fitting_unit(self, stages: Sequence[SwinStage], window_size: int) -> int:
+        """What sides of images must be multiples of for the windows of all scales to fit; `img_size` must be."""
+        unit = self.token * lcm(*(stage.window << scale for scale, stage in enumerate(stages)))
+        if any(size % unit for size in self.img_size):
             raise ValueError(
-                f"img_size {self.img_size} does not fit windows of {window_size} at {len(heads)} scales: "
-                f"give multiples of {self.unit}"
+                f"img_size {self.img_size} does not fit windows of {window_size} at {len(stages)} scales: "
+                f"give multiples of {unit}"
             )
+        return unit
 
     def padding(self, size: Sequence[int]) -> tuple[tuple[int, int], tuple[int, int]]:
         """What to pad an image with to fit the windows: before and after along y, and along x.
@@ -328,6 +324,13 @@ def _half(chans: int) -> nn.Module:
     """2 x 2 convolution to half the size, instance normalisation, LeakyReLU."""
     convolution = nn.Conv2d(chans, chans, kernel_size=2, stride=2, bias=False)
     return nn.Sequential(convolution, NormLeakyReLU())
+
+
+def _rising_rates(depths: Sequence[int], last: float) -> list[list[float]]:
+    """One number per block of each scale, in even steps from 0 at the first block to `last`."""
+    steps = max(sum(depths) - 1, 1)
+    rates = iter([last * block / steps for block in range(sum(depths))])
+    return [list(islice(rates, depth)) for depth in depths]
 
 
 def _initialize(module: nn.Module) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from math import log, pi, sqrt
 from typing import Literal
 
@@ -78,36 +78,39 @@ class NCSNpp(Prior):
         # float64 in the official code, which not every device has.
         powers = torch.linspace(log(sigma_max), log(sigma_min), num_scales)
         self.register_buffer("sigmas", powers.exp())
+        self.all_modules = nn.ModuleList(self._layers(nf, fourier_scale, dropout))
+
+    def _layers(self, nf: int, fourier_scale: float, dropout: float) -> Iterator[nn.Module]:
+        """All layers in the order in which `network` goes through them."""
 
         def block(before: int, after: int, resampling: Resampling | None = None) -> NCSNBlock:
             return NCSNBlock(before, after, 4 * nf, dropout, resampling)
 
-        layers: list[nn.Module] = [
-            FourierFeatures(nf, fourier_scale),
-            _linear(2 * nf, 4 * nf),
-            _linear(4 * nf, 4 * nf),
-            _conv(channels, nf, 3),
-        ]
-        skips, width, pyramid = [nf], nf, channels
-        for level, multiple in enumerate(ch_mult):
-            for _ in range(num_res_blocks):
-                layers.append(block(width, nf * multiple))
-                width = nf * multiple
-                layers += [NCSNAttention(width)] if level in self.attention_levels else []
+        yield FourierFeatures(nf, fourier_scale)
+        yield from (_linear(2 * nf, 4 * nf), _linear(4 * nf, 4 * nf), _conv(self.channels, nf, 3))
+        skips, width, pyramid = [nf], nf, self.channels
+        widths = [nf * multiple for multiple in self.config["ch_mult"]]
+        for level, after in enumerate(widths):
+            for _ in range(self.num_res_blocks):
+                yield block(width, after)
+                width = after
+                if level in self.attention_levels:
+                    yield NCSNAttention(width)
                 skips.append(width)
             if level < self.levels - 1:
-                layers += [block(width, width, "down"), PyramidDownsample(pyramid, width)]
+                yield from (block(width, width, "down"), PyramidDownsample(pyramid, width))
                 pyramid = width
                 skips.append(width)
-        layers += [block(width, width), NCSNAttention(width), block(width, width)]
-        for level, multiple in reversed(list(enumerate(ch_mult))):
-            for _ in range(num_res_blocks + 1):
-                layers.append(block(width + skips.pop(), nf * multiple))
-                width = nf * multiple
-            layers += [NCSNAttention(width)] if level in self.attention_levels else []
-            layers += [block(width, width, "up")] if level else []
-        layers += [_norm(width), _conv(width, channels, 3, gain=0.0)]
-        self.all_modules = nn.ModuleList(layers)
+        yield from (block(width, width), NCSNAttention(width), block(width, width))
+        for level, after in reversed(list(enumerate(widths))):
+            for _ in range(self.num_res_blocks + 1):
+                yield block(width + skips.pop(), after)
+                width = after
+            if level in self.attention_levels:
+                yield NCSNAttention(width)
+            if level:
+                yield block(width, width, "up")
+        yield from (_norm(width), _conv(width, self.channels, 3, gain=0.0))
 
     def forward(
         self, x: Float[Tensor, "batch channel y x"], sigma: Float[Tensor, " batch"]

@@ -185,12 +185,8 @@ class Request:
             "slices": [start, None if self.run_of_slices.stop is None else stop],
             "layout": asdict(self.layout),
         }
-        left_out = (
-            "acceleration",
-            "center_fraction",
-            "mask_seed",
-            "calibration",
-        )  # are in the resolved ones
+        # These are in the resolved ones.
+        left_out = ("acceleration", "center_fraction", "mask_seed", "calibration")
         plain = {
             one.name: getattr(self, one.name)
             for one in fields(self)

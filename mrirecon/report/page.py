@@ -20,7 +20,8 @@ from mrirecon.report.panels import (
     names_of,
 )
 from mrirecon.report.pictures import png_of
-from mrirecon.report.quality import calibration, calibration_rows
+from mrirecon.report.quality import calibration
+from mrirecon.report.statistics import calibration_rows
 from mrirecon.report.template import encoded, write_page
 
 if TYPE_CHECKING:

@@ -15,9 +15,9 @@ from itertools import pairwise
 
 import torch
 
+from mrirecon.birdcage import birdcage_maps
 from mrirecon.diffusion import GaussianDenoiser
 from mrirecon.operators import sense
-from mrirecon.simulate import birdcage_maps
 
 MODULES = ("steps", "replacement", "langevin", "spectral", "score_mri")
 

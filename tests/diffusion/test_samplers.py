@@ -7,10 +7,10 @@ import pytest
 import torch
 from oracle import columns_mask, complex_normal, points_mask
 
+from mrirecon.birdcage import birdcage_maps
 from mrirecon.diffusion import CleanDenoiser, GaussianDenoiser, geometric, samplers
 from mrirecon.diffusion.samplers import SAMPLERS
 from mrirecon.operators import sense
-from mrirecon.simulate import birdcage_maps
 
 SHAPE = (9, 8)
 LEVELS = geometric(4, 0.1, 2.0)

@@ -210,8 +210,8 @@ def test_many_lines_are_looked_at_coarsely_first(tmp_path, monkeypatch):
     _, kspace = kspace_of(32, 400)
     lines = lines_of(kspace, range(100, 400), 100)
     loaded = []
-    call = "mrirecon.io.mrd._Samples.__call__"
-    from mrirecon.io.mrd import _Samples
+    call = "mrirecon.io.mrd_file._Samples.__call__"
+    from mrirecon.io.mrd_file import _Samples
 
     original = _Samples.__call__
     monkeypatch.setattr(

@@ -11,8 +11,8 @@ import torch
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
+from mrirecon.geometry import Geometry
 from mrirecon.io import read_scan, write_scan
-from mrirecon.scan import Geometry
 from mrirecon.tensors import ifft2c, rss
 
 HEADER = """<?xml version="1.0" encoding="utf-8"?>

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import torch
 
+from mrirecon.geometry import Geometry
 from mrirecon.io import read_scan, write_scan
-from mrirecon.scan import Geometry
 
 VOXEL, DIRECTIONS = [1.0, 2.0, 3.0], [[0, 1, 0], [0.6, 0, 0.8], [0.8, 0, -0.6]]
 CENTERS = [[0, 0, 0], [0, 0, 3], [0, 0, 6]]

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 
+from mrirecon.geometry import Geometry
 from mrirecon.io import write_maps, write_scan, write_volume
 from mrirecon.io.cfl import check_apart
 from mrirecon.io.files import (
@@ -23,7 +24,7 @@ from mrirecon.io.files import (
     suffix_of,
     write_json,
 )
-from mrirecon.scan import Geometry, Volume
+from mrirecon.scan import Volume
 
 
 @contextmanager

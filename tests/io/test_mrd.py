@@ -13,9 +13,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from mrirecon.geometry import Geometry
 from mrirecon.io.mrd import read_mrd, write_mrd
 from mrirecon.io.mrd_header import parse_header
-from mrirecon.scan import Geometry, Scan
+from mrirecon.scan import Scan
 from mrirecon.tensors import ifft2c
 
 TOOL = "ismrmrd_generate_cartesian_shepp_logan"

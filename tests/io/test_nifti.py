@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 import torch
 
+from mrirecon.geometry import Geometry
 from mrirecon.io import affine_ras, read_image, read_scan, write_scan, write_volume
 from mrirecon.io.images import read_anatomy
-from mrirecon.scan import Geometry, Volume
+from mrirecon.scan import Volume
 from mrirecon.simulate import simulate_scan
 
 

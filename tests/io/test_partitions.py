@@ -6,12 +6,12 @@ import pytest
 import torch
 from test_mrd import acquisition, header_xml, write_file
 
+from mrirecon.birdcage import birdcage_maps
 from mrirecon.io import read_scan
 from mrirecon.io.arrays import plain_scan
 from mrirecon.io.cfl import write_cfl
 from mrirecon.io.partitions import are_partitions, is_peaked
 from mrirecon.phantom import shepp_logan
-from mrirecon.simulate import birdcage_maps
 
 SHAPE = (24, 3, 64, 48)  # partition, coil, readout, phase
 

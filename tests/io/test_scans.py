@@ -13,8 +13,8 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from mrirecon.geometry import Geometry
 from mrirecon.io import SCAN_SUFFIXES, read_scan, write_scan
-from mrirecon.scan import Geometry
 
 FORMATS = (".h5", ".cfl", ".npy", ".npz")
 

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from mrirecon.geometry import Geometry
 from mrirecon.io import (
     VOLUME_SUFFIXES,
     check_output,
@@ -16,7 +17,7 @@ from mrirecon.io import (
     write_volume,
 )
 from mrirecon.io.volumes import read_complex
-from mrirecon.scan import Geometry, Volume
+from mrirecon.scan import Volume
 
 
 def volume(shape=(1, 3, 5, 4), seed=0, **info):

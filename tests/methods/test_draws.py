@@ -7,11 +7,11 @@ import pytest
 import torch
 from scan_cases import columns, error, phantom, pipeline_of, problems_of, reconstructed
 
+from mrirecon.birdcage import birdcage_maps
 from mrirecon.methods import METHODS
 from mrirecon.methods.trust import null_space
 from mrirecon.networks.denoiser import DenoiserUNet
 from mrirecon.recon import GivenMaps
-from mrirecon.simulate import birdcage_maps
 from mrirecon.tensors import complex_noise_like
 from mrirecon.weights import card_of, save_weights
 

@@ -16,11 +16,11 @@ from scan_cases import (
     reconstructed,
 )
 
+from mrirecon.birdcage import birdcage_maps
 from mrirecon.methods import trust
 from mrirecon.methods.trust import null_space, trust_figures
 from mrirecon.networks import NETWORKS
 from mrirecon.operators import sense
-from mrirecon.simulate import birdcage_maps
 from mrirecon.tensors import fft2c, ifft2c
 from mrirecon.weights import card_of, save_weights
 

@@ -58,7 +58,8 @@ def test_noise_levels_and_weights_begin_as_those_of_dds():
 
 
 def batch(size=(32, 28), coils=4):
-    from mrirecon.simulate import birdcage_maps, shepp_logan
+    from mrirecon.birdcage import birdcage_maps
+    from mrirecon.phantom import shepp_logan
     from mrirecon.tensors import fft2c
 
     maps = birdcage_maps(size, coils)[0]

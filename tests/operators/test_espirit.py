@@ -6,9 +6,11 @@ import torch
 from properties import complex_normal
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from mrirecon.birdcage import birdcage_maps
 from mrirecon.operators import espirit, low_resolution_maps
 from mrirecon.operators.espirit import principal_coil, set_gauge
-from mrirecon.simulate import birdcage_maps, shepp_logan, smooth_phase
+from mrirecon.phantom import shepp_logan
+from mrirecon.simulate import smooth_phase
 from mrirecon.tensors import center_crop, fft2c, ifft2c, rss
 
 

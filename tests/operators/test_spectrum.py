@@ -4,9 +4,9 @@ import pytest
 import torch
 from properties import complex_normal
 
+from mrirecon.birdcage import birdcage_maps
 from mrirecon.operators import sense
 from mrirecon.operators.spectrum import has_lines, solve_by_lines, spectrum
-from mrirecon.simulate import birdcage_maps
 
 
 def lines(height, width, seed=0):

@@ -16,12 +16,13 @@ from scan_cases import (
 )
 
 from mrirecon import methods
+from mrirecon.birdcage import birdcage_maps
 from mrirecon.methods import METHODS, Method, Posterior, SliceMethod
 from mrirecon.noise import whitening_matrix
 from mrirecon.operators import sense
 from mrirecon.recon import GivenMaps
 from mrirecon.scan import Scan
-from mrirecon.simulate import birdcage_maps, coupled_covariance
+from mrirecon.simulate import coupled_covariance
 from mrirecon.tensors import fft2c
 
 CLASSICAL = [method.name for method in methods.CLASSICAL]

@@ -8,7 +8,7 @@ import time
 import numpy as np
 from PIL import Image
 
-from mrirecon.scan import Geometry
+from mrirecon.geometry import Geometry
 
 SIZE = (10, 8)
 SLICES = 3

@@ -11,13 +11,14 @@ import pytest
 import torch
 from report_cases import SIZE, SLICES, pixels
 
+from mrirecon.geometry import Geometry
 from mrirecon.io.arrays import plain_scan
 from mrirecon.io.png import png_bytes
 from mrirecon.report import comparison, facts, write_report
 from mrirecon.report.panels import compared, evenly
 from mrirecon.report.quality import quality_boxes
 from mrirecon.report.template import map_table
-from mrirecon.scan import Geometry, Volume
+from mrirecon.scan import Volume
 from mrirecon.weights import OUTSIDE
 
 METRICS = {"protocol": "slice", "psnr": 30.0, "ssim": 0.9, "nmse": 0.01}

@@ -3,9 +3,9 @@
 import numpy as np
 from report_cases import SLICES, pixels
 
+from mrirecon.geometry import Geometry
 from mrirecon.report import comparison, write_png
 from mrirecon.report.pictures import png_of
-from mrirecon.scan import Geometry
 
 
 def shown_images(figure):

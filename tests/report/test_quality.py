@@ -9,14 +9,12 @@ from report_cases import pixels
 from mrirecon.report.pictures import png_of
 from mrirecon.report.quality import (
     calibration,
-    calibration_rows,
-    interval,
-    pareto_front,
     plots_of,
     quality_against_acceleration,
     quality_against_cost,
     quality_boxes,
 )
+from mrirecon.report.statistics import calibration_rows, interval, pareto_front
 
 
 def row(method="tv", mask="poisson", acceleration=4, scan="a", psnr=30.0, **more):

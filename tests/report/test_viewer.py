@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 import torch
 
+from mrirecon.geometry import Geometry
 from mrirecon.io import write_volume
 from mrirecon.report import viewer, write_viewer
-from mrirecon.scan import Geometry, Volume
+from mrirecon.scan import Volume
 
 OBLIQUE = np.array(  # 20 degrees about the body's axis; columns of 2, 3 and 4 mm
     [
