@@ -10,9 +10,9 @@ import torch
 from jaxtyping import Bool
 from torch import Tensor
 
-from mrirecon.io.believed import FAINT, covering
 from mrirecon.io.layout import IMAGE, Arrangement, Layout, as_complex
 from mrirecon.io.mrd_header import Encoding, HeaderInfo, parse_header
+from mrirecon.io.reconcile import FAINT, covering
 from mrirecon.scan import Geometry
 from mrirecon.tensors import fftshift
 
