@@ -73,8 +73,8 @@ def arrange(
 
     Args:
         source: file name, for messages.
-        shape: of the stored array.
-        dtype: of the stored array.
+        shape: sizes of the stored axes.
+        dtype: type of the stored numbers.
         layout: names the axes, or not.
         usual: number of axes -> their names where `layout` has none.
 

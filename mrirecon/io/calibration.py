@@ -114,7 +114,7 @@ def numbered_as_imaging(
 
 
 def _centre(counters: np.ndarray, own: int, imaging: int, profile: Profile) -> int:
-    """The counter of k = 0 of calibration lines: theirs, that of imaging, or the middle; else the energy peak."""
+    """The counter of k = 0 of calibration lines: `own`, `imaging`, or the middle; else the energy peak."""
     middle = (int(counters[0]) + int(counters[-1]) + 1) // 2
     stated = [centre for centre in (own, imaging) if centre >= 0]
     peak = profile.peak

@@ -80,7 +80,7 @@ class Look:
     Attributes:
         ky, kz: energy profiles along the phase encodings.
         sample: energy profile along the strongest readout, in forward order.
-        strongest: that readout, one row of `LINE`.
+        strongest: the strongest readout, one row of `LINE`.
         alternates: "run" or "shot" where every second readout runs backwards without a flag, else None
             (`directions.alternation`).
         is_sorted: whether the samples show clearly that the readouts alternate, or that they do not.
