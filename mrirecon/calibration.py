@@ -89,7 +89,7 @@ def better_calibration(
     if own >= size:
         return None
     other = (
-        _of_volumes(scan, index, size, own)
+        _from_volumes(scan, index, size, own)
         if scan.calibration is None
         else _separate(scan, index, volume)
     )
@@ -137,7 +137,7 @@ def _separate(scan: Scan, index: int, volume: int) -> Calibration:
     return Calibration(kspace, (kspace != 0).any(dim=0), SEPARATE)
 
 
-def _of_volumes(scan: Scan, index: int, size: int, own: int) -> Calibration | None:
+def _from_volumes(scan: Scan, index: int, size: int, own: int) -> Calibration | None:
     """The volume with the widest centre; where that is narrower than `size`, the average of volumes if it is wider."""
     widths = [width(scan.mask(index, volume)) for volume in range(scan.volumes)]
     found = None
@@ -170,7 +170,7 @@ def _average(scan: Scan, index: int) -> Calibration | None:
         if total is None or count is None:
             total, count = kspace.clone(), mask.int()
             continue
-        if not _alike(scan, total / count.clamp_min(1), count > 0, kspace, mask):
+        if not _same_contrast(scan, total / count.clamp_min(1), count > 0, kspace, mask):
             return None
         total, count = total.add_(kspace), count + mask.int()
     if total is None or count is None:
@@ -178,7 +178,7 @@ def _average(scan: Scan, index: int) -> Calibration | None:
     return Calibration(total / count.clamp_min(1), count > 0, AVERAGE)
 
 
-def _alike(
+def _same_contrast(
     scan: Scan,
     one: Complex[Tensor, "coil readout phase"],
     sampled: Bool[Tensor, "readout phase"],

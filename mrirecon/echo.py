@@ -55,10 +55,10 @@ def center_echo(scan: Scan) -> Scan:
 
     One slice of a volume is read if its echo is at the centre, otherwise up to five.
     """
-    found, lines = _of_volumes(scan), _of_calibration(scan)
+    found, lines = _volume_offsets(scan), _calibration_offset(scan)
     limits = [FARTHEST * n for n in scan.shape[2:]]
     far = [_along(o, [a for a in (0, 1) if abs(o[a]) > limits[a]]) for o in found]
-    near = _less(found, far)
+    near = _minus(found, far)
     rolled, done = scan, [(0, 0)] * scan.volumes
     if lines is not None and any(lines):
         rolled = _rolled(scan, done, lines)
@@ -71,17 +71,17 @@ def center_echo(scan: Scan) -> Scan:
     questioned = any("give --" in note for note in scan.notes)
     apart = [lines if lines and lines != offset else (0, 0) for offset in done]
     notes = (
-        _said(scan, done, ": k-space is shifted to have it there, which images do not show"),
-        _said(scan, apart, ": they are shifted to have it there", " of the separate lines"),
-        _said(
+        _note(scan, done, ": k-space is shifted to have it there, which images do not show"),
+        _note(scan, apart, ": they are shifted to have it there", " of the separate lines"),
+        _note(
             scan,
-            _less(near, done),
+            _minus(near, done),
             ", but k-space is fully sampled about the centre only: left as it is",
         ),
         # A note on how the array is stored already names the remedy.
         ""
         if questioned
-        else _said(scan, far, f", {BEYOND}: left as it is, roll k-space to have it at the centre"),
+        else _note(scan, far, f", {BEYOND}: left as it is, roll k-space to have it at the centre"),
     )
     if not any(notes):
         return scan
@@ -99,7 +99,7 @@ def echo_offset(scan: Scan, volume: int = 0) -> Offset | None:
         declared = None if scan.sampling is None else scan.sampling(volume, index)
         return kspace, measured_points(kspace, declared)
 
-    return _agreed(scan, read)
+    return _agreed_offset(scan, read)
 
 
 def find_echo(kspace: Complex[Tensor, "coil ky kx"], mask: Bool[Tensor, "ky kx"]) -> Echo | None:
@@ -134,7 +134,7 @@ def find_echo(kspace: Complex[Tensor, "coil ky kx"], mask: Bool[Tensor, "ky kx"]
     return Echo((rows.start + dy - center[0], columns.start + dx - center[1]), alone)
 
 
-def _agreed(
+def _agreed_offset(
     scan: Scan, read: Callable[[int], tuple[Tensor, Tensor]], inside: bool = False
 ) -> Offset | None:
     """The offset of the echo on which slices agree: (0, 0) if they do not, None if none shows an echo.
@@ -152,7 +152,7 @@ def _agreed(
         echo = find_echo(kspace, mask)
         if echo is None or (inside and not _surrounded(echo, mask)):
             continue
-        if not found and not any(_off(echo.offset, scan)):
+        if not found and not any(_beyond_tolerance(echo.offset, scan)):
             return 0, 0
         found.append(echo)
     if not found:
@@ -165,7 +165,7 @@ def _agreed(
     return (offset[0], offset[1]) if 3 * sum(agree) >= 2 * len(found) else (0, 0)
 
 
-def _of_volumes(scan: Scan) -> list[Offset]:
+def _volume_offsets(scan: Scan) -> list[Offset]:
     """The offset of the echo of each volume, (0, 0) where it is tolerated.
 
     A volume without a clear echo takes the offset of the first one that has it. Of many volumes only some are examined,
@@ -181,10 +181,10 @@ def _of_volumes(scan: Scan) -> list[Offset]:
         for volume in range(scan.volumes):
             own = found[volume] if volume in found else echo_offset(scan, volume)
             offsets[volume] = first if own is None else own
-    return [_off(offset, scan) for offset in offsets]
+    return [_beyond_tolerance(offset, scan) for offset in offsets]
 
 
-def _of_calibration(scan: Scan) -> Offset | None:
+def _calibration_offset(scan: Scan) -> Offset | None:
     """The offset of the echo of the separate calibration lines; None where there is none, or it is too far off."""
     if scan.calibration is None:
         return None
@@ -194,12 +194,12 @@ def _of_calibration(scan: Scan) -> Offset | None:
         kspace = lines(0, index)
         return kspace, (kspace != 0).any(dim=0)
 
-    offset = _agreed(scan, read, inside=True)
+    offset = _agreed_offset(scan, read, inside=True)
     if offset is None or any(
         abs(o) > FARTHEST * n for o, n in zip(offset, scan.shape[2:], strict=True)
     ):
         return None
-    return _off(offset, scan)
+    return _beyond_tolerance(offset, scan)
 
 
 def _surrounded(echo: Echo, mask: Bool[Tensor, "ky kx"]) -> bool:
@@ -212,7 +212,7 @@ def _surrounded(echo: Echo, mask: Bool[Tensor, "ky kx"]) -> bool:
     return bool(mask[rows, columns].all())
 
 
-def _off(offset: Offset, scan: Scan) -> Offset:
+def _beyond_tolerance(offset: Offset, scan: Scan) -> Offset:
     """The offset, with 0 along axes where it is tolerated."""
     sizes = scan.shape[2:]
     return _along(offset, [a for a in (0, 1) if abs(offset[a]) > max(SAMPLES, FRACTION * sizes[a])])
@@ -222,11 +222,11 @@ def _along(offset: Offset, axes: Sequence[int]) -> Offset:
     return offset[0] * (0 in axes), offset[1] * (1 in axes)
 
 
-def _less(offsets: Sequence[Offset], others: Sequence[Offset]) -> list[Offset]:
+def _minus(offsets: Sequence[Offset], others: Sequence[Offset]) -> list[Offset]:
     return [(a[0] - b[0], a[1] - b[1]) for a, b in zip(offsets, others, strict=True)]
 
 
-def _said(scan: Scan, offsets: Sequence[Offset], what: str, of: str = "") -> str:
+def _note(scan: Scan, offsets: Sequence[Offset], what: str, of: str = "") -> str:
     """A note on the volumes whose echo is off the centre; empty where there are none."""
     groups: dict[Offset, list[int]] = {}
     for volume, offset in enumerate(offsets):

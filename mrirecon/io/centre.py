@@ -177,8 +177,8 @@ def _echo(
     notes.append(
         f"center_sample is {stated} of {count} samples, their energy is at {found}: the data win"
     )
-    said_so = (center == stated) | (lines["center"] == seen.strongest["center"])
-    return np.where((kept == count) & said_so, found, center)
+    is_same = (center == stated) | (lines["center"] == seen.strongest["center"])
+    return np.where((kept == count) & is_same, found, center)
 
 
 def _full(kept: np.ndarray, header: int | None) -> np.ndarray:

@@ -117,10 +117,10 @@ def is_mirrored(first: np.ndarray, other: np.ndarray, ky: int, read: Read) -> bo
     Only magnitudes of projections are compared, since the phase of echoes differs; one coil and a symmetric object
     leave it undecided (False).
     """
-    ours, theirs = (_around(lines, ky) for lines in (first, other))
-    if len(ours) < FEW or not np.array_equal(ours["ky"], theirs["ky"]):
+    first_lines, other_lines = (_around(lines, ky) for lines in (first, other))
+    if len(first_lines) < FEW or not np.array_equal(first_lines["ky"], other_lines["ky"]):
         return False
-    samples = read(ours), read(theirs)
+    samples = read(first_lines), read(other_lines)
     if len({x.shape for x in (*samples[0], *samples[1])}) > 1:
         return False
     a, b = map(_projections, samples)

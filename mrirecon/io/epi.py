@@ -34,10 +34,10 @@ def turned(
     """
     lines, flagged = lines.copy(), bool(lines["reverse"].any())
     ky = int(seen.strongest["ky"])
-    here = (index == index[lines["row"] == seen.strongest["row"]][0]) & (
+    in_slice = (index == index[lines["row"] == seen.strongest["row"]][0]) & (
         lines["kz"] == seen.strongest["kz"]
     )
-    ours = volume == volume[lines["row"] == seen.strongest["row"]][0]
+    in_volume = volume == volume[lines["row"] == seen.strongest["row"]][0]
     if seen.alternates:
         lines["reverse"] = odd_readouts(lines, volume, index, seen.alternates == "shot")
         shots = " of each shot" if seen.alternates == "shot" else ""
@@ -51,16 +51,16 @@ def turned(
             "a ghost, mirrored and half a field of view off, set ACQ_IS_REVERSE when converting"
         )
     if not flagged and not seen.alternates:
-        _turn_echoes(lines, volume, here, ours, ky, load, notes)
-    _roll(lines, here & ours, ky, load, notes)
+        _turn_echoes(lines, volume, in_slice, in_volume, ky, load, notes)
+    _roll(lines, in_slice & in_volume, ky, load, notes)
     return lines
 
 
 def _turn_echoes(
     lines: np.ndarray,
     volume: np.ndarray,
-    here: np.ndarray,
-    ours: np.ndarray,
+    in_slice: np.ndarray,
+    in_volume: np.ndarray,
     ky: int,
     load: Load,
     notes: list[str],
@@ -70,12 +70,12 @@ def _turn_echoes(
     echoes = np.unique(lines[names])
     if len(echoes) == 1:
         return
-    read, first, found = Reader(load), lines[here & ours], list[str]()
+    read, first, found = Reader(load), lines[in_slice & in_volume], list[str]()
     for echo in echoes[: ECHOES + 1]:
         same = lines[names] == echo
-        if not len(first) or first[names][0] == echo or not (same & here).any():
+        if not len(first) or first[names][0] == echo or not (same & in_slice).any():
             continue
-        other = same & here & (volume == volume[same & here].min())
+        other = same & in_slice & (volume == volume[same & in_slice].min())
         if is_mirrored(first, lines[other], ky, read):
             lines["reverse"] |= same
             name = names[0] if echo["contrast"] != first["contrast"][0] else names[1]

@@ -82,15 +82,15 @@ class GroupNorm(nn.GroupNorm):
         """The factor and the summand of x, both (batch, channel)."""
         mean, variance = _Moments.apply(x)
         moved = torch.zeros_like(mean) if offset is None else offset.to(x.dtype)
-        mean_of_group = self._of_groups(mean + moved)
+        mean_of_group = self._group_mean(mean + moved)
         spread = variance + (mean + moved - mean_of_group).square()
-        factor = (self._of_groups(spread) + self.eps).rsqrt() * self.weight
+        factor = (self._group_mean(spread) + self.eps).rsqrt() * self.weight
         summand = self.bias + (moved - mean_of_group) * factor
         if scale is not None:
             factor, summand = factor * (1 + scale), summand * (1 + scale)
         return factor, summand if shift is None else summand + shift
 
-    def _of_groups(self, values: Tensor) -> Tensor:
+    def _group_mean(self, values: Tensor) -> Tensor:
         grouped = values.unflatten(1, (self.num_groups, -1))
         return grouped.mean(-1, keepdim=True).expand_as(grouped).flatten(1)
 

@@ -118,8 +118,8 @@ class VarNetCascade(nn.Module):
 class SensitivityNet(nn.Module):
     """Coil maps from the calibration part of k-space: a U-Net on each coil image, then the sum of |s|^2 is set to 1."""
 
-    # Pixels (times coils) that are computed at once without gradients, to save memory; accelerators are fully used
-    # with more of them only.
+    # Pixels times coils that are computed at once, to save memory, where no features are stored for the backward pass.
+    # Accelerators are fully used with more of them only.
     pixels_at_once = 2**18
     pixels_on_accelerator = 2**21
 
