@@ -566,8 +566,8 @@ def test_the_configuration_in_the_docs_is_one():
     assert set(settings) <= set(inspect.signature(benchmark_command).parameters)
     for values in settings["masks"]:
         assert MaskEntry.of(values).name == values.get("name", MaskEntry.of(values).name)
-    for values in settings["methods"]:
-        MethodEntry.of(values, settings["weights"])
+    entries = method_entries(settings["methods"], settings["weights"])
+    assert len(entries) == len(settings["methods"]) - 1 + len(SAMPLERS)
     Tuning(**settings["tuning"])
 
 
