@@ -2,7 +2,7 @@
 
 examples/NAME.md of each script in examples/ (jupytext's percent format): Markdown cells become text, code cells code.
 The pictures that a script saves are kept in docs/images/examples; they are made anew by running the scripts there.
-reference/commands.md of what the commands' own help says.
+reference/commands.md of what the commands' own help says; in reference/python.md the samplers, from their registry.
 """
 
 from __future__ import annotations
@@ -14,8 +14,10 @@ from pathlib import Path
 
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
+from mkdocs.structure.pages import Page
 
 ROOT = Path(__file__).parents[1]
+SAMPLERS = "<!-- every sampler -->"
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
@@ -24,6 +26,16 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
         files.append(File.generated(config, f"examples/{script.stem}.md", content=page(script)))
     files.append(File.generated(config, "reference/commands.md", content=commands()))
     return files
+
+
+def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
+    """The text of a page with what stands for the samplers replaced by one line for each."""
+    if SAMPLERS not in markdown:
+        return markdown
+    from mrirecon.diffusion import samplers
+
+    each = [f"::: {samplers.__name__}.{name}" for name in samplers.SAMPLERS]
+    return markdown.replace(SAMPLERS, "\n\n".join(each))
 
 
 def page(script: Path) -> str:

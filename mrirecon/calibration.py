@@ -1,4 +1,4 @@
-"""Which data of a scan tell its coils apart: one choice for coil maps, kernels, networks, compression and scale."""
+"""Selection of a scan's calibration data, the same for coil maps, kernels, networks, compression and scale."""
 
 from __future__ import annotations
 
@@ -12,25 +12,25 @@ from mrirecon.coverage import calibration_region
 from mrirecon.scan import Scan
 from mrirecon.tensors import rss
 
-ENOUGH = 12  # samples: ESPIRiT's usual kernel fits twice
+ENOUGH = 12  # samples: twice the usual kernel of ESPIRiT
 IMAGING, SEPARATE = "imaging k-space", "separate calibration lines"
 AVERAGE = "average of all volumes"
-SIGNAL = 5.0  # times the median of a volume: samples that tell its contrast, not its noise
-SHARED = 8  # samples below which two volumes are not compared
-# How much volumes may differ where both were sampled, as a share of them both, to have one contrast: as the data alone
-# say it, and where the header counts them as repetitions or phases, in which contrast agent and heart move on.
+SIGNAL = 5.0  # times the median of a volume: larger samples are signal
+SHARED = 8  # common samples: with fewer two volumes are not compared
+# Largest difference of two volumes of the same contrast, relative to both, over common samples: in general, and where
+# the header counts them as repetitions or phases, between which contrast agent and heart may change.
 DIFFERENCE, DIFFERENCE_OF_SERIES = 0.25, 0.5
 SERIES = ("repetition", "phase", "occurrence")
 
 
 @dataclass(frozen=True, eq=False)
 class Calibration:
-    """What one slice is calibrated from.
+    """The calibration data of one slice.
 
     Attributes:
-        kspace: zero where not sampled.
-        mask: sampled points.
-        origin: what it is, for messages.
+        kspace: k-space, zero where not sampled.
+        mask: True at sampled points.
+        origin: where the data come from, for messages.
     """
 
     kspace: Complex[Tensor, "coil readout phase"]
@@ -39,24 +39,30 @@ class Calibration:
 
     @property
     def has_own_units(self) -> bool:
-        """Whether it was measured apart from the slice, so that its contrast and gain may be others."""
+        """Whether it was measured separately from the slice, so that contrast and gain may differ."""
         return self.origin not in (IMAGING, AVERAGE)
 
     def to(self, device: torch.device | str) -> Calibration:
-        """The same on another device."""
+        """The same data on another device."""
         return replace(self, kspace=self.kspace.to(device), mask=self.mask.to(device))
 
 
 def calibration_data(scan: Scan, index: int, size: int = ENOUGH, volume: int = 0) -> Calibration:
-    """The best data that the scan holds to calibrate one slice from.
+    """The best data in the scan from which one slice can be calibrated.
 
-    The imaging k-space itself, where its fully sampled centre is at least `size` samples wide: it has the contrast and
-    the motion of what is reconstructed. Else that, or where their fully sampled centre is wider:
+    That is the imaging k-space, where its fully sampled centre is at least `size` samples wide, since it has the
+    contrast and the motion of the slice. Otherwise it is the first of these whose fully sampled centre is wider:
 
-    - the separately acquired lines of `Scan.calibration`, where the scan has such;
-    - without them the volume that has the widest centre, since coils are the same for all contrasts;
-    - where no volume's is `size` wide, the average of all of one contrast: it is fully sampled in dynamic series with
-      interleaved masks (TSENSE; Kellman et al. 2001). Volumes that differ where both were sampled are not averaged.
+    - the separately acquired lines of `Scan.calibration`, if the scan has them;
+    - without them the volume with the widest centre, since coil sensitivities are the same for all contrasts;
+    - where that is narrower than `size`, the average of all volumes, if they have the same contrast: in dynamic series
+      with interleaved masks it is fully sampled (TSENSE; Kellman et al., MRM 45:846, 2001).
+
+    Args:
+        scan: scan to calibrate.
+        index: slice.
+        size: width in samples at which the imaging k-space suffices.
+        volume: volume of the slice.
 
     Raises:
         ValueError: if samples are NaN or infinite.
@@ -64,7 +70,7 @@ def calibration_data(scan: Scan, index: int, size: int = ENOUGH, volume: int = 0
     declared = None if scan.sampling is None else scan.sampling(volume, index)
     if declared is not None and width(declared) < size:
         better = better_calibration(scan, index, size, volume, declared)
-        if better is not None:  # then the slice itself need not be read
+        if better is not None:  # without reading the slice itself
             return better
     kspace, mask = scan.measured(index, volume)
     mask = mask if bool(kspace.any()) else torch.zeros_like(mask)
@@ -76,14 +82,14 @@ def calibration_data(scan: Scan, index: int, size: int = ENOUGH, volume: int = 0
 def better_calibration(
     scan: Scan, index: int, size: int, volume: int, mask: Bool[Tensor, "readout phase"]
 ) -> Calibration | None:
-    """`calibration_data` where it is other than the imaging k-space, which `mask` samples; else None."""
+    """`calibration_data` where that is not the imaging k-space, whose sampled points are `mask`; else None."""
     if scan.calibration is None and scan.volumes == 1:
         return None
     own = width(mask)
     if own >= size:
         return None
     other = (
-        _of_volumes(scan, index, size, own)
+        _from_volumes(scan, index, size, own)
         if scan.calibration is None
         else _separate(scan, index, volume)
     )
@@ -91,7 +97,7 @@ def better_calibration(
 
 
 def calibration_note(scan: Scan) -> str | None:
-    """Which of several sources of calibration the middle slice has, in words; None where it has one only."""
+    """A note on which source of calibration data the middle slice uses; None where the scan has only one."""
     middle = scan.shape[0] // 2
     if scan.calibration is not None:
         own = width(scan.mask(middle))
@@ -115,7 +121,7 @@ def calibration_note(scan: Scan) -> str | None:
 
 
 def width(mask: Bool[Tensor, "readout phase"]) -> int:
-    """Narrower side of the fully sampled centre of a mask; 0 where the centre is not sampled."""
+    """Shorter side, in samples, of the fully sampled centre of a mask; 0 where the centre is not sampled."""
     region = calibration_region(mask)
     return 0 if region is None else min(part.stop - part.start for part in region)
 
@@ -131,15 +137,15 @@ def _separate(scan: Scan, index: int, volume: int) -> Calibration:
     return Calibration(kspace, (kspace != 0).any(dim=0), SEPARATE)
 
 
-def _of_volumes(scan: Scan, index: int, size: int, own: int) -> Calibration | None:
-    """The volume with the widest centre, or where that is narrower than `size` and than itself the average."""
+def _from_volumes(scan: Scan, index: int, size: int, own: int) -> Calibration | None:
+    """The volume with the widest centre; where that is narrower than `size`, the average of volumes if it is wider."""
     widths = [width(scan.mask(index, volume)) for volume in range(scan.volumes)]
     found = None
     for volume in sorted(range(scan.volumes), key=lambda volume: -widths[volume]):
         if widths[volume] <= own:
             break
         kspace, mask = scan.measured(index, volume)
-        if bool(kspace.any()):  # zeros may be called sampled
+        if bool(kspace.any()):  # a file may declare zeros as sampled
             found = Calibration(kspace, mask, f"volume {_name(scan, volume)}")
             break
     if found is not None and width(found.mask) >= size:
@@ -155,7 +161,7 @@ def _name(scan: Scan, volume: int) -> str:
 
 
 def _average(scan: Scan, index: int) -> Calibration | None:
-    """Of all volumes, or None where they are not of one contrast."""
+    """The average of all volumes, or None where their contrasts differ."""
     total = count = None
     for volume in range(scan.volumes):
         kspace, mask = scan.measured(index, volume)
@@ -164,7 +170,7 @@ def _average(scan: Scan, index: int) -> Calibration | None:
         if total is None or count is None:
             total, count = kspace.clone(), mask.int()
             continue
-        if not _alike(scan, total / count.clamp_min(1), count > 0, kspace, mask):
+        if not _same_contrast(scan, total / count.clamp_min(1), count > 0, kspace, mask):
             return None
         total, count = total.add_(kspace), count + mask.int()
     if total is None or count is None:
@@ -172,14 +178,14 @@ def _average(scan: Scan, index: int) -> Calibration | None:
     return Calibration(total / count.clamp_min(1), count > 0, AVERAGE)
 
 
-def _alike(
+def _same_contrast(
     scan: Scan,
     one: Complex[Tensor, "coil readout phase"],
     sampled: Bool[Tensor, "readout phase"],
     other: Complex[Tensor, "coil readout phase"],
     mask: Bool[Tensor, "readout phase"],
 ) -> bool:
-    """Whether two volumes have one contrast, by the samples of signal that they share, else by their names."""
+    """Whether two volumes have the same contrast, by their common samples of signal, or by their names if too few."""
     names = [set(name.split()[::2]) for name in scan.volume_names]
     series = bool(names) and all(name <= set(SERIES) for name in names)
     levels = [rss(x) for x in (one, other)]

@@ -1,4 +1,4 @@
-"""What can be read off a mask: what it covers, its calibration region, the acceleration it really achieves."""
+"""Properties of a mask: the region it covers, its calibration region, and the acceleration it achieves."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from mrirecon.scan import Scan
 
 
 class Coverage(NamedTuple):
-    """What the protocol of a scan covers.
+    """The region of k-space that the protocol of a scan covers.
 
     Attributes:
-        acquired: grid points that it measures where nothing is left out on purpose.
-        sampled: those that were sampled, in the slice that was looked at.
+        acquired: grid points that the protocol would measure without undersampling.
+        sampled: points that were sampled in the examined slice.
     """
 
     acquired: Bool[Tensor, "readout phase"]
@@ -24,22 +24,22 @@ class Coverage(NamedTuple):
 
     @property
     def complete(self) -> bool:
-        """Whether nothing of it is missing, so that a mask may say what is."""
+        """Whether all acquired points were sampled, so that the scan can be undersampled by a mask."""
         return bool(self.sampled[self.acquired].all())
 
 
 class Acceleration(NamedTuple):
-    """Points the protocol covers per point sampled, with and without the calibration region."""
+    """Acquired points over sampled points, with and without the calibration region."""
 
     total: float
     without_calibration: float
 
 
 def coverage_of(scan: Scan) -> Coverage:
-    """What a scan covers, from its header and from the sampled slice nearest the middle.
+    """The coverage of a scan, from its header and from the sampled slice nearest the middle.
 
-    Files without a header, and headers that know boxes only, do not tell zero-padded columns or the corners outside of
-    an elliptical k-space from points that were left out on purpose: `covered_by` does.
+    Files without a header, and headers that only describe a box, do not distinguish zero-padded columns or the corners
+    outside an elliptical k-space from points left out by undersampling; `covered_by` does.
     """
     sampled = scan.mask(scan.middle() or 0)
     return Coverage(covered_by(sampled, scan.acquired), sampled)
@@ -48,10 +48,10 @@ def coverage_of(scan: Scan) -> Coverage:
 def covered_by(
     sampled: Bool[Tensor, "readout phase"], acquired: Bool[Tensor, "_ _"]
 ) -> Bool[Tensor, "readout phase"]:
-    """The points of `acquired` that the protocol measures, seen in one slice that it sampled.
+    """The points of `acquired` that the protocol measures, judged by the sampled points of one slice.
 
-    These are the sampled ones where they lie about the k-space origin without a gap in any row or column, as an
-    ellipse, a zero-padded or a one-sided k-space do. With gaps the slice was undersampled, and `acquired` stands.
+    These are the sampled points where they contain the k-space origin and have no gap in any row or column, as in an
+    elliptical, zero-padded or one-sided k-space. With gaps the slice was undersampled, and `acquired` is returned.
     """
     measured = sampled & acquired
     origin = tuple(size // 2 for size in measured.shape)
@@ -60,7 +60,7 @@ def covered_by(
 
 
 def central_box(acquired: Bool[Tensor, "readout phase"]) -> tuple[slice, slice]:
-    """Rows and columns of the smallest grid about the k-space origin that holds all of `acquired`.
+    """Rows and columns of the smallest grid, centred at the k-space origin, that contains all of `acquired`.
 
     Raises:
         ValueError: if nothing is acquired.
@@ -79,8 +79,8 @@ def central_box(acquired: Bool[Tensor, "readout phase"]) -> tuple[slice, slice]:
 def calibration_region(mask: Bool[Tensor, "readout phase"]) -> tuple[slice, slice] | None:
     """The largest fully sampled block around the k-space origin, as slices of the rows and columns.
 
-    Centred to within one sample, with either choice for even sizes; None if the origin is not sampled. Samples that
-    happen to lie beside the acquired calibration region count: when its size is known, use that.
+    It is centred to within one sample, on either side for even sizes; None if the origin is not sampled. Samples that
+    are adjacent to the calibration lines by chance are included: use the size of the region where it is known.
     """
     sampled = mask.cpu().numpy()
     y, x = (size // 2 for size in sampled.shape)
@@ -93,7 +93,7 @@ def calibration_region(mask: Bool[Tensor, "readout phase"]) -> tuple[slice, slic
     count -= (total[row_stop] - total[row_start])[:, column_start]
     height, width = (row_stop - row_start)[:, None], column_stop - column_start
     full = count == height * width
-    # Of equal areas the one nearer to a square.
+    # Among equal areas, the one nearest to a square.
     score = np.where(full, height * width * sum(sampled.shape) + np.minimum(height, width), 0)
     row, column = np.unravel_index(int(score.argmax()), score.shape)
     return (
@@ -107,11 +107,11 @@ def achieved_acceleration(
     acquired: Bool[Tensor, "_ _"],
     calibration: tuple[slice, slice] | None = None,
 ) -> Acceleration:
-    """What a mask really accelerates, over the points the protocol covers (zero padding excluded).
+    """The acceleration of a mask relative to the points that the protocol covers (zero padding excluded).
 
     Args:
-        mask: True where sampled.
-        acquired: True where the fully sampled protocol would sample.
+        mask: True at sampled points.
+        acquired: True at points that the fully sampled protocol would sample.
         calibration: rows and columns of the calibration region; found from the mask when not given.
 
     Raises:
@@ -134,13 +134,13 @@ def achieved_acceleration(
 
 
 def _without_gap(lines: np.ndarray) -> bool:
-    """Whether the True points of each row are one run, or none."""
+    """Whether the True points of each row are contiguous."""
     starts = (np.diff(lines.astype(np.int8), axis=1, prepend=0) > 0).sum(axis=1)
     return bool((starts <= 1).all())
 
 
 def _centered_runs(line: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """(starts, stops) of the runs of True around len // 2 that are centred to within one sample."""
+    """(starts, stops) of all runs of True around len // 2 that are centred to within one sample."""
     center = len(line) // 2
     gaps = np.flatnonzero(~line)
     before = center - max(gaps[gaps < center], default=-1) - 1

@@ -1,4 +1,4 @@
-"""Where to compute: the one place that knows the names of devices."""
+"""The choice of the device to compute on; no other module contains names of devices."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ import torch
 from mrirecon.nearest import suggest
 
 Device = Literal["auto", "cpu", "cuda", "mps"]
-FEW = 4  # images at once where more are hardly faster
-MANY = 32  # more fill no GPU, and finished slices are kept the sooner
-PIXEL = 2**14  # bytes a pixel: networks of some 100 channels, or of 32 with their gradient
+FEW = 4  # images at once on the CPU, where more are hardly faster
+MANY = 32  # images at once on a GPU at most: more are not faster, and finished slices would be saved later
+PIXEL = 2**14  # bytes per pixel: networks of about 100 channels, or of 32 with gradients
 
 
 def choose_device(name: str) -> str:
-    """The torch device; auto takes a GPU where there is one. Of several processes each has a GPU of its own.
+    """The torch device for a name; auto takes a GPU if there is one. Several processes get one GPU each.
 
     Raises:
-        ValueError: if there is no such device, or not here, or there are fewer GPUs than processes.
+        ValueError: if the name is unknown, the device is not available, or there are fewer GPUs than processes.
     """
     present = {
         "cuda": torch.cuda.is_available(),
@@ -44,25 +44,25 @@ def choose_device(name: str) -> str:
 
 
 def synchronize(device: str) -> None:
-    """Wait until a GPU has done what it was given, as before a clock is read; a CPU has."""
+    """Wait until a GPU has finished its work, such as before reading a clock; nothing to do on a CPU."""
     kind = torch.device(device).type
     if kind != "cpu":
         torch.get_device_module(kind).synchronize()
 
 
 def images_that_fit(device: torch.device | str, pixels: int) -> int:
-    """How many images to compute at once: 4, on a GPU as many as its free memory holds, 16 KiB a pixel, up to 32."""
+    """Number of images to compute at once: 4; on a GPU as many as fit its free memory at 16 KiB per pixel, up to 32."""
     device = torch.device(device)
     if device.type != "cuda":
         return FEW
     index = device.index
     unused = torch.cuda.memory_reserved(index) - torch.cuda.memory_allocated(index)
-    free = torch.cuda.mem_get_info(index)[0] + unused  # what was freed stays reserved
+    free = torch.cuda.mem_get_info(index)[0] + unused  # torch reserves memory that was freed
     return max(1, min(MANY, free // (PIXEL * pixels)))
 
 
 class PeakMemory:
-    """Watches the memory of a device since it was made; on a CPU that of this process, where the system tells it."""
+    """Peak memory of a device since construction; on a CPU that of this process, if the system reports it."""
 
     def __init__(self, device: str) -> None:
         kind = torch.device(device).type
@@ -71,7 +71,7 @@ class PeakMemory:
         self._known = True
         if self._module is None:
             try:
-                Path("/proc/self/clear_refs").write_text("5")  # Linux: the peak starts anew
+                Path("/proc/self/clear_refs").write_text("5")  # Linux: resets the peak
             except OSError:
                 self._known = False
         elif hasattr(self._module, "reset_peak_memory_stats"):
@@ -81,11 +81,11 @@ class PeakMemory:
         self._before = self._read("VmRSS", "memory_allocated")
 
     def peak(self) -> int | None:
-        """The highest number of bytes since; None where it is not known."""
+        """Peak memory in bytes; None if unknown."""
         return self._read("VmHWM", "max_memory_allocated")
 
     def rise(self) -> int | None:
-        """By how many bytes that was above the beginning."""
+        """Peak memory in bytes above that at construction; None if unknown."""
         peak = self.peak()
         return None if peak is None or self._before is None else peak - self._before
 

@@ -1,4 +1,4 @@
-"""Where the echo lies on the k-space grid, and the scan with it at the centre."""
+"""Position of the echo on the k-space grid, and shifting it to the centre."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from mrirecon.tensors import measured_points, rss
 
 Offset = tuple[int, int]  # in samples (readout, phase)
 
-WINDOW = 5  # samples per side over which magnitudes are averaged: a spike is no echo
-# Off the centre by so many samples, or this share of the axis, is tolerated: half the intensity scale's block.
-SAMPLES, SHARE = 4, 0.02
+WINDOW = 5  # side in samples of the window over which magnitudes are averaged, so that a spike is not an echo
+# Tolerated distance from the centre in samples, and as a fraction of the axis: half the block of the intensity scale.
+SAMPLES, FRACTION = 4, 0.02
 BEYOND = "more than a quarter of the axis away"
-FARTHEST = 0.25  # of the axis: beyond it is no echo off the centre, but k-space in another order
-SIGNAL = 5.0  # of an echo over the median of k-space; of noise alone it is 1.5
-# Of an echo over the grid's centre and over its mirror image there: tags come in pairs.
+FARTHEST = 0.25  # fraction of the axis: beyond this, k-space is rather stored in another order
+SIGNAL = 5.0  # smallest ratio of the echo to the median of k-space; for noise alone it is 1.5
+# Smallest ratio of the echo to the grid's centre and to its mirror image: tagging gives pairs of echoes.
 OUTSHINES = 2.0
-AGREE = 2  # samples between the echoes of several slices
-SLICES = 5  # at most so many are looked at
-VOLUMES = 8  # likewise, where they have their echo at one place
+AGREE = 2  # largest distance in samples between the echoes of slices that agree
+SLICES = 5  # most slices that are examined
+VOLUMES = 8  # most volumes that are examined where their echoes agree
 AXES = {False: ("readout sample", "phase-encoding line"), True: ("first line", "second line")}
 
 
@@ -37,7 +37,7 @@ class Echo:
 
     Attributes:
         offset: from index N // 2 of both axes, in samples.
-        alone: whether it outshines the grid's centre and its own mirror image there.
+        alone: whether it is clearly larger than the grid's centre and than its own mirror image about that.
     """
 
     offset: tuple[int, int]
@@ -47,18 +47,18 @@ class Echo:
 def center_echo(scan: Scan) -> Scan:
     """The scan with k-space rolled so that its echo lies at index N // 2, where calibration and scale look for it.
 
-    It is where slices of a volume agree on an echo that is off the centre by more than 4 samples and 2 % of the axis,
-    and by no more than a quarter of it. Rolling is a linear phase of the image, the same for all coils: magnitudes and
-    coil maps stay as they are, and the phase of the image is put back (`Scan.echo_phase`). Nothing is rolled along an
-    axis where the fully sampled centre would become too narrow to calibrate from. Separate calibration lines go by the
-    echo that they show themselves. Notes say where an echo off the centre is, whether it is rolled or not.
+    K-space is rolled where the slices of a volume agree on an echo that is off the centre by more than 4 samples and
+    2 % of the axis, and by at most a quarter of it. This is a linear phase in the image, the same for all coils:
+    magnitudes and coil maps do not change, and the phase of the image is restored later (`Scan.echo_phase`). K-space is
+    not rolled along an axis where this would make the fully sampled centre too narrow for calibration. Separate
+    calibration lines are rolled by their own echo. Notes say where echoes off the centre are, and which were rolled.
 
-    One slice of a volume is read where its echo is at the centre, else up to five.
+    One slice of a volume is read if its echo is at the centre, otherwise up to five.
     """
-    found, lines = _of_volumes(scan), _of_calibration(scan)
+    found, lines = _volume_offsets(scan), _calibration_offset(scan)
     limits = [FARTHEST * n for n in scan.shape[2:]]
     far = [_along(o, [a for a in (0, 1) if abs(o[a]) > limits[a]]) for o in found]
-    near = _less(found, far)
+    near = _minus(found, far)
     rolled, done = scan, [(0, 0)] * scan.volumes
     if lines is not None and any(lines):
         rolled = _rolled(scan, done, lines)
@@ -71,17 +71,17 @@ def center_echo(scan: Scan) -> Scan:
     questioned = any("give --" in note for note in scan.notes)
     apart = [lines if lines and lines != offset else (0, 0) for offset in done]
     notes = (
-        _said(scan, done, ": k-space is shifted to have it there, which images do not show"),
-        _said(scan, apart, ": they are shifted to have it there", " of the separate lines"),
-        _said(
+        _note(scan, done, ": k-space is shifted to have it there, which images do not show"),
+        _note(scan, apart, ": they are shifted to have it there", " of the separate lines"),
+        _note(
             scan,
-            _less(near, done),
+            _minus(near, done),
             ", but k-space is fully sampled about the centre only: left as it is",
         ),
-        # Who was told how the array is stored already knows what to do.
+        # A note on how the array is stored already names the remedy.
         ""
         if questioned
-        else _said(scan, far, f", {BEYOND}: left as it is, roll k-space to have it at the centre"),
+        else _note(scan, far, f", {BEYOND}: left as it is, roll k-space to have it at the centre"),
     )
     if not any(notes):
         return scan
@@ -89,9 +89,9 @@ def center_echo(scan: Scan) -> Scan:
 
 
 def echo_offset(scan: Scan, volume: int = 0) -> Offset | None:
-    """By how many samples (readout, phase) a volume's echo lies behind N // 2; (0, 0) where slices do not agree.
+    """Offset in samples (readout, phase) of a volume's echo from N // 2; (0, 0) where slices do not agree.
 
-    None where none of them tells.
+    None where no slice shows an echo.
     """
 
     def read(index: int) -> tuple[Tensor, Tensor]:
@@ -99,13 +99,14 @@ def echo_offset(scan: Scan, volume: int = 0) -> Offset | None:
         declared = None if scan.sampling is None else scan.sampling(volume, index)
         return kspace, measured_points(kspace, declared)
 
-    return _agreed(scan, read)
+    return _agreed_offset(scan, read)
 
 
 def find_echo(kspace: Complex[Tensor, "coil ky kx"], mask: Bool[Tensor, "ky kx"]) -> Echo | None:
-    """The echo of one slice from what was measured.
+    """The echo of one slice, from its measured samples.
 
-    None where nothing stands out, or the centre was not measured, or samples are not finite, which others refuse.
+    None where no peak stands out, the centre was not measured, or samples are not finite (an error is raised for these
+    later).
     """
     level = rss(kspace) * mask
     if not bool(torch.isfinite(level.sum())):
@@ -133,15 +134,15 @@ def find_echo(kspace: Complex[Tensor, "coil ky kx"], mask: Bool[Tensor, "ky kx"]
     return Echo((rows.start + dy - center[0], columns.start + dx - center[1]), alone)
 
 
-def _agreed(
+def _agreed_offset(
     scan: Scan, read: Callable[[int], tuple[Tensor, Tensor]], inside: bool = False
 ) -> Offset | None:
-    """Where slices agree that their echo is, of data that are read with their mask.
+    """The offset of the echo on which slices agree: (0, 0) if they do not, None if none shows an echo.
 
     Args:
-        scan: for its size.
-        read: slice -> k-space and mask.
-        inside: whether an echo at the edge of what was sampled is none.
+        scan: gives the number and size of slices.
+        read: slice index -> k-space and mask.
+        inside: ignore echoes at the edge of the sampled region.
     """
     count, middle = scan.shape[0], scan.shape[0] // 2
     spread = [round((i + 0.5) * count / SLICES - 0.5) for i in range(SLICES)]
@@ -151,7 +152,7 @@ def _agreed(
         echo = find_echo(kspace, mask)
         if echo is None or (inside and not _surrounded(echo, mask)):
             continue
-        if not found and not any(_off(echo.offset, scan)):
+        if not found and not any(_beyond_tolerance(echo.offset, scan)):
             return 0, 0
         found.append(echo)
     if not found:
@@ -164,11 +165,11 @@ def _agreed(
     return (offset[0], offset[1]) if 3 * sum(agree) >= 2 * len(found) else (0, 0)
 
 
-def _of_volumes(scan: Scan) -> list[Offset]:
-    """By how much the echo of each volume is off the centre.
+def _volume_offsets(scan: Scan) -> list[Offset]:
+    """The offset of the echo of each volume, (0, 0) where it is tolerated.
 
-    A volume that does not tell goes with the first that does. Of many volumes some are looked at, all where these
-    differ.
+    A volume without a clear echo takes the offset of the first one that has it. Of many volumes only some are examined,
+    and all where these differ.
     """
     last = scan.volumes - 1
     spread = sorted({round(i * last / (VOLUMES - 1)) for i in range(VOLUMES)})
@@ -180,11 +181,11 @@ def _of_volumes(scan: Scan) -> list[Offset]:
         for volume in range(scan.volumes):
             own = found[volume] if volume in found else echo_offset(scan, volume)
             offsets[volume] = first if own is None else own
-    return [_off(offset, scan) for offset in offsets]
+    return [_beyond_tolerance(offset, scan) for offset in offsets]
 
 
-def _of_calibration(scan: Scan) -> Offset | None:
-    """By how much the echo of the separate calibration lines is off the centre; None where they do not tell."""
+def _calibration_offset(scan: Scan) -> Offset | None:
+    """The offset of the echo of the separate calibration lines; None where there is none, or it is too far off."""
     if scan.calibration is None:
         return None
     lines = scan.calibration
@@ -193,16 +194,16 @@ def _of_calibration(scan: Scan) -> Offset | None:
         kspace = lines(0, index)
         return kspace, (kspace != 0).any(dim=0)
 
-    offset = _agreed(scan, read, inside=True)
+    offset = _agreed_offset(scan, read, inside=True)
     if offset is None or any(
         abs(o) > FARTHEST * n for o, n in zip(offset, scan.shape[2:], strict=True)
     ):
         return None
-    return _off(offset, scan)
+    return _beyond_tolerance(offset, scan)
 
 
 def _surrounded(echo: Echo, mask: Bool[Tensor, "ky kx"]) -> bool:
-    """Whether the samples around an echo were measured: k-space that ends there has its echo beyond."""
+    """Whether all samples around an echo were measured; where k-space ends there, the true echo lies beyond."""
     half = WINDOW // 2
     places = [n // 2 + o for n, o in zip(mask.shape, echo.offset, strict=True)]
     if any(p < half or p + half >= n for p, n in zip(places, mask.shape, strict=True)):
@@ -211,22 +212,22 @@ def _surrounded(echo: Echo, mask: Bool[Tensor, "ky kx"]) -> bool:
     return bool(mask[rows, columns].all())
 
 
-def _off(offset: Offset, scan: Scan) -> Offset:
-    """Of an offset what is more than is tolerated."""
+def _beyond_tolerance(offset: Offset, scan: Scan) -> Offset:
+    """The offset, with 0 along axes where it is tolerated."""
     sizes = scan.shape[2:]
-    return _along(offset, [a for a in (0, 1) if abs(offset[a]) > max(SAMPLES, SHARE * sizes[a])])
+    return _along(offset, [a for a in (0, 1) if abs(offset[a]) > max(SAMPLES, FRACTION * sizes[a])])
 
 
 def _along(offset: Offset, axes: Sequence[int]) -> Offset:
     return offset[0] * (0 in axes), offset[1] * (1 in axes)
 
 
-def _less(offsets: Sequence[Offset], others: Sequence[Offset]) -> list[Offset]:
+def _minus(offsets: Sequence[Offset], others: Sequence[Offset]) -> list[Offset]:
     return [(a[0] - b[0], a[1] - b[1]) for a, b in zip(offsets, others, strict=True)]
 
 
-def _said(scan: Scan, offsets: Sequence[Offset], what: str, of: str = "") -> str:
-    """A note on volumes that have their echo off the centre; empty where none has."""
+def _note(scan: Scan, offsets: Sequence[Offset], what: str, of: str = "") -> str:
+    """A note on the volumes whose echo is off the centre; empty where there are none."""
     groups: dict[Offset, list[int]] = {}
     for volume, offset in enumerate(offsets):
         groups.setdefault(offset, []).append(volume)
@@ -251,12 +252,12 @@ def _said(scan: Scan, offsets: Sequence[Offset], what: str, of: str = "") -> str
 
 
 def _keeps_centre(scan: Scan, rolled: Scan, volumes: Sequence[int]) -> bool:
-    """Whether the fully sampled centre stays wide enough to calibrate from, in the middle slice."""
+    """Whether the fully sampled centre of the middle slice stays wide enough for calibration."""
     return all(_centre(rolled, v) >= min(_centre(scan, v), ENOUGH) for v in volumes)
 
 
 def _centre(scan: Scan, volume: int) -> int:
-    """How wide the centre of the middle slice is sampled, by imaging or separate calibration lines."""
+    """Width of the fully sampled centre of the middle slice, of imaging or separate calibration lines."""
     middle = scan.shape[0] // 2
     masks = [scan.mask(middle, volume)]
     if scan.calibration is not None:
@@ -265,7 +266,7 @@ def _centre(scan: Scan, volume: int) -> int:
 
 
 def _rolled(scan: Scan, offsets: Sequence[Offset], lines: Offset | None) -> Scan:
-    """The scan with these offsets of its volumes, and of its separate calibration lines, at the centre."""
+    """The scan with the echoes of its volumes, and of its separate calibration lines, rolled to the centre."""
 
     def roll(x: Tensor, offset: Offset) -> Tensor:
         return torch.roll(x, (-offset[0], -offset[1]), (-2, -1)) if any(offset) else x
@@ -277,7 +278,7 @@ def _rolled(scan: Scan, offsets: Sequence[Offset], lines: Offset | None) -> Scan
     if calibration is not None:
         whole = calibration
         calibration = of(whole) if lines is None else lambda v, i: roll(whole(v, i), lines)
-    # What it covers is seen before: what is rolled beyond an end of the grid leaves a gap behind that is no pattern.
+    # The coverage is determined before: rolling beyond the end of the grid leaves a gap that is not undersampling.
     covered = scan.acquired
     if any(map(any, offsets)) and scan.mask_kind is None:
         covered = coverage_of(scan).acquired

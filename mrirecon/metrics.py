@@ -1,7 +1,7 @@
-"""Image quality under named protocols; `fastmri` is the leaderboard's, number for number.
+"""Image quality under named protocols; `fastmri` gives the same numbers as the fastMRI leaderboard.
 
-Which maximum, which window and which average are meant moves PSNR by more than 10 dB on one and the same volume, so
-the protocol's name is part of every result.
+PSNR of the same volume differs by more than 10 dB between choices of maximum, window and average, so that the name of
+the protocol is part of every result.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ WINDOW = 7  # side of the uniform SSIM window, in pixels
 
 
 class Metrics(NamedTuple):
-    """What `evaluate` found; `_asdict()` is ready for JSON.
+    """The result of `evaluate`; `_asdict()` gives JSON types.
 
     Attributes:
         protocol: name in `PROTOCOLS`.
-        inside_support: whether only the pixels of a support were judged.
-        nmse: squared error over squared target.
-        nrmse: its square root (of the whole volume, or per slice and then averaged).
-        psnr: in dB.
-        ssim: at most 1.
+        inside_support: whether only pixels inside a support were evaluated.
+        nmse: sum of squared errors over sum of squares of the target.
+        nrmse: square root of it (of the whole volume, or per slice and then averaged).
+        psnr: peak signal-to-noise ratio in dB.
+        ssim: structural similarity, at most 1.
     """
 
     protocol: str
@@ -38,13 +38,13 @@ class Metrics(NamedTuple):
 
 
 class Sums(NamedTuple):
-    """What the metrics of a volume need to know of one slice: a few numbers instead of two images.
+    """Sums over one slice from which the metrics of its volume are computed.
 
     Attributes:
-        squared_error: sum over the pixels.
-        energy: sum of the target's squares.
-        pixels: their number.
-        ssim: mean over the slice, with the volume's maximum; NaN where no window fits.
+        squared_error: sum of squared errors over the pixels.
+        energy: sum of squares of the target.
+        pixels: number of pixels.
+        ssim: mean SSIM of the slice, with the volume's maximum; NaN where no window fits.
     """
 
     squared_error: float
@@ -54,14 +54,14 @@ class Sums(NamedTuple):
 
 
 class SliceScore(NamedTuple):
-    """A slice that was judged by itself, in any order, on any process.
+    """The evaluation of one slice; the slices of a volume may be evaluated in any order and by several processes.
 
     Attributes:
         volume: name of the volume.
-        number: of the slice.
-        maximum: of the volume's target.
-        sums: what its metrics are made of.
-        loss: of the slice.
+        number: number of the slice.
+        maximum: maximum of the volume's target.
+        sums: sums from which the metrics of the volume are computed.
+        loss: validation loss of the slice.
     """
 
     volume: str
@@ -76,7 +76,7 @@ PROTOCOLS = {
     "slice": "every slice by itself with its own maximum, then averaged",
     "dds-minmax": "every slice of both volumes rescaled to [0, 1] by its own minimum and maximum, then averaged",
 }
-"""The protocols by name, each with what it does in words.
+"""The protocols by name, each with a description.
 
 Example:
     print(mr.PROTOCOLS["fastmri"])
@@ -93,17 +93,18 @@ def evaluate(
 ) -> Metrics:
     """Compare a volume with its target under a named protocol, in double precision.
 
-    `fastmri` equals nmse, psnr and ssim of `fastmri.evaluate` (which crops volumes that are not square before it calls
-    them; this function never crops). `dds-minmax` is what the DDS and Score-MRI code report: it forgives any error of
-    scale and offset, so use it to compare with their tables only.
+    `fastmri` equals nmse, psnr and ssim of `fastmri.evaluate` (which crops volumes that are not square beforehand; this
+    function never crops). `dds-minmax` is what the code of DDS and Score-MRI reports; it does not depend on scale and
+    offset of the images, and serves only for comparison with their tables.
 
     Args:
-        reconstruction: (slice, readout, phase); complex images are judged by their magnitude.
+        reconstruction: (slice, readout, phase); the magnitude of complex images is evaluated.
         target: ground truth, in the same units.
         protocol: a name in `PROTOCOLS`.
-        max_value: peak for PSNR and SSIM under `fastmri` (the file's `max` attribute, say); None takes the target's.
-        support: judge these pixels only. Peaks are those of the support; SSIM averages the windows centred in it;
-            slices without support are left out.
+        max_value: peak for PSNR and SSIM under `fastmri`, such as the attribute `max` of a file; None takes the maximum
+            of the target.
+        support: evaluate only these pixels. Peaks are those inside the support, SSIM is averaged over windows centred
+            in it, and slices without support are left out.
 
     Raises:
         ValueError: if shapes disagree, images are smaller than the SSIM window, a value is not finite, a target (slice)
@@ -198,9 +199,9 @@ def nrmse(reconstruction: Num[Tensor, "..."], target: Num[Tensor, "..."]) -> flo
 
 
 def common_gain(reconstruction: Num[Tensor, "..."], target: Num[Tensor, "..."]) -> float | None:
-    """How many times its target a reconstruction is, where that is most of what differs; else None.
+    """The factor between a reconstruction and its target, if that is most of their difference; else None.
 
-    Most: the gain is above 2 or below a half, and one gain leaves less than a quarter of the energy.
+    The factor must be above 2 or below 1/2, and after scaling by it less than a quarter of the energy may differ.
     """
     x, t = reconstruction.abs().double().flatten(), target.abs().double().flatten()
     if x.shape != t.shape or not bool(x.any()) or not bool(t.any()):
@@ -219,24 +220,24 @@ def score_slice(
     number: int,
     loss: float,
 ) -> SliceScore:
-    """What the metrics of a volume need to know of one of its slices, in double precision.
+    """Evaluate one slice for the metrics of its volume, in double precision.
 
     Args:
-        image: of the slice.
-        target: of the slice, in the same units.
-        maximum: of the volume's target; without a positive one the slice has no SSIM.
+        image: reconstruction of the slice.
+        target: target of the slice, in the same units.
+        maximum: maximum of the volume's target; if it is not positive, the slice has no SSIM.
         volume: name of the volume.
-        number: of the slice.
-        loss: of the slice, which is kept beside.
+        number: number of the slice.
+        loss: validation loss of the slice, stored with the result.
     """
     found = _sums(image.double(), target.double(), None, maximum if maximum > 0 else None)
     return SliceScore(volume, number, maximum, found, loss)
 
 
 def volume_metrics(scores: Iterable[SliceScore]) -> dict[str, Metrics]:
-    """Volume -> metrics under the protocol `fastmri`, as `evaluate` finds them for the volume as a whole.
+    """Volume -> metrics under the protocol `fastmri`, equal to those of `evaluate` for the whole volume.
 
-    Volumes whose target is zero are left out. Sums depend on the order of the scores in the last digits.
+    Volumes whose target is zero are left out. The order of the scores changes only the last digits.
     """
     volumes: dict[str, list[SliceScore]] = {}
     for score in scores:
@@ -249,7 +250,7 @@ def volume_metrics(scores: Iterable[SliceScore]) -> dict[str, Metrics]:
 
 
 def mean_metrics(volumes: Mapping[str, Metrics]) -> dict[str, float]:
-    """`nmse`, `psnr` and `ssim` averaged over volumes; nothing where there is no volume."""
+    """`nmse`, `psnr` and `ssim` averaged over volumes; empty where there is no volume."""
     keys = ("nmse", "psnr", "ssim") if volumes else ()
     return {
         key: math.fsum(getattr(metrics, key) for metrics in volumes.values()) / len(volumes)
@@ -260,7 +261,7 @@ def mean_metrics(volumes: Mapping[str, Metrics]) -> dict[str, float]:
 def _scores(
     x: Tensor, target: Tensor, inside: Tensor | None, max_value: float | None
 ) -> tuple[float, float, float, float]:
-    """NMSE, NRMSE, PSNR and SSIM of (slice, y, x) with one peak."""
+    """NMSE, NRMSE, PSNR and SSIM of images (slice, y, x) with a common peak."""
     judged = _pixels(target, inside)
     if not bool(judged.any()):
         raise ValueError(
@@ -289,9 +290,9 @@ def _sums(x: Tensor, target: Tensor, inside: Tensor | None, peak: float | None) 
 
 
 def _combined(slices: Sequence[Sums], peak: float) -> tuple[float, float, float, float]:
-    """NMSE, NRMSE, PSNR and SSIM of slices with one peak; those that no SSIM window fits are left out of it."""
+    """NMSE, NRMSE, PSNR and SSIM of slices with a common peak; SSIM without slices that no window fits."""
     error = math.fsum(one.squared_error for one in slices)
-    if math.isnan(error):  # an image that is no number, as of a training that diverged
+    if math.isnan(error):  # the image holds NaN, as after a diverged training
         return math.nan, math.nan, math.nan, math.nan
     nmse = error / math.fsum(one.energy for one in slices)
     mse = error / sum(one.pixels for one in slices)
@@ -313,7 +314,7 @@ def _centers(inside: Tensor) -> Tensor:
 
 
 def _box_mean(x: Tensor, window: int) -> Tensor:
-    """Mean over every full window, one axis after the other; unlike running sums it does not cancel in float32."""
+    """Mean over every full window, one axis after the other; unlike running sums this loses no digits in float32."""
     for axis in (-2, -1):
         count = x.shape[axis] - window + 1
         shifted = [x.narrow(axis, start, count) for start in range(window)]

@@ -1,4 +1,4 @@
-"""Noise of a scan: its covariance, prewhitening, its level where no noise was measured, and coils without any."""
+"""Noise of a scan: covariance, prewhitening, its level without a noise measurement, and coils without signal."""
 
 from __future__ import annotations
 
@@ -12,20 +12,21 @@ from torch import Tensor
 from mrirecon.prepare import mix_coils
 from mrirecon.scan import Scan
 
-CONTRADICTS = 3.0  # times: between the noise scan and the outermost samples
-FLAT = 1.1  # level of samples nearer to the centre over that of the outermost ones, where all are noise
-DUST = 1e-3  # level of these over that near the centre, where they are rounding errors of interpolated k-space
-# Shares of the samples, ordered by their distance from the centre.
+CONTRADICTS = 3.0  # ratio at which noise scan and outermost samples contradict each other
+FLAT = 1.1  # largest ratio of samples nearer to the centre to the outermost ones, if all of them are noise
+# Ratio of the outermost samples to those near the centre below which they are rounding errors of interpolated k-space.
+DUST = 1e-3
+# Quantiles of the distance from the centre between which samples lie.
 NEAR, RINGS = (0.05, 0.15), ((0.4, 0.6), (0.6, 0.8))
 
 
 def noise_covariance(
     samples: Complex[Tensor, "coil sample"],
 ) -> Complex[Tensor, "coil coil"]:
-    """E[n n^H] per complex sample of a noise scan, in double precision.
+    """The covariance E[n n^H] per complex sample of a noise scan, in double precision.
 
-    Noise has mean zero, so no mean is subtracted; the sum is divided by the number of samples minus one, as in BART.
-    The samples must be in the units of the k-space: readers scale noise scans of another dwell time.
+    Noise has mean zero, so that no mean is subtracted; the sum is divided by the number of samples minus one, as in
+    BART. Samples must be in the units of the k-space: readers scale noise scans that have another dwell time.
 
     Raises:
         ValueError: if there are fewer samples than coils, which makes the estimate singular.
@@ -42,9 +43,9 @@ def noise_covariance(
 def whitening_matrix(
     covariance: Complex[Tensor, "coil coil"],
 ) -> Complex[Tensor, "coil coil"]:
-    """W = sqrt(2) L^-1 with covariance = L L^H: noise of W @ kspace has standard deviation 1 per real component.
+    """W = sqrt(2) L^-1 with covariance = L L^H: the noise of W @ kspace has standard deviation 1 per real component.
 
-    The covariance of complex samples is 2 I then. BART and sigpy omit the sqrt(2) (1 per complex sample).
+    The covariance of complex samples is then 2 I. BART and sigpy omit the sqrt(2), for variance 1 per complex sample.
 
     Raises:
         ValueError: if the matrix is not Hermitian, or singular: a dead coil, or too few noise samples.
@@ -91,7 +92,7 @@ def scan_whitening(scan: Scan) -> Complex[Tensor, "coil coil"]:
 def prewhiten(scan: Scan) -> Scan:
     """The scan with white noise of standard deviation 1 per real component in every coil.
 
-    Intensities change with the coils' noise levels: the reference and the file's `max` and `norm` are dropped.
+    Since this changes intensities, the reference image and the attributes `max` and `norm` of the file are dropped.
 
     Raises:
         ValueError: if the scan has no noise covariance, or a singular one.
@@ -109,14 +110,15 @@ def prewhiten(scan: Scan) -> Scan:
 
 
 def dead_coils(scan: Scan, silent: Sequence[set[int]] | None = None) -> tuple[list[int], str]:
-    """The coils that gave nothing, and a note that names them.
+    """The indices of dead coils, and a note that names them.
 
-    Dead is a coil that is silent in every volume that has samples, or that has no noise (below 1e-5 too) in the noise
-    scan: it could not be prewhitened. Coils that see no object are not dead, since they have noise.
+    A coil is dead if it has no signal (`silent_coils`) in any volume that has samples, or no noise (below 1e-5 of the
+    median coil) in the noise scan, so that it cannot be prewhitened. Coils far from the object are not dead, since they
+    have noise.
 
     Args:
-        scan: its slices are read as far as they are needed.
-        silent: `silent_coils` of it, where they are known.
+        scan: scan, of which slices are read as needed.
+        silent: result of `silent_coils`, if it is known already.
     """
     by_volume = silent_coils(scan) if silent is None else silent
     measured = [x for x in by_volume if len(x) < scan.shape[1]]
@@ -130,9 +132,9 @@ def dead_coils(scan: Scan, silent: Sequence[set[int]] | None = None) -> tuple[li
 
 
 def silent_coils(scan: Scan) -> list[set[int]]:
-    """Of each volume the coils whose samples are below 1e-5 of the median coil's, as root mean square, in every slice.
+    """For each volume, the coils whose root mean square is below 1e-5 of the median coil's in every slice.
 
-    Of a volume without samples these are all. Only where one slice looks so are further ones read.
+    For a volume without samples these are all coils. Further slices are read only if a coil is silent in the first.
     """
     found = []
     for volume in range(scan.volumes):
@@ -153,7 +155,13 @@ def silent_coils(scan: Scan) -> list[set[int]]:
 def partly_dead(
     scan: Scan, silent: Sequence[set[int]], dead: Sequence[int]
 ) -> tuple[dict[int, list[int]], str]:
-    """The coils that are silent in some volumes only, and a note; numbered as in the scan without the `dead` ones."""
+    """Volume -> coils that are silent in it but not in all, and a note.
+
+    Args:
+        scan: scan with all coils.
+        silent: result of `silent_coils`.
+        dead: result of `dead_coils`; the coils that are returned are numbered without these.
+    """
     kept = [coil for coil in range(scan.shape[1]) if coil not in dead]
     found, said = dict[int, list[int]](), list[str]()
     for volume, coils in enumerate(silent):
@@ -169,11 +177,11 @@ def partly_dead(
 def noise_level(scan: Scan, volume: int = 0) -> float:
     """Standard deviation of a volume's noise per real component, in the units of its k-space.
 
-    The root mean square over the coils that are not dead: from the scan's noise measurement, or without one the median
-    of `outer_noise` over up to five slices that have samples.
+    It is the root mean square over the coils that are not dead, from the scan's noise measurement; without one, the
+    median of `outer_noise` over up to five slices that have samples.
 
     Raises:
-        ValueError: if there is no noise, or nothing was measured.
+        ValueError: if the outer k-space is empty, so that the level cannot be estimated.
 
     Example:
         noise = mr.noise_level(scan)
@@ -195,10 +203,11 @@ def noise_level(scan: Scan, volume: int = 0) -> float:
 
 
 def trusted_noise(scan: Scan) -> Scan:
-    """The scan with its noise covariance scaled to the outermost samples, where these contradict it; a note says so.
+    """The scan with its noise covariance scaled to the level of the outermost samples, where it contradicts these.
 
-    Samples are no fainter than their noise, so that a noise scan that is louder than they are is of other units or of
-    another bandwidth. One that is quieter is believed unless they are as loud farther in: then they are noise too.
+    Samples cannot be fainter than their noise: a noise scan with a higher level than the outermost samples has other
+    units or another bandwidth. One with a lower level is accepted, unless samples nearer to the centre have the same
+    level as the outermost ones, so that all of them are noise. A note says what was done.
     """
     if scan.noise_covariance is None:
         return scan
@@ -230,9 +239,14 @@ def outer_noise(
 ) -> float:
     """Noise of a slice per real component, from the outermost 5 % of the measured points, where anatomy is faint.
 
-    Of each coil the magnitude is taken that 20 % of its samples do not exceed, which the points that hold signal hardly
-    change; then the root mean square over the coils that are not zero there. The squared magnitude of complex noise is
-    exponential, so the k-th smallest of n has the mean 2 sigma^2 (1/n + ... + 1/(n - k + 1)) (Renyi 1953).
+    It is computed from the 20 % quantile of each coil's magnitudes, on which points with signal have little influence,
+    and then as root mean square over the coils that are not zero there. The squared magnitude of complex noise is
+    exponentially distributed: the k-th smallest of n has mean 2 sigma^2 (1/n + ... + 1/(n - k + 1)) (Renyi 1953).
+
+    Args:
+        kspace: k-space, zero where not sampled.
+        mask: True at sampled points.
+        ring: quantiles of the distance from the centre between which samples are used.
     """
     ky, kx = (torch.arange(n, device=mask.device).sub(n // 2).abs() / (n / 2) for n in mask.shape)
     radius = torch.hypot(ky[:, None], kx)[mask]
@@ -252,13 +266,13 @@ def outer_noise(
 
 
 def _outer_levels(scan: Scan, places: Sequence[int], volume: int) -> list[float]:
-    """`outer_noise` of those slices where it is not 0."""
+    """`outer_noise` of the slices in `places`, where it is not 0."""
     slices = (scan.measured(index, volume) for index in places)
     return [level for x, mask in slices if bool(mask.any()) and (level := outer_noise(x, mask))]
 
 
 def _silent(samples: Tensor) -> set[int]:
-    """The rows (coil, sample) far below the others."""
+    """The coils of samples (coil, sample) whose root mean square is below 1e-5 of the median coil's."""
     level = samples.abs().double().square().mean(dim=1).sqrt()
     live = level[level > 0]
     if not len(live):

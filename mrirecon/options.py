@@ -1,4 +1,4 @@
-"""Values checked against the types of a dataclass or function, and what is said where something is wrong."""
+"""Checks of option values against the types of a dataclass or function, and the messages for what is wrong."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_typ
 
 from mrirecon.nearest import suggest
 
-# What bad input, bad usage or the machine can cause; anything else is a mistake of ours, and said to be.
+# Exceptions that bad input, bad usage or the machine can cause; any other is reported as a bug of this package.
 EXPECTED = (ValueError, OSError, MemoryError, ImportError, RuntimeError)
 
 
@@ -28,17 +28,17 @@ def check(
     known: Iterable[str] | None = None,
     elsewhere: Callable[[str], str] = lambda name: "",
 ) -> dict[str, Any]:
-    """The values, each of a type that the dataclass or function takes; of a path its text.
+    """The values after checking their names and types; paths become text.
 
     Args:
-        source: has a field or parameter for each value.
-        values: by name; whether all that are needed are there is left to `source`.
-        where: what they belong to, for messages.
-        known: the names that there are, where these are not all.
-        elsewhere: what to say of an unknown name before the nearest known one is looked for.
+        source: dataclass or function with a field or parameter for each value.
+        values: name -> value; missing ones are not checked.
+        where: what the options belong to, for messages.
+        known: allowed names; by default all of `source`.
+        elsewhere: gives a hint for an unknown name; without one the nearest known name is suggested.
 
     Raises:
-        ValueError: if a name is unknown, or a value of another type.
+        ValueError: if a name is unknown, or a value has the wrong type.
     """
     hints = get_type_hints(source)
     names = [*(names_of(source) if known is None else known)]
@@ -55,14 +55,14 @@ def check(
 
 
 def names_of(source: type | Callable[..., Any]) -> list[str]:
-    """The fields of a dataclass, or the parameters of a function."""
+    """Names of the fields of a dataclass, or of the parameters of a function."""
     if is_dataclass(source):
         return [field.name for field in fields(source) if field.init]
     return list(inspect.signature(source).parameters)
 
 
 def fits(value: object, hint: Any) -> bool:
-    """Whether a value is of a type; a whole number is a number, true and false are none, a list may be a tuple."""
+    """Whether a value has a type: an int may be a float, a bool is not a number, and a list may be a tuple."""
     origin, inner = get_origin(hint), get_args(hint)
     if hint is Any:
         return True
@@ -85,7 +85,7 @@ def fits(value: object, hint: Any) -> bool:
 
 
 def in_words(hint: Any) -> str:
-    """A type as people say it."""
+    """A type in words, for messages."""
     origin, inner = get_origin(hint), get_args(hint)
     if origin is Literal:
         return "one of " * (len(inner) > 1) + ", ".join(map(str, inner))
@@ -100,18 +100,18 @@ def in_words(hint: Any) -> str:
 
 @dataclass(frozen=True)
 class Range:
-    """What numbers an option takes, as part of its type: `Annotated[int, Range(1)]`.
+    """The range of numbers that an option takes, as part of its type: `Annotated[int, Range(1)]`.
 
     Attributes:
-        least: the smallest one.
-        above: number that all are larger than, instead.
+        least: smallest allowed number.
+        above: exclusive lower bound, in place of `least`.
     """
 
     least: float | int = 0
     above: float | int | None = None
 
     def refusal(self, value: float | int) -> str:
-        """What is wrong with a number; empty where nothing is."""
+        """What is wrong with a number; empty if it is in the range."""
         if self.above is not None:
             return "" if value > self.above else f"give more than {self.above}"
         return "" if value >= self.least else f"give at least {self.least}"
@@ -122,10 +122,10 @@ Positive = Annotated[float, Range(above=0)]
 
 
 def check_ranges(source: type, values: Mapping[str, Any], where: str) -> None:
-    """Check the numbers of a dataclass: none is negative, infinite or NaN, and each is in the `Range` of its type.
+    """Check that no number of a dataclass is negative, infinite or NaN, and each is in the `Range` of its type.
 
     Raises:
-        ValueError: naming the first one that is not.
+        ValueError: naming the first number that is invalid.
     """
     ranges = _ranges(source)
     for name, value in values.items():
@@ -149,10 +149,14 @@ def _ranges(source: type) -> dict[str, Range]:
 
 
 def parse_slices(given: object) -> slice:
-    """A run of slices from `A:B`, the first and one past the last, either left out; a slice, or None for all.
+    """A contiguous range of slices as a `slice`.
+
+    Args:
+        given: text `A:B` with the first slice and one past the last, either of which may be left out; a `slice`; or
+            None for all slices.
 
     Raises:
-        ValueError: if it is no run, or an empty one.
+        ValueError: if it is not such a range, or an empty one.
     """
     if isinstance(given, slice):
         if given.step not in (None, 1):
@@ -171,14 +175,14 @@ def parse_slices(given: object) -> slice:
 
 
 def out_of_memory(error: BaseException) -> bool:
-    """Whether memory ran out, of any kind."""
+    """Whether an exception means that memory ran out, on the CPU or on a GPU."""
     text = str(error).lower()
     named = "out of memory" in text or "can't allocate memory" in text
     return isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and named)
 
 
 def one_line(error: BaseException) -> str:
-    """An exception as one sentence; what nothing of `EXPECTED` explains is a mistake of ours."""
+    """An exception as one sentence; one that is not among `EXPECTED` is reported as a bug of this package."""
     text = " ".join(str(error).split())
     if out_of_memory(error):
         return "out of memory: reconstruct fewer slices at once, or on another device"

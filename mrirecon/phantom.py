@@ -24,7 +24,7 @@ ELLIPSES = (
 
 
 def shepp_logan(shape: tuple[int, int]) -> Float[Tensor, "y x"]:
-    """The modified Shepp-Logan phantom (Toft 1996) sampled at the pixel centres, in [0, 1], chin at the last row."""
+    """The modified Shepp-Logan phantom (Toft 1996) at pixel centres, in [0, 1], with the chin at the last row."""
     y, x = (_centred(n) * 2 / n for n in shape)
     image = torch.zeros(shape, dtype=torch.float64)
     for intensity, a, b, x0, y0, degrees in ELLIPSES:
@@ -55,6 +55,6 @@ def _centred(count: int) -> Tensor:
 
 
 def _rotated(x: Tensor, y: Tensor, degrees: float) -> tuple[Tensor, Tensor]:
-    """Coordinates along the axes of an ellipse that is turned counter-clockwise."""
+    """Coordinates along the axes of an ellipse that is rotated counter-clockwise."""
     cos, sin = math.cos(math.radians(degrees)), math.sin(math.radians(degrees))
     return cos * x + sin * y, cos * y - sin * x

@@ -1,7 +1,7 @@
-"""What is done to a scan before reconstruction: coil compression, oversampling removal, intensity scale.
+"""Preparation of a scan before reconstruction: coil compression, oversampling removal, intensity scale.
 
-Each step takes a `Scan` and returns one, still lazy by slice. Prewhiten first (`noise.prewhiten`): then compression
-keeps the noise white.
+Each step takes a `Scan` and returns one whose slices are still read when they are needed. Prewhiten first
+(`noise.prewhiten`), so that the noise is white after compression too.
 
 Example:
     fewer = mr.prepare.compress_coils(mr.prewhiten(scan), 3)
@@ -26,22 +26,22 @@ Read = Callable[[int, int], Tensor]
 
 
 def compress_coils(scan: Scan, coils: int, method: str = "svd") -> Scan:
-    """The scan seen by fewer, virtual coils: orthonormal combinations that keep most of the calibration data's energy.
+    """The scan with fewer, virtual coils: orthonormal combinations with most of the energy of the calibration data.
 
-    `svd` (Buehrer et al., MRM 57:1131, 2007) uses one matrix for the scan, from the calibration data of all slices of
-    the first volume, which are read once here. `geometric` (Zhang et al., MRM 69:571, 2013) uses one matrix for every
-    position along the fully sampled readout, each rotated to fit its neighbour so that virtual coils stay smooth; it
-    loses less. For a 3D scan those positions are the slices; for a 2D one the matrices of a slice are made when it is
-    first read.
+    `svd` (Buehrer et al., MRM 57:1131, 2007) has one matrix for the whole scan, from the calibration data of all slices
+    of the first volume, which are read here. `geometric` (Zhang et al., MRM 69:571, 2013) has one matrix for each
+    position along the fully sampled readout, rotated to match its neighbour so that virtual coils are smooth; it loses
+    less energy. In a 3D scan these positions are the slices; in a 2D scan the matrices of a slice are computed when it
+    is first read.
 
     Args:
-        scan: its calibration data are `calibration_data` of each slice.
-        coils: how many virtual coils to keep.
+        scan: scan whose slices are calibrated by `calibration_data`.
+        coils: number of virtual coils.
         method: "svd" or "geometric".
 
     Raises:
-        ValueError: if the number or method does not exist, there are no calibration data, or (geometric only) the
-            readout of a 2D scan is not fully sampled.
+        ValueError: if the number of coils or the method is invalid, there are no calibration data, or (geometric only)
+            the readout of a 2D scan is not fully sampled.
     """
     if not 1 <= coils <= scan.shape[1]:
         raise ValueError(
@@ -76,7 +76,7 @@ def compress_coils(scan: Scan, coils: int, method: str = "svd") -> Scan:
         @cache
         def along_readout(index: int) -> Tensor:
             block = _calibration(scan, index, full_readout=True)
-            if block is None:  # nothing to mix
+            if block is None:  # a slice without samples
                 return torch.eye(scan.shape[1], coils, dtype=torch.complex128)
             hybrid = ifft2c(block, (-2,)).movedim(-2, 0)
             return _aligned(_leading(hybrid @ hybrid.mH, coils))
@@ -86,13 +86,13 @@ def compress_coils(scan: Scan, coils: int, method: str = "svd") -> Scan:
 
 
 def remove_oversampling(scan: Scan) -> Scan:
-    """The scan with its readout cropped, in image space, to the reconstruction FOV; the output image is the same.
+    """The scan with its readout cropped in image space to the reconstruction FOV; the output image is the same.
 
-    Noise stays as it was per sample, because the transforms are orthonormal.
+    The noise level per sample does not change, because the transforms are orthonormal.
 
     Raises:
-        ValueError: if the readout is not fully sampled (partial echo, zero-filling, or a mask along it), since the crop
-            would spread the missing samples. The first slice is checked here, the others when they are read.
+        ValueError: if the readout is not fully sampled (partial echo, zero filling, or a mask along it), since the crop
+            would mix measured and missing samples. The first slice is checked here, the others when they are read.
     """
     window, rows = scan.crop[0], scan.shape[2]
     start, stop, _ = window.indices(rows)
@@ -138,15 +138,18 @@ def remove_oversampling(scan: Scan) -> Scan:
 def intensity_scale(
     kspace: Complex[Tensor, "*slice coil readout phase"], mask: Bool[Tensor, "readout phase"]
 ) -> float:
-    """The image's bright level: 0.99 quantile of the RSS image of a small central block of measured k-space.
+    """The bright level of the image: 0.99 quantile of the RSS image of a small central block of measured k-space.
 
-    The block is a square of about 4 % of the shorter axis (at least 7 x 7), which every usual calibration region
-    covers, so that the same scan has the same scale whatever its acceleration and mask; a smaller calibration region
-    lowers it by some percent. No window is applied: the cut's ringing makes up for its blur.
+    The block is a square of about 4 % of the shorter axis (at least 7 x 7), which usual calibration regions cover, so
+    that the scale of a scan does not depend on its acceleration and mask; a smaller calibration region lowers it by
+    some percent. No window is applied: ringing of the truncated k-space compensates for its blur.
 
     Args:
-        kspace: measured, undersampled; several slices give their common scale.
-        mask: what was sampled.
+        kspace: measured k-space, zero where not sampled; several slices give their common scale.
+        mask: True at sampled points.
+
+    Returns:
+        The scale, in units of the image.
 
     Raises:
         ValueError: if the centre of k-space is not sampled, or all zero.
@@ -156,11 +159,11 @@ def intensity_scale(
 
 
 def volume_scale(scan: Scan, volume: int = 0) -> float:
-    """One `intensity_scale` for all slices of a volume, so that distributing slices cannot change it.
+    """One `intensity_scale` for all slices of a volume, so that it does not depend on how slices are distributed.
 
-    From the `calibration_data` of each slice that has samples; only the central blocks stay in memory. Separately
-    acquired lines and another volume are brought to the units of the imaging k-space by the power of the points that
-    both sampled. Looks at the reconstruction FOV only where the readout is fully sampled.
+    It uses the `calibration_data` of each slice that has samples; only the central blocks are held in memory. Separate
+    calibration lines and data of another volume are scaled to the units of the imaging k-space by their power at common
+    points. Where the readout is fully sampled, only the reconstruction FOV counts.
 
     Raises:
         ValueError: as `intensity_scale`.
@@ -204,7 +207,7 @@ def _scale_square(shape: Sequence[int]) -> tuple[int, int]:
 
 
 def _central_block(kspace: Tensor, mask: Tensor) -> Tensor:
-    """The largest fully sampled block inside the central square of the size stated above."""
+    """The largest fully sampled block inside the central square of `intensity_scale`."""
     square = _scale_square(mask.shape)
     region = calibration_region(center_crop(mask.int(), square).bool())
     if region is None:
@@ -227,9 +230,13 @@ def _scale_of(blocks: list[Tensor], shape: tuple[int, ...]) -> float:
 
 
 def mix_coils(scan: Scan, basis: Callable[[int], Tensor], coils: int, note: str) -> Scan:
-    """The scan with coils replaced by sums over them: new[v] = sum_c basis[c, v] old[c].
+    """The scan with its coils replaced by linear combinations: new[v] = sum_c basis[c, v] old[c].
 
-    `basis(slice)` is (coil, virtual), or (readout, coil, virtual) to be applied in image space along the readout.
+    Args:
+        scan: scan with any number of coils.
+        basis: slice -> weights (coil, virtual), or (readout, coil, virtual), applied in image space along the readout.
+        coils: number of virtual coils.
+        note: added to the notes of the scan.
     """
 
     def mixed(read: Read) -> Read:
@@ -254,14 +261,14 @@ def mix_coils(scan: Scan, basis: Callable[[int], Tensor], coils: int, note: str)
 def _leading(
     gram: Complex[Tensor, "*position coil coil"], coils: int
 ) -> Complex[Tensor, "*position coil virtual"]:
-    """Conjugated eigenvectors of the largest eigenvalues of X X^H: the combinations that keep most of X's energy."""
+    """Conjugated eigenvectors of X X^H with the largest eigenvalues: the combinations with most of the energy of X."""
     return torch.linalg.eigh(gram).eigenvectors[..., -coils:].flip(-1).conj()
 
 
 def _aligned(
     bases: Complex[Tensor, "position coil virtual"],
 ) -> Complex[Tensor, "position coil virtual"]:
-    """Each basis rotated within its span to lie closest to its predecessor."""
+    """Each basis rotated within its span to be as close as possible to the one before it (Zhang et al. 2013)."""
     aligned = [bases[0]]
     for basis in bases[1:]:
         u, _, vh = torch.linalg.svd(basis.mH @ aligned[-1])
@@ -270,10 +277,10 @@ def _aligned(
 
 
 def _pooled(scan: Scan) -> Complex[Tensor, "coil coil"]:
-    """X X^H of the calibration samples of all slices that have some.
+    """X X^H of the calibration samples X of all slices.
 
     Raises:
-        ValueError: if none has.
+        ValueError: if no slice has any.
     """
     gram = torch.zeros(scan.shape[1], scan.shape[1], dtype=torch.complex128)
     for index in range(scan.shape[0]):
@@ -286,9 +293,9 @@ def _pooled(scan: Scan) -> Complex[Tensor, "coil coil"]:
 
 
 def _calibration(scan: Scan, index: int, full_readout: bool = False) -> Tensor | None:
-    """Calibration samples of one slice of the first volume, the readout axis whole if asked, in double precision.
+    """Calibration block (coil, readout, phase) of one slice of the first volume, in double precision.
 
-    None where the slice has no samples.
+    None where the slice has no samples. With `full_readout` the block covers the whole readout axis.
     """
     found = calibration_data(scan, index)
     region = calibration_region(found.mask)
@@ -308,7 +315,7 @@ def _no_centre(scan: Scan) -> ValueError:
 
 
 def _white_noise(scan: Scan, coils: int) -> Tensor | None:
-    """Noise covariance of orthonormal virtual coils if it is the same for all of them, that is, if noise is white."""
+    """Noise covariance of orthonormal virtual coils, if it does not depend on them: noise is white; else None."""
     noise = scan.noise_covariance
     if noise is None:
         return None
@@ -318,7 +325,7 @@ def _white_noise(scan: Scan, coils: int) -> Tensor | None:
 
 
 def _full_readout(mask: Tensor) -> bool:
-    """Whether every column is sampled from end to end or not at all."""
+    """Whether every column is either sampled completely or not at all."""
     return torch.equal(mask, mask.any(dim=0).expand_as(mask))
 
 

@@ -1,4 +1,4 @@
-"""The only Fourier transforms of the package, and the few tensor moves every layer shares.
+"""The only Fourier transforms of the package, and tensor operations that all layers share.
 
 Conventions: k-space and images are complex; transforms are orthonormal; "centred" means that index N // 2 holds the
 k-space origin and the image centre, for odd sizes too (fastMRI, BART `fft -u`, sigpy).
@@ -13,23 +13,23 @@ from jaxtyping import Bool, Complex, Float, Num
 from torch import Tensor
 
 IMAGE_AXES = (-2, -1)
-CHANCE = 0.01  # of the samples of a slice may be 0 by chance
-# One stream of random numbers for an array, or one for each item of its leading axis (or of its two leading ones),
-# which then gets the same numbers whatever it is batched with.
+CHANCE = 0.01  # fraction of the samples of a slice that may be exactly 0 by chance
+# One random generator for an array, or one for each item of its leading axis (or of its two leading axes), so that the
+# numbers of an item do not depend on the rest of the batch.
 Streams = torch.Generator | Sequence[torch.Generator | Sequence[torch.Generator]] | None
 
 
 def fft2(
     image: Complex[Tensor, "*batch y x"], dim: Sequence[int] = IMAGE_AXES
 ) -> Complex[Tensor, "*batch ky kx"]:
-    """Plain orthonormal FFT (origin at index 0), for code that folds the shifts away."""
+    """Plain orthonormal FFT with the origin at index 0, for code that avoids the shifts of `fft2c`."""
     return torch.fft.fftn(image, dim=tuple(dim), norm="ortho")
 
 
 def ifft2(
     kspace: Complex[Tensor, "*batch ky kx"], dim: Sequence[int] = IMAGE_AXES
 ) -> Complex[Tensor, "*batch y x"]:
-    """Inverse (= adjoint) of `fft2`."""
+    """Inverse, and adjoint, of `fft2`."""
     return torch.fft.ifftn(kspace, dim=tuple(dim), norm="ortho")
 
 
@@ -47,7 +47,7 @@ def fft2c(
 def ifft2c(
     kspace: Complex[Tensor, "*batch ky kx"], dim: Sequence[int] = IMAGE_AXES
 ) -> Complex[Tensor, "*batch y x"]:
-    """The inverse of `fft2c`, which is its adjoint too.
+    """Inverse, and adjoint, of `fft2c`.
 
     Example:
         coil_images = mr.ifft2c(kspace)
@@ -66,7 +66,7 @@ def ifftshift(x: Tensor, dim: Sequence[int] = IMAGE_AXES) -> Tensor:
 
 
 def largest_part(x: Complex[Tensor, "..."]) -> float:
-    """Largest magnitude of a real or imaginary part; NaN if one is NaN, infinite if one is. Twice as fast as `abs`."""
+    """Largest magnitude of a real or imaginary part; NaN or infinite if one is. Twice as fast as with `abs`."""
     low, high = torch.aminmax(torch.view_as_real(x))
     return max(-float(low), float(high))
 
@@ -91,7 +91,11 @@ def rss(x: Num[Tensor, "..."], dim: int = -3) -> Float[Tensor, "..."]:
 
 
 def rss_of_each(coils: Iterable[Num[Tensor, "*batch y x"]]) -> Float[Tensor, "*batch y x"]:
-    """`rss` of coil images that come one at a time, so that each is squared while it is still in the cache."""
+    """`rss` of coil images from an iterator, so that each is squared while it is still in the cache.
+
+    Raises:
+        ValueError: if there are no coils.
+    """
     power = None
     for coil in coils:
         parts = torch.view_as_real(coil) if coil.is_complex() else coil.unsqueeze(-1)
@@ -100,7 +104,7 @@ def rss_of_each(coils: Iterable[Num[Tensor, "*batch y x"]]) -> Float[Tensor, "*b
     if power is None:
         raise ValueError("root sum of squares of no coils: the coil axis must not be empty")
     power = power.sum(dim=-1)
-    # Clamped, the root has gradient 0 at 0.
+    # Because of the clamp the gradient of the square root is 0 at 0.
     return torch.where(power > 0, power.clamp_min(torch.finfo(power.dtype).tiny).sqrt(), 0)
 
 
@@ -109,7 +113,8 @@ def complex_noise_like(
 ) -> Complex[Tensor, "..."]:
     """White noise with variance 1 in the real and 1 in the imaginary part.
 
-    Drawn on the generator's device (CPU when none is given) so that a seed means the same numbers on every device.
+    It is drawn on the generator's device (the CPU without generator), so that a seed gives the same numbers whatever
+    the device of x.
 
     Raises:
         ValueError: if there are several generators, and not one for each item of the leading axis.
@@ -130,7 +135,7 @@ def complex_noise_like(
 
 
 def center_crop(x: Num[Tensor, "*batch y x"], shape: tuple[int, int]) -> Num[Tensor, "*batch h w"]:
-    """Crop the last two axes so that index N // 2 stays the centre.
+    """Crop the last two axes to `shape`, with the centre at N // 2 before and after.
 
     Raises:
         ValueError: if `shape` is larger than the array (use `pad_to`).
@@ -145,7 +150,7 @@ def center_crop(x: Num[Tensor, "*batch y x"], shape: tuple[int, int]) -> Num[Ten
 
 
 def pad_to(x: Num[Tensor, "*batch h w"], shape: tuple[int, int]) -> Num[Tensor, "*batch y x"]:
-    """Zero-pad the last two axes so that index N // 2 stays the centre; the inverse of `center_crop`.
+    """Zero-pad the last two axes to `shape`, with the centre at N // 2 before and after; reverses `center_crop`.
 
     Raises:
         ValueError: if `shape` is smaller than the array.
@@ -163,7 +168,7 @@ def pad_to(x: Num[Tensor, "*batch h w"], shape: tuple[int, int]) -> Num[Tensor, 
 def mirrored_to(
     x: Float[Tensor, "batch channel h w"], multiple: int
 ) -> Float[Tensor, "batch channel y x"]:
-    """Mirror the last rows and columns until both sides are multiples; where x is too small for that, repeat them."""
+    """Pad the bottom and right by mirroring until both sides are multiples; by repetition where x is too small."""
     below, right = (-n % multiple for n in x.shape[-2:])
     if not (below or right):
         return x
@@ -175,12 +180,12 @@ def mirrored_to(
 def measured_points(
     kspace: Complex[Tensor, "coil y x"], declared: Bool[Tensor, "y x"] | None = None
 ) -> Bool[Tensor, "y x"]:
-    """Points that are not exactly zero in all coils; of a fully sampled slice one coil is looked at.
+    """True at points that are not exactly zero in all coils.
 
     Args:
-        kspace: of one slice.
-        declared: points that the file calls sampled. Zeros among them were not measured where they fill a whole row or
-            column of these, or are more than CHANCE of them: integer samples of one coil are 0 now and then.
+        kspace: k-space of one slice.
+        declared: points that the file declares as sampled. Zeros among them count as not measured only if they fill a
+            whole row or column of these points, or are more than CHANCE of them, since integer samples may be 0.
     """
     measured = kspace[0] != 0
     wanted = torch.ones_like(measured) if declared is None else declared
@@ -199,6 +204,6 @@ def measured_points(
 
 
 def crop_or_pad(x: Num[Tensor, "*batch y x"], shape: tuple[int, int]) -> Num[Tensor, "*batch h w"]:
-    """Crop the axes that are too long and zero-pad those too short, centre kept at N // 2."""
+    """Crop or zero-pad each of the last two axes to `shape`, with the centre at N // 2 before and after."""
     smaller = (min(x.shape[-2], shape[0]), min(x.shape[-1], shape[1]))
     return pad_to(center_crop(x, smaller), shape)

@@ -22,10 +22,12 @@ from mrirecon.benchmark import (
     read_table,
     run_benchmark,
 )
+from mrirecon.benchmark.entries import method_entries
 from mrirecon.benchmark.regions import find_brain, find_head
 from mrirecon.benchmark.sources import add_noise, find_scans, simulated_scans
 from mrirecon.benchmark.tables import markdown, summarise, table_of
 from mrirecon.cli.benchmark import benchmark as benchmark_command
+from mrirecon.diffusion.samplers import SAMPLERS
 from mrirecon.io import read_scan, write_scan
 from mrirecon.masks import MASKS, MaskSpec, fastmri_seed, make_mask
 from mrirecon.metrics import evaluate
@@ -531,6 +533,17 @@ def test_masks_that_are_none(values, words):
         MaskEntry.of(values)
 
 
+def test_one_entry_stands_for_every_sampler():
+    options, weights = {"samples": 1, "levels": 7}, {"prior": "mine.safetensors", "dps": "other"}
+    listed = [{"method": "tv"}, {"method": "samplers", "options": options, "seeds": [3]}]
+    written = [{**listed[1], "method": name} for name in SAMPLERS]
+    assert method_entries(listed, weights) == [
+        MethodEntry.of(values, weights) for values in (listed[0], *written)
+    ]
+    with pytest.raises(ValueError, match=r"method score_mri: .*has no option 'iterations'"):
+        method_entries([{"method": "samplers", "options": {"iterations": 3}}], {})
+
+
 def test_null_is_left_out():
     values = {"kind": "poisson", "acceleration": 4, "seeds": None, "seed": 3, "name": None}
     assert MaskEntry.of(values) == MaskEntry.of({"kind": "poisson", "acceleration": 4, "seed": 3})
@@ -553,8 +566,8 @@ def test_the_configuration_in_the_docs_is_one():
     assert set(settings) <= set(inspect.signature(benchmark_command).parameters)
     for values in settings["masks"]:
         assert MaskEntry.of(values).name == values.get("name", MaskEntry.of(values).name)
-    for values in settings["methods"]:
-        MethodEntry.of(values, settings["weights"])
+    entries = method_entries(settings["methods"], settings["weights"])
+    assert len(entries) == len(settings["methods"]) - 1 + len(SAMPLERS)
     Tuning(**settings["tuning"])
 
 

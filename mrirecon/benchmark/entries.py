@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
+from mrirecon.diffusion.samplers import SAMPLERS
 from mrirecon.masks import MASKS, MaskSpec, Seed
 from mrirecon.methods import METHODS, Method, Posterior, as_method
 from mrirecon.nearest import suggest
@@ -18,6 +19,7 @@ Options = Mapping[str, Any]
 
 OF_FILE = "file"  # the seed of a mask that follows from the name of the scan's file
 PRIOR = "prior"  # key of `weights`: those of every diffusion method
+EVERY_SAMPLER = "samplers"  # in place of a method's name
 
 
 @dataclass(frozen=True)
@@ -213,6 +215,24 @@ class MethodEntry:
         """Whether seeds can be given to it; an object that is no `Method` has its own."""
         changeable = isinstance(self.method, (str, type, Method))
         return changeable and "seed" in self._usual.parameters()
+
+
+def method_entries(listed: Iterable[object], weights: Mapping[str, str]) -> list[MethodEntry]:
+    """The methods of a table from the plain values of a YAML file; `method: samplers` stands for each of `SAMPLERS`.
+
+    Args:
+        listed: values of `MethodEntry.of`.
+        weights: as of `MethodEntry.of`.
+
+    Raises:
+        ValueError: as `MethodEntry.of`.
+    """
+    entries = []
+    for values in listed:
+        every = isinstance(values, Mapping) and values.get("method") == EVERY_SAMPLER
+        each = [{**values, "method": name} for name in SAMPLERS] if every else [values]  # type: ignore[dict-item]
+        entries += [MethodEntry.of(one, weights) for one in each]
+    return entries
 
 
 def check_weights(weights: Mapping[str, str]) -> None:

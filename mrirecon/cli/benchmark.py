@@ -10,15 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from mrirecon.benchmark import (
-    Benchmark,
-    MaskEntry,
-    MethodEntry,
-    Tuning,
-    find_scans,
-    run_benchmark,
-)
-from mrirecon.benchmark.entries import check_weights
+from mrirecon.benchmark import Benchmark, MaskEntry, Tuning, find_scans, run_benchmark
+from mrirecon.benchmark.entries import check_weights, method_entries
 from mrirecon.benchmark.plan import Support
 from mrirecon.benchmark.sources import chosen_slices, simulated_scans
 from mrirecon.cli.config import UsageError
@@ -69,7 +62,7 @@ def benchmark(
     Args:
         output: folder of this table.
         masks: list of {kind, acceleration, center_fraction or center_size, seed or seeds, name}.
-        methods: list of {method, name, options, weights, seeds, tune, if_shipped}.
+        methods: list of {method, name, options, weights, seeds, tune, if_shipped}; the method samplers is each of them.
         scans: fully sampled k-space files, and folders of them.
         simulated: list of {image, name, and options of simulate}; the image embedded is that of the demo.
         slices: A:B takes slices A to B - 1 of each scan only.
@@ -92,7 +85,7 @@ def benchmark(
     if threads is not None and threads < 1:
         raise UsageError(f"--threads is {threads}: give 1 or more")
     check_weights(weights)
-    entries = [MethodEntry.of(values, weights) for values in methods]
+    entries = method_entries(methods, weights)
     part = chosen_slices(slices, middle)
     sources = find_scans(scans or [], part, limit) + simulated_scans(simulated or [], part)
     if not sources:

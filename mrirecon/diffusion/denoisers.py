@@ -19,13 +19,13 @@ Sigma: TypeAlias = float | Float[Tensor, " batch"]  # one for all images, or one
 
 @runtime_checkable
 class Denoiser(Protocol):
-    """The mean of the clean image given a noisy one; images are complex, (*batch, y, x).
+    """The posterior mean E[x0 | x] of the clean image x0 given a noisy image x; images are complex, (*batch, y, x).
 
     It is called with x = x0 + sigma n, where n has variance 1 per real component, and with sigma: one number for all
-    images, or one for each. It gives E[x0 | x].
+    images, or one for each.
 
     Attributes:
-        sigma_range: lowest and highest noise level it knows, in units of its images.
+        sigma_range: lowest and highest noise level for which it is valid, in units of its images.
 
     Example:
         class White:  # exact for white images of variance 1 per real component
@@ -50,15 +50,15 @@ Estimate = Callable[[Tensor, Tensor], Tensor]
 
 @dataclass(frozen=True)
 class _NetworkDenoiser:
-    """A network on channels as a denoiser of complex images.
+    """A network on real channels as a denoiser of complex images.
 
     Attributes:
         network: (x, level) -> estimate, x (batch, channel, y, x), level (batch,).
         sigma_range: lowest and highest noise level.
         channels: 2 for real and imaginary part together; 1 for a prior of magnitudes, applied to both parts alike, as
             Score-MRI does (Chung & Ye 2022).
-        multiple: of what the sides of the network's images are multiples; others are mirrored at the lower and right
-            edge, and cropped.
+        multiple: the sides of the network's images are multiples of this; other images are mirrored at the lower and
+            right edge up to the next one, and cropped afterwards.
     """
 
     network: Estimate
@@ -67,7 +67,7 @@ class _NetworkDenoiser:
     multiple: int = 1
 
     def __post_init__(self) -> None:
-        """Refuse networks of other images."""
+        """Refuse networks that do not work on complex images or magnitudes."""
         if self.channels not in (1, 2):
             raise ValueError(
                 f"a prior of {self.channels} channels knows no complex images: it needs 2 (real and imaginary part), "
@@ -84,7 +84,7 @@ class _NetworkDenoiser:
         return as_complex(clean.reshape(channels.shape)).reshape(x.shape)
 
     def clean(self, x: Float[Tensor, "batch channel y x"], sigma: Sigma) -> Tensor:
-        """The clean images of noisy ones as the network takes them, which training works with."""
+        """The denoised images of noisy ones in the channels of the network; used in training."""
         if isinstance(sigma, Tensor):
             level = sigma.to(x)
             return self._clean(x, level, level[:, None, None, None]).to(x.dtype)
@@ -92,18 +92,18 @@ class _NetworkDenoiser:
         return self._clean(x, level, sigma).to(x.dtype)
 
     def to(self, device: torch.device | str) -> _NetworkDenoiser:
-        """Itself, with its network on a device."""
+        """This denoiser, after moving its network to a device."""
         if isinstance(self.network, torch.nn.Module):
             self.network.to(device)
         return self
 
     def _clean(self, x: Tensor, level: Tensor, s: float | Tensor) -> Tensor:
-        """`level` has one number for each image, `s` broadcasts against images."""
+        """The denoised images; `level` is sigma for each image, and `s` is sigma in a shape that broadcasts."""
         raise NotImplementedError
 
 
 class CleanDenoiser(_NetworkDenoiser):
-    """The denoiser of a network that gives the clean image itself, as EDM's do (Karras et al. 2022, arXiv:2206.00364).
+    """The denoiser of a network that predicts the clean image, as in EDM (Karras et al. 2022, arXiv:2206.00364).
 
     Args:
         network: (x, sigma) -> clean x, with x (batch, channel, y, x) real and sigma (batch,).
@@ -128,8 +128,8 @@ class CleanDenoiser(_NetworkDenoiser):
 class ScoreDenoiser(_NetworkDenoiser):
     """The denoiser of a VE score network by Tweedie's formula, D = x + sigma^2 score(x, sigma).
 
-    Arguments and errors are those of `CleanDenoiser`; the network gives the score (Song et al. 2021,
-    arXiv:2011.13456).
+    Arguments and errors are those of `CleanDenoiser`; the network predicts the score, the gradient of the log density
+    (Song et al. 2021, arXiv:2011.13456).
 
     Example:
         def score(x, sigma):  # of white images of variance 1
@@ -145,8 +145,9 @@ class ScoreDenoiser(_NetworkDenoiser):
 class NoiseDenoiser(_NetworkDenoiser):
     """The denoiser of a DDPM network: D = x - sigma epsilon(x / sqrt(1 + sigma^2), t(sigma)) (Ho et al. 2020).
 
-    Arguments and errors are those of `CleanDenoiser`; the network is given the step t of the linear schedule of 1000
-    (fractional between two of them) and gives the noise. What it says of the variance in further channels is left out.
+    Arguments and errors are those of `CleanDenoiser`. The network is given the step t of the linear schedule of 1000
+    steps (fractional between two of them) and predicts the noise. Further channels, which predict the variance, are
+    ignored.
 
     Example:
         denoiser = mr.NoiseDenoiser(lambda x, step: 0 * x, sigma_range=(0.01, 157.0))  # finds no noise
@@ -161,7 +162,7 @@ class NoiseDenoiser(_NetworkDenoiser):
 
 
 def denoiser_of(prior: Any) -> _NetworkDenoiser:
-    """The denoiser that a network (`mrirecon.networks.Prior`) makes.
+    """The denoiser for a network (`mrirecon.networks.Prior`), by what that predicts.
 
     Raises:
         ValueError: if its images are neither complex nor magnitudes.
@@ -172,14 +173,14 @@ def denoiser_of(prior: Any) -> _NetworkDenoiser:
 
 @dataclass(frozen=True)
 class ScaledDenoiser:
-    """A denoiser of images that are `level` times as bright as those it is given: D(level x, level sigma) / level."""
+    """D(level x, level sigma) / level: a denoiser trained on images that are `level` times as bright as x."""
 
     denoiser: Denoiser
     level: float
 
     @property
     def sigma_range(self) -> tuple[float, float]:
-        """That of the other, in units of the images it is given."""
+        """Lowest and highest noise level of the inner denoiser, in units of x."""
         low, high = self.denoiser.sigma_range
         return low / self.level, high / self.level
 
@@ -187,7 +188,7 @@ class ScaledDenoiser:
         return self.denoiser(self.level * x, self.level * sigma) / self.level
 
     def to(self, device: torch.device | str) -> ScaledDenoiser:
-        """Itself, with its network on a device."""
+        """This denoiser with its network on a device."""
         return ScaledDenoiser(on_device(self.denoiser, device), self.level)
 
 
@@ -198,7 +199,7 @@ class GaussianDenoiser:
     Attributes:
         mean: mean of the images.
         power: variance per real component of each coefficient of the plain orthonormal FFT (origin at index 0).
-        sigma_range: the noise levels it takes, all of them by default.
+        sigma_range: lowest and highest noise level; all levels by default.
 
     Example:
         prior = mr.GaussianDenoiser(torch.zeros_like(image), torch.ones(image.shape))
@@ -215,11 +216,11 @@ class GaussianDenoiser:
         return self.mean + ifft2(shrink * fft2(x - self.mean))
 
     def to(self, device: torch.device | str) -> GaussianDenoiser:
-        """The same on a device."""
+        """This denoiser with its tensors on a device."""
         return GaussianDenoiser(self.mean.to(device), self.power.to(device), self.sigma_range)
 
 
 def on_device(denoiser: Denoiser, device: torch.device | str) -> Denoiser:
-    """The denoiser on a device; one that cannot be moved is taken as it is."""
+    """The denoiser on a device; one without a method `to` is returned unchanged."""
     move = getattr(denoiser, "to", None)
     return denoiser if move is None else move(device)

@@ -1,4 +1,4 @@
-"""Noise levels, highest first; every schedule ends in 0 and is walked as pairs (sigma, lower).
+"""Noise levels, highest first; every schedule ends in 0, and samplers go through it in pairs (sigma, next sigma).
 
 Example:
     sigmas = mr.schedules.karras(20, 0.01, 5.0)  # 21 levels, the last is 0
@@ -20,7 +20,7 @@ def karras(
     """Levels with equal steps of sigma^(1 / rho) (Karras et al. 2022, arXiv:2206.00364, equation 5), then 0.
 
     Raises:
-        ValueError: if there are no levels, or several in an empty range, or the range is not positive.
+        ValueError: if `levels` is below 1, there are several levels in an empty range, or the range is not positive.
     """
     _check(levels, sigma_min, sigma_max)
     ramp = _ramp(sigma_max ** (1 / rho), sigma_min ** (1 / rho), levels)
@@ -39,7 +39,7 @@ def geometric(levels: int, sigma_min: float, sigma_max: float) -> Float[Tensor, 
 def vp(levels: int, sigma_min: float, sigma_max: float) -> Float[Tensor, " sigma"]:
     """Levels with equal steps of DDPM's time between the two, then 0 (Ho et al. 2020; Song et al. 2021, DDIM).
 
-    Raises as `karras`; the range is cut to what the linear schedule covers, 0.01 to 157.
+    The range is clipped to what the linear schedule of DDPM covers, 0.01 to 157. Raises as `karras`.
     """
     _check(levels, sigma_min, sigma_max)
     times = ddpm_time(torch.tensor([sigma_max, sigma_min], dtype=torch.float64))
@@ -50,13 +50,13 @@ def vp(levels: int, sigma_min: float, sigma_max: float) -> Float[Tensor, " sigma
 
 
 def ddpm_sigmas(steps: int = 1000) -> Float[Tensor, " step"]:
-    """Levels sqrt((1 - abar) / abar) of the linear schedule beta = 1e-4 ... 2e-2, lowest first."""
+    """Noise levels sqrt((1 - abar) / abar) of DDPM's linear schedule beta = 1e-4 ... 2e-2, lowest first."""
     kept = torch.cumprod(1 - torch.linspace(1e-4, 2e-2, steps, dtype=torch.float64), dim=0)
     return ((1 - kept) / kept).sqrt()
 
 
 def ddpm_time(sigma: Float[Tensor, "*batch"], steps: int = 1000) -> Float[Tensor, "*batch"]:
-    """The step of the linear schedule with this noise level, fractional between two of them (linear in log sigma)."""
+    """The step of DDPM's linear schedule with noise level sigma; between two steps fractional, linear in log sigma."""
     table = ddpm_sigmas(steps).log()
     wanted = sigma.cpu().double().log().clamp(float(table[0]), float(table[-1]))
     above = torch.searchsorted(table, wanted.contiguous()).clamp(1, steps - 1)

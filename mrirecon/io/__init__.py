@@ -1,4 +1,4 @@
-"""Readers and writers: one small file per format, chosen by content first and by suffix second."""
+"""Readers and writers, one module per format; a file's content decides on its reader first, its suffix second."""
 
 from mrirecon.io.files import sidecar, write_json
 from mrirecon.io.maps import MAPS_SUFFIXES, read_maps, write_maps

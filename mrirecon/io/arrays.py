@@ -1,4 +1,4 @@
-"""K-space arrays without a header: what every format asks of them, and the scan they make."""
+"""K-space arrays without a header: checks that all array formats share, and the `Scan` made of them."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ NO_GEOMETRY = "the file has no header: voxel size and position are unknown"
 NO_HEADER = "the file has no header: voxel size, position and zero padding are unknown"
 
 
-def owned(array: np.ndarray | FileArray) -> Complex[Tensor, "..."]:
-    """A complex64 tensor with memory of its own, whatever file the array is a window into."""
+def complex_tensor(array: np.ndarray | FileArray) -> Complex[Tensor, "..."]:
+    """A copy of the array as a complex64 tensor, which does not depend on the file any more."""
     return torch.from_numpy(np.array(array, dtype=np.complex64, order="C", copy=True, subok=False))
 
 
 def check_complex(source: str, name: str, shape: Sequence[int], dtype: np.dtype) -> None:
-    """Refuse what is no array of complex numbers.
+    """Refuse an array whose numbers are not complex.
 
     Raises:
-        ValueError: naming the dtype and the remedy.
+        ValueError: naming the array, its dtype and the remedy.
     """
     if dtype.hasobject:
         raise ValueError(
@@ -51,7 +51,7 @@ def check_complex(source: str, name: str, shape: Sequence[int], dtype: np.dtype)
 
 
 def check_kspace(source: str, shape: Sequence[int]) -> None:
-    """Refuse k-space of which no image can be made.
+    """Refuse a shape (..., readout, phase) from which no image can be made.
 
     Raises:
         ValueError: if it is empty, or its image would be 1 x 1.
@@ -69,10 +69,18 @@ def arrange(
     layout: Layout,
     usual: Mapping[int, tuple[str, ...]],
 ) -> Arrangement:
-    """What the axes of a stored array mean: what `layout` says, or what is usual for so many axes.
+    """The meaning of each axis of a stored array: as `layout` names them, or as is usual for their number.
+
+    Args:
+        source: file name, for messages.
+        shape: sizes of the stored axes.
+        dtype: type of the stored numbers.
+        layout: names the axes, or not.
+        usual: number of axes -> their names where `layout` has none.
 
     Raises:
-        ValueError: for real values, a number of axes that is neither, an empty array, or a 1 x 1 image.
+        ValueError: for real values, an unusual number of unnamed axes, another number of names than axes, an empty
+            array, or a 1 x 1 image.
     """
     check_complex(source, "k-space", shape, dtype)
     names = layout.names or usual.get(len(shape))
@@ -101,7 +109,7 @@ def plain_scan(
     read: Callable[[int, int], Tensor],
     **known: Any,
 ) -> Scan:
-    """The scan of an array that says nothing about itself; `known` overrides."""
+    """A `Scan` of an array without a header; `known` holds further fields of `Scan`, which replace the defaults."""
     readout, phase = shape[2:]
     fields: dict[str, Any] = {
         "acquired": torch.ones(readout, phase, dtype=torch.bool),
@@ -119,7 +127,7 @@ def arranged_scan(
     read: Callable[[int, int], Tensor],
     **known: Any,
 ) -> Scan:
-    """The scan of an array with these axes."""
+    """A `Scan` of an array with these axes; partitions are transformed to slices. `known` as for `plain_scan`."""
     volumes = arrangement.size("volume")
     names = tuple(f"volume {n}" for n in range(volumes)) if volumes > 1 else ()
     fields = {"axes": arrangement.names, "volumes": volumes, "volume_names": names}

@@ -1,4 +1,4 @@
-"""Calibration (ACS) readouts: those between the imaging lines are k-space, a separate scan is calibration only."""
+"""Calibration (ACS) readouts: embedded ones become part of k-space, those of a separate scan calibrate only."""
 
 from __future__ import annotations
 
@@ -18,17 +18,18 @@ _KIND = ("samples", "center", "discard_pre", "discard_post", "coils", "dwell_us"
 def embedded(
     lines: np.ndarray, imaging: np.ndarray, only: np.ndarray, mode: str | None, notes: list[str]
 ) -> np.ndarray:
-    """Which of the readouts flagged as calibration `only` belong to the k-space of the imaging ones.
+    """Which of the readouts flagged as calibration `only` belong to the imaging k-space (embedded calibration).
 
-    They must be read out like these, in a slice and volume of theirs, at places of their own. Without a word of the
-    header, one that shares a place shows that all are a scan of its own: that runs through the imaging lines too.
+    They must have the same readout as the imaging lines, belong to one of their slices and volumes, and lie at points
+    that no imaging line has. Where the header states no mode, a single point with both means that the calibration
+    readouts are a separate scan, since such a scan covers the imaging lines too.
 
     Args:
         lines: all readouts, an array of `LINE`.
         imaging: which of them are imaging.
         only: which are calibration and nothing else.
         mode: ISMRMRD's calibrationMode.
-        notes: gets a line.
+        notes: list to which what was found is appended.
     """
     if mode in ("separate", "external") or not only.any():
         return np.zeros(len(lines), dtype=bool)
@@ -50,7 +51,7 @@ def embedded(
 
 
 def _among(lines: np.ndarray, chosen: np.ndarray, names: tuple[str, ...]) -> np.ndarray:
-    """Whether some chosen readout has the same values of these fields."""
+    """For each readout, whether some chosen readout has the same values in these fields."""
     rows = np.stack([lines[name] for name in names], axis=1)
     _, group = np.unique(rows, axis=0, return_inverse=True)
     return np.isin(group.reshape(-1), group.reshape(-1)[chosen])
@@ -69,19 +70,19 @@ def numbered_as_imaging(
     load: Load,
     notes: list[str],
 ) -> np.ndarray:
-    """Calibration readouts with the counters that they would have among the imaging ones.
+    """Calibration readouts with `ky` and `kz` renumbered about the centre of the imaging readouts.
 
-    A calibration scan may be counted about a centre of its own: that of its encoding space or of its readouts, unless
-    the energy is elsewhere.
+    A separate calibration scan may be counted about another centre: the one stated for its encoding space or its
+    readouts, or the middle of its lines, unless the energy contradicts it.
 
     Args:
-        calibration: readouts, some perhaps imaging ones too, which stay.
+        calibration: calibration readouts; where some of them are imaging readouts too, all are returned unchanged.
         lines: imaging readouts.
-        own: counters (readout, 2) of k = 0 along both phase encodings as the file has them for each calibration
-            readout, -1 where it does not say.
+        own: counters (readout, 2) of k = 0 along both phase encodings as the file states them for each calibration
+            readout, -1 where it does not.
         axes: both phase encodings.
-        load: samples of readouts.
-        notes: gets what was assumed.
+        load: loads the samples of readouts.
+        notes: list to which what was assumed is appended.
     """
     shared = np.isin(calibration["row"], lines["row"])
     if shared.any() or not len(calibration):
@@ -113,11 +114,11 @@ def numbered_as_imaging(
 
 
 def _centre(counters: np.ndarray, own: int, imaging: int, profile: Profile) -> int:
-    """The counter of k = 0 of calibration lines: their own, else that of the imaging, else where the energy is."""
+    """The counter of k = 0 of calibration lines: `own`, `imaging`, or the middle; else the energy peak."""
     middle = (int(counters[0]) + int(counters[-1]) + 1) // 2
     stated = [centre for centre in (own, imaging) if centre >= 0]
     peak = profile.peak
-    if peak is None:  # too few lines to tell: then a centre that is one of them
+    if peak is None:  # too few lines to tell: take the first centre within their range
         inside = (c for c in (*stated, middle) if counters[0] <= c <= counters[-1])
         return next(inside, imaging)
     for centre in (*stated, middle):
@@ -136,7 +137,7 @@ def calibration_readouts(
     volumes: np.ndarray,
     notes: list[str],
 ) -> VolumeCalibration | None:
-    """Calibration readouts on the imaging grid, or None if k-space holds all of them, in every volume, or none fits."""
+    """Calibration readouts on the imaging grid; None if k-space holds all of them in every volume, or none fits."""
     if not len(calibration):
         return None
     shared = np.isin(calibration["row"], lines["row"])
@@ -172,7 +173,7 @@ def calibration_readouts(
 
 
 class VolumeCalibration:
-    """Calibration by volume; a volume without its own is calibrated by the first that has one."""
+    """Calibration readouts by volume; a volume without calibration takes that of the first volume that has some."""
 
     def __init__(self, readouts: Readouts, available: frozenset[int]) -> None:
         self.readouts, self.available = readouts, available

@@ -1,7 +1,7 @@
 """Which sample and which line is the centre of k-space, k = 0.
 
-`center_sample` and `encodingLimits.center` say it, unless they were never set or the energy of k-space is clearly
-elsewhere. Then the centre is a place near the largest energy where a protocol can put it.
+It is given by `center_sample` and `encodingLimits.center`, unless these were never set or the energy of k-space is
+clearly elsewhere. Then the centre is the position nearest to the largest energy that a protocol can have.
 """
 
 from __future__ import annotations
@@ -15,10 +15,15 @@ from mrirecon.io.mrd_header import Encoding, Limit
 
 
 def centered(lines: np.ndarray, encoding: Encoding, seen: Look) -> tuple[np.ndarray, list[str]]:
-    """Readouts whose `center` is the kept sample of k = 0 once in forward order, and notes on what was assumed.
+    """Readouts whose `center` is the index of k = 0 among the samples not discarded, in forward order; and notes.
+
+    Args:
+        lines: imaging readouts (`LINE`) of the file.
+        encoding: header.
+        seen: `energy.look` at the middle slice.
 
     Raises:
-        ValueError: if a readout has no samples left or `center_sample` is not one of them.
+        ValueError: if all samples of a readout are discarded, or `center_sample` lies outside of it.
     """
     notes = []
     header = None if encoding.encoded_matrix is None else encoding.encoded_matrix[0]
@@ -51,10 +56,10 @@ def centered(lines: np.ndarray, encoding: Encoding, seen: Look) -> tuple[np.ndar
 
 
 def kept_samples(lines: np.ndarray) -> np.ndarray:
-    """How many samples of each readout are not discarded.
+    """The number of samples of each readout that are not discarded.
 
     Raises:
-        ValueError: if it is none.
+        ValueError: if a readout has none.
     """
     kept = lines["samples"] - lines["discard_pre"] - lines["discard_post"]
     if kept.min() < 1:
@@ -77,15 +82,15 @@ def line_center(
     """The counter of k = 0 along a phase-encoding axis, and whether the header's limits agree with it.
 
     Args:
-        name: of the axis.
-        counters: that were measured, ascending.
-        size: of the header's matrix.
-        limit: of the header.
-        profile: energy along the axis.
-        notes: gets what was assumed.
+        name: name of the axis, for notes.
+        counters: measured lines, ascending.
+        size: the header's matrix along the axis.
+        limit: the header's encoding limits, None where it has none.
+        profile: energy along the axis, None if not known.
+        notes: list to which what was assumed is appended.
 
     Raises:
-        ValueError: if the energy is at the first or last line, so that counters are no places in k-space.
+        ValueError: if the energy peaks at the first or last line, so that counters are not in the order of k-space.
     """
     first, last = int(counters[0]), int(counters[-1])
     gap = int(np.diff(counters, prepend=first - 1).max())
@@ -138,9 +143,10 @@ def line_center(
 
 
 def _mirrored(kept: np.ndarray, center: np.ndarray, reverse: np.ndarray) -> np.ndarray:
-    """The centre counted from the other end: `center_sample` counts samples as they are stored.
+    """The centre of reversed readouts in forward order; `center_sample` counts samples as they are stored.
 
-    Siemens files mirror it about N // 2 instead, one more. That is taken where it puts the echo on the forward ones.
+    That is N - 1 - center. Siemens files mirror about N // 2 instead, which gives one more; this is taken where only it
+    agrees with the centre of the forward readouts.
     """
     exact = kept - 1 - center
     echoes = set(zip(kept[~reverse].tolist(), center[~reverse].tolist(), strict=True))
@@ -157,7 +163,7 @@ def _echo(
     seen: Look,
     notes: list[str],
 ) -> np.ndarray:
-    """Centres of partial echoes, moved where the energy is elsewhere, at a place that a protocol can give them."""
+    """Centres of partial echoes, moved where the energy contradicts them to a position that a protocol can have."""
     strongest = int(np.flatnonzero(lines["row"] == seen.strongest["row"])[0])
     count, stated = int(kept[strongest]), int(center[strongest])
     size = int(_full(kept, header)[strongest])
@@ -171,24 +177,28 @@ def _echo(
     notes.append(
         f"center_sample is {stated} of {count} samples, their energy is at {found}: the data win"
     )
-    said_so = (center == stated) | (lines["center"] == seen.strongest["center"])
-    return np.where((kept == count) & said_so, found, center)
+    is_same = (center == stated) | (lines["center"] == seen.strongest["center"])
+    return np.where((kept == count) & is_same, found, center)
 
 
 def _full(kept: np.ndarray, header: int | None) -> np.ndarray:
-    """Samples of a full readout: the header's matrix, or a multiple of it where it leaves out the oversampling."""
+    """Samples of a full readout: the header's matrix, or a multiple of it where that excludes the oversampling."""
     return kept if header is None else -(-kept // header) * header
 
 
 def _places(first: int, last: int, size: int) -> list[int]:
-    """Where k = 0 of `first` to `last` can be: their middle, or if they begin, are counted on, or end a full grid."""
-    if last - first >= size:  # of another protocol
+    """Possible positions of k = 0 for lines `first` to `last` of a grid of `size`.
+
+    These are the middle of the lines, and the grid's centre if counters are grid indices, or if the lines are the first
+    or the last ones of the grid.
+    """
+    if last - first >= size:  # the matrix is of another protocol
         return [(first + last + 1) // 2]
     return [(first + last + 1) // 2, size // 2, first + size // 2, last + 1 - size + size // 2]
 
 
 def _nearest(places: list[int], profile: Profile) -> int | None:
-    """The place nearest to the largest energy, or None if all are far from it."""
+    """The position nearest to the peak of the energy, or None if all are far from it."""
     peak = profile.peak
     if peak is None:
         return None
@@ -199,7 +209,7 @@ def _nearest(places: list[int], profile: Profile) -> int | None:
 def _one_off(
     center: np.ndarray, size: np.ndarray, needs: Callable[[np.ndarray], np.ndarray]
 ) -> np.ndarray:
-    """Centres that make the grid grow, moved by one where it then need not: not all count the middle as N // 2."""
+    """Centres moved by one where this avoids a larger grid: not every file counts the middle as N // 2."""
     grows = needs(center) > size
     for moved in (center + 1, center - 1):
         center = np.where(grows & (needs(moved) <= size), moved, center)

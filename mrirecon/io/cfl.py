@@ -21,7 +21,7 @@ from mrirecon.io.arrays import (
     arrange,
     arranged_scan,
     check_kspace,
-    owned,
+    complex_tensor,
     plain_scan,
 )
 from mrirecon.io.file_array import FileArray
@@ -35,10 +35,10 @@ DIMENSIONS = 16
 
 
 def pair(path: Path) -> tuple[Path, Path]:
-    """`(name.cfl, name.hdr)` of either name or of the bare `name`, as BART calls it.
+    """`(name.cfl, name.hdr)`, given either file or the bare `name` that BART takes.
 
     Raises:
-        IsADirectoryError: if it is no name.
+        IsADirectoryError: if the path has no file name, such as `.` or `/`.
     """
     if not path.name:
         raise IsADirectoryError(f"{path} is a folder: give a file")
@@ -47,7 +47,7 @@ def pair(path: Path) -> tuple[Path, Path]:
 
 
 def parts_of(path: Path) -> tuple[Path, ...]:
-    """The files that hold it: both of a pair, by whichever name, or the file itself.
+    """The files that an input consists of: both of a cfl pair, whichever of them is named, or the file itself.
 
     Raises:
         FileNotFoundError, IsADirectoryError, PermissionError: if it cannot be read.
@@ -59,10 +59,10 @@ def parts_of(path: Path) -> tuple[Path, ...]:
 
 
 def check_apart(outputs: Iterable[PathLike], inputs: Iterable[PathLike]) -> None:
-    """Refuse to write over what is read, under whatever name: links are what they lead to, a pair is both its files.
+    """Refuse to overwrite an input. Links are followed, and a cfl pair counts as both of its files.
 
     Raises:
-        ValueError: naming both.
+        ValueError: if an output is one of the inputs, naming both.
     """
     for output in (path for path in map(Path, outputs) if path.exists()):
         for source in map(Path, inputs):
@@ -76,7 +76,7 @@ def check_apart(outputs: Iterable[PathLike], inputs: Iterable[PathLike]) -> None
 
 
 def open_cfl(path: Path) -> FileArray:
-    """The array with its 16 dimensions, read only where it is asked for.
+    """The complex64 array with its 16 dimensions; parts of it are read when they are needed.
 
     Raises:
         FileNotFoundError: if one of the two files is missing.
@@ -96,13 +96,19 @@ def open_cfl(path: Path) -> FileArray:
     return FileArray(data, 0, np.dtype("<c8"), dims, "F")
 
 
-def kept(array: FileArray, *dims: int) -> FileArray:
-    """The array with only these of its 16 dimensions; the others must be of length one."""
+def select_dims(array: FileArray, *dims: int) -> FileArray:
+    """The array with only these of its 16 dimensions, in ascending order; the others must have length 1."""
     return array.squeeze(tuple(dim for dim in range(DIMENSIONS) if dim not in dims))
 
 
 def write_cfl(paths: tuple[Path, Path], dims: dict[int, int], blocks: Iterable[Tensor]) -> None:
-    """Write the pair; `blocks` hold the numbers in file order, the first dimension last in each block."""
+    """Write the .cfl and .hdr in `paths`.
+
+    Args:
+        paths: `(name.cfl, name.hdr)`.
+        dims: BART dimension -> size; dimensions that are left out have size 1.
+        blocks: the numbers in file order, each block in C order with the first BART dimension as its last axis.
+    """
     data, header = paths
     sizes = [dims.get(dim, 1) for dim in range(DIMENSIONS)]
     header.write_text(f"# Dimensions\n{_text(sizes)} \n# Creator\nmrirecon\n")
@@ -112,9 +118,10 @@ def write_cfl(paths: tuple[Path, Path], dims: dict[int, int], blocks: Iterable[T
 
 
 def read_cfl(path: Path, layout: Layout = USUAL) -> Scan:
-    """A scan from BART k-space, read by slice; with a second phase dimension it is three-dimensional.
+    """A scan from BART k-space, read slice by slice; a second phase dimension (2) makes it a 3D scan.
 
-    Where `layout` names axes, they are the dimensions larger than 1, whatever BART calls them.
+    Where `layout` names axes, the names belong to the dimensions larger than 1 in their order, in place of BART's
+    meaning of these dimensions.
 
     Raises:
         FileNotFoundError, ValueError: as `open_cfl`, and where other dimensions than
@@ -124,7 +131,7 @@ def read_cfl(path: Path, layout: Layout = USUAL) -> Scan:
     source, dims = str(pair(path)[0]), array.shape
     layout.check(source, "cfl", "axes", "kspace_centre", "image_centre")
     if layout.names is not None:
-        used = kept(array, *(dim for dim, size in enumerate(dims) if size > 1))
+        used = select_dims(array, *(dim for dim, size in enumerate(dims) if size > 1))
         arrangement = arrange(source, used.shape, used.dtype, layout, {})
         return arranged_scan(
             source, "cfl", arrangement, lambda volume, index: arrangement.read(used, volume, index)
@@ -148,10 +155,10 @@ def read_cfl(path: Path, layout: Layout = USUAL) -> Scan:
     names = tuple(f"time {n}" for n in range(volumes)) if volumes > 1 else ()
     if three_d:
         return _scan_3d(source, array, shape, volumes, names)
-    views = kept(array, READOUT, PHASE, COIL, TIME, SLICE)
+    views = select_dims(array, READOUT, PHASE, COIL, TIME, SLICE)
 
     def read(volume: int, index: int) -> Tensor:
-        return owned(views[:, :, :, volume, index].transpose(2, 0, 1))
+        return complex_tensor(views[:, :, :, volume, index].transpose(2, 0, 1))
 
     axes = _used(
         dims, {READOUT: "readout", PHASE: "phase", COIL: "coil", TIME: "volume", SLICE: "slice"}
@@ -160,7 +167,7 @@ def read_cfl(path: Path, layout: Layout = USUAL) -> Scan:
 
 
 def _used(dims: tuple[int, ...], names: dict[int, str]) -> tuple[str, ...]:
-    """What the dimensions larger than 1 are, in the words of `layout.AXES`."""
+    """Names (of `layout.AXES`) of the dimensions that are larger than 1."""
     return tuple(name for dim, name in names.items() if dims[dim] > 1)
 
 
@@ -171,12 +178,14 @@ def _scan_3d(
     volumes: int,
     names: tuple[str, ...],
 ) -> Scan:
-    """2D problems over the two phase encodings, after an inverse FFT along the readout."""
-    views = kept(array, READOUT, PHASE, PHASE2, COIL, TIME)
+    """A 3D scan as 2D problems over its two phase encodings, after an inverse FFT along the readout."""
+    views = select_dims(array, READOUT, PHASE, PHASE2, COIL, TIME)
 
     @lru_cache(maxsize=1)
     def transformed(volume: int) -> tuple[Tensor, Tensor]:
-        kspace = owned(views[..., volume].transpose(0, 3, 1, 2))  # readout, coil, phase, phase2
+        kspace = complex_tensor(
+            views[..., volume].transpose(0, 3, 1, 2)
+        )  # readout, coil, phase, phase2
         if not bool(torch.isfinite(kspace).all()):
             raise ValueError(
                 f"{source}: k-space holds NaN or infinite samples: repair or re-export the file"
@@ -214,7 +223,7 @@ def _scan_3d(
 
 
 def write_scan_cfl(scan: Scan, paths: tuple[Path, Path]) -> None:
-    """K-space as BART has it: slices in dimension 13, or, of a 3D scan, the readout in dimension 0 again."""
+    """Write k-space in BART's dimensions: 2D slices in dimension 13; a 3D scan with its readout transformed back."""
     slices, coils, readout, phase = scan.shape
     if scan.is_3d:
         dims = {READOUT: slices, PHASE: readout, PHASE2: phase, COIL: coils, TIME: scan.volumes}
@@ -227,7 +236,7 @@ def write_scan_cfl(scan: Scan, paths: tuple[Path, Path]) -> None:
 def slice_blocks(
     read: Callable[[int, int], Complex[Tensor, "*coil readout phase"]], slices: int, volumes: int
 ) -> Iterable[Tensor]:
-    """`read(slice, volume)` in file order: slice (13) outside time (10), the readout fastest."""
+    """Blocks of `write_cfl` from `read(slice, volume)`: slice (13) varies slowest, then time (10); readout fastest."""
     for index in range(slices):
         for volume in range(volumes):
             yield read(index, volume).transpose(-2, -1)

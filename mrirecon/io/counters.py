@@ -1,4 +1,4 @@
-"""What the counters of readouts say: volumes, points of the phase-encoding plane, readouts they do not tell apart."""
+"""Volumes and phase-encoding points from the counters of readouts, and readouts with equal counters."""
 
 from __future__ import annotations
 
@@ -11,13 +11,14 @@ _VOLUMES = (*VOLUME_COUNTERS, "occurrence")
 
 
 def numbered(lines: np.ndarray, encoding: Encoding, notes: list[str]) -> np.ndarray:
-    """Readouts with `occurrence` set: their order among those of equal counters, `average` too.
+    """Readouts with `occurrence` set: a running number among readouts whose counters are all equal.
 
-    Repeats have different averages; equal ones may be echoes or repetitions that nobody counted, which must not be
-    averaged: they become volumes.
+    Repeated lines have different `average` counters. Readouts with equal counters may be echoes or repetitions that
+    were not counted; they must not be averaged, and become volumes.
 
     Raises:
-        ValueError: if they cannot be volumes, because their number differs from line to line, or all have one line.
+        ValueError: if they cannot be volumes, because their number differs from line to line, or because all readouts
+            have the same line.
     """
     names = ("average", "ky", "kz", "slice", *VOLUME_COUNTERS)
     order = np.lexsort((lines["row"], lines["segment"], *(lines[name] for name in names)))
@@ -55,14 +56,14 @@ def numbered(lines: np.ndarray, encoding: Encoding, notes: list[str]) -> np.ndar
 
 
 def volumes_of(lines: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Counters (volume, 5) of each volume in lexical order, and the volume of each line."""
+    """Counters (volume, 5) of each volume in lexicographic order, and the volume index of each readout."""
     counters = np.stack([lines[name] for name in _VOLUMES], axis=1)
     volumes, volume_of = np.unique(counters, axis=0, return_inverse=True)
     return volumes, volume_of.reshape(-1)
 
 
 def volume_names(volumes: np.ndarray) -> tuple[str, ...]:
-    """The counters that vary, such as "contrast 1 repetition 0"; of a single volume nothing."""
+    """A name for each volume from the counters that vary, such as "contrast 1 repetition 0"; empty for one volume."""
     varying = [i for i in range(volumes.shape[1]) if len(np.unique(volumes[:, i])) > 1]
     if not varying:
         return ()
@@ -72,7 +73,7 @@ def volume_names(volumes: np.ndarray) -> tuple[str, ...]:
 def said_of_volumes(
     volumes: np.ndarray, volume: np.ndarray, index: np.ndarray, point: np.ndarray
 ) -> list[str]:
-    """Notes on slices that some volumes lack, and on volumes that were not finished."""
+    """Notes on slices that are missing in some volumes, and on volumes with too few lines, perhaps not finished."""
     places = np.unique(np.stack([volume, index, point]), axis=1)
     slices, counts = np.unique(places[:2], axis=1, return_counts=True)
     notes = []

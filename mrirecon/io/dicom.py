@@ -1,4 +1,4 @@
-"""DICOM: a folder of slices as a volume with its affine. Needs pydicom (`pip install pydicom`)."""
+"""DICOM series: a folder of slices as a volume with its affine. Needs pydicom (`pip install pydicom`)."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def read_series(
 
     Raises:
         ModuleNotFoundError: without pydicom.
-        ValueError: if the folder has no images, several series, gaps, or images that are damaged or say no position.
+        ValueError: if the folder has no images, several series, gaps, or images that are damaged or have no position.
     """
     try:
         return _series(folder)
@@ -34,7 +34,7 @@ def read_series(
         if str(folder) in str(error):
             raise
         raise ValueError(f"{folder}: the DICOM series cannot be read: {error}") from error
-    except Exception as error:  # of damaged files pydicom raises many kinds
+    except Exception as error:  # pydicom raises many types of errors on damaged files
         raise ValueError(
             f"{folder}: the DICOM series is damaged, or has no position or size in its images ({error}): "
             "dcm2niix may make NIfTI of it"

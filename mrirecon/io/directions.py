@@ -1,8 +1,9 @@
-"""Which readouts run backwards, where no flag says so, and where reversed ones have k = 0: the samples tell.
+"""Which readouts run backwards without a flag, and where reversed readouts have k = 0, judged by their samples.
 
-Neighbouring lines of k-space, put the right way round, lie in a space of low rank (limited object, smooth coils and
-phase; Shin et al., MRM 72:959, 2014); mirrored or shifted among each other they do not. With several coils the
-magnitudes of projections tell too. One coil and an object that is symmetric along the readout may tell nothing.
+Neighbouring lines of k-space in the right direction form matrices of low rank (limited support, smooth coils and
+phase; Shin et al., MRM 72:959, 2014), while lines that are mirrored or shifted relative to each other do not. With
+several coils the magnitudes of projections show it too. One coil and an object that is symmetric along the readout
+may leave it undecided.
 """
 
 from __future__ import annotations
@@ -14,26 +15,32 @@ import torch
 
 from mrirecon.tensors import ifft2c
 
-Read = Callable[
-    [np.ndarray], list[np.ndarray]
-]  # array of LINE -> samples (coil, sample), in forward order
+# Array of `grid.LINE` -> samples (coil, sample) of each readout, in forward order.
+Read = Callable[[np.ndarray], list[np.ndarray]]
 
-FEW = 16  # below so many readouts nothing is concluded
-# That are looked at: on either side of the strongest, and the strongest coils.
-LINES, SAMPLES, COILS = 8, 16, 4
+FEW = 16  # readouts: with fewer nothing is concluded
+LINES, SAMPLES = 8, 16  # examined on either side of the strongest line and sample
+COILS = 4  # strongest coils that are examined
 KERNEL = 5  # samples and lines of a neighbourhood
-CLEAR = 0.03  # by which the logarithm of the nuclear norm falls: of 49 scans that are no EPI, by 0.012 at most (noise)
-CLEAR_SHIFT = 0.02
-DELAYS = 0.02  # by which it rises at most where gradients are late, so that readouts put in forward order do not fit
-MORE_ALIKE = 0.1  # of correlation coefficients; of 24 real EPI of one coil it is 0.14 and more
+# Required fall of the logarithm of the nuclear norm; it fell by 0.012 at most (noise) in 49 scans other than EPI.
+CLEAR = 0.03
+CLEAR_SHIFT = 0.02  # the same for a shift by one sample
+DELAYS = 0.02  # largest rise where gradient delays keep readouts in forward order from fitting each other
+MORE_ALIKE = 0.1  # required difference of correlation coefficients: 0.14 or more in 24 EPI scans
 
 
 def odd_readouts(
     lines: np.ndarray, volume: np.ndarray, index: np.ndarray, by_shot: bool
 ) -> np.ndarray:
-    """Which readouts have an odd place in the order in which their slice and volume, or each shot, was acquired.
+    """Which readouts have an odd position in the acquisition order of their slice and volume, or of each shot.
 
-    A shot begins with another segment, or where the lines do not go on in the direction in which most of them do.
+    A shot begins with a new segment, or where the lines stop advancing in the direction in which most of them do.
+
+    Args:
+        lines: readouts (`LINE`).
+        volume: volume of each readout.
+        index: slice of each readout.
+        by_shot: count from the beginning of each shot.
     """
     order, new = _runs(lines, volume, index, by_shot)
     start = np.maximum.accumulate(np.where(new, np.arange(len(order)), 0))
@@ -45,7 +52,7 @@ def odd_readouts(
 def _runs(
     lines: np.ndarray, volume: np.ndarray, index: np.ndarray, by_shot: bool
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The order of acquisition, and where in it a new run begins."""
+    """The acquisition order, and at which of its positions a new run (slice, volume or shot) begins."""
     order = np.lexsort((lines["row"], index, volume))
     keys = np.stack([volume, index, lines["kz"]])[:, order]
     new = np.diff(keys, axis=1, prepend=keys[:, :1] - 1).any(axis=0)
@@ -58,15 +65,16 @@ def _runs(
 
 
 def alternation(plane: np.ndarray, ky: int, read: Read) -> tuple[str | None, bool]:
-    """How the readouts of one slice and volume alternate: "run", "shot" (`odd_readouts`) or not at all.
+    """Whether the readouts of one slice and volume alternate in direction.
 
     Args:
-        plane: readouts of one kz, in the order of acquisition.
-        ky: of the strongest.
+        plane: readouts of one kz, in acquisition order.
+        ky: line of the strongest readout.
         read: loads samples.
 
     Returns:
-        which of the two, and whether the samples speak clearly for or against.
+        "run" where every second readout is reversed, "shot" where every second one of each shot is (`odd_readouts`),
+        None otherwise; and whether the samples decide that clearly.
     """
     kept = plane["samples"] - plane["discard_pre"] - plane["discard_post"]
     if len(plane) < FEW or plane["reverse"].any() or np.ptp(kept):
@@ -93,7 +101,7 @@ def alternation(plane: np.ndarray, ky: int, read: Read) -> tuple[str | None, boo
 
 
 def middle_is_stored(lines: np.ndarray, ky: int, read: Read) -> bool:
-    """Whether reversed readouts of a slice fit the forward ones when moved on by a sample: k = 0 stored at N // 2."""
+    """Whether reversed readouts fit the forward ones after a shift by one sample: their k = 0 is stored at N // 2."""
     near = _around(lines, ky)
     back, samples = near["reverse"], [np.asarray(x) for x in read(near)]
     if min(back.sum(), (~back).sum()) < 4 or len({x.shape for x in samples}) > 1:
@@ -104,14 +112,15 @@ def middle_is_stored(lines: np.ndarray, ky: int, read: Read) -> bool:
 
 
 def is_mirrored(first: np.ndarray, other: np.ndarray, ky: int, read: Read) -> bool:
-    """Whether the readouts of another echo of a slice are those of the first echo mirrored.
+    """Whether the readouts of another echo of a slice are mirrored relative to the first echo.
 
-    Only magnitudes are compared, as the phase differs: one coil and a symmetric object tell nothing.
+    Only magnitudes of projections are compared, since the phase of echoes differs; one coil and a symmetric object
+    leave it undecided (False).
     """
-    ours, theirs = (_around(lines, ky) for lines in (first, other))
-    if len(ours) < FEW or not np.array_equal(ours["ky"], theirs["ky"]):
+    first_lines, other_lines = (_around(lines, ky) for lines in (first, other))
+    if len(first_lines) < FEW or not np.array_equal(first_lines["ky"], other_lines["ky"]):
         return False
-    samples = read(ours), read(theirs)
+    samples = read(first_lines), read(other_lines)
     if len({x.shape for x in (*samples[0], *samples[1])}) > 1:
         return False
     a, b = map(_projections, samples)
@@ -120,14 +129,14 @@ def is_mirrored(first: np.ndarray, other: np.ndarray, ky: int, read: Read) -> bo
 
 
 def _around(lines: np.ndarray, ky: int) -> np.ndarray:
-    """One readout for each of the lines next to `ky`, in their order in k-space."""
+    """One readout for each of the lines around `ky`, in k-space order."""
     counters, first = np.unique(lines["ky"], return_index=True)
     place = int(np.abs(counters - ky).argmin())
     return lines[first[max(0, place - LINES) : place + LINES + 1]]
 
 
 def _gain(plane: np.ndarray, odd: np.ndarray, ky: int, read: Read) -> float:
-    """By how much the logarithm of the nuclear norm falls where the odd readouts are mirrored."""
+    """By how much the logarithm of the nuclear norm falls when the odd readouts are mirrored."""
     near = _around(plane, ky)
     odd = odd[np.searchsorted(plane["row"], near["row"])]
     if len(near) < FEW or min(odd.sum(), (~odd).sum()) < 4:
@@ -141,7 +150,7 @@ def _gain(plane: np.ndarray, odd: np.ndarray, ky: int, read: Read) -> float:
 
 
 def _strongest(block: np.ndarray) -> np.ndarray:
-    """(line, coil, sample) of finite numbers, the strongest coils, in double precision."""
+    """The samples (line, coil, sample) of the strongest coils in double precision; what is not finite is 0."""
     block = np.nan_to_num(block, posinf=0.0, neginf=0.0).astype(np.complex128)
     with np.errstate(all="ignore"):
         power = np.nan_to_num((np.abs(block) ** 2).sum(axis=(0, 2)), posinf=0.0)
@@ -149,7 +158,10 @@ def _strongest(block: np.ndarray) -> np.ndarray:
 
 
 def _log_norm(block: np.ndarray, odd: np.ndarray) -> float:
-    """Logarithm of the nuclear norm of all neighbourhoods about the echo of the even readouts, energy 1."""
+    """Logarithm of the nuclear norm of the matrix of all neighbourhoods around the echo, at unit energy.
+
+    The echo is that of the even readouts.
+    """
     energy = (np.abs(block[~odd]) ** 2).sum(axis=(0, 1))
     center = int(energy.argmax())
     block = block[..., max(0, center - SAMPLES) : center + SAMPLES + 1]
@@ -164,9 +176,9 @@ def _log_norm(block: np.ndarray, odd: np.ndarray) -> float:
 
 
 def _projections_alternate(plane: np.ndarray, ky: int, read: Read) -> bool:
-    """Whether projections resemble their successors mirrored, and those two readouts on as they are.
+    """Whether each projection resembles the mirrored next one, and the one after that without mirroring.
 
-    Only magnitudes are compared: the delay between odd and even echoes of EPI is a phase.
+    Only magnitudes are compared, since the delay between odd and even echoes of EPI is a phase.
     """
     place = int(np.flatnonzero(plane["ky"] == ky)[0])
     projections = _projections(read(plane[max(0, place - LINES) : place + LINES + 1]))
@@ -181,13 +193,13 @@ def _projections_alternate(plane: np.ndarray, ky: int, read: Read) -> bool:
 
 
 def _projections(samples: list[np.ndarray]) -> np.ndarray:
-    """Magnitudes of the transforms of readouts, (line, coil, pixel)."""
+    """Magnitudes of the Fourier transforms of readouts, (line, coil, pixel)."""
     projections = np.abs(ifft2c(torch.from_numpy(np.stack(samples)), dim=(-1,)).numpy())
     return np.nan_to_num(projections.astype(float), posinf=0.0)
 
 
 def _mirror(projections: np.ndarray) -> np.ndarray:
-    """About pixel N // 2."""
+    """Projections mirrored about pixel N // 2."""
     mirrored = projections[..., ::-1]
     return np.roll(mirrored, 1, axis=-1) if projections.shape[-1] % 2 == 0 else mirrored
 

@@ -1,7 +1,7 @@
-"""What the samples say of a scan where its header may be wrong: a look at some sixty readouts of one slice.
+"""Evidence from the samples for headers that may be wrong, from some sixty readouts of one slice.
 
 The energy of k-space is largest at its centre. Neighbouring readouts have similar projections (magnitudes of their
-Fourier transform); without phase encoding all are alike.
+Fourier transforms); without phase encoding all projections are alike.
 """
 
 from __future__ import annotations
@@ -13,19 +13,21 @@ import numpy as np
 
 from mrirecon.io.directions import FEW, alternation
 
-Load = Callable[[np.ndarray], list[np.ndarray]]  # array of LINE -> complex64 (coil, sample) of each
+Load = Callable[
+    [np.ndarray], list[np.ndarray]
+]  # array of `grid.LINE` -> complex64 (coil, sample) of each readout
 
-_COARSE = 32  # readouts that are looked at before the neighbourhood of the strongest
+_COARSE = 32  # readouts of the first, coarse search for the strongest one
 
 
 @dataclass(frozen=True)
 class Profile:
-    """Energy along one axis of k-space, coils summed.
+    """Energy along one axis of k-space, summed over the coils.
 
     Attributes:
-        counters: where it was measured, ascending.
-        energy: at these counters.
-        spacing: between neighbouring counters of the scan, such as the acceleration.
+        counters: positions where it was measured, ascending.
+        energy: energy at these positions.
+        spacing: distance between neighbouring counters of the scan, such as the acceleration factor.
     """
 
     counters: np.ndarray
@@ -34,12 +36,12 @@ class Profile:
 
     @property
     def smooth(self) -> np.ndarray:
-        """Median over three neighbours, at the ends the smaller of two: a spike in one readout is no centre."""
+        """Median over three neighbours (at the ends the smaller of two), so that one spike is not a peak."""
         return _median_of_three(self.energy)
 
     @property
     def peak(self) -> int | None:
-        """The counter of the largest energy, or None where none stands out."""
+        """The counter with the largest energy, or None where no peak stands out."""
         smooth = self.smooth
         if len(smooth) < FEW or smooth.max() <= 10 * np.quantile(smooth, 0.25):
             return None
@@ -48,19 +50,20 @@ class Profile:
 
     @property
     def tolerance(self) -> int:
-        """How far off the centre the largest energy may be and mean nothing: phase of the object, field, delays."""
+        """How far the peak may lie off the centre without contradicting it: object phase, field, gradient delays."""
         return max(4, int(np.ptp(self.counters)) // 16) + self.spacing - 1
 
     @property
     def at_edge(self) -> bool:
-        """Whether the largest energy is at the very first or last places that were measured."""
+        """Whether the peak is at one of the first two or last two measured positions."""
         place = int(np.flatnonzero(self.counters == self.peak)[0]) if self.peak is not None else 2
         return place < 2 or place >= len(self.counters) - 2
 
     def contradicts(self, center: int, doubtful: bool = False) -> bool:
-        """Whether the energy is clearly elsewhere; beside it is enough if there are other reasons to doubt `center`.
+        """Whether the peak is clearly not at `center`; a smaller distance suffices where the centre is `doubtful`.
 
-        A centre that was not measured is judged by the nearest readout: energy grows towards a true one.
+        A centre that was not measured is judged by the nearest measured position, since energy grows towards the
+        true centre.
         """
         peak = self.peak
         if peak is None:
@@ -72,15 +75,16 @@ class Profile:
 
 @dataclass(frozen=True)
 class Look:
-    """What was seen.
+    """What the readouts of one slice show.
 
     Attributes:
-        ky, kz: profiles along the phase encodings.
-        sample: profile along the strongest readout, in forward order.
-        strongest: that readout, one row of `LINE`.
-        alternates: how every second readout runs backwards, though no flag says so (`directions.alternation`).
-        is_sorted: the samples say clearly whether.
-        encoded: the readouts differ from each other, as phase encoding makes them.
+        ky, kz: energy profiles along the phase encodings.
+        sample: energy profile along the strongest readout, in forward order.
+        strongest: the strongest readout, one row of `LINE`.
+        alternates: "run" or "shot" where every second readout runs backwards without a flag, else None
+            (`directions.alternation`).
+        is_sorted: whether the samples show clearly that the readouts alternate, or that they do not.
+        encoded: whether the readouts differ from each other as under phase encoding.
     """
 
     ky: Profile
@@ -93,7 +97,7 @@ class Look:
 
 
 def look(lines: np.ndarray, load: Load) -> Look:
-    """Look at the readouts (`LINE`) of one slice and volume: all if few, else every n-th and those around the peak."""
+    """Examine the readouts (`LINE`) of one slice and volume: all if few, else every n-th and those around the peak."""
     read = Reader(load)
     many = np.bincount(lines["ky"] - lines["ky"].min())
     ky = int(
@@ -119,14 +123,14 @@ def look(lines: np.ndarray, load: Load) -> Look:
 
 
 def forward(line: np.void, samples: np.ndarray) -> np.ndarray:
-    """The samples of a readout that are to be kept, in the direction of growing k."""
+    """The samples (coil, sample) of a readout without those to be discarded, in the direction of growing k."""
     kept = samples[:, line["discard_pre"] : line["samples"] - line["discard_post"]]
     kept = kept[:, ::-1] if line["reverse"] else kept
     return np.roll(kept, line["roll"], axis=1) if line["roll"] else kept
 
 
 class Reader:
-    """Loads readouts, each once."""
+    """Loads readouts in forward order, each from the file only once."""
 
     def __init__(self, load: Load) -> None:
         self.load, self.known = load, dict[int, np.ndarray]()
@@ -138,7 +142,7 @@ class Reader:
         return [self.known[int(row)] for row in lines["row"]]
 
     def profile(self, lines: np.ndarray, axis: str) -> tuple[Profile, int]:
-        """Energy along `axis`, and the counter of the largest whether it stands out or not."""
+        """Energy along `axis`, and the counter of its maximum, even where that does not stand out."""
         counters, first = np.unique(lines[axis], return_index=True)
         lines = lines[first]
         chosen = np.arange(len(lines))
@@ -175,9 +179,10 @@ def _median_of_three(x: np.ndarray) -> np.ndarray:
 def _encoded(
     plane: np.ndarray, place: int, profile: Profile, samples: np.ndarray, read: Reader
 ) -> bool:
-    """False if readouts far from the strongest are like it and about as strong, as without a phase-encoding gradient.
+    """False if readouts far from the strongest resemble it and are about as strong: no phase-encoding gradient.
 
-    A point object does that too, but has no structure along the readout; a thin one has most energy in the middle.
+    A point object looks like that too, but has no structure along the readout, and a thin object has most of its
+    energy in the middle: both count as encoded.
     """
     energy = profile.energy
     if len(plane) < FEW or energy.max() > 10 * np.median(energy):

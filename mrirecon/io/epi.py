@@ -1,4 +1,4 @@
-"""Readouts that run backwards: those without a flag are found, and of reversed ones where their k = 0 is stored."""
+"""Readouts that run backwards: finds those without a flag, and where reversed readouts store k = 0."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from mrirecon.io.directions import is_mirrored, middle_is_stored, odd_readouts
 from mrirecon.io.energy import Load, Look, Reader
 from mrirecon.io.mrd_header import Encoding
 
-ECHOES = 8  # at most so many are compared with the first
+ECHOES = 8  # number of echoes that are compared with the first
 REMEDY = "if the image is mirrored along the readout, set ACQ_IS_REVERSE of those that run backwards when converting"
 
 
@@ -21,23 +21,23 @@ def turned(
     index: np.ndarray,
     notes: list[str],
 ) -> np.ndarray:
-    """Readouts with `reverse` and `roll` set as their samples have them; notes say what was found.
+    """The readouts with `reverse` and `roll` set by what their samples show.
 
     Args:
         lines: imaging readouts (`LINE`).
-        encoding: whose trajectory may be EPI.
-        seen: of the middle slice.
-        load: samples.
-        volume: of each readout.
+        encoding: header; its trajectory may be EPI.
+        seen: `look` at the middle slice.
+        load: loads the samples of readouts.
+        volume: volume of each readout.
         index: slice of each readout.
-        notes: gets what was found.
+        notes: list to which what was found is appended.
     """
     lines, flagged = lines.copy(), bool(lines["reverse"].any())
     ky = int(seen.strongest["ky"])
-    here = (index == index[lines["row"] == seen.strongest["row"]][0]) & (
+    in_slice = (index == index[lines["row"] == seen.strongest["row"]][0]) & (
         lines["kz"] == seen.strongest["kz"]
     )
-    ours = volume == volume[lines["row"] == seen.strongest["row"]][0]
+    in_volume = volume == volume[lines["row"] == seen.strongest["row"]][0]
     if seen.alternates:
         lines["reverse"] = odd_readouts(lines, volume, index, seen.alternates == "shot")
         shots = " of each shot" if seen.alternates == "shot" else ""
@@ -51,31 +51,31 @@ def turned(
             "a ghost, mirrored and half a field of view off, set ACQ_IS_REVERSE when converting"
         )
     if not flagged and not seen.alternates:
-        _turn_echoes(lines, volume, here, ours, ky, load, notes)
-    _roll(lines, here & ours, ky, load, notes)
+        _turn_echoes(lines, volume, in_slice, in_volume, ky, load, notes)
+    _roll(lines, in_slice & in_volume, ky, load, notes)
     return lines
 
 
 def _turn_echoes(
     lines: np.ndarray,
     volume: np.ndarray,
-    here: np.ndarray,
-    ours: np.ndarray,
+    in_slice: np.ndarray,
+    in_volume: np.ndarray,
     ky: int,
     load: Load,
     notes: list[str],
 ) -> None:
-    """Set `reverse` of whole echoes that are those of the first one mirrored, as with bipolar gradients."""
+    """Set `reverse` for whole echoes whose readouts are mirrored relative to the first echo (bipolar gradients)."""
     names = ["contrast", "occurrence"]
     echoes = np.unique(lines[names])
     if len(echoes) == 1:
         return
-    read, first, found = Reader(load), lines[here & ours], list[str]()
+    read, first, found = Reader(load), lines[in_slice & in_volume], list[str]()
     for echo in echoes[: ECHOES + 1]:
         same = lines[names] == echo
-        if not len(first) or first[names][0] == echo or not (same & here).any():
+        if not len(first) or first[names][0] == echo or not (same & in_slice).any():
             continue
-        other = same & here & (volume == volume[same & here].min())
+        other = same & in_slice & (volume == volume[same & in_slice].min())
         if is_mirrored(first, lines[other], ky, read):
             lines["reverse"] |= same
             name = names[0] if echo["contrast"] != first["contrast"][0] else names[1]
@@ -88,10 +88,10 @@ def _turn_echoes(
 
 
 def _roll(lines: np.ndarray, chosen: np.ndarray, ky: int, load: Load, notes: list[str]) -> None:
-    """Set `roll` of reversed readouts that store k = 0 at N // 2, as the forward ones do.
+    """Set `roll` for reversed readouts whose k = 0 is stored at N // 2, as in the forward ones.
 
-    Counted from the other end that is N // 2 - 1. Most files that say N // 2 of both mean N // 2 once in forward
-    order (Siemens), so that this is what is done where the samples do not tell.
+    In forward order that sample is at N // 2 - 1, one too early. Most files (Siemens) that state N // 2 for both
+    directions mean N // 2 in forward order; that is assumed unless the samples show otherwise.
     """
     kept = lines["samples"] - lines["discard_pre"] - lines["discard_post"]
     center = lines["center"] - lines["discard_pre"]

@@ -1,7 +1,8 @@
 """fastMRI HDF5, multicoil and singlecoil: `kspace`, `ismrmrd_header`, `mask`, targets and attributes.
 
 Layout: github.com/facebookresearch/fastMRI, `fastmri/data/README.md`. What the layout cannot hold (directions,
-positions, separate calibration, which points were acquired) is written in a group `mrirecon` that other readers ignore.
+positions, separate calibration, which points were acquired) is written to a group `mrirecon`, which other readers
+ignore.
 """
 
 from __future__ import annotations
@@ -45,10 +46,10 @@ REFERENCES = ("reconstruction_rss", "reconstruction_esc")
 
 
 def read_fastmri(path: Path, layout: Layout = USUAL) -> Scan:
-    """A scan whose slices are read when asked for.
+    """A scan whose slices are read when they are needed.
 
-    The image window is fastMRI's: of the target's size, or of the header's reconSpace, starting at (N - n) // 2, and
-    square of the width where k-space is narrower (`fastmri.data.transforms`, the case of series FLAIR 203).
+    The image window is that of fastMRI: n pixels from (N - n) // 2, with n from the target, else from the header's
+    reconSpace; where k-space is narrower than that, a square of its width (`fastmri.data.transforms`, FLAIR 203).
 
     Raises:
         ValueError: if the file is damaged, has no complex `kspace`, or header, mask and data disagree.
@@ -114,9 +115,9 @@ def read_fastmri(path: Path, layout: Layout = USUAL) -> Scan:
 
 
 class SliceReader:
-    """Single slices of many fastMRI files, as training asks for them: files stay open, memory is the caller's.
+    """Reads single slices of many fastMRI files for training; files stay open between reads.
 
-    Each method raises FileNotFoundError or ValueError, in one sentence, where the file is gone or damaged.
+    Every method raises FileNotFoundError or ValueError if the file is missing or damaged.
     """
 
     def __init__(self) -> None:
@@ -137,13 +138,13 @@ class SliceReader:
     def target(
         self, path: Path, index: int, size: tuple[int, int]
     ) -> Float[Tensor, "readout phase"]:
-        """The stored target of one slice, cropped to `size` about its centre."""
+        """The stored target of one slice, cropped to `size` around its centre."""
         with self._files.reading(path) as file:
             name = next(name for name in REFERENCES if name in file)
             return _target(file[name], index, size)
 
     def centre_lines(self, path: Path) -> tuple[Bool[Tensor, " readout"], Bool[Tensor, " phase"]]:
-        """Where the centre column and the centre row of k-space are not exactly 0 in all coils of the middle slice."""
+        """Where the centre column and the centre row of k-space are not 0 in all coils of the middle slice."""
         with self._files.reading(path) as file:
             kspace = file["kspace"]
             middle, readout, phase = (n // 2 for n in (len(kspace), *kspace.shape[-2:]))
@@ -152,7 +153,7 @@ class SliceReader:
         return rows, columns
 
     def has_corners(self, path: Path, box: tuple[int, int, int, int]) -> bool:
-        """Whether no corner of a box (first row, one past the last, columns likewise) is 0 in the middle slice."""
+        """Whether the middle slice has samples at all corners of a box (row start, row stop, column start and stop)."""
         top, bottom, left, right = box
         rows = slice(top, bottom, max(bottom - 1 - top, 1))
         columns = slice(left, right, max(right - 1 - left, 1))
@@ -163,10 +164,10 @@ class SliceReader:
 
 
 def write_fastmri(scan: Scan, path: Path) -> None:
-    """Write one slice after the other; one coil in the singlecoil layout.
+    """Write a scan slice by slice, in the singlecoil layout if it has one coil.
 
-    `mask` is written where it is one set of columns for all slices, as in the public test sets; any other pattern is
-    the zeros of `kspace`.
+    `mask` is written where all slices have the same columns, as in the public test sets; any other sampling pattern
+    is represented by zeros in `kspace`.
 
     Raises:
         ValueError: if the scan has several volumes.
@@ -238,7 +239,7 @@ def _write_reference(scan: Scan, file: Any, name: str) -> None:
 
 
 def _header(scan: Scan) -> str:
-    """The scan's own header where it says the same of this grid, otherwise one that does."""
+    """The scan's own XML header if it describes this grid correctly, otherwise a new one that does."""
     if scan.header is not None and not scan.is_3d:
         try:
             said = from_header(scan.source, scan.header, scan.shape)

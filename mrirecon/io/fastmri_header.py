@@ -11,9 +11,9 @@ from jaxtyping import Bool
 from torch import Tensor
 
 from mrirecon.geometry import Geometry
-from mrirecon.io.believed import FAINT, covering
 from mrirecon.io.layout import IMAGE, Arrangement, Layout, as_complex
 from mrirecon.io.mrd_header import Encoding, HeaderInfo, parse_header
+from mrirecon.io.reconcile import FAINT, covering
 from mrirecon.tensors import fftshift
 
 ASSUMED_SPACING = "slice spacing assumed equal to slice thickness; position and orientation unknown"

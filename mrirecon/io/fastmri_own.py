@@ -1,4 +1,4 @@
-"""The group `mrirecon` of a fastMRI file: what that layout has no place for, checked entry by entry when it is read."""
+"""The group `mrirecon` in a fastMRI file: what the fastMRI layout cannot hold, checked entry by entry on reading."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ Shape = tuple[int, int, int, int]
 
 
 class _Wrong(ValueError):
-    """An entry is not as it must be; the message says how it must be."""
+    """An entry is invalid; the message says what is expected."""
 
 
 def write_own(scan: Scan, group: Any) -> None:
-    """Write what `read_own` reads."""
+    """Write the entries that `read_own` reads into an empty HDF5 group."""
     group["geometry"] = json.dumps(asdict(scan.geometry))
     group["acquired"] = scan.acquired.numpy()
     group["crop"] = [[part.start, part.stop] for part in scan.crop]
@@ -40,10 +40,15 @@ def write_own(scan: Scan, group: Any) -> None:
 
 
 def read_own(source: str, group: Any, shape: Shape) -> dict[str, Any]:
-    """The fields of `Scan` that the group holds; that there is `calibration` is True, it is read by slice.
+    """The fields of `Scan` that the group holds; `calibration` is only True, since it is read slice by slice later.
+
+    Args:
+        source: file name, for messages.
+        group: HDF5 group.
+        shape: (slice, coil, readout, phase) of the k-space in the file.
 
     Raises:
-        ValueError: naming the file and the entry that is missing or not as it must be.
+        ValueError: naming the file and the entry that is missing or invalid.
     """
     if not hasattr(group, "keys"):
         raise ValueError(f"{source}: 'mrirecon' is no group: delete it from the file")
@@ -115,8 +120,7 @@ def _crop(dataset: Any, source: str, shape: Shape) -> tuple[slice, slice]:
 
 def _matrix(dataset: Any, source: str, shape: Shape) -> tuple[int, int]:
     matrix = _array(dataset)
-    # The image is interpolated to it: a wrong one would fill the memory.
-    largest = 16 * max(shape[2:])
+    largest = 16 * max(shape[2:])  # a wrong, huge matrix would exhaust the memory
     if (
         matrix.shape != (2,)
         or matrix.dtype.kind not in "iu"
@@ -127,7 +131,7 @@ def _matrix(dataset: Any, source: str, shape: Shape) -> tuple[int, int]:
 
 
 def _check_window(fields: Mapping[str, Any]) -> None:
-    """The image is interpolated from the window to the matrix, never made smaller."""
+    """Refuse a matrix smaller than the window: images are only interpolated to larger matrices."""
     matrix, window = fields["matrix"], tuple(part.stop - part.start for part in fields["crop"])
     if any(have < want for have, want in zip(matrix, window, strict=True)):
         raise _Wrong(
@@ -166,7 +170,9 @@ def _calibration(dataset: Any, source: str, shape: Shape) -> bool:
     return True
 
 
-ENTRIES: dict[str, tuple[Callable[[Any, str, Shape], Any], bool]] = {  # reader, may be missing
+ENTRIES: dict[
+    str, tuple[Callable[[Any, str, Shape], Any], bool]
+] = {  # reader, whether it is optional
     "geometry": (_geometry, False),
     "acquired": (_acquired, False),
     "crop": (_crop, False),
@@ -178,7 +184,7 @@ ENTRIES: dict[str, tuple[Callable[[Any, str, Shape], Any], bool]] = {  # reader,
 
 
 def _array(dataset: Any) -> np.ndarray:
-    """The numbers of a dataset, which is looked at before it is read: a damaged one may be huge or of any kind."""
+    """The numbers of a dataset, whose type and size are checked first, since a damaged one may have any."""
     kind = getattr(dataset, "dtype", None)
     if kind is None or kind.kind not in "biufc":
         raise _Wrong("it holds no numbers")
@@ -188,7 +194,7 @@ def _array(dataset: Any) -> np.ndarray:
 
 
 def _numbers(value: Any, shape: tuple[int, ...]) -> bool:
-    """Whether nested lists are finite numbers of that shape."""
+    """Whether a value is a nested list of finite numbers of that shape."""
     try:
         array = np.asarray(value)
     except ValueError:  # of unequal lengths

@@ -1,6 +1,7 @@
-"""An array in a file, of which parts are read when asked for.
+"""An array in a file whose parts are read when they are needed.
 
-Plain reads, not a memory map: where another program cuts the file, a map ends the process, a read ends in an error.
+Plain reads, not a memory map: when another program truncates the file, a memory map kills the process, while a read
+raises an error.
 """
 
 from __future__ import annotations
@@ -14,22 +15,22 @@ from numpy.lib.mixins import NDArrayOperatorsMixin
 from numpy.lib.stride_tricks import as_strided
 
 AGAIN = "wait until it is whole, or copy it again"
-WASTE = 1 << 22  # so many bytes are rather read in vain than left out by many small reads
+WASTE = 1 << 22  # bytes that one large read may fetch in vain before many small reads are better
 
 
 class FileArray(NDArrayOperatorsMixin):
-    """Views are taken as of a numpy array, without reading; `np.asarray` and arithmetic read.
+    """Indexed and transposed like a numpy array without reading anything; `np.asarray` and arithmetic read.
 
     Args:
-        path: of the file.
-        offset: of the first number, in bytes.
-        dtype: of the numbers.
-        shape: of the array.
-        order: C, last axis fastest, or F.
+        path: file that holds the array.
+        offset: bytes before its first number.
+        dtype: type of the numbers.
+        shape: shape of the array.
+        order: "C" (last axis fastest) or "F" (first axis fastest).
 
     Raises:
-        ValueError: if the file has not that many bytes; at a read, if it has changed since.
-        OSError: if it cannot be read.
+        ValueError: if the file is too short for the array; on reading, if the file has changed since.
+        OSError: if the file cannot be read.
     """
 
     def __init__(
@@ -45,14 +46,14 @@ class FileArray(NDArrayOperatorsMixin):
         needed = offset + int(np.prod(shape, dtype=object)) * self.dtype.itemsize
         if stat.st_size < needed:
             raise ValueError(f"{path} has {stat.st_size} bytes, its header says {needed}")
-        # One byte that stands for all: numpy makes the views, nobody looks at what they show.
+        # numpy computes shapes and strides of views of this one byte; their contents are never accessed.
         self._origin = np.zeros(1, np.uint8)
         self._view = as_strided(self._origin, shape, tuple(strides[: len(shape)]), writeable=False)
         self._offset = offset
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Of the view."""
+        """Shape of this view."""
         return self._view.shape
 
     @property
@@ -62,14 +63,14 @@ class FileArray(NDArrayOperatorsMixin):
 
     @property
     def size(self) -> int:
-        """Number of numbers."""
+        """Number of elements."""
         return self._view.size
 
     def __len__(self) -> int:
         return len(self._view)
 
     def __getitem__(self, index: Any) -> FileArray:
-        """The part that numpy would give for integers, slices, None and an ellipsis."""
+        """A view by numpy's basic indexing (integers, slices, None, an ellipsis); other indices raise TypeError."""
         parts = index if isinstance(index, tuple) else (index,)
         if not all(
             part is None or part is ... or isinstance(part, int | np.integer | slice)
@@ -81,15 +82,15 @@ class FileArray(NDArrayOperatorsMixin):
         return self._with(self._view[(*parts, ...)] if ... not in parts else self._view[parts])
 
     def transpose(self, *axes: Any) -> FileArray:
-        """With the axes in another order."""
+        """A view with the axes in another order."""
         return self._with(self._view.transpose(*axes))
 
     def squeeze(self, axis: Any = None) -> FileArray:
-        """Without axes of length one."""
+        """A view without axes of length 1."""
         return self._with(self._view.squeeze(axis))
 
     def astype(self, dtype: Any) -> np.ndarray:
-        """All numbers, of another kind."""
+        """All numbers, read and converted to `dtype`."""
         return self._read_all().astype(dtype, copy=False)
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
@@ -115,22 +116,21 @@ class FileArray(NDArrayOperatorsMixin):
             os.close(file)
 
     def _read(self, file: int, view: np.ndarray) -> np.ndarray:
-        """The numbers of a view, in one read where they lie close together, else part by part."""
+        """The numbers of a view, in one read where they lie close together, else in one read per part."""
         if view.size == 0:
             return np.zeros(view.shape, self.dtype)
         reach = [step * (size - 1) for step, size in zip(view.strides, view.shape, strict=True)]
         span = sum(map(abs, reach)) + self.dtype.itemsize
         if span <= max(2 * view.size * self.dtype.itemsize, WASTE):
             block = np.empty(span, np.uint8)
-            first = sum(-step for step in reach if step < 0)  # of an axis that is walked backwards
+            first = sum(-step for step in reach if step < 0)  # axes with negative strides
             start = self._offset + _place(view) - _place(self._origin) - first
             _fill(self.path, file, block, start)
             return np.ndarray(view.shape, self.dtype, block, first, view.strides)
         axis = int(np.argmax(np.abs(reach)))
         out = np.empty(view.shape, self.dtype)
         parts, reads = np.moveaxis(view, axis, 0), np.moveaxis(out, axis, 0)
-        # As a view, never as a number: that would look at what is not there.
-        for n in range(len(parts)):
+        for n in range(len(parts)):  # slices stay views; an index would access the placeholder
             reads[n : n + 1] = self._read(file, parts[n : n + 1])
         return out
 

@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all, and the JSON that stands beside each output."""
+"""Files that are written completely or not at all, and the JSON beside each output."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
 PathLike = str | os.PathLike[str]
-LONGEST_NAME = 255 - len(".slices") - 1  # what stands beside an output has a longer name than it
+LONGEST_NAME = 255 - len(".slices") - 1  # bytes, with room for the suffixes of files beside it
 
 
 def suffix_of(path: PathLike, suffixes: Sequence[str]) -> str:
@@ -38,21 +38,21 @@ def suffix_of(path: PathLike, suffixes: Sequence[str]) -> str:
 
 
 def sidecar(path: PathLike) -> Path:
-    """`brain.nii.gz` -> `brain.nii.gz.json`, where an output's description stands."""
+    """The path of the description of an output: `brain.nii.gz` -> `brain.nii.gz.json`."""
     path = Path(path)
     return path.with_name(path.name + ".json")
 
 
 def printable(path: PathLike) -> str:
-    """A path as text of valid characters, which names on a disk need not be."""
+    """A path as valid text; bytes of a file name that are not UTF-8 are replaced."""
     return os.fsencode(path).decode("utf-8", errors="replace")
 
 
 def existing_file(path: PathLike) -> Path:
-    """The path, when it is a file that can be opened.
+    """The path, after checking that it is a file that can be opened.
 
     Raises:
-        FileNotFoundError: if there is nothing.
+        FileNotFoundError: if it does not exist.
         IsADirectoryError: if it is a folder.
         OSError: if it is a pipe or a device, or cannot be read.
         PermissionError: if it may not be read.
@@ -67,7 +67,7 @@ def existing_file(path: PathLike) -> Path:
     if not os.access(path, os.R_OK):
         raise PermissionError(f"{path} may not be read: check its permissions")
     try:
-        file = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))  # of /proc, it may wait
+        file = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))  # files in /proc may block
         try:
             os.read(file, 1)
         finally:
@@ -79,10 +79,12 @@ def existing_file(path: PathLike) -> Path:
 
 
 def check_target(path: PathLike, overwrite: bool = False) -> Path:
-    """The path, when a file may be written there; call it before hours of work. What a killed run left of it goes.
+    """The path, after checking that a file can be written there; to be called before a long computation.
+
+    Partial files that a killed run left for this output are removed.
 
     Raises:
-        FileNotFoundError, NotADirectoryError, PermissionError: if the folder is missing, none, or read-only.
+        FileNotFoundError, NotADirectoryError, PermissionError: if its folder is missing, not a folder, or read-only.
         FileExistsError: if there is a file already and `overwrite` is false.
         IsADirectoryError: if there is a folder of that name.
         OSError: if the name is too long.
@@ -109,8 +111,8 @@ def check_target(path: PathLike, overwrite: bool = False) -> Path:
 def replacing(*paths: Path) -> Iterator[tuple[Path, ...]]:
     """Temporary names in the same folder for `paths`; on success they are renamed in order, on failure removed.
 
-    The last path is the one whose existence means "complete": when it is being overwritten it goes first, so that a
-    killed run never leaves an old file beside new companions.
+    The existence of the last path means that the output is complete. When it is overwritten, the old file is removed
+    first, so that a killed run never leaves an old file beside new companions.
 
     Raises:
         OSError: of the same kind as what went wrong (disk full, no permission, ...), as one sentence.
@@ -126,14 +128,14 @@ def replacing(*paths: Path) -> Iterator[tuple[Path, ...]]:
             for part, path in zip(parts, paths, strict=True):
                 part.replace(path)
         except OSError as error:
-            if error.errno is None:  # a sentence already, from a reader or writer further in
+            if error.errno is None:  # raised with a message by a reader or writer of this package
                 raise
             raise type(error)(f"cannot write {paths[-1]}: {os.strerror(error.errno)}") from error
 
 
 @contextmanager
 def _partial(path: Path) -> Iterator[Path]:
-    """A temporary name beside `path`, removed at the end; its lock says that whoever writes it is alive."""
+    """A temporary file beside `path`, removed at the end; it is locked as long as its writer is alive."""
     part, file = _new_partial(path)
     try:
         yield part
@@ -143,7 +145,7 @@ def _partial(path: Path) -> Iterator[Path]:
 
 
 def _new_partial(path: Path, tries: int = 3) -> tuple[Path, int]:
-    """An empty file, open and locked. It is not where the file system has no locks: then no other run removes it."""
+    """An empty file, open and locked. On a file system without locks it is unlocked, but no other run removes it."""
     part = path.with_name(f".partial-{secrets.token_hex(4)}-{_tail(path.name)}")
     file = os.open(part, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o666)
     # Another run may have met it before the lock.
@@ -155,10 +157,10 @@ def _new_partial(path: Path, tries: int = 3) -> tuple[Path, int]:
 
 
 def clear_partial(folder: Path, name: str | None = None) -> None:
-    """Remove what killed runs left half-written in a folder, of one output or of all; what lives is locked."""
+    """Remove partial files that killed runs left in a folder, for one output or for all; locked ones are in use."""
     pattern = "*" if name is None else f"????????-{escape(_tail(name))}"
     for path in folder.glob(f".partial-{pattern}"):
-        with suppress(OSError):  # gone in between, or not ours
+        with suppress(OSError):  # removed meanwhile, or of another user
             file = os.open(path, os.O_RDWR)
             if _lock(file):
                 path.unlink(missing_ok=True)
@@ -166,12 +168,12 @@ def clear_partial(folder: Path, name: str | None = None) -> None:
 
 
 def _tail(name: str) -> str:
-    """Of a long name the end, which has the suffix: the temporary name must not be too long where it is not."""
+    """The last 200 bytes of a name, with its suffix, so that temporary names never exceed the limit of 255 bytes."""
     return os.fsdecode(os.fsencode(name)[-200:])
 
 
 def _lock(file: int) -> bool:
-    """Lock an open file, which ends with the process; False if another one has it, or there are no locks here."""
+    """Lock an open file until the process ends; False if another process holds the lock, or there are no locks."""
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except (OSError, AttributeError):
@@ -180,7 +182,7 @@ def _lock(file: int) -> bool:
 
 
 def _unlock(file: int) -> None:
-    """Close an open file; a process forked meanwhile may have it open still."""
+    """Unlock and close an open file; closing alone would leave the lock to a process that was forked meanwhile."""
     with suppress(OSError, AttributeError):
         fcntl.flock(file, fcntl.LOCK_UN)
     os.close(file)
@@ -192,7 +194,7 @@ def write_json(path: Path, info: Mapping[str, Any]) -> None:
 
 
 def _plain(value: Any) -> Any:
-    """What JSON can hold; anything unknown becomes its text."""
+    """A value as JSON types; anything unknown becomes its text."""
     if isinstance(value, Mapping):
         return {str(key): _plain(item) for key, item in value.items()}
     if isinstance(value, (torch.Tensor, np.ndarray, np.generic)):

@@ -1,4 +1,4 @@
-"""Files that are no k-space of a format that is read: what they are, and what turns them into one."""
+"""Files in formats that are not read, such as images and raw data of vendors: what they are, and what converts them."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ BRUKER = "bruker_to_ismrmrd (github.com/ismrmrd/bruker_to_ismrmrd)"
 
 
 def foreign(path: Path, head: bytes) -> str | None:
-    """What is to be said of a file by its first bytes, its name and what lies beside it; None if nothing is known."""
+    """What a file is and how to convert it, by its first bytes, its name and its neighbours; None if not recognised."""
     if image := _image(path, head):
         return image
     if raw := _raw(path, head):
@@ -32,7 +32,7 @@ def foreign(path: Path, head: bytes) -> str | None:
 
 
 def foreign_folder(path: Path) -> str | None:
-    """The same of a folder: that of a scan of Bruker, Agilent or Varian, or of DICOM images."""
+    """As `foreign`, for a folder: a scan of Bruker, Agilent or Varian, or DICOM images."""
     for name in ("fid", "ser", "rawdata.job0", "2dseq"):
         if (path / name).is_file() and (advice := foreign(path / name, b"")):
             return advice
@@ -42,7 +42,7 @@ def foreign_folder(path: Path) -> str | None:
 
 
 def foreign_hdf5(path: Path, names: Collection[str]) -> str | None:
-    """The same of an HDF5 file with these names in it."""
+    """As `foreign`, for an HDF5 file with these names in its root group."""
     if "ArchiveMetaData" in names or path.name.startswith("ScanArchive"):
         return CONVERT.format(kind="a GE ScanArchive", converter=GE)
     if "minc-2.0" in names:
@@ -53,11 +53,10 @@ def foreign_hdf5(path: Path, names: Collection[str]) -> str | None:
 
 
 def _image(path: Path, head: bytes) -> str | None:
-    """What is said of pictures."""
+    """Advice for images and pictures."""
     name, suffix = path.name.lower(), path.suffix.lower()
     header = path.with_suffix(".hdr")
-    # The pixels of a pair, whose header says what they are.
-    if suffix == ".img" and header.is_file():
+    if suffix == ".img" and header.is_file():  # the header of the pair has the signature
         with header.open("rb") as stream:
             head = stream.read(len(head))
     by_nibabel = AS_NIFTI.format(tool='nibabel (nibabel.save(nibabel.load(FILE), "x.nii.gz"))')
@@ -82,7 +81,7 @@ def _image(path: Path, head: bytes) -> str | None:
 
 
 def _raw(path: Path, head: bytes) -> tuple[str, str] | None:
-    """Kind and converter of raw data of vendors."""
+    """Kind of vendor raw data, and its converter."""
     suffix, beside = path.suffix.lower(), path.parent
     if suffix == ".7" or re.fullmatch(r"P\d{5}.*", path.name):
         return "a GE P-file", GE

@@ -1,9 +1,9 @@
 """Where Cartesian readouts lie on the k-space grid, and which image window the grid's inverse FFT is cropped to.
 
-The header of an MRD file describes the protocol, the acquisitions say what was measured, and the two disagree often
-enough (zero filling, oversampling removed in one of them, limits never set, a matrix left from another protocol) that
-every choice is made here, once: lines go by `encodingLimits.center`, samples by `center_sample`, unless the energy of
-k-space is clearly elsewhere, and where the header's matrix is too small data win.
+The header of an MRD file describes the protocol, the acquisitions describe what was measured, and the two often
+disagree (zero filling, oversampling removed in one of them, limits never set, the matrix of another protocol). All such
+conflicts are resolved here: lines are placed by `encodingLimits.center` and samples by `center_sample`, unless
+the energy of k-space is clearly elsewhere, and a header matrix that is too small for the data is enlarged.
 """
 
 from __future__ import annotations
@@ -16,15 +16,16 @@ from mrirecon.io.centre import kept_samples, line_center
 from mrirecon.io.energy import Profile
 from mrirecon.io.mrd_header import Encoding
 
-LARGEST_ZOOM = 16  # how many times finer than k-space an image may be interpolated
-LARGEST_EXCESS, ALWAYS = 16, 1024  # how far a matrix may exceed its readouts, and what is no excess
+LARGEST_ZOOM = 16  # factor by which an image may be interpolated beyond the k-space matrix
+# A matrix may be this many times what the readouts need; matrices of up to ALWAYS points are never too large.
+LARGEST_EXCESS, ALWAYS = 16, 1024
 
 VOLUME_COUNTERS = ("contrast", "phase", "repetition", "set")
 DIRECTIONS = ("read_dir", "phase_dir", "slice_dir")
 
-# One readout: `row` is its place in the file, `space` its encoding space, counters are the file's own, positions and
-# directions are LPS, in mm. In forward order samples are rolled by `roll`. `occurrence` numbers readouts of equal
-# counters.
+# One readout: `row` is its index or offset in the file, `space` its encoding space, counters are those of the file,
+# positions (mm) and directions are LPS. Samples in forward order are then rolled by `roll`. `occurrence` numbers
+# readouts with equal counters.
 LINE = np.dtype(
     [("row", "i8"), ("samples", "i4"), ("center", "i4"), ("discard_pre", "i4")]
     + [
@@ -45,12 +46,12 @@ class Axis:
     """One encoded axis.
 
     Attributes:
-        size: k-space points; the centre is point size // 2.
-        offset: counter + offset = k-space point (0 for the readout).
-        covered: the points that the protocol acquires.
+        size: number of k-space points; the centre is point size // 2.
+        offset: counter + offset is the index of the k-space point (0 for the readout).
+        covered: points that the protocol acquires.
         window: pixels inside the reconstruction FOV.
-        matrix: output pixels over that window.
-        voxel_mm: size of an output pixel.
+        matrix: number of output pixels across that window.
+        voxel_mm: size of an output pixel in mm, None if unknown.
     """
 
     size: int
@@ -62,22 +63,29 @@ class Axis:
 
     @property
     def window_size(self) -> int:
-        """Pixels of the image window."""
+        """Number of pixels in the image window."""
         return int(self.window.stop - self.window.start)
 
 
 def readout_axis(
     lines: np.ndarray, encoding: Encoding, lines_excess: float, alternates: bool, notes: list[str]
 ) -> Axis:
-    """The readout axis that holds the header's matrix and every sample of `centered` readouts.
+    """The readout axis, large enough for the header's matrix and for every sample of the readouts.
 
-    Where samples exceed the header's matrix, it may describe the grid after removal of oversampling: then they do so by
-    a whole factor beyond the factor `lines_excess` of the phase-encoding lines. If these exceed it by as much, the
-    header is of another protocol: its FOV stands.
+    A header whose matrix is too small may describe the grid after oversampling was removed. The samples then exceed it
+    by a whole factor beyond `lines_excess`, and the encoded FOV grows with them. Where the phase-encoding lines exceed
+    their matrix as much, the header belongs to another protocol, and its FOV is kept.
+
+    Args:
+        lines: readouts from `centre.centered`.
+        encoding: header.
+        lines_excess: factor by which the phase-encoding lines exceed the header's matrix.
+        alternates: whether readouts alternate in direction without a flag.
+        notes: list to which what was assumed is appended.
 
     Raises:
-        ValueError: if readouts that alternate without a flag exceed it by another factor: sampled on gradient ramps;
-            if it is far larger than the readouts.
+        ValueError: if alternating readouts exceed the matrix by another than a whole factor, which means sampling on
+            gradient ramps; if the header's matrix is far larger than the readouts.
     """
     header = None if encoding.encoded_matrix is None else encoding.encoded_matrix[0]
     kept, center = kept_samples(lines), lines["center"]
@@ -105,7 +113,7 @@ def readout_axis(
 
 
 def readout_range(lines: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
-    """First and one-past-last point of each of `centered` readouts on a readout axis of `size` points."""
+    """First and one-past-last point of each readout (from `centre.centered`) on a readout axis of `size` points."""
     start = size // 2 - lines["center"]
     return start, start + kept_samples(lines)
 
@@ -113,11 +121,18 @@ def readout_range(lines: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]
 def phase_axis(
     counters: np.ndarray, step: int, encoding: Encoding, profile: Profile | None, notes: list[str]
 ) -> Axis:
-    """The axis of kspace_encoding_step_1 or _2 that holds the header's matrix and every line.
+    """The phase-encoding axis, large enough for the header's matrix and for every measured line.
+
+    Args:
+        counters: measured lines.
+        step: 1 or 2, for kspace_encoding_step_1 or _2.
+        encoding: header.
+        profile: energy along the axis, None if not known.
+        notes: list to which what was assumed is appended.
 
     Raises:
-        ValueError: if lines lie so far outside that header or counters must be wrong, or are no places in k-space;
-            if the header's matrix is far larger than they need.
+        ValueError: if lines lie so far outside the matrix that header or counters must be wrong, if the counters are
+            not in the order of k-space, or if the header's matrix is far larger than the lines need.
     """
     name = f"kspace_encoding_step_{step}"
     counters = np.unique(counters)
@@ -154,7 +169,7 @@ def thickness_axis(encoding: Encoding) -> Axis:
 
 
 def _refuse_excess(size: int, needed: int, matrix: str, data: str) -> None:
-    """A matrix that the data fill to next to nothing is a damaged number, whose zeros would fill the memory."""
+    """Refuse a matrix far larger than its data: a damaged number, whose zero-filled grid would exhaust the memory."""
     if size > max(ALWAYS, LARGEST_EXCESS * needed):
         raise ValueError(
             f"{matrix} is {size}, but {data} need {needed}: repair the header's matrix"
@@ -170,7 +185,7 @@ def _axis(
     notes: list[str],
     fov_scale: float = 1.0,
 ) -> Axis:
-    """Add image window, output pixels and voxel size to a k-space axis; `axis` is 0, 1, 2 for x, y, z."""
+    """An `Axis` with image window, output pixels and voxel size from the header; `axis` is 0, 1, 2 for x, y, z."""
     name = "xyz"[axis]
     encoded = None if encoding.encoded_fov_mm is None else encoding.encoded_fov_mm[axis] * fov_scale
     recon = None if encoding.recon_fov_mm is None else encoding.recon_fov_mm[axis]

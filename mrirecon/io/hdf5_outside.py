@@ -1,7 +1,7 @@
-"""HDF5 files that keep their data in other files: refused, but for virtual datasets whose sources are all there.
+"""HDF5 files that keep data in other files: refused, except virtual datasets whose sources are complete.
 
-Where a source is missing, libhdf5 fills with zeros; at a link to a pipe it waits for ever; and a link may lead to any
-file that the user can read.
+libhdf5 reads zeros where the source of a virtual dataset is missing, waits for ever at a link to a pipe, and follows
+links to any file that the user can read.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ REMEDY = "write all data into one file, for instance with h5repack"
 
 
 def stamp(path: Path) -> Stamp:
-    """What tells a file from another one, or from itself after a change."""
+    """Identifies a file and its state: path, modification time, size and inode."""
     stat = path.stat()
     return path, stat.st_mtime_ns, stat.st_size, stat.st_ino
 
 
 @lru_cache(maxsize=4096)
 def is_whole(file: Stamp) -> bool:
-    """Whether all data are in the file itself; otherwise some are virtual, and `check_sources` has to look at them.
+    """Whether all data are in the file itself; if not, it has virtual datasets, which `check_sources` must check.
 
     Raises:
         ValueError: if it has links to other files, or datasets with raw data in other files.
@@ -52,10 +52,10 @@ def is_whole(file: Stamp) -> bool:
 
 
 def check_sources(path: Path) -> None:
-    """Look whether the sources of all virtual datasets exist and cover them.
+    """Check that the sources of all virtual datasets exist and cover them.
 
     Raises:
-        ValueError: naming the dataset and the source that cannot be relied on.
+        ValueError: naming the dataset and the source that is missing or incomplete.
     """
     import h5py
 
@@ -67,7 +67,7 @@ def check_sources(path: Path) -> None:
 
 
 def _datasets(path: Path, file: Any) -> Iterator[tuple[str, Any]]:
-    """Name and low-level dataset of all datasets; nothing but this file is opened."""
+    """Name and low-level object of every dataset in the file; no other file is opened."""
     import h5py
 
     groups, seen = [("", file.id)], set()
@@ -77,7 +77,7 @@ def _datasets(path: Path, file: Any) -> Iterator[tuple[str, Any]]:
             name = f"{place}{_text(link)}"
             about = group.links.get_info(link)
             if about.type == h5py.h5l.TYPE_SOFT:
-                continue  # what it leads to is in this file, and met there
+                continue  # its target is in this file and is visited itself
             if about.type != h5py.h5l.TYPE_HARD:
                 external = about.type == h5py.h5l.TYPE_EXTERNAL
                 where = _text(group.links.get_val(link)[0]) if external else "of an unknown kind"
@@ -90,11 +90,11 @@ def _datasets(path: Path, file: Any) -> Iterator[tuple[str, Any]]:
                     seen.add(about.u)
                     groups.append((f"{name}/", item))
             except (OSError, KeyError, RuntimeError):
-                continue  # damaged: whoever needs it will say so
+                continue  # damaged: reading it will raise an error
 
 
 def _gap(path: Path, settings: Any) -> str:
-    """Why a virtual dataset would be read with zeros in place of data; nothing if it would not."""
+    """Why reading a virtual dataset would give zeros in place of data; empty if it would not."""
     chosen = []
     for number in range(settings.get_virtual_count()):
         source = settings.get_virtual_filename(number)
@@ -107,7 +107,7 @@ def _gap(path: Path, settings: Any) -> str:
 
 
 def _fault(path: Path, source: str, name: str, wanted: Any, points: int) -> str:
-    """What is wrong with one source, of which `wanted` is to fill so many points, or nothing."""
+    """What is wrong with one source, whose selection `wanted` is to fill `points` elements; empty if nothing is."""
     import h5py
 
     if re.search("%[^%]", source + name + " "):
@@ -135,7 +135,7 @@ def _fault(path: Path, source: str, name: str, wanted: Any, points: int) -> str:
 
 
 def _chosen(space: Any) -> list[np.ndarray]:
-    """The indices along each axis whose product is what is chosen; nothing for another choice, or one without end."""
+    """A selection as one 0/1 array per axis; empty for one that is not a product over axes, or is unlimited."""
     import h5py
 
     size = space.get_simple_extent_dims()
@@ -157,7 +157,7 @@ def _chosen(space: Any) -> list[np.ndarray]:
 
 
 def _tile(parts: list[list[np.ndarray]]) -> bool:
-    """Whether parts, each a product of indices along the axes, fill an array without meeting."""
+    """Whether selections, each one 0/1 array per axis, fill an array without overlapping."""
     if not parts or [] in parts:
         return False
     axes = [np.stack(axis) for axis in zip(*parts, strict=True)]  # per axis (part, index)

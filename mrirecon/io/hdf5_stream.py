@@ -1,7 +1,7 @@
-"""The bytes of an HDF5 file as libhdf5 is handed them: what would hang or crash it is stopped here.
+"""Streams between HDF5 files and libhdf5 that stop what would hang or crash it.
 
-libhdf5 never comes back from a damaged heap of strings, and after a write that failed (disk full) it may crash at the
-close. Both are avoided at the one place where all bytes pass, h5py's driver for Python file objects.
+libhdf5 loops for ever on a damaged heap of strings, and may crash on closing a file after a failed write (disk full).
+Both are avoided in the Python file objects through which h5py's driver passes all bytes.
 """
 
 from __future__ import annotations
@@ -21,49 +21,51 @@ try:
 except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
-Read = Callable[[int, struct.Struct], tuple[Any, ...]]  # (place, what is there) -> its numbers
+Read = Callable[
+    [int, struct.Struct], tuple[Any, ...]
+]  # (byte offset, layout) -> the unpacked numbers
 
 SIGNATURE = b"\x89HDF\r\n\x1a\n"
-HEAP = b"GCOL"  # signature of a global heap collection, where strings and MRD samples are
+HEAP = b"GCOL"  # signature of a global heap collection, which holds strings and MRD samples
 HEAP_HEADER, OBJECT_HEADER = struct.Struct("<8xQ"), struct.Struct("<H6xQ")
-NAMES = b"HEAP"  # signature of a local heap, where the names in a group are
+NAMES = b"HEAP"  # signature of a local heap, which holds the names in a group
 NAMES_HEADER, FREE_HEADER = struct.Struct("<8xQQQ"), struct.Struct("<QQ")
-NO_MORE = 1  # free space that is none
+NO_MORE = 1  # offset that ends the list of free space
 
 
 class ReadStream:
-    """A file to be read by h5py. Reads name their place, so that forked processes may share it.
+    """A file opened for reading by h5py, with positional reads so that forked processes can share it.
 
     Raises:
-        BlockingIOError: at the start, if another program has it open for writing.
-        OSError: at a read, if a heap is damaged.
+        BlockingIOError: on opening, if another program has it open for writing.
+        OSError: on reading, if a heap is damaged.
     """
 
     def __init__(self, path: Path) -> None:
         self._name, self._descriptor = str(path), -1
         self._descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
-        self._at = self._base = 0  # the base is where addresses in the file count from
+        self._at = self._base = 0  # the base is the offset to which addresses in the file refer
         try:
             _share(self._descriptor)
         except BaseException:
             self.close()
             raise
 
-    def __repr__(self) -> str:  # h5py takes it for the file's name
+    def __repr__(self) -> str:  # h5py shows it as the name of the file
         return self._name
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        """Where the next read begins."""
+        """Set the position of the next read, and return it."""
         start = {os.SEEK_SET: 0, os.SEEK_CUR: self._at}.get(whence)
         self._at = offset + (os.fstat(self._descriptor).st_size if start is None else start)
         return self._at
 
     def tell(self) -> int:
-        """Where the next read begins."""
+        """The position of the next read."""
         return self._at
 
     def readinto(self, buffer: Any) -> int:
-        """Fill the buffer, as far as the file goes."""
+        """Fill the buffer, at most up to the end of the file; returns the number of bytes."""
         view = memoryview(buffer).cast("B")
         start, done = self._at, 0
         while count := os.preadv(self._descriptor, [view[done:]], start + done):
@@ -89,17 +91,17 @@ class ReadStream:
         return bytes(buffer[: self.readinto(buffer)])
 
     def close(self) -> None:
-        """Close the file; once closed, it stays so."""
+        """Close the file; further calls do nothing."""
         descriptor, self._descriptor = self._descriptor, -1
         if descriptor >= 0:
             os.close(descriptor)
 
-    def __del__(self) -> None:  # of a reader, or a thread, that kept files open and is gone
+    def __del__(self) -> None:  # for readers and threads that end without closing their files
         self.close()
 
 
 class WriteStream:
-    """A file to be written by h5py. A write that fails is kept in `failure` and ends no call of libhdf5."""
+    """A file opened for writing by h5py. The error of a failed write is stored in `failure`, not raised in libhdf5."""
 
     def __init__(self, path: Path) -> None:
         self._name = str(path)
@@ -110,21 +112,21 @@ class WriteStream:
         return self._name
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        """Where the next read or write begins."""
+        """Set the position of the next read or write, and return it."""
         return self._file.seek(offset, whence)
 
     def tell(self) -> int:
-        """Where the next read or write begins."""
+        """The position of the next read or write."""
         return self._file.tell()
 
     def write(self, data: Any) -> int:
-        """Write all, unless a write has failed before."""
+        """Write all bytes, unless a write has failed before."""
         view = memoryview(data).cast("B")
         self._try(lambda: self._write(view))
         return len(view)
 
     def readinto(self, buffer: Any) -> int:
-        """Fill the buffer with what was written; what was not written is 0."""
+        """Fill the buffer with what was written there, and with 0 beyond the end of the file."""
         view = memoryview(buffer).cast("B")
         done = self._file.readinto(view) or 0
         view[done:] = bytes(len(view) - done)
@@ -137,12 +139,12 @@ class WriteStream:
         return bytes(buffer)
 
     def truncate(self, size: int) -> int:
-        """Cut the file, or make it longer."""
+        """Set the size of the file."""
         self._try(lambda: self._file.truncate(size))
         return size
 
     def flush(self) -> None:
-        """Nothing is held back here."""
+        """Do nothing: writes are not buffered."""
 
     def close(self) -> None:
         """Close the file."""
@@ -165,7 +167,7 @@ class WriteStream:
 
 
 def check_heap(read: Read, start: int) -> None:
-    """Walk through the objects of a global heap collection as libhdf5 does, which never ends at one of length 0.
+    """Walk through the objects of a global heap collection; libhdf5 loops for ever on an object of length 0.
 
     Source: HDF5 File Format Specification 3.0, section III.E.
 
@@ -176,7 +178,7 @@ def check_heap(read: Read, start: int) -> None:
     at = HEAP_HEADER.size
     while at + OBJECT_HEADER.size <= size:
         index, length = read(start + at, OBJECT_HEADER)
-        # The length of an object is without its header, that of free space with it.
+        # The stored length excludes the header for an object and includes it for free space.
         step = OBJECT_HEADER.size + (length + 7) // 8 * 8 if index else length
         if step < OBJECT_HEADER.size or at + step > size:
             raise OSError(f"an object of the heap at {start} has length {length}")
@@ -184,7 +186,7 @@ def check_heap(read: Read, start: int) -> None:
 
 
 def check_names(read: Read, start: int, base: int) -> None:
-    """Walk through the free space of a local heap as libhdf5 does, which never ends where it leads back to itself.
+    """Walk through the free list of a local heap; libhdf5 loops for ever where it leads back to itself.
 
     Source: HDF5 File Format Specification 3.0, section III.D.
 
@@ -202,7 +204,10 @@ def check_names(read: Read, start: int, base: int) -> None:
 
 @contextmanager
 def holding_signals() -> Iterator[Callable[[], None]]:
-    """Keep Ctrl-C and the like waiting: inside libhdf5 an exception is lost, or a crash. What it gives lets them in."""
+    """Defer Ctrl-C and other signals, whose exceptions inside libhdf5 are lost or crash it.
+
+    Yields a function that handles the signals received so far; the rest are handled at the end.
+    """
     waiting: list[tuple[int, FrameType | None]] = []
     if threading.current_thread() is not threading.main_thread():
         yield lambda: None  # Python handles signals in the main thread only
@@ -227,7 +232,7 @@ def holding_signals() -> Iterator[Callable[[], None]]:
 
 
 def _share(descriptor: int) -> None:
-    """Take HDF5's lock for reading, where the file system has locks and the environment wants them."""
+    """Take HDF5's shared lock for reading, unless the file system has no locks or HDF5_USE_FILE_LOCKING is off."""
     if fcntl is None or os.environ.get("HDF5_USE_FILE_LOCKING", "").upper() in ("FALSE", "0"):
         return
     try:

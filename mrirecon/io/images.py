@@ -1,4 +1,4 @@
-"""Images to make k-space of: NIfTI, or the folder of a DICOM series."""
+"""Images to simulate k-space from: NIfTI, or the folder of a DICOM series."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from mrirecon.io.nifti import read_frame, read_image
 def read_anatomy(
     path: PathLike,
 ) -> tuple[Float[np.ndarray, "x y z *volume"], Float[np.ndarray, "4 4"] | None, str]:
-    """Data (x, y, z[, volume]), the affine to RAS mm, None where unknown, and what it refers to (`Geometry.frame`).
+    """Data (x, y, z[, volume]), the affine to RAS mm (None if unknown), and its reference frame (`Geometry.frame`).
 
     Raises:
         OSError, ValueError, ModuleNotFoundError: as `read_image` and `read_series`.

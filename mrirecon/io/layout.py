@@ -1,4 +1,4 @@
-"""How an array of k-space is stored: the order of its axes, and where k-space and image have their centres."""
+"""How a k-space array is stored: the order of its axes, and where the centres of k-space and image are."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from mrirecon.tensors import fft2c, fftshift, ifftshift
 AXES = ("volume", "average", "slice", "partition", "coil", "readout", "phase", "x", "y")
 IMAGE = {"x": "readout", "y": "phase"}  # axes of an image, and what they are in k-space
 PLANE = ("readout", "phase")
-ONE_ARRAY = ("npy", "cfl")  # formats to which only --variable means nothing
+ONE_ARRAY = ("npy", "cfl")  # formats that hold one array without a name
 
 
 @dataclass(frozen=True, kw_only=True)
 class Layout:
-    """What to believe of an array instead of what is usual in its format.
+    """How an array is stored, where that differs from what is usual in its format.
 
     Attributes:
         axes: names of the stored axes in their order, such as readout,phase,coil; there are slice, coil, readout,
@@ -43,10 +43,10 @@ class Layout:
     variable: str | None = None
 
     def __post_init__(self) -> None:
-        """Refuse what no array can be, before a scan is read.
+        """Refuse impossible layouts before a scan is read.
 
         Raises:
-            ValueError: naming the option, the value and what there is.
+            ValueError: naming the option, its value and the values that it takes.
         """
         for option in ("kspace_centre", "image_centre"):
             words = getattr(self, option).split(",")
@@ -76,14 +76,14 @@ class Layout:
 
     @property
     def names(self) -> tuple[str, ...] | None:
-        """The names of the stored axes, where they are given."""
+        """The names of the stored axes, None where they are not given."""
         return None if self.axes is None else tuple(name.strip() for name in self.axes.split(","))
 
     def check(self, source: str, format: str, *allowed: str) -> None:
-        """Refuse what a format has no use for.
+        """Refuse options that do not apply to a format.
 
         Raises:
-            ValueError: if anything but the `allowed` is given.
+            ValueError: if an option other than the `allowed` ones is given.
         """
         for name, value in asdict(self).items():
             if name not in allowed and value != getattr(Layout, name):
@@ -95,18 +95,18 @@ class Layout:
                 raise ValueError(f"{source} is {format}, which {holds}: leave out --{name} {value}")
 
     def corners(self, option: str) -> tuple[bool, bool]:
-        """Whether that centre is in the corner, along (readout, phase)."""
+        """Whether the centre named by `option` is in the corner, along (readout, phase)."""
         words = [word.strip() for word in getattr(self, option).split(",")]
         return words[0] == "corner", words[-1] == "corner"
 
     def moved(self, option: str, axes: Sequence[int]) -> str:
-        """The value of `kspace_centre` or `image_centre` with the centre elsewhere along these axes."""
+        """The value of `kspace_centre` or `image_centre` with middle and corner exchanged along these axes."""
         corners = [corner != (axis in axes) for axis, corner in enumerate(self.corners(option))]
         words = ["corner" if corner else "middle" for corner in corners]
         return words[0] if words[0] == words[1] else ",".join(words)
 
     def as_stored(self, mask: Bool[Tensor, "readout phase"]) -> Bool[Tensor, "readout phase"]:
-        """A mask about the middle in the order of the array, as `centred` expects it."""
+        """A mask with its centre in the middle, shifted to the storage order of the array, as `centred` expects it."""
         dims = self._dims("kspace_centre")
         return ifftshift(mask, dims) if dims else mask
 
@@ -134,7 +134,7 @@ class Layout:
         )
 
     def _dims(self, option: str) -> list[int]:
-        """The axes along which that centre is in the corner."""
+        """The axes, counted from the last, along which the centre named by `option` is in the corner."""
         return [axis - 2 for axis, corner in enumerate(self.corners(option)) if corner]
 
 
@@ -146,15 +146,15 @@ class Arrangement:
     """The axes of a stored array.
 
     Attributes:
-        names: one of `AXES` for each.
-        sizes: of the array.
+        names: name of each axis, from `AXES`.
+        sizes: size of each axis.
     """
 
     names: tuple[str, ...]
     sizes: tuple[int, ...]
 
     def size(self, name: str) -> int:
-        """Of an axis, whether it is one of k-space or of an image; 1 where there is none."""
+        """Size of an axis, stored as k-space or as an image axis; 1 where there is none."""
         found = [
             n
             for axis, n in zip(self.names, self.sizes, strict=True)
@@ -169,7 +169,7 @@ class Arrangement:
         return slices, self.size("coil"), self.size("readout"), self.size("phase")
 
     def read(self, array: Any, volume: int, index: int) -> Complex[Tensor, "coil readout phase"]:
-        """One slice of an array (numpy, mapped from a file, or an HDF5 dataset), in memory of its own."""
+        """A copy of one slice of an array (numpy, `FileArray` or HDF5 dataset); averages are averaged."""
         chosen = {"volume": volume, "slice": index, "partition": index}
         block = array[tuple(chosen.get(name, slice(None)) for name in self.names)]
         left = [name for name in self.names if name not in chosen]
@@ -189,17 +189,17 @@ class Arrangement:
 
 
 def _after(read: Any, change: Callable[[Tensor], Tensor]) -> Any:
-    """A function (volume, slice) whose tensor is changed; None stays None."""
+    """The function `read(volume, slice)` followed by `change`; None stays None."""
     return read and (lambda volume, index: change(read(volume, index)))
 
 
 def is_complex_record(dtype: np.dtype) -> bool:
-    """Whether the numbers are records of a real and an imaginary part, as MATLAB writes them to HDF5."""
+    """Whether a dtype is a record of real and imaginary part, as MATLAB writes complex numbers to HDF5."""
     return dtype.names == ("real", "imag") and all(dtype[name].kind == "f" for name in dtype.names)
 
 
 def as_complex(block: np.ndarray) -> np.ndarray:
-    """The block with such records as complex numbers."""
+    """The block with complex records (`is_complex_record`) as complex numbers."""
     if not is_complex_record(block.dtype):
         return block
     return np.asarray(block["real"] + np.complex64(1j) * block["imag"])
@@ -211,14 +211,14 @@ def size_text(shape: Sequence[int]) -> str:
 
 
 def _averaged(block: np.ndarray, axis: int) -> np.ndarray:
-    """The mean of the averages that measured a sample; complementary ones join."""
+    """The mean over the averages that measured each sample, so that complementary averages are combined."""
     measured = np.count_nonzero(block, axis=axis)
     return np.asarray(block.sum(axis=axis) / np.maximum(measured, 1), np.complex64)
 
 
 @lru_cache(maxsize=8)
 def _ramp(size: int) -> Complex[Tensor, " k"]:
-    """What moves the image by size // 2 pixels: alternating signs for an even size."""
+    """The linear phase that shifts the image by size // 2 pixels: alternating signs for an even size."""
     k = torch.arange(size, dtype=torch.float64) - size // 2
     angle = 2 * torch.pi * (k * (size // 2) % size) / size
     return torch.polar(torch.ones_like(angle), angle).to(torch.complex64)

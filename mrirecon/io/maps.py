@@ -1,4 +1,4 @@
-"""Coil sensitivity maps as files, shaped like k-space files, with their description beside them."""
+"""Coil sensitivity maps as files, with the axes of k-space files and a JSON description beside them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Complex
 from torch import Tensor
 
-from mrirecon.io.arrays import check_complex, owned
+from mrirecon.io.arrays import check_complex, complex_tensor
 from mrirecon.io.cfl import (
     COIL,
     PHASE,
@@ -20,9 +20,9 @@ from mrirecon.io.cfl import (
     READOUT,
     SETS,
     SLICE,
-    kept,
     open_cfl,
     pair,
+    select_dims,
     write_cfl,
 )
 from mrirecon.io.file_array import FileArray
@@ -75,7 +75,7 @@ def write_maps(
     info: Mapping[str, Any],
     overwrite: bool = False,
 ) -> None:
-    """Write maps as .npy, .cfl or .h5 (dataset `maps`); `info` stands in `<name>.json`, in .h5 as attribute `info` too.
+    """Write maps as .npy, .cfl or .h5 (dataset `maps`), and `info` as `<name>.json` (in .h5 as attribute `info` too).
 
     Raises:
         ValueError: if the suffix is none of these.
@@ -122,7 +122,7 @@ def _load(path: Path) -> Tensor:
     else:  # a .mat of v7.3 too, which is HDF5 with its axes in reverse order
         raise ValueError(f"{path}: maps are read from {READABLE}: save them as one of these")
     check_complex(str(path), "maps", array.shape, array.dtype)
-    return owned(array)
+    return complex_tensor(array)
 
 
 def _from_cfl(path: Path) -> FileArray:
@@ -133,7 +133,7 @@ def _from_cfl(path: Path) -> FileArray:
         raise ValueError(
             f"{path} has dimensions {' '.join(map(str, array.shape))}: maps may use 0 to 4 and 13"
         )
-    array = kept(array, *known)
+    array = select_dims(array, *known)
     three_d = array[..., 0].transpose(0, 4, 3, 1, 2)  # the readout is the slice axis
     two_d = array[:, :, 0].transpose(4, 3, 2, 0, 1)
     sets = three_d if array.shape[2] > 1 else two_d  # slice, set, coil, readout, phase

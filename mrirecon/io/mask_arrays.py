@@ -1,4 +1,4 @@
-"""Arrays that are sampling masks: what they must hold, and how they spread over k-space."""
+"""Sampling masks as arrays: checked for their values and size, and expanded to the k-space grid."""
 
 from __future__ import annotations
 
@@ -15,10 +15,14 @@ AGAIN = "make the mask for this scan"
 
 
 def as_mask(source: PathLike, array: np.ndarray | FileArray) -> Bool[Tensor, "..."]:
-    """Check that an array is a mask of one or two axes.
+    """The array as a boolean mask: (readout, phase), or (phase,) for whole columns.
+
+    Args:
+        source: file name, for messages.
+        array: zeros and ones of any numeric type.
 
     Raises:
-        ValueError: if it has another number of axes, or too long ones, or holds anything but 0 and 1.
+        ValueError: if it has another number of axes, more points than any k-space, or values other than 0 and 1.
     """
     size = " x ".join(map(str, array.shape)) or "one number"
     if array.ndim not in (1, 2) or array.size == 0:
@@ -38,10 +42,10 @@ def as_mask(source: PathLike, array: np.ndarray | FileArray) -> Bool[Tensor, "..
 
 
 def refuse_mask(source: PathLike, array: np.ndarray | FileArray) -> None:
-    """Refuse an array of zeros and ones, which somebody takes for k-space.
+    """Refuse an array of zeros and ones that was given as k-space: it is a sampling mask.
 
     Raises:
-        ValueError: naming the option that takes it.
+        ValueError: naming `--mask`, the option that takes masks.
     """
     if array.dtype.kind not in "biuf" or not 0 < array.size <= 1 << 24:
         return
@@ -56,10 +60,10 @@ def refuse_mask(source: PathLike, array: np.ndarray | FileArray) -> None:
 def expand_mask(
     mask: Bool[Tensor, "..."], shape: tuple[int, int], source: PathLike = ""
 ) -> Bool[Tensor, "readout phase"]:
-    """A mask of columns, or of one row or column, spread over the k-space grid (readout, phase).
+    """A mask (phase,), (1, phase) or (readout, 1) expanded to the k-space grid `shape` = (readout, phase).
 
     Raises:
-        ValueError: if the sizes disagree.
+        ValueError: if its sizes are neither 1 nor those of the grid.
     """
     where = f"{source}: " if source else ""
     if mask.shape[-1] not in (1, shape[1]) or (mask.ndim == 1 and mask.shape[0] != shape[1]):

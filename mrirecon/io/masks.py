@@ -1,4 +1,4 @@
-"""Sampling masks as files: npy, npz, cfl, HDF5 `mask`, or a picture to look at (png)."""
+"""Sampling masks as files: npy, npz, cfl, HDF5 dataset `mask`, or a black-and-white png."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ MASK_SUFFIXES = (".npy", ".png")
 
 
 def read_mask(path: PathLike) -> Bool[Tensor, "..."]:
-    """A mask (readout, phase), or of one axis: columns along the phase encoding; see `mask_arrays.expand_mask`.
+    """A mask (readout, phase), or (phase,) for whole columns (`mask_arrays.expand_mask` makes it two-dimensional).
 
     Raises:
         FileNotFoundError, IsADirectoryError: if there is no such file.
@@ -67,7 +67,7 @@ def write_mask(
 
 
 def _image_plane(array: FileArray) -> FileArray:
-    """The two image dimensions of a BART mask: 0 and 1, or 1 and 2 as `bart poisson` makes it."""
+    """The two image dimensions of a BART mask: 0 and 1, or 1 and 2 as written by `bart poisson`."""
     kept = (1, 2) if array.shape[0] == 1 and array.shape[2] > 1 else (0, 1)
     others = tuple(dim for dim in range(array.ndim) if dim not in kept)
     if any(array.shape[dim] > 1 for dim in others):
@@ -78,7 +78,9 @@ def _image_plane(array: FileArray) -> FileArray:
 def _read_png(path: Path) -> np.ndarray:
     from PIL import Image, UnidentifiedImageError
 
-    content = BytesIO(path.read_bytes())  # from a file PIL asks for as much as a part says it is
+    content = BytesIO(
+        path.read_bytes()
+    )  # reading from the file, PIL allocates what a damaged chunk states
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)

@@ -1,7 +1,7 @@
 """MATLAB files: level 5 (saved with -v6 or -v7), read whole, and v7.3, which is HDF5 with reversed axes, read by slice.
 
-A MATLAB array does not say what its axes are: two are taken for readout and phase of one slice and coil, more must be
-named. Only arrays of numbers are read; structs, cells, objects and functions never are.
+A MATLAB array does not state what its axes are: two axes are taken for readout and phase of one slice and coil, more
+must be named by the user. Only numeric arrays are read, never structs, cells, objects or functions.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ Read = Callable[[int, int], Tensor]
 
 @dataclass(frozen=True)
 class Variable:
-    """What a file says of one of its variables: its size as in MATLAB and its class."""
+    """A variable of a file: its name, its size as in MATLAB, and its class."""
 
     name: str
     shape: tuple[int, ...]
@@ -45,7 +45,7 @@ class Variable:
 
     @property
     def is_array(self) -> bool:
-        """Whether it is an array of numbers with two axes or more that are longer than 1."""
+        """Whether it is a numeric array with at least two axes longer than 1."""
         return self.kind in NUMBERS and sum(size > 1 for size in self.shape) >= 2
 
     @property
@@ -84,7 +84,7 @@ def read_mat(path: Path, layout: Layout = USUAL) -> Scan:
 
 
 class _Level5:
-    """A file that was saved with -v6 or -v7: its arrays are read whole."""
+    """A file saved with -v6 or -v7, whose arrays are read as a whole."""
 
     def __init__(self, source: str, path: Path) -> None:
         self.source, self.path = source, path
@@ -112,7 +112,7 @@ class _Level5:
 
 
 class _Hdf5:
-    """A file of v7.3: datasets whose axes are in reverse order, complex numbers as records."""
+    """A file saved with -v7.3: HDF5 datasets with reversed axes and complex numbers stored as records."""
 
     def __init__(self, source: str, path: Path) -> None:
         self.source, self.path = source, path
@@ -149,10 +149,10 @@ def _hdf5_variable(name: str, item: Any) -> Variable:
 
 
 def _chosen(source: str, variables: list[Variable], layout: Layout) -> Variable:
-    """The variable that is k-space: the one asked for, or the only complex array, those of a usual name first.
+    """The variable that holds k-space: the requested one, else the only complex one of a usual name, or of any name.
 
     Raises:
-        ValueError: if there is none, or several.
+        ValueError: if there is no such variable, or several.
     """
     listed = ", ".join(map(str, variables)) or "nothing"
     if layout.variable is not None:
@@ -177,7 +177,7 @@ def _chosen(source: str, variables: list[Variable], layout: Layout) -> Variable:
             f"{source} has several complex arrays: name one with --variable, it has {listed}"
         )
     if not found and len(arrays) == 1:
-        return arrays[0]  # real-valued: the reader says what that may mean
+        return arrays[0]  # real-valued: `check_complex` refuses it with advice
     if not found:
         raise ValueError(
             f"{source} has no complex array of two axes or more: k-space must be saved as one, not in a struct or a "
@@ -187,10 +187,10 @@ def _chosen(source: str, variables: list[Variable], layout: Layout) -> Variable:
 
 
 def _usual_axes(source: str, variable: Variable) -> str:
-    """Readout and phase where two axes are longer than 1, the first and the last of them.
+    """Names of the axes (for `Layout.axes`) where two of them are longer than 1: readout, then phase.
 
     Raises:
-        ValueError: if there are more: whether these are coils, slices or averages only their owner knows.
+        ValueError: if more axes are longer than 1, which may be coils, slices or averages.
     """
     shape = variable.shape
     largest = sorted(sorted(range(len(shape)), key=lambda axis: -shape[axis])[:2])

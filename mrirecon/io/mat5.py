@@ -1,8 +1,8 @@
 """Arrays of numbers in MATLAB files of level 5 (saved with -v6 or -v7), found without reading them.
 
-`scipy.io.loadmat` ends the process on some damaged files (bus error in 1.17), reads what is asked for or not, and does
-not say what is complex; the few elements that arrays consist of are read here instead. Source: "MAT-File Format",
-The MathWorks, chapter 1.
+`scipy.io.loadmat` kills the process on some damaged files (bus error in 1.17), reads variables that are not needed, and
+does not list which are complex; the few elements that arrays consist of are read here instead. Source: "MAT-File
+Format", The MathWorks, chapter 1.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ CLASSES = {
 IS_COMPLEX = 0x800
 FRONT = 1 << 12  # bytes of an array that hold its class, size and name
 LONGEST_NAME = 63
-PACKED = 200  # by what factor zeros may have been compressed before a size is no longer believed
+PACKED = 200  # largest plausible compression factor; larger sizes are taken for damage
 
 
 @dataclass(frozen=True)
 class Entry:
-    """An array in a file: its name, class and size, and where the elements behind these lie."""
+    """An array in a file: its name, class and size, and the position of its element."""
 
     name: str
     kind: str
@@ -90,7 +90,7 @@ def _byte_order(stream: BinaryIO) -> str:
 
 
 def _tag(head: bytes, order: str) -> tuple[int, int, int]:
-    """Type and size of an element, and the bytes before its content: 4 where it is packed into its tag."""
+    """Type and size of an element, and the offset of its content: 4 where that is packed into the tag, else 8."""
     if len(head) < 8:
         raise ValueError("an element ends within its tag")
     first, second = (int(word) for word in np.frombuffer(head[:8], order + "u4"))
@@ -100,7 +100,7 @@ def _tag(head: bytes, order: str) -> tuple[int, int, int]:
 
 
 def _places(stream: BinaryIO, order: str) -> Iterator[tuple[int, int, int]]:
-    """Type, beginning and size of the elements of a file."""
+    """Type, offset and size of each top-level element of a file."""
     end = stream.seek(0, 2)
     at = 128
     while at < end:
@@ -146,7 +146,7 @@ def _entry(stream: BinaryIO, order: str, kind: int, start: int, size: int) -> En
 
 
 def _parts(content: bytes, order: str) -> Iterator[tuple[int, bytes]]:
-    """Type and bytes of the elements within an array; the last may be cut."""
+    """Type and content of the elements within an array; the last one may be truncated."""
     at = 0
     while at + 8 <= len(content):
         kind, size, before = _tag(content[at : at + 8], order)
@@ -155,7 +155,7 @@ def _parts(content: bytes, order: str) -> Iterator[tuple[int, bytes]]:
 
 
 def _numbers(kind: int, content: bytes, order: str, count: int) -> np.ndarray:
-    """The numbers of an element, of which there must be `count`; MATLAB stores them in as few bytes as they need."""
+    """The `count` numbers of an element; MATLAB stores them in the smallest type that holds them."""
     if kind not in STORED:
         raise ValueError("an array holds no numbers")
     values = np.frombuffer(content, order + STORED[kind])

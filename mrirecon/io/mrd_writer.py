@@ -24,7 +24,7 @@ CALIBRATION = 1 << 19
 
 @dataclass(frozen=True)
 class _Block:
-    """Readouts of one slice and volume: k-space (coil, readout, phase[, second phase]) and what of it to write."""
+    """Readouts of one slice and volume: k-space (coil, readout, phase[, second phase]) and which samples to write."""
 
     volume: int
     index: int
@@ -34,11 +34,11 @@ class _Block:
 
 
 def write_mrd(scan: Scan, path: PathLike) -> None:
-    """Write every readout that has samples, one slice in memory at a time, and a header that says what `scan` says.
+    """Write every readout that has samples, one slice in memory at a time, and an XML header that describes `scan`.
 
     A 3D scan, and any whose mask leaves holes within readouts (a 2D mask), is written as a 3D acquisition: its slices
-    are transformed back along the readout, one volume in memory. MRD raw data has no place for noise covariance and
-    reference images: they are left out.
+    are transformed back along the readout, one volume in memory. MRD raw data cannot hold the noise covariance and the
+    reference images, which are left out.
 
     Raises:
         ValueError: if the mask leaves holes within readouts and varies from slice to slice.
@@ -98,7 +98,7 @@ def _extent(sampled: np.ndarray) -> tuple[int, int]:
 
 
 def _has_holes(scan: Scan) -> bool:
-    """Whether some readout is not one run of samples that contains the k-space centre."""
+    """Whether some readout is not a contiguous run of samples that contains the k-space centre."""
     center = scan.shape[2] // 2
     for volume in range(scan.volumes):
         for index in range(scan.shape[0]):
@@ -140,13 +140,13 @@ def _blocks_3d(scan: Scan) -> Iterator[_Block]:
 
 
 def _along_readout(scan: Scan, read: Callable[[int], Tensor]) -> np.ndarray:
-    """One volume with its slices transformed to readout samples, (coil, readout, phase, second phase)."""
+    """One volume with its slice axis transformed to readout samples, (coil, readout, phase, second phase)."""
     slices = torch.stack([read(index) for index in range(scan.shape[0])])
     return fft2c(slices, dim=(0,)).transpose(0, 1).numpy()
 
 
 def _placement(scan: Scan, index: int, as_3d: bool) -> dict[str, tuple[float, float, float]]:
-    """Position and directions of a slice, or of a 3D slab, as far as they are known."""
+    """MRD position and directions of a slice, or of a 3D slab; empty where they are not known."""
     geometry = scan.geometry
     if geometry.directions is None or geometry.centers_mm is None:
         return {}
@@ -158,7 +158,7 @@ def _placement(scan: Scan, index: int, as_3d: bool) -> dict[str, tuple[float, fl
 
 
 def _volume_counters(scan: Scan) -> list[dict[str, int]]:
-    """Counters of each volume: those in its name, such as "contrast 1 repetition 0", else its number as repetition."""
+    """Counters of each volume, parsed from its name ("contrast 1 repetition 0"), else its number as repetition."""
     pattern = "|".join(VOLUME_COUNTERS)
     found = [
         {name: int(value) for name, value in re.findall(rf"\b({pattern}) (\d+)\b", text)}

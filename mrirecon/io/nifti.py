@@ -1,7 +1,8 @@
-"""NIfTI: the only place where LPS millimetres become RAS.
+"""NIfTI files; only this module converts between LPS and RAS.
 
-Inside, positions are LPS (DICOM, MRD); NIfTI world coordinates are RAS, so x and y change sign. The affine maps the
-centre of voxel (0, 0, 0) and the positions are those of pixel N // 2, the centre of a centred FFT (trap T32).
+Positions in this package are LPS (as in DICOM and MRD), NIfTI world coordinates are RAS: x and y change sign. The
+affine maps the centre of voxel (0, 0, 0), while the positions of `Geometry` are those of pixel N // 2, the centre of a
+centred FFT.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from mrirecon.io.files import PathLike, existing_file
 from mrirecon.scan import Volume
 
 LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
-VOXEL_UNKNOWN = "voxel size unknown"  # so says the description of a file we write
+VOXEL_UNKNOWN = "voxel size unknown"  # in the description field of written files
 
 
 def affine_ras(geometry: Geometry, matrix: tuple[int, int]) -> Float[np.ndarray, "4 4"]:
@@ -43,7 +44,7 @@ def write_nifti(volume: Volume, path: Path) -> None:
     only if a rotation can express the affine. Otherwise both codes are 0 and only the voxel size, if known, is stated.
 
     Raises:
-        ValueError: if the geometry is of another number of slices.
+        ValueError: if geometry and image have different numbers of slices.
     """
     import nibabel
 
@@ -85,11 +86,11 @@ def write_nifti(volume: Volume, path: Path) -> None:
 def read_image(
     path: PathLike,
 ) -> tuple[Float[np.ndarray, "x y z *volume"], Float[np.ndarray, "4 4"] | None]:
-    """Data (x, y, z[, volume]) as float32 and the affine to RAS mm, None where the file does not claim one.
+    """Data (x, y, z[, volume]) as float32 and the affine to RAS mm (None where sform and qform code are 0).
 
     Raises:
         FileNotFoundError, IsADirectoryError: if there is no such file.
-        ValueError: if it is no NIfTI, damaged, complex or coloured, 1 x 1, empty, or not finite.
+        ValueError: if it is not NIfTI, damaged, complex, coloured, 1 x 1, empty, or has values that are not finite.
 
     Example:
         image, affine = mr.read_image("head.nii.gz")
@@ -108,13 +109,13 @@ def read_image(
 
 @dataclass(frozen=True, eq=False)
 class ImageFile:
-    """What a NIfTI file shows.
+    """A NIfTI image prepared for display.
 
     Attributes:
-        data: magnitude; what is not finite has become 0.
-        affine: from array index to RAS mm; None where the file does not claim one.
-        voxel_mm: along x, y and z; None where nothing is known.
-        notes: what had to be done to show it.
+        data: magnitude; values that are not finite are 0.
+        affine: from array index to RAS mm; None where both the sform and the qform code are 0.
+        voxel_mm: voxel size along x, y and z; None if unknown.
+        notes: how the data were changed for display.
     """
 
     data: Float[np.ndarray, "x y z volume"]
@@ -124,7 +125,7 @@ class ImageFile:
 
 
 def read_for_display(path: PathLike) -> ImageFile:
-    """Anything a NIfTI file may hold that can be looked at: complex data as magnitude, more axes as volumes.
+    """Any image in a NIfTI file, for display: complex data as magnitude, axes beyond the third as volumes.
 
     Raises:
         FileNotFoundError, IsADirectoryError: if there is no such file.
@@ -156,7 +157,7 @@ def read_for_display(path: PathLike) -> ImageFile:
 
 
 def axis_codes(affine: Float[np.ndarray, "4 4"]) -> tuple[str, str, str]:
-    """The anatomical directions (R, L, A, P, S, I) in which the array axes grow, as nearly as each can have its own."""
+    """The anatomical direction (R, L, A, P, S or I) nearest to that in which each array axis grows, all different."""
     from nibabel import orientations
 
     codes = orientations.aff2axcodes(affine)
@@ -164,7 +165,7 @@ def axis_codes(affine: Float[np.ndarray, "4 4"]) -> tuple[str, str, str]:
 
 
 def obliquity_degrees(affine: Float[np.ndarray, "4 4"]) -> float:
-    """The largest angle between an array axis and the anatomical axis nearest to it."""
+    """The largest angle, in degrees, between an array axis and the anatomical axis nearest to it."""
     from nibabel import affines
 
     return float(np.degrees(affines.obliquity(affine)).max())
@@ -172,7 +173,7 @@ def obliquity_degrees(affine: Float[np.ndarray, "4 4"]) -> float:
 
 @contextmanager
 def _quietly() -> Iterator[None]:
-    """Without the log and the warnings that nibabel and numpy have for damaged files, before the error says it."""
+    """Suppress what nibabel and numpy log and warn about damaged files, for which an error is raised anyway."""
     from nibabel.imageglobals import logger
 
     level = logger.level
@@ -189,7 +190,7 @@ def _open(path: Path) -> Any:
     """The nibabel image, its values not read yet.
 
     Raises:
-        ValueError: if it is no NIfTI, with what makes it one.
+        ValueError: if it is not a NIfTI image; the message says how to convert it.
     """
     import nibabel
 
@@ -231,7 +232,7 @@ def _load(path: Path) -> tuple[Any, np.ndarray]:
 
 @_quietly()
 def read_frame(path: PathLike) -> str:
-    """What the affine of an image refers to: one of `FRAMES`, which its sform or qform code names.
+    """The reference frame of an image's affine, one of `FRAMES`, by its sform or qform code.
 
     Raises:
         ValueError: as `read_image`.
@@ -242,7 +243,7 @@ def read_frame(path: PathLike) -> str:
 
 @_quietly()
 def _claimed_affine(image: Any) -> np.ndarray | None:
-    """To RAS mm: the sform, else the qform; None where neither is claimed."""
+    """The affine to RAS mm: the sform, else the qform; None where both codes are 0 or the matrix is singular."""
     affine, code = _claimed_code(image)
     if affine is None or not code or not np.isfinite(affine).all():
         return None
@@ -259,13 +260,13 @@ def _claimed_code(image: Any) -> tuple[np.ndarray | None, int]:
 def turned(
     image: Float[np.ndarray, "x y z"], affine: Float[np.ndarray, "4 4"], codes: str
 ) -> tuple[Float[np.ndarray, "a b c"], Float[np.ndarray, "4 4"]]:
-    """An image with its axes swapped and flipped, nothing resampled, and its affine.
+    """An image reoriented by swapping and flipping axes, without resampling, and its new affine.
 
     Args:
         image: any volume.
         affine: from array index to RAS mm.
-        codes: the anatomical directions in which the axes are to grow, as nearly as they can: PLS for posterior, left,
-            superior.
+        codes: anatomical directions in which the axes should grow, such as PLS for posterior, left, superior; oblique
+            axes grow in the nearest direction.
     """
     from nibabel import orientations
 
@@ -276,7 +277,7 @@ def turned(
 
 
 def _description(volume: Volume) -> bytes:
-    """At most 79 bytes: the method, the acceleration, and what is not known."""
+    """The description field (at most 79 bytes): method, acceleration, and what of the geometry is unknown."""
     words = ["mrirecon"]
     if "method" in volume.info:
         words.append(str(volume.info["method"]))

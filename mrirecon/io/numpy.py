@@ -1,4 +1,4 @@
-"""npy and npz. An npy is mapped and read by slice; an npz is an archive and read whole. Nothing is ever unpickled."""
+"""npy, read slice by slice, and npz, an archive that is read as a whole. Nothing is ever unpickled."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from mrirecon.io.layout import USUAL, Layout
 from mrirecon.io.mask_arrays import as_mask, expand_mask, refuse_mask
 from mrirecon.scan import Scan
 
-READ = ("kspace", "mask", "acquired", "maps")  # what members of an npz are asked for
+READ = ("kspace", "mask", "acquired", "maps")  # members of an npz that readers use
 AXES = {3: ("coil", "readout", "phase"), 4: ("slice", "coil", "readout", "phase")}
 
 
 def is_npy(path: Path) -> bool:
-    """Whether the file begins as an npy does."""
+    """Whether the file carries the npy signature."""
     with path.open("rb") as stream:
         return stream.read(6) == b"\x93NUMPY"
 
 
 def open_npy(path: Path) -> FileArray:
-    """The array, read only where it is asked for.
+    """The array in an npy file; parts of it are read when they are needed.
 
     Raises:
         ValueError: if the file is truncated or damaged, or holds Python objects.
@@ -57,7 +57,12 @@ def open_npy(path: Path) -> FileArray:
 
 
 def read_npz(path: Path, key: str, remedy: str = "") -> dict[str, np.ndarray]:
-    """All arrays of the archive; the one called `key`, or the only one, is at `key`.
+    """Name -> array of the archive; an archive of a single array has it under `key`, whatever its name.
+
+    Args:
+        path: npz file.
+        key: name of the array that is needed.
+        remedy: end of the message where there is no such array.
 
     Raises:
         ValueError: if the archive is damaged, holds Python objects, or has several arrays and none called `key`.
@@ -132,7 +137,7 @@ def read_numpy(path: Path, layout: Layout = USUAL) -> Scan:
 
 
 def write_npy(path: Path, shape: tuple[int, ...], blocks: Iterable[Tensor]) -> None:
-    """Write a complex64 array block by block."""
+    """Write a complex64 array of `shape` from blocks in C order."""
     with path.open("wb") as stream:
         _write(stream, shape, blocks)
 
@@ -147,7 +152,7 @@ def write_npz(path: Path, scan: Scan) -> None:
 
 
 def _write(stream: Any, shape: tuple[int, ...], blocks: Iterable[Tensor]) -> None:
-    """Plain writes, not a memory map: on a full disk a map ends the process, a write raises OSError."""
+    """Plain writes, not a memory map: on a full disk a map kills the process, while a write raises OSError."""
     header = {"descr": "<c8", "fortran_order": False, "shape": tuple(shape)}
     np.lib.format.write_array_header_1_0(stream, header)
     for block in blocks:

@@ -1,4 +1,4 @@
-"""3D k-space whose second phase encoding (partitions) is stored or counted as slices: found and transformed."""
+"""3D k-space whose second phase encoding (partitions) is stored or counted as slices: detection and transform."""
 
 from __future__ import annotations
 
@@ -15,22 +15,25 @@ from mrirecon.io.mrd_header import Encoding
 from mrirecon.scan import Scan
 from mrirecon.tensors import ifft2c, largest_part
 
-SMALLEST = 16  # slices below which nothing can be told without a header
-SHARE = 0.75  # of the power in the three strongest slices: more than 0.8 in k-space of what fills a third of them
-SHARE_OF_ONE = 0.5  # in the strongest, of fewer than SMALLEST
-FALLS = (
-    1.2  # power a quarter off the middle over that at the ends: beside a thin object both are noise
-)
-# Where partitions that nobody counted as such are found.
+SMALLEST = 16  # slices: with fewer nothing can be concluded without a header
+# Fraction of the power in the three strongest slices: above 0.8 in k-space of an object that fills a third of the slab.
+TOP_THREE = 0.75
+TOP_ONE = 0.5  # fraction in the strongest slice, where there are fewer than SMALLEST
+# Power a quarter of the way off the middle over the power at the ends; both are noise where the object is thin.
+FALLS = 1.2
+# Counters that may count partitions in place of kspace_encode_step_2.
 COUNTERS = ("slice", "average", "repetition")
 
 
 def transformed(scan: Scan, said: str = "") -> Scan:
-    """The scan after an inverse FFT along its slices, which were partitions; a volume is in memory as a whole.
+    """The scan after an inverse FFT along its slices, which are partitions; a whole volume is held in memory.
 
     Args:
-        scan: whose slices are planes of k-space.
-        said: why that is thought, for the note.
+        scan: scan whose slices are planes of k-space.
+        said: reason for treating them so, added to the note.
+
+    Raises:
+        ValueError: on reading, if a sample is not finite or the partitions are sampled differently.
     """
     count = scan.shape[0]
 
@@ -62,9 +65,9 @@ def transformed(scan: Scan, said: str = "") -> Scan:
 
 
 def are_partitions(scan: Scan, volume: int = 0, smallest: int = SMALLEST) -> bool:
-    """Whether the slices look like planes of k-space: nearly all power in the middle ones, whatever the object.
+    """Whether the slices look like planes of k-space, with nearly all power in the middle ones.
 
-    Of slices of an object one more is read than the middle one.
+    For slices of an object two reads usually suffice: the middle slice and one other.
     """
     count, middle = scan.shape[0], scan.shape[0] // 2
     if count < smallest:
@@ -84,25 +87,31 @@ def are_partitions(scan: Scan, volume: int = 0, smallest: int = SMALLEST) -> boo
 
 
 def is_peaked(power: Float[Tensor, " n"]) -> bool:
-    """Whether the power over slices is that over planes of k-space: largest in the middle, falling to both ends."""
+    """Whether the power per slice is that of planes of k-space: largest in the middle, falling towards both ends."""
     count, middle = len(power), len(power) // 2
     if not bool((power > 0).any()) or not bool(torch.isfinite(power).all()):
         return False
     if abs(int(power.argmax()) - middle) > max(1, count // 16):
         return False
     if count < SMALLEST:
-        return bool(power.max() > SHARE_OF_ONE * power.sum())
+        return bool(power.max() > TOP_ONE * power.sum())
     away = (torch.arange(count) - middle).abs()
     beside = power[(away >= count // 8) & (away <= count // 4) & (power > 0)]
     ends = power[(away > 3 * count // 8) & (power > 0)]
     falls = len(ends) == 0 or bool(beside.median() > FALLS * ends.median())
-    return falls and bool(power.topk(3).values.sum() > SHARE * power.sum())
+    return falls and bool(power.topk(3).values.sum() > TOP_THREE * power.sum())
 
 
 def counted(lines: np.ndarray, encoding: Encoding, load: Load, notes: list[str]) -> np.ndarray:
-    """Readouts (`LINE`) with `kz` set, where the header has partitions that another counter counts.
+    """Readouts (`LINE`) with `kz` set, where the partitions in the header are counted by another counter.
 
-    That counter must have as many values as the header has partitions, and the power must be that of k-space over them.
+    That counter must have as many values as the header has partitions, and the power over it must be that of k-space.
+
+    Args:
+        lines: imaging readouts.
+        encoding: header with the number of partitions.
+        load: loads the samples of readouts.
+        notes: list to which what was found is appended.
     """
     size = 1 if encoding.encoded_matrix is None else encoding.encoded_matrix[2]
     if size < 4 or len(np.unique(lines["kz"])) > 1:
@@ -144,7 +153,7 @@ def _energy(samples: np.ndarray, line: np.void) -> float:
 
 
 def _power(kspace: Complex[Tensor, "coil readout phase"]) -> float:
-    """Without overflow: squares of small or large numbers are no float32."""
+    """Energy of a slice, scaled so that squares neither overflow nor vanish in float32."""
     largest = largest_part(kspace)
     if not 0 < largest < torch.inf:
         return 0.0

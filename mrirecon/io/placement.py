@@ -1,7 +1,7 @@
 """Where slices lie in the patient, from the position and the directions that MRD and twix store with every readout.
 
-`position` is the centre of the excited slice or slab, the directions are those in which the image index grows
-(ISMRMRD, doc/mrd_raw_data.md); the centre of a centred FFT is pixel N // 2, so that pixel is put at `position`.
+`position` is the centre of the excited slice or slab, and the image index grows along the directions (ISMRMRD,
+doc/mrd_raw_data.md). The centre of a centred FFT is pixel N // 2, which therefore lies at `position`.
 """
 
 from __future__ import annotations
@@ -17,12 +17,18 @@ def slice_stack(
 ) -> tuple[np.ndarray, Geometry]:
     """Order and geometry of 2D slices, given one readout (`LINE`) of each.
 
-    Slices are ordered by position along the slice direction, whatever their counters; where that is not known they
-    keep the order of their counters. Unequal spacing or tilted slices have no affine: geometry unknown, with a note.
+    Slices are ordered by their position along the slice direction, or by their counters where that is not known.
+    Slices that are not parallel and equidistant have no affine: their geometry is unknown, and a note says why.
+
+    Args:
+        lines: one readout of each slice.
+        readout: readout axis.
+        phase: phase-encoding axis.
+        thickness_mm: slice thickness, used as spacing where the positions do not give it.
 
     Returns:
         order: indices into `lines`.
-        geometry: of the slices in that order.
+        geometry: geometry of the slices in that order.
     """
     order = np.arange(len(lines))
     voxel = _voxel(readout.voxel_mm, phase.voxel_mm, thickness_mm)
@@ -54,7 +60,7 @@ def slice_stack(
 def volume_stack(lines: np.ndarray, readout: Axis, phase: Axis, partition: Axis) -> Geometry:
     """Geometry of a 3D acquisition whose slices are the readout positions inside the window.
 
-    The image axes are (first phase encoding, second phase encoding, readout), so are voxels and directions.
+    Image axes, voxel sizes and directions are in the order first phase encoding, second phase encoding, readout.
     """
     kept = readout.window_size
     along = None if readout.voxel_mm is None else readout.voxel_mm * readout.matrix / kept

@@ -1,8 +1,8 @@
-"""Whether a slice looks like centred k-space: what is said of one that does not, with the option that mends it.
+"""Warnings about a slice that does not look like centred k-space, each with the option that corrects it.
 
 K-space has most of its energy in a small region about its centre, and an image has air at the edges of its field of
-view. Both are far from what stored images, corner-centred arrays and swapped axes look like (figures: docs/formats.md),
-so that a scan is questioned only where it is nearly certain; noise and tiny grids never are.
+view. Stored images, corner-centred arrays and swapped axes differ from that by far (figures: docs/formats.md). Warnings
+are given only where this is nearly certain, and never for noise or tiny grids.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from mrirecon.io.layout import IMAGE, PLANE, Layout
 from mrirecon.tensors import fft2, fftshift, ifft2c, largest_part
 
 BLOCK = ("coil", *PLANE)
-MANY = 32  # coils: who has as many measures more than so small a plane
-SMALLEST = 16  # sides of a grid below which nothing can be told
+MANY = 32  # coils: with so many, a plane of fewer than half as many samples per side is doubtful
+SMALLEST = 16  # samples: along shorter axes nothing can be concluded
 OPTION = {name: image for image, name in IMAGE.items()}
 
 
@@ -29,20 +29,20 @@ def doubts(
     layout: Layout,
     partitions: bool = False,
 ) -> tuple[str, ...]:
-    """What makes a slice unlikely to be centred k-space, one sentence each.
+    """Reasons why a slice is probably not centred k-space, one sentence each; empty where there are none.
 
     Args:
-        kspace: of a slice with samples, zero where not sampled.
-        axes: names of the stored axes where the file is an array, none where a header orders the data.
-        slices: how many the scan has.
-        layout: as it was read.
-        partitions: whether the slices look like planes of k-space.
+        kspace: a slice that has samples; zero where not sampled.
+        axes: names of the stored axes where the file is an array; empty where a header orders the data.
+        slices: number of slices of the scan.
+        layout: the layout with which the file was read.
+        partitions: whether the slices look like planes of 3D k-space.
     """
     power = kspace.real.square() + kspace.imag.square()
-    if not 1e-30 < float(power.max()) < torch.inf:  # squares that are no float32
+    if not 1e-30 < float(power.max()) < torch.inf:  # squares that overflow or vanish in float32
         largest = largest_part(kspace)
         if not 0 < largest < torch.inf:
-            return ()  # said when the slice is taken
+            return ()  # refused with an error when the slice is reconstructed
         kspace = kspace / largest
         power = kspace.real.square() + kspace.imag.square()
     plane, coils = power.sum(dim=0), power.sum(dim=(1, 2))
@@ -82,13 +82,13 @@ def _other_order(
     axes: Sequence[str],
     slices: int,
 ) -> str | None:
-    """The order of the stored axes that the energy speaks for, where an axis of k-space is read as coils or slices."""
+    """The order of axes that the energy suggests, where an axis of k-space was read as coils or slices; else None."""
     profiles = [coils, *(_mean_power(plane, axis) for axis in (0, 1))]
-    shares = (0.6, 0.5, 0.5)  # the coils next to the head may have half of the power
+    fractions = (0.6, 0.5, 0.5)  # the coils next to the head may have half of the power
     peaked = [
         name
-        for name, profile, share in zip(BLOCK, profiles, shares, strict=True)
-        if _is_peaked(profile, share)
+        for name, profile, fraction in zip(BLOCK, profiles, fractions, strict=True)
+        if _is_peaked(profile, fraction)
     ]
     flat = [name for name, profile in zip(BLOCK, profiles, strict=True) if _is_flat(profile)]
     stored = [IMAGE.get(name, name) for name in axes]
@@ -98,7 +98,7 @@ def _other_order(
     if "coil" in peaked and len(peaked) == 2 and len(flat) == 1:
         others = {flat[0]: "coil"}
     elif "coil" in stored and many > 64 and 4 * few <= many and flat == ["phase"]:
-        # Too noisy to tell, but who has a hundred coils encodes more than twenty phases.
+        # Too noisy to tell by the energy, but a scan with a hundred coils has more than twenty phase-encoding lines.
         peaked, others = ["coil", "readout"], {"phase": "coil"}
     elif peaked == ["coil"] and len(flat) == 2 and slices >= SMALLEST:
         peaked, others = ["slice", "coil"], dict(zip(flat, ("coil", "slice"), strict=True))
@@ -112,24 +112,24 @@ def _other_order(
 
 
 def _mean_power(plane: Float[Tensor, "readout phase"], axis: int) -> Float[Tensor, " n"]:
-    """At each position along an axis, of the measured samples there; 0 where there are none."""
+    """Mean power of the measured samples at each position along an axis; 0 where there are none."""
     return plane.sum(dim=1 - axis) / (plane > 0).sum(dim=1 - axis).clamp(min=1)
 
 
-def _is_peaked(profile: Float[Tensor, " n"], share: float) -> bool:
-    """Whether an axis looks like one of k-space: that share of its power in an eighth of it."""
+def _is_peaked(profile: Float[Tensor, " n"], fraction: float) -> bool:
+    """Whether an axis looks like k-space: more than this fraction of its power lies in the eighth around its peak."""
     size = len(profile)
     if size < SMALLEST:
         return False
     centred = profile.roll(size // 2 - int(profile.argmax()))
     eighth = centred[size // 2 - size // 16 :][: size // 8]
-    return bool(eighth.sum() > share * profile.sum()) and bool(
+    return bool(eighth.sum() > fraction * profile.sum()) and bool(
         profile.median() < 0.05 * profile.max()
     )
 
 
 def _is_encoded(profile: Float[Tensor, " n"]) -> bool:
-    """Whether coils look like a third axis of k-space: the power falls from the middle to both sides, not at once."""
+    """Whether the coil axis looks like a third axis of k-space, whose power falls gradually from the middle."""
     top = int(profile.argmax())
     beside = profile[max(0, top - 1) : top + 2]
     centred = abs(top - len(profile) // 2) <= 1 and len(beside) == 3
@@ -137,7 +137,7 @@ def _is_encoded(profile: Float[Tensor, " n"]) -> bool:
 
 
 def _is_flat(profile: Float[Tensor, " n"]) -> bool:
-    """Whether an axis looks like coils or slices: they differ in power, but not by orders of magnitude."""
+    """Whether an axis looks like coils or slices, whose power differs, but not by orders of magnitude."""
     if len(profile) >= SMALLEST:
         return not _is_peaked(profile, 0.6) and bool(profile.median() > 0.01 * profile.max())
     return bool(profile[profile > 0].min() > 0.1 * profile.max())
@@ -174,7 +174,7 @@ def _partition_sentence(slices: int, axes: Sequence[str]) -> str:
 
 
 def _concentration(plane: Float[Tensor, "y x"]) -> float:
-    """Energy in the 1/64 of the plane about its peak: above 0.4 of all for k-space, below 0.2 for images."""
+    """Energy in the 1/64 of the plane around its peak: more than 0.4 of all for k-space, less than 0.2 for images."""
     for axis in (0, 1):
         size = plane.shape[axis]
         half = max(1, size // 16)
@@ -188,13 +188,13 @@ def _is_image(
     coils: Float[Tensor, " coil"],
     plane: Float[Tensor, "readout phase"],
 ) -> bool:
-    """Whether the energy is spread as in an image, and that of the transform gathered as in k-space."""
+    """Whether the data are spread out like an image and their Fourier transform is concentrated like k-space."""
     if _concentration(plane) > 0.2 * float(plane.sum()):
         return False
     transform = fft2(kspace[coils.topk(min(4, len(coils))).indices])
     gathered = (transform.real.square() + transform.imag.square()).sum(dim=0)
     share = _concentration(gathered) / float(gathered.sum())
-    return 0.4 < share < 0.999  # more is the k-space of a point
+    return 0.4 < share < 0.999  # above that the data are a constant, the k-space of a point
 
 
 def _image_axis(
@@ -202,9 +202,10 @@ def _image_axis(
     coils: Float[Tensor, " coil"],
     plane: Float[Tensor, "readout phase"],
 ) -> int | None:
-    """The axis along which an image is stored: of k-space, if it is transformed, as it is along the other one.
+    """The axis along which the data are an image while the other axis is k-space (hybrid space); None if neither is.
 
-    The image has air at both of its ends, which slices and coils read as an axis of k-space have not.
+    Along it the profile has air at both ends (slices or coils in its place have none), is not concentrated like
+    k-space, and becomes so after a Fourier transform.
     """
     profiles = [_mean_power(plane, axis) for axis in (0, 1)]
     for axis, profile in enumerate(profiles):
@@ -217,13 +218,13 @@ def _image_axis(
         strongest = kspace[coils.topk(min(4, len(coils))).indices]
         transform = ifft2c(strongest, (axis - 2,))
         power = (transform.real.square() + transform.imag.square()).sum(dim=(0, 2 - axis))
-        if 0.6 < _share(power) < 0.99:  # more is a line
+        if 0.6 < _share(power) < 0.99:  # above that the image is a single line
             return axis
     return None
 
 
 def _share(profile: Float[Tensor, " n"]) -> float:
-    """Of the power in the eighth about its peak."""
+    """Fraction of the power in the eighth of the axis around its peak."""
     size = len(profile)
     centred = profile.roll(size // 2 - int(profile.argmax()))
     eighth = centred[size // 2 - size // 16 :][: size // 8]
@@ -238,7 +239,7 @@ def _hybrid_sentence(axis: int, axes: Sequence[str]) -> str:
 
 
 def _cornered_axes(plane: Float[Tensor, "readout phase"]) -> list[int]:
-    """Axes with the power at both of their ends and not in their middle."""
+    """Axes whose power lies at both ends and not in the middle: k-space with its centre in the corner."""
     strength = []
     for axis in (0, 1):
         profile = _mean_power(plane, axis)
@@ -251,7 +252,7 @@ def _cornered_axes(plane: Float[Tensor, "readout phase"]) -> list[int]:
 def _split_axes(
     kspace: Complex[Tensor, "coil readout phase"], plane: Float[Tensor, "readout phase"]
 ) -> list[int]:
-    """Axes along which the image has its signal at the ends and air in the middle, judged at 16 x 16 pixels."""
+    """Axes along which the image, at 16 x 16 pixels, has signal at its ends and air in its middle."""
     energy = _low_resolution(kspace, plane, SMALLEST)
     at_the_ends, over_middle = zip(
         *(_ends(energy.sum(dim=1 - axis)) for axis in (0, 1)), strict=True
@@ -268,7 +269,7 @@ def _split_axes(
 def _low_resolution(
     kspace: Complex[Tensor, "coil readout phase"], plane: Float[Tensor, "readout phase"], most: int
 ) -> Float[Tensor, "y x"]:
-    """Energy of the image of the middle of k-space, at most that many pixels a side."""
+    """Energy of a low-resolution image from the centre of k-space, with at most `most` pixels per side."""
     places, windows = [], []
     for axis in (0, 1):
         half = min(most, plane.shape[axis]) // 2
@@ -282,13 +283,13 @@ def _low_resolution(
 
 
 def _reaches_ends(profile: Float[Tensor, " x"]) -> bool:
-    """Whether an object goes on across the ends of the field of view; two legs have air there."""
+    """Whether the object continues across the ends of the field of view; two legs side by side have air there."""
     ends = torch.cat([profile[:2], profile[-2:]])
     return bool(ends.min() > 0.3 * profile.max())
 
 
 def _ends(profile: Float[Tensor, " x"]) -> tuple[float, float]:
-    """Signal at the ends of the field of view, over its largest value and over that in the middle."""
+    """Signal at the ends of the field of view, relative to its maximum and to the signal in the middle."""
     size = len(profile)
     ends, middle = (
         x.narrow(0, size // 2 - 1, 3).mean() for x in (fftshift(profile, (0,)), profile)

@@ -1,4 +1,4 @@
-"""PNG pictures in memory: eight bits of gray, or of a table of colours; lossless, which lossy formats are not."""
+"""PNG pictures in memory, lossless: eight bits per pixel, as gray levels or with a colour table."""
 
 from __future__ import annotations
 

@@ -13,14 +13,21 @@ from mrirecon.io.energy import Load, forward
 from mrirecon.io.grid import Axis, readout_range
 from mrirecon.tensors import ifft2c
 
-_LINES_AT_ONCE = 1024  # bounds what is loaded on top of the volume in a 3D transform
+_LINES_AT_ONCE = 1024  # bounds the memory for loaded readouts beside that of a 3D volume
 
 
 class Readouts:
-    """Readouts sorted by volume and slice, put on the grid one slice (2D) or one volume (3D) at a time.
+    """Readouts sorted by volume and slice, placed on the k-space grid when a slice is read.
 
-    It can be pickled and forked: files are opened by `load` for each call, and the volume kept of a 3D scan is left
-    behind.
+    May be pickled and forked: `load` opens the file for each call, and the volume that is cached for a 3D scan is not
+    pickled.
+
+    Args:
+        load: loads the samples of readouts.
+        coils: number of coils.
+        readout: readout axis.
+        encodes: points along both phase encodings.
+        is_3d: whether slices are readout positions after an inverse FFT.
     """
 
     def __init__(
@@ -33,7 +40,7 @@ class Readouts:
     def place(
         self, lines: np.ndarray, volume: np.ndarray, index: np.ndarray, point: np.ndarray
     ) -> None:
-        """Say to which volume, slice and phase-encoding point each readout belongs."""
+        """Set the volume, slice and phase-encoding point of each readout (`counters.points`)."""
         start, stop = readout_range(lines, self.readout.size)
         order = np.lexsort((lines["row"], index, volume))
         self._group = np.stack([volume, index], axis=1)[order]
@@ -41,7 +48,7 @@ class Readouts:
         self._start, self._stop = start[order], stop[order]
 
     def read(self, volume: int, index: int) -> Complex[Tensor, "coil readout phase"]:
-        """K-space of one slice; readouts of one line are averaged, what was not sampled is zero."""
+        """K-space of one slice; readouts of the same line are averaged, points that were not sampled are zero."""
         if not self.is_3d:
             return torch.from_numpy(self._assemble(self._select(volume, index)))
         if self._kept is None or self._kept[0] != volume:
@@ -67,7 +74,7 @@ class Readouts:
         return slice(int(inside[0]), int(inside[-1]) + 1) if len(inside) else slice(0, 0)
 
     def _assemble(self, chosen: slice) -> np.ndarray:
-        """Average of the chosen readouts on the grid, (coil, readout, point); of 3D the readout is an image axis."""
+        """Average of the chosen readouts on the grid, (coil, readout, point); in 3D the readout is an image axis."""
         points = self.encodes[0] * (self.encodes[1] if self.is_3d else 1)
         length = self.readout.window_size if self.is_3d else self.readout.size
         grid = np.zeros((self.coils, length, points), dtype=np.complex64)

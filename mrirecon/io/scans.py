@@ -1,4 +1,4 @@
-"""Scans as files: the reader follows the content first and the suffix second, the writer the suffix."""
+"""Scans as files: content decides on the reader first, the suffix second; the suffix decides on the writer."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from mrirecon.io.believed import believed
 from mrirecon.io.cfl import check_apart, pair, read_cfl, write_scan_cfl
 from mrirecon.io.fastmri import read_fastmri, write_fastmri
 from mrirecon.io.files import PathLike, check_target, existing_file, replacing, suffix_of
@@ -20,24 +19,26 @@ from mrirecon.io.mrd_header import parse_header
 from mrirecon.io.numpy import read_numpy, write_npy, write_npz
 from mrirecon.io.partitions import are_partitions, transformed
 from mrirecon.io.plausible import doubts
+from mrirecon.io.reconcile import reconciled
 from mrirecon.scan import Scan
 
 SCAN_SUFFIXES = (".h5", ".mrd", ".cfl", ".npy", ".npz")
 READABLE = "fastMRI or MRD HDF5, BART cfl, npy, npz, mat and Siemens twix"
-HEAD = 352  # bytes that tell what a file is
+HEAD = 352  # bytes from which formats are recognised
 
 Reader = Callable[[Path, Layout], Scan]
 
 
 def read_scan(path: PathLike, layout: Layout | None = None, **stored: Any) -> Scan:
-    """One acquisition, read lazily where the format allows.
+    """One acquisition as a `Scan`, read slice by slice where the format allows.
 
-    HDF5 with `kspace` is fastMRI, with a group of `data` and `xml` MRD; npy, npz and MATLAB files go by their first
-    bytes; a cfl may be named by its .cfl, its .hdr, or without suffix; Siemens twix by its first bytes or .dat.
+    HDF5 with `kspace` is read as fastMRI, HDF5 with a group of `data` and `xml` as MRD. npy, npz and MATLAB files are
+    recognised by their first bytes, Siemens twix by its first bytes or .dat; a BART pair by its .cfl, its .hdr, or the
+    name without suffix.
 
     Args:
         path: k-space file.
-        layout: how its array is stored, where that is not as usual.
+        layout: how its array is stored, where that is unusual.
         stored: the same as keywords: `axes`, `kspace_centre`, `image_centre`, `variable` (`Layout`).
 
     Raises:
@@ -49,7 +50,7 @@ def read_scan(path: PathLike, layout: Layout | None = None, **stored: Any) -> Sc
         other = mr.read_scan("kspace.npy", axes="slice,coil,readout,phase")
     """
     path, layout = Path(path), layout or Layout(**stored)
-    return _looked_at(_as_3d(layout.centred(_reader(path, layout)(path, layout))), layout)
+    return _checked(_as_3d(layout.centred(_reader(path, layout)(path, layout))), layout)
 
 
 def write_scan(scan: Scan, path: PathLike, overwrite: bool = False) -> tuple[str, ...]:
@@ -96,7 +97,7 @@ def write_scan(scan: Scan, path: PathLike, overwrite: bool = False) -> tuple[str
 
 
 def _lost(scan: Scan, suffix: str) -> tuple[str, ...]:
-    """What the scan has and the format has not."""
+    """What the scan has and the format cannot hold, one sentence each."""
     window = tuple(part.stop - part.start for part in scan.crop)
     array, all_arrays = suffix in (".npy", ".cfl"), suffix in (".npy", ".npz", ".cfl")
     lost = {
@@ -111,13 +112,13 @@ def _lost(scan: Scan, suffix: str) -> tuple[str, ...]:
     return tuple(f"{suffix} does not hold {what}" for what, is_lost in lost.items() if is_lost)
 
 
-def _looked_at(scan: Scan, layout: Layout) -> Scan:
-    """The scan as the slices have it that are read until one has a sample, the middle one first: usually one.
+def _checked(scan: Scan, layout: Layout) -> Scan:
+    """The scan, its sampling and plausibility checked on the slice nearest the middle that has samples.
 
-    Notes say what was wrong in the file and what is unlikely about that slice.
+    Notes say what was corrected (`reconciled`) and why the slice may not be centred k-space (`doubts`).
 
     Raises:
-        ValueError: if there is none, or it is a mask.
+        ValueError: if no slice has samples, or the array is a sampling mask.
     """
     slices = scan.shape[0]
     order = sorted(range(slices), key=lambda index: abs(index - slices // 2))
@@ -129,14 +130,14 @@ def _looked_at(scan: Scan, layout: Layout) -> Scan:
                     refuse_mask(scan.source, kspace.real.numpy())
                 sliced = not (scan.is_3d or "partition" in scan.axes)
                 partitions = sliced and are_partitions(scan, volume)
-                scan = believed(scan, volume, index, kspace)
+                scan = reconciled(scan, volume, index, kspace)
                 said = doubts(kspace, scan.axes, slices, layout, partitions)
                 return replace(scan, notes=(*scan.notes, *said))
     raise ValueError(f"{scan.source}: k-space is all zero: export the scan again")
 
 
 def _as_3d(scan: Scan) -> Scan:
-    """The scan with its slices transformed, where they are partitions by the header and by the data."""
+    """The scan with its slices Fourier-transformed, where both header and data say that they are partitions."""
     slices = scan.shape[0]
     if scan.header is None or "slice" not in scan.axes or slices < 4:
         return scan
@@ -213,7 +214,7 @@ def _hdf5_reader(path: Path, layout: Layout) -> Reader:
 
 
 def _ordered(format: str, read: Callable[[Path], Scan]) -> Reader:
-    """The reader of a format that says itself what its data are."""
+    """The reader of a format whose header orders the data, so that options of `Layout` on axes are refused."""
 
     def ordered(path: Path, layout: Layout) -> Scan:
         layout.check(str(path), format, "kspace_centre", "image_centre")

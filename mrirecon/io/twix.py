@@ -51,7 +51,7 @@ _CALIBRATION_MODES |= dict.fromkeys((16, 32, 64), "interleaved")
 
 
 def read_twix(path: PathLike) -> Scan:
-    """Describe the last measurement of a twix file as a `Scan` whose slices are read when asked for.
+    """The last measurement of a twix file as a `Scan` whose slices are read when they are needed.
 
     Slices, volumes, averages, calibration lines and the grid are treated as by `read_mrd`; noise is taken from blocks
     flagged as noise in any measurement of the file. EPI is neither regridded nor ghost-corrected.
@@ -96,7 +96,7 @@ def read_twix(path: PathLike) -> Scan:
 
 
 def _kinds(last: Measurement, notes: list[str]) -> tuple[np.ndarray, np.ndarray]:
-    """Which readouts are imaging and which calibrate, perhaps both."""
+    """Which readouts are imaging and which are calibration; a readout may be both."""
     used = ~last.flagged("NOISEADJSCAN")
     for name, flag in _NOT_IMAGING.items():
         chosen = used & last.flagged(flag)
@@ -115,7 +115,7 @@ def _kinds(last: Measurement, notes: list[str]) -> tuple[np.ndarray, np.ndarray]
 
 
 def _own_centres(last: Measurement, imaging: np.ndarray, calibrates: np.ndarray) -> np.ndarray:
-    """Counters of k = 0 along both phase encodings of calibration readouts, -1 where they are those of the imaging."""
+    """Counters (readout, 2) of k = 0 of calibration readouts; -1 where they equal those of the imaging readouts."""
     centres = np.stack(
         [last.heads[name].astype(int) for name in ("CenterLin", "CenterPar")], axis=1
     )
@@ -143,7 +143,7 @@ def _lines(last: Measurement) -> np.ndarray:
 
 
 def _rotation(quaternion: np.ndarray) -> np.ndarray:
-    """Rotation matrices of unit quaternions (w, x, y, z); zero, "not known", where there is none."""
+    """Rotation matrices of unit quaternions (w, x, y, z); zero where the quaternion is zero, that is, not known."""
     w, x, y, z = quaternion.T
     rows = [
         [w * w + x * x - y * y - z * z, 2 * (x * y - w * z), 2 * (x * z + w * y)],
@@ -154,11 +154,11 @@ def _rotation(quaternion: np.ndarray) -> np.ndarray:
 
 
 def _encoding(last: Measurement, imaging: np.ndarray, notes: list[str]) -> Encoding:
-    """Grid and FOV of the protocol, limits of the data.
+    """Grid and FOV from the protocol, encoding limits from the data.
 
     The phase-encoding lines of the protocol cover the phase FOV with its oversampling; the image has square pixels, of
-    half the size with the scanner's interpolation. The Pulseq interpreter leaves the matrix of its own protocol: then
-    the lines are the matrix, and pixels are square.
+    half the size with the scanner's interpolation. Scans of the Pulseq interpreter carry the matrix of its own
+    protocol, which does not describe the sequence: the matrix is then taken from the lines, with square pixels.
     """
     protocol, heads = last.header["MeasYaps"], last.heads[imaging]
     kspace, first = protocol["sKSpace"], protocol["sSliceArray"]["asSlice"][0]
@@ -222,7 +222,7 @@ def _encoding(last: Measurement, imaging: np.ndarray, notes: list[str]) -> Encod
 
 
 def _number(values: dict[str, Any], name: str, least: int, usual: int | float | None = None) -> Any:
-    """A number of the protocol, which a damaged one may have below the least that it can be."""
+    """A number of the protocol, refused where it is below `least` or not a number, as in a damaged file."""
     value = values[name] if usual is None else values.get(name, usual)
     if not (isinstance(value, int | float) and least <= value < 1 << 31):
         raise ValueError(f"the protocol has {name} {value}: export the scan again")
@@ -239,7 +239,7 @@ def _oversampling(header: dict[str, Any]) -> float:
 
 
 def _noise(measurements: list[Measurement], imaging: np.ndarray, notes: list[str]) -> Tensor | None:
-    """Covariance of one imaging sample, from the noise blocks of the last measurement that has some."""
+    """Noise covariance of an imaging sample, from the noise blocks of the last measurement that has some."""
     for measurement in reversed(measurements):
         chosen = measurement.flagged("NOISEADJSCAN")
         if not chosen.any():
@@ -263,7 +263,7 @@ def _noise(measurements: list[Measurement], imaging: np.ndarray, notes: list[str
 
 
 def _attributes(header: dict[str, Any]) -> dict[str, Any]:
-    """What the protocol says that reports can use, under the names of `HeaderInfo`."""
+    """Protocol values that reports show, under the names of `HeaderInfo`."""
     protocol, dicom = header["MeasYaps"], header.get("Dicom", {})
     contrasts = protocol.get("lContrasts", 1)
     values = {

@@ -13,9 +13,12 @@ import numpy as np
 
 @dataclass(frozen=True)
 class _Samples:
-    """Loads readouts whose `row` is their byte in the file; can be forked and pickled.
+    """Loads readouts whose `row` is their byte offset in the file; may be forked and pickled.
 
-    `before` and `between` are the bytes of header before the first channel and before each channel.
+    Attributes:
+        path: twix file.
+        before: bytes of header before the first channel of a readout.
+        between: bytes of header before each channel.
     """
 
     path: Path
@@ -37,7 +40,7 @@ class _Samples:
 
 @dataclass(frozen=True)
 class Measurement:
-    """One measurement: parsed header, its readouts' heads, their places in the file, and how to load them."""
+    """One measurement: its parsed header, the header and byte offset of each readout, and a loader of samples."""
 
     header: dict[str, Any]
     heads: np.ndarray
@@ -45,14 +48,14 @@ class Measurement:
     samples: _Samples
 
     def flagged(self, flag: str) -> np.ndarray:
-        """Which readouts carry a flag, by its twixtools name."""
+        """Which readouts carry a flag, given by its name in twixtools."""
         from twixtools.mdh_def import mask_dict
 
         return np.asarray(self.heads["EvalInfoMask"] & np.uint64(1 << mask_dict[flag]) != 0)
 
     @property
     def dwell_us(self) -> float:
-        """Time per sample as the protocol has it, the same for every measurement of a kind."""
+        """Time per sample in microseconds, from the protocol; 0 where that does not state it."""
         dwell = self.header["MeasYaps"].get("sRXSPEC", {}).get("alDwellTime", [])
         return dwell[0] / 1000 if dwell else 0.0
 
@@ -114,13 +117,13 @@ def read_measurements(path: Path) -> list[Measurement]:
 
 
 def _begins_twix(head: bytes, size: int) -> bool:
-    """VD and VE begin with a small number and that of measurements, VB with the size and number of its headers."""
+    """Whether a file begins like VD or VE (0 or 1, number of measurements) or like VB (size and number of headers)."""
     first, count = (int.from_bytes(head[at : at + 4], "little") for at in (0, 4))
     return first <= max(size, 10000) and 1 <= count <= 64
 
 
 def _measurement(path: Path, header: dict[str, Any], place: int, is_ve: bool) -> Measurement:
-    """Walk from block to block to the end mark, as twixtools does, but stop where no block can be."""
+    """Read the header of each block up to the end mark, as twixtools does, but stop at an impossible block length."""
     from twixtools.mdh_def import Channel_header, Scan_header, VB17_header, mask_dict
 
     size = path.stat().st_size

@@ -1,4 +1,4 @@
-"""Reconstructions as files: the type follows the suffix, and `<name>.json` beside it says how it was made."""
+"""Reconstructions as files: the suffix sets the format, and `<name>.json` beside the image describes it."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from mrirecon.io.cfl import (
     SLICE,
     TIME,
     check_apart,
-    kept,
     open_cfl,
     pair,
+    select_dims,
     slice_blocks,
     write_cfl,
 )
@@ -44,10 +44,10 @@ TARGETS = ("reconstruction", "reconstruction_rss", "reconstruction_esc")
 
 
 def check_output(path: PathLike, overwrite: bool = False, inputs: Iterable[PathLike] = ()) -> Path:
-    """The path, when `write_volume` could write it; call it before hours of work.
+    """The path, after checking that `write_volume` can write it; to be called before a long reconstruction.
 
     Raises:
-        ValueError: if the suffix is none of `VOLUME_SUFFIXES`, or it is one of the `inputs`.
+        ValueError: if the suffix is not one of `VOLUME_SUFFIXES`, or the path is one of the `inputs`.
         OSError: as `files.check_target`: no such folder, file exists, is a folder, read-only.
     """
     path = Path(path)
@@ -63,7 +63,7 @@ def volume_files(path: PathLike) -> tuple[Path, ...]:
 
 
 def is_complete(path: PathLike) -> bool:
-    """Whether an output was written to its end: the image gets its name last, after its JSON."""
+    """Whether an output was written completely; the image is renamed into place last, after its JSON."""
     return all(file.is_file() for file in volume_files(path))
 
 
@@ -75,8 +75,8 @@ def write_volume(
     `.nii.gz` and `.nii`: float32 magnitude (readout, phase, slice[, volume]). `.h5`: float32 magnitude
     `reconstruction` (slice, readout, phase). `.npy`: complex64 (slice, readout, phase). `.cfl`: complex64 in BART's
     dimensions, slices in 13 and volumes in 10. Intensities are those of the k-space, never rescaled. Each image of
-    `volume.extras` becomes a file of the same type beside it, NAME_std for `std`; older ones are replaced. What it was
-    made from, the `inputs`, is never replaced.
+    `volume.extras` becomes a file of the same type beside it, NAME_std for `std`; older ones are replaced. The
+    `inputs`, from which the volume was made, are never replaced.
 
     Raises:
         ValueError: for an unknown suffix, several volumes in .h5 or .npy, or a file that is one of the `inputs`.
@@ -100,7 +100,7 @@ def write_volume(
 
 
 def check_volumes(path: PathLike, volumes: int) -> str:
-    """The suffix of an output that can hold so many volumes.
+    """The suffix of an output, after checking that its format can hold so many volumes.
 
     Raises:
         ValueError: for an unknown suffix, or several volumes in .h5 or .npy.
@@ -142,7 +142,7 @@ def _write_image(
 
 
 def describe(volume: Volume) -> Mapping[str, Any]:
-    """What the JSON beside an output says."""
+    """The content of the JSON beside an output."""
     from mrirecon import __version__
 
     return {
@@ -162,7 +162,7 @@ def describe(volume: Volume) -> Mapping[str, Any]:
 
 
 def read_volume(path: PathLike) -> Float[Tensor, "slice readout phase"]:
-    """Magnitude of one volume, for metrics: any output of `write_volume`, or a fastMRI file with its target.
+    """Magnitude of one volume, for metrics: an output of `write_volume`, or the target in a fastMRI file.
 
     Raises:
         FileNotFoundError, IsADirectoryError: if there is no such file.
@@ -201,7 +201,7 @@ def read_volume(path: PathLike) -> Float[Tensor, "slice readout phase"]:
 
 
 def read_complex(path: PathLike) -> Complex[Tensor, "volume slice readout phase"]:
-    """The image of a .npy or .cfl that `write_volume` wrote, with its phase; a real one is taken as it is.
+    """The complex image of a .npy or .cfl written by `write_volume`; a real-valued image has phase 0.
 
     Raises:
         FileNotFoundError, IsADirectoryError: if there is no such file.
@@ -229,14 +229,14 @@ def _refuse_empty(path: Path, array: np.ndarray | FileArray) -> None:
 
 
 def _image_of_cfl(path: Path) -> FileArray:
-    """(volume, slice, readout, phase) of BART's dimensions."""
+    """The image in BART's dimensions as (volume, slice, readout, phase)."""
     array = open_cfl(path)
     known = (READOUT, PHASE, TIME, SLICE)
     if any(size > 1 and dim not in known for dim, size in enumerate(array.shape)):
         raise ValueError(
             f"{path} has dimensions {' '.join(map(str, array.shape))}: an image may use 0, 1, 10 and 13"
         )
-    return kept(array, *known).transpose(2, 3, 0, 1)
+    return select_dims(array, *known).transpose(2, 3, 0, 1)
 
 
 def _files(path: Path) -> tuple[Path, ...]:

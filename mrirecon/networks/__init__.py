@@ -1,6 +1,6 @@
-"""Networks, one file per architecture, and their named configurations: end-to-end ones and priors.
+"""Networks, end-to-end ones and priors, one module per architecture, and their named configurations.
 
-A network's module is loaded when it is looked up.
+The module of a network is imported when it is looked up.
 
 Example:
     network = mr.networks.NETWORKS["varnet"](**mr.networks.PRESETS["varnet"]["tiny"])
@@ -87,7 +87,7 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
             "num_heads": [1, 2],
             "bottleneck_heads": 4,
             "drop_path_rate": 0.0,
-            # From the start the estimate is kept; the published block starts from throwing it away.
+            # Training begins with blocks that keep their input; the published ones begin by discarding it.
             "no_residual_learning": True,
         },
         "small": {

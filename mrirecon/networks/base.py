@@ -1,6 +1,7 @@
-"""What every network is. End to end: k-space of a slice and its neighbours in, one magnitude image out.
+"""Base classes of networks.
 
-A prior: a noisy image in, and what its noise is, out.
+End-to-end networks map the k-space of a slice and its neighbours to a magnitude image. Priors map a noisy image to an
+estimate of its noise, its score or the clean image.
 """
 
 from __future__ import annotations
@@ -21,10 +22,10 @@ Combine = Literal["rss", "maps"]
 
 
 def at_least_one(**numbers: int) -> None:
-    """Check options of a network.
+    """Check options of a network that are counts.
 
     Raises:
-        ValueError: if one is below 1.
+        ValueError: naming the first one that is below 1.
     """
     for name, value in numbers.items():
         if value < 1:
@@ -32,7 +33,7 @@ def at_least_one(**numbers: int) -> None:
 
 
 class Model(nn.Module, ABC):
-    """A network whose weights travel with its name and configuration.
+    """A network whose weights are saved together with its name and configuration.
 
     Attributes:
         name: key in `mrirecon.networks.MODELS`.
@@ -43,7 +44,7 @@ class Model(nn.Module, ABC):
     config: dict[str, Any]
 
     def compile_parts(self) -> None:
-        """Let torch.compile fuse the real-valued parts, where the time goes; complex arithmetic it leaves as it is."""
+        """Compile the real-valued parts, which take most time; torch.compile does not fuse complex arithmetic."""
         # Each image size is compiled once.
         torch._dynamo.config.recompile_limit = 64
         for part in self.parts_to_compile():
@@ -51,19 +52,19 @@ class Model(nn.Module, ABC):
 
     @abstractmethod
     def parts_to_compile(self) -> list[nn.Module]:
-        """Modules inside, or the network itself."""
+        """The modules that torch.compile is to fuse: submodules, or the network itself."""
 
 
 class Prior(Model):
-    """A network that knows what images look like, as diffusion models do; `mrirecon.diffusion` makes it a denoiser.
+    """A diffusion model of images; `mrirecon.diffusion.denoiser_of` makes it a denoiser.
 
     Attributes:
         channels: channels of an image: 2 for real and imaginary part, 1 for a magnitude (or 3 for colour).
-        predicts: what `forward` gives, and of what. noise: epsilon, from x / sqrt(1 + sigma^2) and the step t of the
-            linear DDPM schedule, whole or fractional; score: the gradient of the log density, from x and sigma;
+        predicts: what `forward` returns, and its arguments. noise: epsilon, from x / sqrt(1 + sigma^2) and the step t
+            of the linear DDPM schedule, whole or fractional; score: the gradient of the log density, from x and sigma;
             clean: E[x0 | x], from x and sigma.
         sigma_range: lowest and highest noise level it was trained for, in units of its images.
-        multiple: of what the sides of the images must be multiples; a denoiser mirrors others up to that.
+        multiple: the sides of images must be multiples of this; a denoiser pads other images by mirroring.
     """
 
     channels: int
@@ -75,7 +76,7 @@ class Prior(Model):
     def forward(
         self, x: Float[Tensor, "batch channel y x"], level: Float[Tensor, " batch"]
     ) -> Float[Tensor, "batch channel y x"]:
-        """See `predicts`."""
+        """The prediction from noisy images and one level per image; `predicts` says of what."""
 
     def parts_to_compile(self) -> list[nn.Module]:
         return [self]
@@ -85,13 +86,13 @@ class Network(Model):
     """A network that reconstructs one slice, or a batch of slices of one k-space size.
 
     Attributes:
-        adjacent_slices: slices it looks at (1, 3, 5, ...); the one in the middle is reconstructed.
+        adjacent_slices: number of input slices (1, 3, 5, ...); the one in the middle is reconstructed.
     """
 
     adjacent_slices: int = 1
 
     def parts_to_compile(self) -> list[nn.Module]:
-        """Modules of real numbers only; none, unless the network names some."""
+        """Submodules that compute with real numbers only; none by default."""
         return []
 
     @abstractmethod
@@ -102,26 +103,26 @@ class Network(Model):
         calibration: Bool[Tensor, "batch y x"],
         crop: tuple[slice, slice],
     ) -> Float[Tensor, "batch h w"]:
-        """Magnitude images, in the units of the k-space.
+        """Magnitude images (batch, h, w), in the units of the k-space.
 
         Args:
-            kspace: centred, zero where not sampled.
-            mask: sampled points.
-            calibration: the part of k-space a sensitivity network may see (`calibration_of`); True everywhere is all.
-            crop: rows and columns of the k-space grid that are the output (`Scan.crop`).
+            kspace: centred k-space, zero where not sampled.
+            mask: True at sampled points.
+            calibration: points that a sensitivity network may use (`calibration_of`).
+            crop: rows and columns of the image grid that are the output (`Scan.crop`).
         """
 
 
 @dataclass(frozen=True)
 class Unrolled:
-    """Where the cascades end: k-space k = y - F S p where it was sampled and y - F S q elsewhere.
+    """The k-space after the last cascade: k = y - F S p where it was sampled, and y - F S q elsewhere.
 
     Attributes:
         y: measured k-space.
-        mask: sampled points.
+        mask: True at sampled points.
         maps: coil maps S of the slice.
-        p: what was taken from the measured samples.
-        q: what was taken from the missing ones.
+        p: image whose k-space was subtracted at sampled points.
+        q: image whose k-space was subtracted at all other points.
     """
 
     y: Complex[Tensor, "batch coil y x"]
@@ -131,7 +132,7 @@ class Unrolled:
     q: Complex[Tensor, "batch y x"]
 
     def coil_images(self) -> Iterator[Tensor]:
-        """F^-1 k, one coil (batch, y, x) at a time."""
+        """The coil images F^-1 k, one coil (batch, y, x) after the other."""
         for coil_map, coil_kspace in zip(self.maps.unbind(1), self.y.unbind(1), strict=True):
             unfit = self.mask * fft2c(coil_map * (self.q - self.p))
             yield ifft2c(coil_kspace + unfit) - coil_map * self.q
@@ -145,12 +146,12 @@ class Unrolled:
         return rss_of_each(image[(..., *crop)] for image in self.coil_images())
 
     def matched(self, crop: tuple[slice, slice]) -> Float[Tensor, "batch h w"]:
-        """|S^H F^-1 k| / ||S||: what of the coil images agrees with the maps, in the units of the RSS."""
+        """|S^H F^-1 k| / ||S||: the part of the coil images that agrees with the maps, in the units of the RSS."""
         norm = rss_of_each(self.maps.unbind(1))
         return (self.combined() / torch.where(norm > 0, norm, 1))[(..., *crop)].abs()
 
     def combined(self) -> Complex[Tensor, "batch y x"]:
-        """S^H F^-1 k."""
+        """The coil-combined image S^H F^-1 k."""
         parts = zip(self.maps.unbind(1), self.coil_images(), strict=True)
         combined = sum(coil_map.conj() * image for coil_map, image in parts)
         assert isinstance(combined, Tensor)
@@ -161,8 +162,8 @@ class UnrolledNetwork(Network):
     """A network that refines k-space and combines its coil images.
 
     Attributes:
-        combine: rss is the published networks' root sum of squares, which adds up the noise of all coils; maps takes
-            only what agrees with the coil maps. Weights belong to the one they were trained with.
+        combine: "rss" is the root sum of squares of the published networks, to which the noise of all coils
+            contributes; "maps" combines by the coil maps. Weights must be used with the choice they were trained with.
     """
 
     combine: Combine = "rss"
@@ -178,10 +179,11 @@ class UnrolledNetwork(Network):
         """The middle slice after the last cascade.
 
         Args:
-            kspace: as of `forward`.
-            mask: as of `forward`.
-            calibration: as of `forward`.
-            calibration_kspace: seen by the sensitivity network in place of `kspace`, such as separately acquired lines.
+            kspace: see `forward`.
+            mask: see `forward`.
+            calibration: see `forward`.
+            calibration_kspace: input of the sensitivity network in place of `kspace`, such as separate calibration
+                lines.
         """
 
     def forward(
@@ -194,7 +196,7 @@ class UnrolledNetwork(Network):
         return self.image(self.unroll(kspace, mask, calibration), crop)
 
     def image(self, end: Unrolled, crop: tuple[slice, slice]) -> Float[Tensor, "batch h w"]:
-        """The magnitude image of where the cascades end."""
+        """The magnitude image of the result of the cascades, combined as `combine` says."""
         return end.rss(crop) if self.combine == "rss" else end.matched(crop)
 
     def refine(
@@ -208,7 +210,7 @@ class UnrolledNetwork(Network):
         return self.unroll(kspace, mask, calibration, calibration_kspace).kspace()
 
     def _combine_by(self, combine: Combine) -> None:
-        """Take over the constructor's choice; a published configuration does not know of it."""
+        """Set `combine`, and add it to `config` unless it is the default; published configurations do not have it."""
         if combine not in ("rss", "maps"):
             raise ValueError(f"combine is {combine!r}: choose rss or maps")
         self.combine = combine
@@ -219,15 +221,20 @@ class UnrolledNetwork(Network):
 def calibration_of(
     mask: Bool[Tensor, "batch y x"], columns: int | None = None
 ) -> Bool[Tensor, "batch y x"]:
-    """The fully sampled centre of each mask, which the sensitivity networks look at.
+    """The fully sampled centre of each mask, which is the input of the sensitivity networks.
 
-    Masks that vary along x only follow fastMRI, whose published weights expect exactly this: n columns from
-    (x - n + 1) // 2, where n is `columns`, or else twice the sampled run on the shorter side of x // 2 and at least 1
-    (so a mask whose right or left half is full has 1). Other masks have their largest centred full rectangle.
+    For masks that vary along x only it is that of fastMRI, which the published weights expect: n columns from
+    (x - n + 1) // 2, where n is `columns`, or else twice the shorter of the two sampled runs on either side of column
+    x // 2 (0 for a side without gaps), and at least 1. For other masks it is the largest fully sampled rectangle around
+    the origin.
+
+    Args:
+        mask: True at sampled points.
+        columns: number of calibration columns where it is known; None finds it from the mask.
 
     Raises:
-        ValueError: if a mask does not sample the origin of k-space (with `columns` it is not looked at), or `columns`
-            exceeds the width.
+        ValueError: if a mask does not sample the origin of k-space (not checked with `columns`), or `columns` exceeds
+            the width.
     """
     if columns is not None and not 0 <= columns <= mask.shape[-1]:
         raise ValueError(

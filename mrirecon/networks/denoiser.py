@@ -22,8 +22,8 @@ Layer = TypeVar("Layer", nn.Linear, nn.Conv2d)
 class DenoiserUNet(Prior):
     """D(x, s) = c_skip x + c_out U(c_in x, log(s) / 4), as in EDM (Karras et al. 2022, arXiv:2206.00364, table 1).
 
-    Takes images of any size: they are mirrored at the lower and right edge up to the next size that can be halved.
-    Levels beyond `sigma_range` are told to the U-Net as its nearest end.
+    Images may have any size: they are mirrored at the lower and right edge up to the next size that can be halved.
+    Noise levels outside `sigma_range` are given to the U-Net as the nearest end of that range.
 
     Args:
         channels: channels of an image: 2 for real and imaginary part, 1 for a magnitude.
@@ -32,6 +32,9 @@ class DenoiserUNet(Prior):
         sigma_data: standard deviation of the images, per channel, in units of their bright level.
         sigma_min: lowest noise level, in the same units.
         sigma_max: highest noise level.
+
+    Raises:
+        ValueError: if a width, the number of blocks or a level is not positive, or sigma_min is not below sigma_max.
     """
 
     name = "denoiser"
@@ -87,12 +90,12 @@ class DenoiserUNet(Prior):
 class ResidualUNet(nn.Module):
     """Residual blocks with strided convolutions between the levels, as in DRUNet (Zhang et al. 2021, arXiv:2008.13751).
 
-    Skips are added. The output and every residual start at zero.
+    Skip connections are added. The output and every residual are zero before training.
 
     Args:
-        channels: in and out.
+        channels: channels of input and output.
         widths: features at each level.
-        blocks: per level on the way down; one more on the way up, and in the middle.
+        blocks: residual blocks per level on the way down; one more on the way up, and in the middle.
     """
 
     def __init__(self, channels: int, widths: Sequence[int], blocks: int) -> None:
@@ -123,10 +126,10 @@ class ResidualUNet(nn.Module):
     def forward(
         self, x: Float[Tensor, "batch channel y x"], level: Float[Tensor, " batch"]
     ) -> Float[Tensor, "batch channel y x"]:
-        """An estimate from a scaled image, whose sides are multiples of `multiple`, and its noise level."""
+        """The estimate from a scaled image, whose sides are multiples of `multiple`, and its noise level."""
         angles = level[:, None] * self.frequencies.to(level.dtype)  # type: ignore[operator]
         embedded = F.silu(self.embed(torch.cat([angles.cos(), angles.sin()], dim=1)))
-        # Convolutions on a CPU are up to four times faster so, and those of half precision on a GPU too.
+        # Channels-last makes convolutions up to four times faster on CPUs, and in half precision on GPUs.
         h = self.first(x.contiguous(memory_format=torch.channels_last))
         skips = []
         for blocks, down in zip(self.encoder, self.down, strict=True):
@@ -144,7 +147,7 @@ class ResidualUNet(nn.Module):
 
 
 class ResidualBlock(nn.Module):
-    """h + W2 relu(scale W1 relu(h) + shift), where scale and shift follow from the noise level (FiLM)."""
+    """h + W2 relu((1 + scale) W1 relu(h) + shift), with scale and shift computed from the noise level (FiLM)."""
 
     def __init__(self, width: int, embedded: int) -> None:
         super().__init__()

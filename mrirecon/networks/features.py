@@ -1,4 +1,4 @@
-"""Features of the diffusion U-Nets: sizes they can have, their layout in memory, and their normalisation."""
+"""Feature maps of the diffusion U-Nets: allowed sizes, memory layout, and normalisation."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-# Below this many pixels in a batch it costs more to rearrange the weights than the features.
+# Batches with fewer pixels are not made channels-last: rearranging the weights would take longer.
 _FEW_PIXELS = 2048
-# Sums over more pixels than this in one go lose digits of float32.
+# Sums over more pixels than this at once lose digits of float32.
 _PIXELS_AT_ONCE = 2048
 
 
 def check_size(x: Float[Tensor, "batch channel y x"], multiple: int, network: str) -> None:
-    """Refuse an image that cannot be halved as often as a network does.
+    """Refuse an image that cannot be halved as often as a network requires.
 
     Raises:
         ValueError: if a side is no multiple of `multiple`.
@@ -31,23 +31,23 @@ def check_size(x: Float[Tensor, "batch channel y x"], multiple: int, network: st
 
 
 def laid_out(x: Float[Tensor, "batch channel y x"]) -> Float[Tensor, "batch channel y x"]:
-    """The same features in the layout with which convolutions are fastest."""
+    """The features in the memory layout for which convolutions are fastest."""
     many = channels_last_is_faster(x, x.shape[2] * x.shape[3])
     return x.contiguous(memory_format=torch.channels_last if many else torch.contiguous_format)
 
 
 def channels_last_is_faster(x: Tensor, pixels: int) -> bool:
-    """Whether features of so many pixels per image are better channels-last: on the CPU, if they are many."""
+    """Whether channels-last is the faster layout for `pixels` per image: on the CPU, if the batch is large enough."""
     return x.device.type == "cpu" and len(x) * pixels >= _FEW_PIXELS
 
 
 class GroupNorm(nn.GroupNorm):
     """Group normalisation of x + offset, times 1 + scale, plus shift; then SiLU, unless `silu` is false.
 
-    Where features are channels-last, PyTorch's own loses digits: mean 3 and standard deviation 1 at 160 x 160 leave
-    it 2e-5 off. Here each channel has its mean and variance taken, of which those of the groups follow; all that is
-    to be added and multiplied then is one factor and one summand per channel, and nothing but x is kept for the
-    backward pass. Half precision is normalised in float32.
+    For channels-last features PyTorch's implementation loses digits: its error is 2e-5 for mean 3 and deviation 1 at
+    160 x 160. Here the mean and variance of each group are computed from those of its channels, and everything is
+    applied as one factor and one summand per channel; only x is stored for the backward pass. Half precision is
+    normalised in float32.
     """
 
     def __init__(self, groups: int, channels: int, eps: float = 1e-5, silu: bool = True) -> None:
@@ -79,29 +79,29 @@ class GroupNorm(nn.GroupNorm):
     def _per_channel(
         self, x: Tensor, offset: Tensor | None, scale: Tensor | None, shift: Tensor | None
     ) -> tuple[Tensor, Tensor]:
-        """What x is multiplied by, and what is added then; both (batch, channel)."""
+        """The factor and the summand of x, both (batch, channel)."""
         mean, variance = _Moments.apply(x)
         moved = torch.zeros_like(mean) if offset is None else offset.to(x.dtype)
-        mean_of_group = self._of_groups(mean + moved)
+        mean_of_group = self._group_mean(mean + moved)
         spread = variance + (mean + moved - mean_of_group).square()
-        factor = (self._of_groups(spread) + self.eps).rsqrt() * self.weight
+        factor = (self._group_mean(spread) + self.eps).rsqrt() * self.weight
         summand = self.bias + (moved - mean_of_group) * factor
         if scale is not None:
             factor, summand = factor * (1 + scale), summand * (1 + scale)
         return factor, summand if shift is None else summand + shift
 
-    def _of_groups(self, values: Tensor) -> Tensor:
+    def _group_mean(self, values: Tensor) -> Tensor:
         grouped = values.unflatten(1, (self.num_groups, -1))
         return grouped.mean(-1, keepdim=True).expand_as(grouped).flatten(1)
 
 
 class _Moments(torch.autograd.Function):
-    """Mean and variance (by n) of each channel of each image."""
+    """Mean and variance (divided by n) of each channel of each image."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> tuple[Tensor, Tensor]:
         rows = max(1, _PIXELS_AT_ONCE // x.shape[3])
-        # Of one channels-last image, this is many times faster than `torch.var_mean`.
+        # For one channels-last image this is many times faster than `torch.var_mean`.
         parts = [
             torch.stack(torch.batch_norm_update_stats(part, None, None, 0.0))
             for image in x.split(1)

@@ -1,7 +1,7 @@
-"""Swin transformer layers (Liu et al. 2021) as HUMUS-Net uses them, for maps of any size that the windows divide.
+"""Swin transformer layers (Liu et al. 2021) as in HUMUS-Net, for feature maps of any size that the windows divide.
 
-Features are (batch, y, x, channel) throughout, which the convolutions see as channels-last images without a copy.
-Names and shapes of parameters and buffers are those of the published files.
+Features are (batch, y, x, channel) throughout, which convolutions take as channels-last images without a copy. Names
+and shapes of parameters and buffers are those of the published weights.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional
 
-MASKED = -100.0  # what the published networks add to the logits of a pair that must not attend
+MASKED = -100.0  # added to the logits of pairs that must not attend, as in the published networks
 
 
 class WindowAttention(nn.Module):
@@ -35,12 +35,12 @@ class WindowAttention(nn.Module):
         x: Float[Tensor, "window token channel"],
         mask: Float[Tensor, "token token"] | None = None,
     ) -> Float[Tensor, "window token channel"]:
-        """Attend within each window; `mask` is added to the logits of all of them."""
+        """Attend within each window; `mask` is added to the logits of every window."""
         q, k, v = self.qkv(x).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
         bias = self.relative_position_bias_table[self.relative_position_index].permute(2, 0, 1)
         if mask is not None:
             bias = bias + mask
-        # The fast kernels take a contiguous bias only.
+        # The fast kernels require a contiguous bias.
         bias = bias.to(q.dtype).contiguous().unsqueeze(0)
         out = functional.scaled_dot_product_attention(q, k, v, attn_mask=bias)
         return self.proj(out.transpose(1, 2).reshape(x.shape))
@@ -49,17 +49,17 @@ class WindowAttention(nn.Module):
 class SwinStage(nn.Module):
     """Swin blocks, every second one on a shifted grid, and a convolution; residual (SwinIR, Liang et al. 2021).
 
-    Where one window covers the shorter side of `size`, the windows shrink to it and no grid is shifted, as published.
+    Where a window covers the shorter side of `size`, windows shrink to that side and no grid is shifted, as published.
 
     Args:
-        channels: of the features.
-        size: (y, x) that the published files of this stage are for.
+        channels: number of features.
+        size: feature map size (y, x) of the published weights.
         heads: attention heads.
         window: side of the windows.
         mlp_ratio: hidden units per channel.
-        drop_path: one probability per block.
-        convolution: see `residual_convolution`.
-        reshape: how the features come from, or go to, the next scale; called by the owner of the stage.
+        drop_path: one probability per block, see `SwinBlock`.
+        convolution: kind of convolution, see `residual_convolution`.
+        reshape: change of scale before or after this stage; applied by the network that contains the stage.
 
     Raises:
         ValueError: if the heads do not divide the channels.
@@ -122,11 +122,11 @@ class SwinBlock(nn.Module):
     """Window attention, on a grid shifted by `shift`, then a two-layer perceptron; both residual.
 
     Args:
-        channels: of the features.
-        size: (y, x) that the published files of this block are for; it shapes the buffer `attn_mask`, nothing else.
+        channels: number of features.
+        size: feature map size (y, x) of the published weights; it only sets the shape of the buffer `attn_mask`.
         heads: attention heads.
         window: side of the windows.
-        shift: of the window grid, 0 for none.
+        shift: shift of the window grid, 0 for none.
         mlp_ratio: hidden units per channel.
         drop_path: probability that a sample skips the block in training (stochastic depth, Huang et al. 2016).
     """
@@ -151,7 +151,7 @@ class SwinBlock(nn.Module):
         self.mlp = Perceptron(channels, int(mlp_ratio * channels))
         if shift:
             self.register_buffer("corners", _corner_masks(window, shift), persistent=False)
-            # Files hold the mask of every window at their size; at any size `corners` are the only four.
+            # Published files hold the mask of every window; at any size there are only the four of `corners`.
             kinds = torch.zeros(size[0] // window, size[1] // window, dtype=torch.long)
             kinds[:, -1] += 1
             kinds[-1] += 2
@@ -162,13 +162,13 @@ class SwinBlock(nn.Module):
         return x + self._skip(self.mlp(self.norm2(x)))
 
     def attend(self, x: Float[Tensor, "batch y x channel"]) -> Float[Tensor, "batch y x channel"]:
-        """Shift, cut into windows, attend, put together and shift back."""
+        """Window attention on the shifted grid; the output has the order of the input."""
         if not self.shift:
             windows = self._windows(x)
             return self._attend_alike(windows).transpose(2, 3).reshape(x.shape)
         windows = self._windows(x.roll((-self.shift, -self.shift), (1, 2)))
         out = torch.empty_like(windows)
-        # Windows of one mask together: no mask is ever repeated.
+        # Windows with the same mask are computed together, so that masks are not repeated in memory.
         inside, last = slice(-1), slice(-1, None)
         places = ((inside, inside), (inside, last), (last, inside), (last, last))
         for (rows, columns), mask in zip(places, self.corners, strict=True):
@@ -205,7 +205,7 @@ class Perceptron(nn.Module):
 
 
 class PatchMerging(nn.Module):
-    """Half the size, twice the channels: each 2 x 2 tokens become one."""
+    """Halves the size and doubles the channels: each 2 x 2 tokens become one."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -220,7 +220,7 @@ class PatchMerging(nn.Module):
 
 
 class PatchExpand(nn.Module):
-    """Twice the size, half the channels, mixed with the skip connection of that size."""
+    """Doubles the size and halves the channels, then mixes in the skip connection of that size."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -237,7 +237,7 @@ class PatchExpand(nn.Module):
 
 
 class PatchEmbed(nn.Module):
-    """Image features to normalised tokens; of patches larger than 1, a learned projection of their pixels."""
+    """Image features to normalised tokens; patches larger than 1 pixel are projected linearly."""
 
     def __init__(self, channels: int, patch: int) -> None:
         super().__init__()
@@ -251,10 +251,10 @@ class PatchEmbed(nn.Module):
 
 
 class PatchUnembed(nn.Module):
-    """Tokens to image features; for patches larger than 1 after a learned projection.
+    """Tokens to image features; for patches larger than 1 pixel after a learned projection.
 
-    The published code lays the projections of a row of patches out one after the other over the rows of pixels
-    without putting them in order. Weights with such patches have learned this for one width.
+    As in the published code, the projections of a row of patches are written to the pixel rows one after the other
+    without reordering, to which weights with such patches have adapted for the width they were trained with.
     """
 
     def __init__(self, channels: int, patch: int) -> None:
@@ -269,17 +269,17 @@ class PatchUnembed(nn.Module):
 
 
 def _relative_positions(window: int) -> Int[Tensor, "token token"]:
-    """Row of the bias table for each pair of tokens of a window."""
+    """Row of the bias table for each pair of tokens in a window."""
     y, x = torch.arange(window**2) // window, torch.arange(window**2) % window
     dy, dx = y[:, None] - y + window - 1, x[:, None] - x + window - 1
     return dy * (2 * window - 1) + dx
 
 
 def _corner_masks(window: int, shift: int) -> Float[Tensor, "4 token token"]:
-    """Masks of the windows of a shifted grid: inside, in the last column, in the last row, in both.
+    """Attention masks for a shifted grid: windows inside, in the last column, in the last row, and in both.
 
-    In the last ones the trailing `shift` rows or columns wrapped around from the other edge of the image: they must
-    not see the others.
+    In the last row and column of windows the trailing `shift` rows or columns are wrapped around from the other edge of
+    the image, and must not attend to the others.
     """
     wrapped = torch.arange(window) >= window - shift
     never = torch.zeros(window, dtype=torch.bool)

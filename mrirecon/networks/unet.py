@@ -1,7 +1,7 @@
 """The fastMRI U-Net, its wrapper for complex images, and the image-to-image baseline built on it.
 
-Names of parameters are those of fastMRI, so that published weights load as they are. On the CPU features are
-channels-last, with which convolutions are up to four times faster, and normalised by `NormLeakyReLU`.
+Parameters have the names of fastMRI, so that published weights load unchanged. On the CPU features are channels-last,
+which makes convolutions up to four times faster, and are normalised by `NormLeakyReLU`.
 """
 
 from __future__ import annotations
@@ -18,25 +18,24 @@ from torch.autograd.function import once_differentiable
 from mrirecon.networks.base import Network, at_least_one
 from mrirecon.tensors import as_channels, as_complex, fftshift, ifft2, rss_of_each
 
-SMALL = (
-    1e-6  # largest sample below which k-space is scaled by a power of two; fastMRI has 1e-4 to 1e-2
-)
+# K-space whose largest sample is below this is scaled by a power of two; that of fastMRI is 1e-4 to 1e-2.
+SMALL = 1e-6
 
 
 class UNet(nn.Module):
-    """The U-Net of Ronneberger et al. 2015 as fastMRI has it (Zbontar et al. 2018, arXiv:1811.08839).
+    """The U-Net of Ronneberger et al. 2015 in the variant of fastMRI (Zbontar et al. 2018, arXiv:1811.08839).
 
-    Takes any image size: pooling drops an odd last row or column, and the way up reflects one in its place.
+    Images may have any size: pooling drops an odd last row or column, and upsampling pads by reflection.
 
     Args:
         in_chans: channels of the input.
         out_chans: channels of the output.
         chans: features at full resolution; they double with each level.
-        num_pool_layers: how often the resolution is halved.
-        drop_prob: probability with which training zeroes a whole feature.
+        num_pool_layers: number of times the resolution is halved.
+        drop_prob: probability with which a whole feature is set to zero in training.
 
     Raises:
-        ValueError: by `forward`, if an image is too small to be halved so often.
+        ValueError: in `forward`, if an image is too small to be halved that often.
     """
 
     def __init__(
@@ -87,7 +86,7 @@ class UNet(nn.Module):
 
 
 class ConvBlock(nn.Module):
-    """Twice: 3 x 3 convolution, instance normalisation and LeakyReLU, dropout."""
+    """Two times: 3 x 3 convolution, instance normalisation and LeakyReLU, dropout."""
 
     def __init__(self, in_chans: int, out_chans: int, drop_prob: float = 0.0) -> None:
         super().__init__()
@@ -117,10 +116,9 @@ class TransposeConvBlock(nn.Module):
 class NormLeakyReLU(nn.Module):
     """Instance normalisation (eps 1e-5, no parameters) and LeakyReLU of slope 0.2; overwrites its input.
 
-    On the CPU they are one function: PyTorch's normalisations are slow for channels-last features, and its
-    `group_norm`, which is not, cancels digits where the mean of a channel is large. It keeps only its output for the
-    backward pass. Half precision is normalised in float32. Under torch.compile it is written out, to be fused with what
-    stands around it.
+    On the CPU both are one function: PyTorch's normalisations are slow for channels-last features, except `group_norm`,
+    which loses digits where the mean of a channel is large. Only the output is stored for the backward pass. Half
+    precision is normalised in float32. Under torch.compile plain operations are used, which it fuses with others.
     """
 
     def forward(self, x: Float[Tensor, "batch chan y x"]) -> Float[Tensor, "batch chan y x"]:
@@ -165,10 +163,15 @@ def _mean(features: Tensor) -> Tensor:
 
 
 class NormUNet(nn.Module):
-    """A U-Net on complex images that knows no intensity scale (E2E-VarNet, Sriram et al. 2020, arXiv:2004.06688).
+    """A U-Net on normalised complex images (E2E-VarNet, Sriram et al. 2020, arXiv:2004.06688).
 
-    Real and imaginary part become channels of mean 0 and standard deviation 1, zero-padded to a multiple of 16; the
-    output gets the mean and standard deviation back. An image that is 0 throughout stays 0.
+    Real and imaginary part are normalised to mean 0 and standard deviation 1 and zero-padded to multiples of 16; the
+    output is scaled back. An image that is 0 everywhere stays 0.
+
+    Args:
+        chans: features at full resolution.
+        num_pools: number of times the resolution is halved.
+        drop_prob: see `UNet`.
     """
 
     def __init__(self, chans: int, num_pools: int, drop_prob: float = 0.0) -> None:
@@ -178,7 +181,7 @@ class NormUNet(nn.Module):
     def forward(self, image: Complex[Tensor, "batch y x"]) -> Complex[Tensor, "batch y x"]:
         x = as_channels(image)
         variance, mean = torch.var_mean(x, dim=(-2, -1), keepdim=True)
-        # Where the variance is 0 so is the mean-free image, and its root must not be differentiated.
+        # Where the variance is 0, its square root must not be differentiated; the mean-free image is 0 there.
         std = torch.where(variance > 0, variance, 1).sqrt()
         height, width = image.shape[-2:]
         top, left = (-height % 16) // 2, (-width % 16) // 2
@@ -190,7 +193,7 @@ class NormUNet(nn.Module):
 
 
 def unets_of(network: nn.Module) -> list[nn.Module]:
-    """The U-Nets inside a network, which torch.compile can fuse: they know real numbers only."""
+    """The U-Nets inside a network, which torch.compile can fuse since they are real-valued."""
     return [part for part in network.modules() if isinstance(part, UNet)]
 
 
@@ -198,6 +201,11 @@ class UNetBaseline(Network):
     """The fastMRI baseline: a U-Net on the zero-filled root-sum-of-squares image (Zbontar et al. 2018).
 
     The cropped image is normalised to mean 0 and standard deviation 1 and clamped to +-6, as in fastMRI.
+
+    Args:
+        chans: features at full resolution.
+        num_pool_layers: number of times the resolution is halved.
+        drop_prob: see `UNet`.
 
     Raises:
         ValueError: if a number of features or levels is below 1.
@@ -224,12 +232,12 @@ class UNetBaseline(Network):
         own = kspace[:, kspace.shape[1] // 2]
         largest = own.detach().abs().amax(dim=(1, 2, 3))
         small = (largest < SMALL) & (largest > 0)
-        if bool(small.any()):  # in units in which the constant below is nothing
+        if bool(small.any()):  # scaled up, so that the constant 1e-11 below is negligible
             factor = torch.where(small, torch.exp2(-largest.log2().floor()), 1)
             scaled = kspace * factor.reshape(-1, 1, 1, 1, 1)
             return self(scaled, mask, calibration, crop) / factor.reshape(-1, 1, 1)
         coils = own.unbind(1)
-        # Magnitudes do not see the phase ramp of an uncentred k-space: shift one image, not every coil.
+        # Magnitudes do not depend on the phase ramp of an uncentred FFT: one shift of the image suffices.
         image = fftshift(rss_of_each(map(ifft2, coils)))[(..., *crop)].unsqueeze(1)
         std, mean = torch.std_mean(image, dim=(-2, -1), keepdim=True)
         normalized = ((image - mean) / (std + 1e-11)).clamp(-6, 6)

@@ -1,4 +1,4 @@
-"""Our own: a diffusion prior's denoiser, unrolled with data consistency and fine-tuned end to end."""
+"""The denoiser of a diffusion prior, unrolled with data consistency and fine-tuned end to end (not from a paper)."""
 
 from __future__ import annotations
 
@@ -20,18 +20,19 @@ from mrirecon.operators.sense import Sense
 from mrirecon.prepare import intensity_scale
 from mrirecon.tensors import as_channels, as_complex, center_crop
 
-# Logarithms are stored divided by it, so that Adam moves them as much faster than the denoiser's weights.
+# Logarithms of levels and weights are stored divided by this, so that Adam changes them 20 times faster than the
+# weights of the denoiser.
 PACE = 20
-# Of the bright level: without any noise, the prior would have no say where nothing was measured.
+# Smallest noise level, relative to the bright level: with less, the prior has no weight where nothing was measured.
 LEAST_NOISE = 1e-3
 
 
 class UnrolledPrior(Network):
     """DDS without its new noise, trained: x <- argmin ||y - A x||^2 + w_k s_y^2 ||x - D(x, s_k)||^2, by CG.
 
-    It begins at the CG-SENSE image. One denoiser D serves in all steps; its noise levels s_k are learned, and the
-    weights w_k of the prior against the noise level s_y of the data, and so is D, from where the training of the prior
-    left it (`train --weights`). Images are in units of the scan's bright level, as those of the prior.
+    It starts from the CG-SENSE image. All steps share one denoiser D. Training learns its noise levels s_k, the weights
+    w_k of the prior relative to the noise level s_y of the data, and D itself, starting from a trained prior
+    (`train --weights`). Images are in units of the scan's bright level, like those of the prior.
 
     Not from a paper: MoDL (Aggarwal et al. 2019, arXiv:1712.02862) unrolls one denoiser in this way without noise
     levels, and trains it from scratch.
@@ -39,11 +40,14 @@ class UnrolledPrior(Network):
     Args:
         steps: unrolled iterations.
         cg_steps: conjugate gradients per iteration.
-        sigma_first: s of the first iteration before training, in units of the bright level; they fall geometrically.
-        sigma_last: s of the last one.
-        prior_weight: w = prior_weight / s^2 before training, as in DDS.
+        sigma_first: initial s of the first iteration, in units of the bright level; later ones fall geometrically.
+        sigma_last: initial s of the last iteration.
+        prior_weight: w is prior_weight / s^2 before training, as in DDS.
         denoiser: constructor arguments of `DenoiserUNet`.
-        checkpoint_steps: recompute each iteration in the backward pass, keeping one iteration's features in memory.
+        checkpoint_steps: recompute each iteration in the backward pass, which needs the memory of one iteration only.
+
+    Raises:
+        ValueError: if there are no steps or no conjugate gradients.
     """
 
     name = "unrolled_prior"
@@ -97,7 +101,7 @@ class UnrolledPrior(Network):
         A: Sense,
         noise_std: Float[Tensor, " batch"],
     ) -> Complex[Tensor, "batch y x"]:
-        """The image of k-space in units of the bright level, which its noise per real component is in, too."""
+        """Complex images from k-space and its noise per real component, all in units of the bright level."""
         power = noise_std.clamp_min(LEAST_NOISE).square()[:, None, None]
         backprojection = A.H(y)
         x = A.solve(backprojection, 0.02, iterations=2 * self.cg_steps)
@@ -145,7 +149,7 @@ def _maps(
 
 
 def _levels(kspace: Complex[Tensor, "coil y x"], mask: Bool[Tensor, "y x"]) -> tuple[float, float]:
-    """Bright level and noise of one slice; a reconstruction takes those of the volume (`mrirecon.prepare`)."""
+    """Bright level and noise of one slice; a reconstruction of a scan uses those of the volume (`mrirecon.prepare`)."""
     if not bool(kspace.any()):
         return 1.0, 1.0
     kspace, mask = kspace.cpu(), mask.cpu()

@@ -1,4 +1,4 @@
-"""The end-to-end variational network (Sriram et al. 2020, arXiv:2004.06688) with the names of fastMRI's parameters."""
+"""The end-to-end variational network (Sriram et al. 2020, arXiv:2004.06688); parameters have the names of fastMRI."""
 
 from __future__ import annotations
 
@@ -19,20 +19,21 @@ from mrirecon.tensors import ifft2c, rss
 class VarNet(UnrolledNetwork):
     """E2E-VarNet: unrolled gradient descent on k-space with a U-Net as regulariser and learned coil maps.
 
-    The paper's cascade is k <- k - eta M (k - y) - F S u with u = U-Net(S^H F^-1 k). M is a projection, so k stays
-    y - F S p on the mask and y - F S q off it, with two images p <- (1 - eta) p + u and q <- q + u. As S^H S = 1,
+    The paper's cascade is k <- k - eta M (k - y) - F S u with u = U-Net(S^H F^-1 k). M is a projection, so that k is
+    always y - F S p at sampled points and y - F S q elsewhere, with two images p <- (1 - eta) p + u and q <- q + u.
+    Since S^H S = 1,
         S^H F^-1 k = A^H y - q + A^H A (q - p),   A = M F S,
-    and the loop needs no k-space: one Gram operator and one image through the U-Net per cascade.
+    and a cascade needs no k-space, only one Gram operator and one image through the U-Net.
 
     Args:
         num_cascades: unrolled iterations.
         chans: features of the U-Nets at full resolution.
-        pools: how often they halve the resolution.
-        sens_chans: the same for the sensitivity network.
-        sens_pools: the same for the sensitivity network.
-        shared: one cascade's weights serve in all of them, which learns faster from little data.
+        pools: number of times they halve the resolution.
+        sens_chans: features of the sensitivity network.
+        sens_pools: number of times the sensitivity network halves the resolution.
+        shared: all cascades have the same weights, which needs less training data.
         combine: how coil images become one image (`UnrolledNetwork`).
-        checkpoint_cascades: recompute each cascade in the backward pass, keeping one cascade's features in memory.
+        checkpoint_cascades: recompute each cascade in the backward pass, which needs the memory of one cascade only.
 
     Raises:
         ValueError: if a number is below 1.
@@ -96,7 +97,7 @@ class VarNet(UnrolledNetwork):
 
 
 class VarNetCascade(nn.Module):
-    """One iteration of `VarNet`, which see."""
+    """One iteration of `VarNet`: (p, q) -> (p, q) in the notation given there."""
 
     def __init__(self, model: NormUNet) -> None:
         super().__init__()
@@ -115,10 +116,10 @@ class VarNetCascade(nn.Module):
 
 
 class SensitivityNet(nn.Module):
-    """Coil maps from the calibration part of k-space: a U-Net on each coil image, then sum over coils |s|^2 = 1."""
+    """Coil maps from the calibration part of k-space: a U-Net on each coil image, then the sum of |s|^2 is set to 1."""
 
-    # Coils share no computation: few at a time need little memory, where nothing is kept for the backward pass. An
-    # accelerator wants more of them to be busy.
+    # Pixels times coils that are computed at once, to save memory, where no features are stored for the backward pass.
+    # Accelerators are fully used with more of them only.
     pixels_at_once = 2**18
     pixels_on_accelerator = 2**21
 
@@ -132,7 +133,13 @@ class SensitivityNet(nn.Module):
         calibration: Bool[Tensor, "batch y x"],
         checkpointed: bool = False,
     ) -> Complex[Tensor, "batch coil y x"]:
-        """Maps of each slice; 0 for coils, and slices, without signal."""
+        """Coil maps of each slice; 0 for coils and slices without signal.
+
+        Args:
+            kspace: centred k-space.
+            calibration: points that are used (`calibration_of`).
+            checkpointed: recompute features in the backward pass.
+        """
         estimate: Callable[..., Tensor] = self._unnormalized
         on_cpu = kspace.device.type == "cpu"
         pixels = self.pixels_at_once if on_cpu else self.pixels_on_accelerator

@@ -14,8 +14,8 @@ Shape = tuple[int | None, ...]  # trailing axes; None is any size
 class LinearOperator(ABC):
     """A linear map A between complex arrays; leading batch axes are allowed throughout.
 
-    An author writes `forward` and `adjoint` (exact: <A x, y> = <x, A^H y>), `gram` where A^H A is cheaper than the
-    two, and `domain` and `range` where shapes are known, so that a wrong one is one sentence.
+    A subclass implements `forward` and `adjoint` (exact: <A x, y> = <x, A^H y>); `gram` where A^H A is cheaper than
+    both in turn; and `domain` and `range` where shapes are known, so that wrong shapes raise a clear error.
 
     `A(x)` applies, `A.H` is the adjoint operator, `A @ B` composes, `A + B` and `A - B` add, `2 * A` scales.
 
@@ -45,7 +45,15 @@ class LinearOperator(ABC):
         iterations: int,
         tolerance: float = 0.0,
     ) -> Tensor:
-        """(A^H A + weight)^-1 b by conjugate gradients; arguments as those of `conjugate_gradient`."""
+        """(A^H A + weight)^-1 b by conjugate gradients.
+
+        Args:
+            b: right-hand side, in the domain of A.
+            weight: added to A^H A; a tensor broadcasts against b.
+            start: first guess; zero when None.
+            iterations: most iterations.
+            tolerance: relative residual at which an image is done; 0 runs all iterations.
+        """
         return conjugate_gradient(
             lambda v: self.gram(v) + weight * v,
             b,
@@ -57,17 +65,17 @@ class LinearOperator(ABC):
 
     @property
     def image_axes(self) -> int:
-        """Trailing axes of one image: (y, x), or (set, y, x)."""
+        """Number of trailing axes that make one image: 2 for (y, x), 3 for (set, y, x)."""
         return 2
 
     @property
     def domain(self) -> Shape:
-        """Trailing axes of what it takes."""
+        """Sizes of the trailing axes of the input; None is any size, and () any shape."""
         return ()
 
     @property
     def range(self) -> Shape:
-        """Trailing axes of what it gives."""
+        """Sizes of the trailing axes of the output; None is any size, and () any shape."""
         return ()
 
     def __call__(self, x: Tensor) -> Tensor:
@@ -155,7 +163,7 @@ class _Composed(LinearOperator):
 
     @property
     def range(self) -> Shape:
-        """With the axes before those that the outer one knows of."""
+        """The range of the outer operator, preceded by axes of the inner range that the outer one treats as batch."""
         outer, inner = self._outer, self._inner.range
         return (*inner[: max(0, len(inner) - len(outer.domain))], *outer.range)
 
@@ -214,10 +222,10 @@ class _Scaled(LinearOperator):
 
 
 def _checked(operator: LinearOperator, x: Tensor, shape: Shape) -> Tensor:
-    """What an operator is applied to.
+    """The input of an operator, checked for its shape.
 
     Raises:
-        ValueError: if its trailing axes are not those that the operator takes.
+        ValueError: if its trailing axes do not agree with `shape`.
     """
     if len(x.shape) < len(shape) or not _agree(tuple(x.shape[len(x.shape) - len(shape) :]), shape):
         raise ValueError(f"{operator!r} is given {_in_words(tuple(x.shape))}")
@@ -225,13 +233,13 @@ def _checked(operator: LinearOperator, x: Tensor, shape: Shape) -> Tensor:
 
 
 def _agree(one: Shape, other: Shape) -> bool:
-    """Whether shapes may be the same, as far as both are known."""
+    """Whether trailing axes agree, as far as both shapes are known."""
     pairs = zip(reversed(one), reversed(other), strict=False)
     return all(a is None or b is None or a == b for a, b in pairs)
 
 
 def _as_many(one: Shape, other: Shape) -> bool:
-    """Whether shapes have as many axes, where both are known."""
+    """Whether shapes have the same number of axes, where both are known."""
     return not one or not other or len(one) == len(other)
 
 

@@ -11,13 +11,13 @@ from torch import Tensor
 
 from mrirecon.tensors import ifft2c, pad_to, rss
 
-# What calibrates most scans: side of the block and of the kernel in samples, share of singular values that are noise,
-# eigenvalue below which there is no signal.
+# Defaults: side of the calibration block and of the kernel in samples, singular values (over the largest one) that are
+# noise, eigenvalue below which there is no signal.
 BLOCK, KERNEL, THRESHOLD, CROP = 24, 6, 0.02, 0.8
 
 
 class CoilMaps(NamedTuple):
-    """Maps of every set, and their ESPIRiT eigenvalues: close to 1 where there is signal, before cropping."""
+    """Coil maps of every set, and their ESPIRiT eigenvalues before cropping, close to 1 where there is signal."""
 
     maps: Complex[Tensor, "*batch set coil y x"]
     eigenvalues: Float[Tensor, "*batch set y x"]
@@ -33,24 +33,24 @@ def espirit(
     sets: int = 1,
     pixels_at_once: int = 2**16,
 ) -> CoilMaps:
-    """ESPIRiT coil maps (Uecker et al. 2014).
+    """ESPIRiT coil maps (Uecker et al., MRM 71:990, 2014).
 
     The projection onto the row space of the calibration matrix (all kernel x kernel windows of the calibration data)
     acts on k-space as a convolution, so in the image it is one coil x coil matrix per pixel, whose eigenvectors of
     eigenvalue 1 are the maps. That convolution has 2 kernel - 1 taps per axis: the matrices come from the projector
     directly, without a zero-padded FFT per kernel, and their leading eigenvectors from repeated squaring.
 
-    Each set has sum over coils of |s|^2 = 1 where its eigenvalue exceeds `crop` and 0 elsewhere. Phase gauge: seen
-    through the principal virtual coil of the calibration data, the maps are real and positive.
+    In each set the sum over coils of |s|^2 is 1 where its eigenvalue exceeds `crop` and 0 elsewhere. The phase is fixed
+    by requiring that the maps, combined by the weights of the principal virtual coil, are real and positive.
 
     Args:
         calibration: fully sampled, centred block of k-space.
         shape: image size (y, x) of the maps.
         kernel: window side in k-space samples.
-        threshold: singular values below this share of the largest are taken as noise.
+        threshold: singular values below this fraction of the largest are taken as noise.
         crop: maps are zero where the eigenvalue is below this.
         sets: number of map sets, in order of falling eigenvalue.
-        pixels_at_once: pixels whose coil x coil matrices are in memory together (times coils^2 complex numbers).
+        pixels_at_once: pixels whose coil x coil matrices are held in memory at the same time.
 
     Raises:
         ValueError: if the calibration block is smaller than the kernel, or more sets than coils are asked for.
@@ -85,7 +85,7 @@ def espirit(
 def fitting_kernel(block: Sequence[int], kernel: int = KERNEL) -> int:
     """The kernel side for a calibration block (..., ky, kx): at most half its narrower side, and at least 2.
 
-    A narrow block with a large kernel leaves eigenvalues below the crop in the middle of anatomy.
+    With a larger kernel, a narrow block gives eigenvalues below the crop inside the anatomy.
     """
     return min(kernel, max(2, min(block[-2:]) // 2))
 
@@ -93,9 +93,9 @@ def fitting_kernel(block: Sequence[int], kernel: int = KERNEL) -> int:
 def low_resolution_maps(
     calibration: Complex[Tensor, "*batch coil ky kx"], shape: tuple[int, int]
 ) -> Complex[Tensor, "*batch coil y x"]:
-    """Coil images of the Hann-windowed calibration block over their RSS (McKenzie et al. 2002).
+    """Coil images of the Hann-windowed calibration block over their RSS (McKenzie et al., MRM 47:529, 2002).
 
-    They carry no object phase other than that of the principal virtual coil's image, and cover the whole image.
+    They cover the whole image, and their phase is relative to the image of the principal virtual coil.
     """
     windows = [
         torch.hann_window(n + 2, periodic=False, dtype=calibration.real.dtype)[1:-1]
@@ -110,9 +110,9 @@ def low_resolution_maps(
 def principal_coil(
     calibration: Complex[Tensor, "*batch coil ky kx"],
 ) -> Complex[Tensor, "*batch coil"]:
-    """Unit coil weights w of the virtual coil w^H y that holds most of the energy (first principal component).
+    """Unit coil weights w of the virtual coil w^H y with the largest energy (first principal component).
 
-    Eigenvectors come with a phase that differs between devices: the largest weight is made real and positive.
+    The phase of eigenvectors differs between devices, so that the largest weight is made real and positive.
     """
     samples = calibration.flatten(-2)
     weights = torch.linalg.eigh(samples @ samples.mH).eigenvectors[..., -1]
@@ -153,10 +153,11 @@ def _phases(n: int, offsets: Int[Tensor, " offset"]) -> Complex[Tensor, "n offse
 
 
 def _leading_eigenvectors(matrices: Tensor, sets: int, squarings: int = 5) -> tuple[Tensor, Tensor]:
-    """Eigenvectors (set, coil, y, x) and values (set, y, x) of Hermitian matrices (y, x, coil, coil).
+    """Leading eigenvectors (set, coil, y, x) and eigenvalues (set, y, x) of Hermitian matrices (y, x, coil, coil).
 
-    Squared `squarings` times, a matrix is nearly of rank one: its column of largest diagonal is the eigenvector, and
-    two more products make that 3 * 2^squarings steps of the power method. Further sets come by deflation.
+    After `squarings` squarings a matrix is nearly of rank one, and its column with the largest diagonal entry is the
+    eigenvector; with two more products this equals 3 * 2^squarings steps of the power method. Further sets are found
+    by deflation.
     """
     vectors, values = [], []
     for _ in range(sets):
@@ -172,15 +173,14 @@ def _leading_eigenvectors(matrices: Tensor, sets: int, squarings: int = 5) -> tu
         value = (v.mH @ matrices @ v).real
         vectors.append(v.squeeze(-1).movedim(-1, -3))
         values.append(value.squeeze(-1).squeeze(-1))
-        # Projected on both sides, so that the next set is orthogonal however inexact v is.
-        if sets > 1:
+        if sets > 1:  # on both sides, so that the next set is orthogonal even if v is inexact
             matrices = matrices - v @ (v.mH @ matrices)
             matrices = matrices - (matrices @ v) @ v.mH
     return torch.stack(vectors, dim=-4), torch.stack(values, dim=-3)
 
 
 def _trace(matrices: Tensor) -> Tensor:
-    # Of nothing, rounding may be negative.
+    # For zero matrices rounding may give a negative trace.
     trace = matrices.diagonal(dim1=-2, dim2=-1).real.sum(-1).abs()
     return trace.clamp_min(torch.finfo(trace.dtype).tiny)[..., None, None]
 

@@ -12,7 +12,7 @@ from mrirecon.tensors import rss
 
 
 class Gradient(LinearOperator):
-    """Forward differences along both image axes, zero at the far border; its norm is at most sqrt(8).
+    """Forward differences along both image axes, zero at the last row and column; the norm is at most sqrt(8).
 
     Maps (*batch, y, x) to (*batch, 2, y, x). With `isotropic` shrinkage of its output this is the total variation of
     Rudin, Osher & Fatemi 1992.
@@ -56,7 +56,7 @@ def soft_threshold(
 def project_to_ball(
     x: Complex[Tensor, "*batch component y x"], radius: float | Float[Tensor, "*#batch 1 y x"]
 ) -> Complex[Tensor, "*batch component y x"]:
-    """Scale each pixel's vector of components to at most `radius` in length.
+    """Scale each pixel's vector of components to a length of at most `radius`.
 
     This is the proximal map of the convex conjugate of radius * sum |x| (isotropic total variation's dual).
     """

@@ -1,4 +1,4 @@
-"""The parts of the MRI operator, to compose others of; `sense` is their product in one fast operator."""
+"""The factors of the MRI operator, from which others can be composed; `sense` is their product, but faster."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class Fourier(LinearOperator):
     """The centred orthonormal Fourier transform along the last two axes, or some of them; unitary for every size.
 
     Args:
-        axes: axes to transform.
+        axes: axes to transform, counted from the last.
 
     Example:
         kspace = mr.Fourier()(image)
@@ -46,7 +46,7 @@ class Coils(LinearOperator):
     """Multiplies images (*batch, y, x) by coil maps, to coil images (*batch, coil, y, x).
 
     Args:
-        maps: coil maps.
+        maps: coil maps s; the adjoint is the sum over coils of conj(s) times the coil images.
 
     Example:
         coil_images = mr.Coils(maps)(image)
@@ -74,7 +74,7 @@ class Mask(LinearOperator):
     """Keeps the sampled points of k-space (*batch, y, x) and sets the others to 0.
 
     Args:
-        mask: sampled points.
+        mask: True at sampled points.
 
     Example:
         measured = mr.Mask(mask)(kspace)

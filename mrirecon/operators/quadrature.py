@@ -1,4 +1,4 @@
-"""How much of an image a measurement hardly sees, without that part itself: Gauss quadrature by Lanczos's process."""
+"""The energy of the part of an image that a measurement hardly determines, by Gauss quadrature and Lanczos."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Complex
 from torch import Tensor
 
-EVERY = 5  # steps from one look at the bounds to the next
+EVERY = 5  # steps between evaluations of the bounds
 
 
 def damped_share(
@@ -28,17 +28,20 @@ def damped_share(
 
     Args:
         gram: applies G.
-        x: the image.
-        delta: above 0, and well above the rounding error of G.
-        steps: most applications of G.
-        accuracy: relative gap between the bounds at which they are good enough.
+        x: image.
+        delta: damping, above 0 and well above the rounding error of G.
+        steps: largest number of applications of G.
+        accuracy: relative gap between the bounds at which the iteration stops.
+
+    Returns:
+        Lower and upper bound; both are 0 for a zero image.
     """
     r, p = x.clone(), x.clone()
     norm = rr = _dot(r, r)
     if norm == 0:
         return 0.0, 0.0
     pivots: list[float] = []  # T = L D L^T: the diagonal of D
-    below: list[float] = []  # what stands below the diagonal of L
+    below: list[float] = []  # the subdiagonal of L
     shifted = 0.0  # the last pivot of T - delta
     low, high = 0.0, 1.0
     for step in range(1, steps + 1):

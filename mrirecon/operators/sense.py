@@ -1,4 +1,4 @@
-"""The coil-sensitivity forward operator: Mask @ Fourier @ Coils, with the FFT shifts folded away."""
+"""The SENSE operator Mask @ Fourier @ Coils, with the FFT shifts applied to maps and mask beforehand."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from mrirecon.operators.base import LinearOperator, Shape
 from mrirecon.operators.solvers import conjugate_gradient
 from mrirecon.tensors import fft2, fftshift, ifft2, ifftshift
 
-FEW_THREADS = 4  # with more of them one coil at a time is too little to share
+FEW_THREADS = 4  # with more threads, one coil at a time is too little work to divide
 
 
 def sense(
@@ -23,7 +23,7 @@ def sense(
     *,
     sets: bool = False,
 ) -> Sense:
-    """The operator A = M F S of multi-coil Cartesian MRI (Pruessmann et al. 1999).
+    """The operator A = M F S of multi-coil Cartesian MRI (Pruessmann et al., MRM 42:952, 1999).
 
     It maps images (*batch, y, x) to k-space (*batch, coil, y, x), zero where not sampled. Slices of a batch may have
     their own maps and masks. Single-coil data is one coil with map 1.
@@ -50,19 +50,19 @@ def sense(
 
 
 class Sense(LinearOperator):
-    """See `sense`. `maps` and `mask` are centred, as given.
+    """The operator that `sense` makes; its attributes `maps` and `mask` are the arguments of `sense`.
 
-    The centred FFT is shift @ F @ unshift. Maps and mask are unshifted once here, so that the Gram operator
-    A^H A = shift @ S'^H F^-1 M' F S' @ unshift shifts nothing but the single-channel image, for any size. Where the
-    mask does not vary along an axis, the transforms along that axis cancel in A^H A and are left out. `solve` leaves
-    the shifts of the image out too, but for the first and the last.
+    The centred FFT is shift @ F @ unshift. Maps and mask are unshifted once on construction, so that the Gram operator
+    A^H A = shift @ S'^H F^-1 M' F S' @ unshift only shifts the single-channel image, for any size. Where the mask does
+    not vary along an axis, the transforms along that axis cancel in A^H A and are left out. `solve` shifts the image
+    only before the first and after the last iteration.
     """
 
     def __init__(self, maps: Tensor, mask: Tensor, *, sets: bool = False) -> None:
         self.maps, self.mask, self.sets = maps, mask, sets
         self._maps = ifftshift(maps).contiguous()
         self._conjugate = self._maps.conj().resolve_conj()
-        # Of the type of what it multiplies: nothing is converted then.
+        # Complex like the data that it multiplies, so that no conversion is needed.
         self._mask = ifftshift(mask).unsqueeze(-3).to(maps.dtype)
         self._gram_axes = [
             axis for axis in (-2, -1) if not bool((mask == mask.narrow(axis, 0, 1)).all())
@@ -116,7 +116,7 @@ class Sense(LinearOperator):
     def _unshifted_gram(self, x: Tensor) -> Tensor:
         if self.sets or x.device.type != "cpu" or torch.get_num_threads() > FEW_THREADS:
             return self._combine(_masked(self._expand(x), self._mask, self._gram_axes))
-        # Coil by coil: what one coil needs stays in the cache.
+        # Coil by coil, so that the data of one coil stay in the cache.
         mask = self._mask.squeeze(-3)
         image: Tensor | None = None
         for coil, conjugate in zip(self._maps.unbind(-3), self._conjugate.unbind(-3), strict=True):
@@ -142,20 +142,20 @@ class Sense(LinearOperator):
         return tuple(self.maps.shape[-3:])
 
     def _image_batch(self, *shapes: tuple[int, ...]) -> torch.Size:
-        """The shape of images for all maps, masks and these: each of one is solved with each of several others."""
+        """The shape of a batch of images, broadcast over maps, masks and the given shapes."""
         *leading, _, y, x = self.maps.shape
         sets = [leading.pop()] if self.sets else []
         masks = (*self.mask.shape[:-2], *[1] * (len(sets) + 2))
         return torch.broadcast_shapes((*leading, *sets, y, x), masks, *shapes)
 
     def support(self) -> Bool[Tensor, "*image_batch y x"]:
-        """Where an image has any coil to see it; outside, A x does not depend on x."""
+        """Where any coil map is not zero; elsewhere A x does not depend on x."""
         return (self.maps != 0).any(dim=-3)
 
     def squared_norm_bound(self) -> float:
-        """Upper bound of ||A||^2, reached when all points are sampled: the largest of the pixels' own norms.
+        """Upper bound of ||A||^2, exact for full sampling: the largest eigenvalue of S^H S over all pixels.
 
-        Maps that are zero everywhere have 1, so that step sizes stay finite.
+        For maps that are zero everywhere it is 1, so that step sizes stay finite.
         """
         maps = self.maps if self.sets else self.maps.unsqueeze(-4)
         pixels = maps.flatten(-2).movedim(-1, -3)  # pixel, set, coil

@@ -1,7 +1,7 @@
 """Iterative solvers for complex, batched problems.
 
-Every item of a batch is solved as if it were alone: inner products, steps and stopping are per item. An item is the
-last `item_axes` axes (2 for images).
+Every item of a batch is solved independently: inner products, step sizes and stopping are per item. An item consists of
+the last `item_axes` axes (2 for images).
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ def conjugate_gradient(
 ) -> Complex[Tensor, "*shape"]:
     """Solve G x = b for a Hermitian positive semi-definite G (Hestenes & Stiefel 1952).
 
-    Inner products are r^H r, with the conjugate. An item stops changing once ||r|| <= tolerance ||b||; the loop ends
-    when all items have. With an indefinite or non-Hermitian G the result is silently wrong.
+    Inner products are r^H r, with the conjugate. An item is final once ||r|| <= tolerance ||b||; the loop ends when all
+    are. For an indefinite or non-Hermitian G the result is silently wrong.
 
     Args:
         gram: applies G.
@@ -43,7 +43,7 @@ def conjugate_gradient(
     Example:
         x = mr.conjugate_gradient(lambda v: A.gram(v) + 0.01 * v, A.H(y), iterations=20)
     """
-    # Where nobody looks back, vectors are overwritten: on a CPU that is a tenth of the time with cheap operators.
+    # Without callback and autograd, vectors are overwritten: this saves a tenth of the time with cheap operators.
     in_place = callback is None and not torch.is_grad_enabled()
     x = torch.zeros_like(b) if start is None else start.clone() if in_place else start
     r = b.clone() if start is None else b - gram(x)
@@ -182,8 +182,13 @@ def largest_eigenvalue(
 ) -> Float[Tensor, "*item"]:
     """Largest eigenvalue of a Hermitian positive semi-definite G by the power method, per item.
 
-    A lower bound that tightens with iterations; for G = A^H A it is the squared norm of A. `start` must not be
-    orthogonal to the leading eigenvector: pass noise.
+    The result is a lower bound that becomes tighter with iterations; for G = A^H A it is the squared norm of A.
+
+    Args:
+        gram: applies G.
+        start: first vector; must not be orthogonal to the leading eigenvector, such as noise.
+        iterations: number of applications of G.
+        item_axes: number of trailing axes that make one item.
     """
     x = start / torch.sqrt(_dot(start, start, item_axes))
     value = _dot(x, x, item_axes)

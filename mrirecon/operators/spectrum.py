@@ -1,4 +1,4 @@
-"""The exact spectrum of the SENSE operator, where it is cheap to have."""
+"""The exact singular value decomposition of the SENSE operator, where it is cheap to compute."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from mrirecon.operators.sense import Sense
 from mrirecon.tensors import fft2c, ifft2c
 
 Change = Callable[[Tensor], Tensor]
-LINES = 2**18  # entries of the matrices that are factorized together, few enough for the cache
+LINES = 2**18  # matrix entries that are factorized at the same time, few enough for the cache
 
 
 @dataclass(frozen=True, eq=False)
 class Spectrum:
-    """A = U diag(d) V^H, with the images' half of it; coefficients V^H x have the shape of an image.
+    """Singular values d and right singular vectors V of A = U diag(d) V^H; V^H x has the shape of an image.
 
     Attributes:
         values: singular values d.
@@ -31,20 +31,20 @@ class Spectrum:
     synthesise: Change
 
     def measured(self, A: Sense, y: Complex[Tensor, "*batch coil y x"]) -> Tensor:
-        """U^H y = V^H A^H y / d, and 0 where d is."""
+        """U^H y = V^H A^H y / d, and 0 where d is 0."""
         back = self.analyse(A.adjoint(y))
         return torch.where(self.values > 0, back / self.values.clamp_min(1e-12), 0)
 
 
 def spectrum(A: Sense) -> Spectrum:
-    """The spectrum of A = M F S.
+    """The singular value decomposition of A = M F S.
 
-    With one coil of sensitivity magnitude 1 it is k-space itself, and d is the mask. With a mask that varies along one
-    axis only, A^H A is a small matrix for each position along the other axis (Hermitian eigenvalues in one batch).
-    Values of d below 1e-3, rounding errors of what no coil sees, are 0.
+    For one coil of sensitivity magnitude 1, V^H is the Fourier transform and d the mask. For a mask that varies along
+    one axis only, A^H A is a small matrix for each position along the other axis, and all of them are diagonalised in
+    one batch. Values of d below 1e-3, which are rounding errors where no coil is sensitive, are set to 0.
 
     Raises:
-        ValueError: for all other operators, whose spectrum is too large to be computed.
+        ValueError: for all other operators, whose decomposition is too large to be computed.
     """
     maps, mask = A.maps, A.mask
     if A.sets:
@@ -62,8 +62,7 @@ def spectrum(A: Sense) -> Spectrum:
     grams = (rows.mH @ rows) * kernel.unsqueeze(-3)
     try:
         eigenvalues, vectors = torch.linalg.eigh(grams)
-    except torch.linalg.LinAlgError:
-        # float32 fails where many eigenvalues are alike; this is three times slower.
+    except torch.linalg.LinAlgError:  # float32 fails on many equal eigenvalues; float64 is slower
         found = torch.linalg.eigh(grams.to(torch.complex128))
         eigenvalues, vectors = found[0].to(maps.real.dtype), found[1].to(maps.dtype)
     values = eigenvalues.clamp_min(0).sqrt()
@@ -82,14 +81,19 @@ def spectrum(A: Sense) -> Spectrum:
 
 
 def has_lines(A: Sense) -> bool:
-    """Whether A^H A is a small matrix for each line of the image: the mask varies along one axis at most."""
+    """Whether A^H A is a small matrix for each image line, that is, the mask varies along one axis at most."""
     return not A.sets and (_same_rows(A.mask) or _same_rows(A.mask.mT))
 
 
 def solve_by_lines(A: Sense, b: Complex[Tensor, "y x"], weight: float) -> Complex[Tensor, "y x"]:
-    """(A^H A + weight)^-1 b, factorized line by line in the precision of A; its rounding errors are not looked at.
+    """(A^H A + weight)^-1 b by a Cholesky factorization for each line, in the precision of A and without refinement.
 
-    Lines and columns that no coil sees, where A^H A is 0, cost nothing.
+    Lines and columns without coil sensitivity, where A^H A is 0, are not factorized.
+
+    Args:
+        A: an operator for which `has_lines` holds.
+        b: right-hand side.
+        weight: damping, above 0.
     """
     rows, kernel, transposed = _lines(A)
     b = b.mT if transposed else b

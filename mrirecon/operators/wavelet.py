@@ -26,15 +26,15 @@ DB4 = (
 class Wavelet(LinearOperator):
     """Periodised 2D Daubechies-4 transform W with W^H W = W W^H = I for every image size (Mallat 1989).
 
-    Coefficients fill an array of the image's size, coarse scales at the top left. Where a level has an odd length its
-    last row or column stays as it is: that keeps the transform orthogonal, which padding would not.
+    Coefficients have the size of the image, with coarse scales at the top left. Where a level has an odd length, its
+    last row or column is left unchanged, which keeps the transform orthogonal; padding would not.
 
-    A level is one convolution of stride 2 with four 8 x 8 filters. Its transpose is computed phase by phase, as a
-    convolution from the four bands to the four pixels of each 2 x 2 neighbourhood.
+    A level is one convolution of stride 2 with four 8 x 8 filters. Its transpose is computed as a convolution from the
+    four bands to the four pixels of each 2 x 2 neighbourhood.
 
     Args:
         shape: image size (y, x).
-        levels: decomposition levels; None goes on while both sides are at least 16.
+        levels: number of decomposition levels; None decomposes as long as both sides are at least 16.
 
     Raises:
         ValueError: if the image is too small for so many levels.
@@ -95,7 +95,7 @@ def _filters(like: Tensor) -> Tensor:
 
 
 def _quadrants(height: int, width: int) -> list[tuple[slice, slice]]:
-    """Where the four bands of a level stand."""
+    """Rows and columns of the four bands of a level."""
     rows = (slice(0, height // 2), slice(height // 2, height))
     columns = (slice(0, width // 2), slice(width // 2, width))
     return [(row, column) for row in rows for column in columns]

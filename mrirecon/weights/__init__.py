@@ -1,4 +1,4 @@
-"""Weights of networks: the project's own files, the shipped ones, and importers of what others published."""
+"""Weights of networks: files of this project, shipped weights, and import of published weights."""
 
 from mrirecon.weights.card import OUTSIDE as OUTSIDE
 from mrirecon.weights.card import Card as Card

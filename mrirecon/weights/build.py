@@ -1,4 +1,4 @@
-"""A network with given weights, every name and shape checked."""
+"""Construction of a network from a state dict, with every name, shape and value checked."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ from mrirecon.weights.checkpoint import State
 
 
 def build(name: str, config: Mapping[str, Any], state: State, inside: str = "") -> Model:
-    """The network with these weights, in evaluation mode; every name and shape must fit.
+    """The network with these weights, in evaluation mode.
 
     Args:
-        name: key of MODELS.
+        name: key of `mrirecon.networks.MODELS`.
         config: constructor arguments.
         state: name -> tensor.
-        inside: what to leave out of the names in messages.
+        inside: prefix to leave out of names in messages.
 
     Raises:
-        ValueError: if there is no such network, the configuration does not suit it, or a name, a shape or a type does
-            not match, or a tensor holds NaN or infinite values.
+        ValueError: if there is no such network, the configuration is invalid, a name, a shape or a type does not match,
+            or a tensor holds NaN or infinite values.
     """
     if name not in MODELS:
         raise ValueError(f"there is no network {name!r}: there are {', '.join(MODELS)}")
     try:
-        # Initial values, soon overwritten, change no later draw.
+        # Initial values, which are overwritten, must not change the global random state.
         with torch.random.fork_rng(devices=[]):
             network = MODELS[name](**config)
     except (TypeError, ValueError, RuntimeError) as error:
@@ -39,12 +39,12 @@ def build(name: str, config: Mapping[str, Any], state: State, inside: str = "") 
 
 
 def with_averages(network: Model, names: Sequence[str], averages: Sequence[Tensor]) -> None:
-    """Replace what training changes by averages that come without names, in the order of the parameters.
+    """Replace the trainable tensors by averages that have no names, in the order of the file.
 
     Args:
-        network: to change.
-        names: of all tensors of the file, in its order.
-        averages: one for each of them that is trained.
+        network: network that is changed in place.
+        names: names of all tensors in the file, in its order.
+        averages: one for each trainable tensor.
 
     Raises:
         ValueError: if their number or a shape does not fit, or one holds NaN or infinite values.

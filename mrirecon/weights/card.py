@@ -1,4 +1,4 @@
-"""What is known about a file of weights, as JSON beside it, and where a scan lies outside of it."""
+"""The description (card) of a file of weights, as JSON beside it, and warnings where a scan does not fit it."""
 
 from __future__ import annotations
 
@@ -15,35 +15,34 @@ from mrirecon.options import fits
 from mrirecon.scan import Scan
 
 SCHEMA = 1
-OUTSIDE = "weights were trained for"  # stands in every warning of a card
-# Achieved accelerations scatter around the nominal one, those of fastMRI's random masks by 10 % and more.
+OUTSIDE = "weights were trained for"  # part of every warning of a card
+# Achieved accelerations differ from the nominal one, by 10 % and more for fastMRI's random masks.
 TOLERANCE = 1.2
-INTENSITY_TOLERANCE = (
-    2.0  # a maximum and a quantile are both called bright level, and networks normalise
-)
+# Wide, since bright levels are stated from maxima or quantiles, and since networks normalise their input.
+INTENSITY_TOLERANCE = 2.0
 PIXEL_TOLERANCE = 1.05  # fields of view are rounded
-NARROW = 3  # samples; every kind of mask that weights are trained with has a wider centre
+NARROW = 3  # samples; all masks used in training have a wider fully sampled centre
 
 Described = TypeVar("Described")
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingRange:
-    """The scans a network was trained on; what is empty or None is not stated and never warned about.
+    """The range of scans a network was trained on; entries that are empty or None are unknown and give no warnings.
 
-    Compared with a scan (`Card.warnings`) are masks, accelerations, coils, matrix, intensity and pixel_mm; sigma bounds
-    the sampler's noise levels; center_fractions and patches are for the reader.
+    `Card.warnings` compares a scan with masks, accelerations, coils, matrix, intensity and pixel_mm. sigma limits the
+    noise levels of samplers; center_fractions and patches are for information only.
 
     Attributes:
-        masks: kinds of `mrirecon.masks.MASKS`.
-        accelerations: nominal ones.
-        center_fractions: calibration shares that went with them.
-        coils: fewest and most receive coils.
+        masks: kinds of masks, of `mrirecon.masks.MASKS`.
+        accelerations: nominal accelerations.
+        center_fractions: fractions of calibration columns, one for each acceleration.
+        coils: smallest and largest number of receive coils.
         matrix: smallest and largest k-space grid, each (readout, phase).
         intensity: lowest and highest bright level of the images (`prepare.volume_scale`), in the units of the k-space.
-        pixel_mm: of a prior: smallest and largest side of the pixels of its images.
-        sigma: of a prior: lowest and highest noise level, in units of the bright level.
-        patches: of a prior: sides of the images, in pixels.
+        pixel_mm: for a prior, smallest and largest side of a pixel in mm.
+        sigma: for a prior, lowest and highest noise level, in units of the bright level.
+        patches: for a prior, sides of the training images in pixels.
     """
 
     masks: tuple[str, ...] = ()
@@ -59,24 +58,24 @@ class TrainingRange:
 
 @dataclass(frozen=True, kw_only=True)
 class Card:
-    """The description that travels with weights.
+    """The description that is stored with weights.
 
     Attributes:
         network: key of `mrirecon.networks.MODELS`.
         config: constructor arguments of the network.
-        data: what it was trained on.
+        data: training data.
         licence: licence of the weights.
-        attribution: whom to cite.
+        attribution: works to cite.
         training: the range of scans it was trained on.
-        bright_level: of a prior: what the images it was trained on have where those of a sampler have 1
-            (`prepare.volume_scale`); images of maximum 1 have about 0.5. None is unknown, and taken for 1.
-        settings: of the training: loss, optimizer, steps, ...
-        seeds: of the training, by what they seed.
-        metrics: measured, and on what.
+        bright_level: for a prior, bright level of its training images (`prepare.volume_scale`), which samplers scale to
+            1; about 0.5 for images with maximum 1. None means unknown, and 1 is used.
+        settings: settings of the training, such as loss, optimizer and steps.
+        seeds: seeds of the training, by their purpose.
+        metrics: measured image quality, with the data it was measured on.
         commit: git commit of the code that trained it.
-        source: of imported weights, the file's name and SHA-256.
-        sha256: of the weights file beside the card; filled in when that is written.
-        notes: anything else a user must know.
+        source: for imported weights, name and SHA-256 of the original file.
+        sha256: SHA-256 of the weights file beside the card, set when that is written.
+        notes: further information for users.
     """
 
     network: str
@@ -95,7 +94,7 @@ class Card:
     notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        """Refuse a bright level that no image has.
+        """Check the bright level.
 
         Raises:
             ValueError: if it is not above 0, or infinite.
@@ -111,15 +110,15 @@ class Card:
         acceleration: float | None = None,
         intensity: float | None = None,
     ) -> list[str]:
-        """One sentence for each way in which a scan lies outside what the weights were trained for.
+        """One sentence for each property in which a scan lies outside the training range.
 
-        Compared is what the card states of mask, acceleration, coils, k-space grid, bright level and pixel size.
+        Compared are mask, acceleration, number of coils, k-space grid, bright level and pixel size, as far as known.
 
         Args:
-            scan: as it will be reconstructed, undersampled; its pixels are not compared where their size is unknown.
-            mask: kind of its mask; of one that is not in MASKS only whether it samples columns or points is compared.
-            acceleration: over acquired points; that of the middle slice when not given.
-            intensity: bright level of its images (`prepare.volume_scale`); not compared when not given.
+            scan: the undersampled scan that will be reconstructed.
+            mask: kind of its mask; for one that is not in MASKS only the sampling of columns or points is compared.
+            acceleration: acquired over sampled points; by default that of the middle slice.
+            intensity: bright level of its images (`prepare.volume_scale`); not compared if None.
         """
         trained = self.training
         coils, y, x = scan.shape[1:]
@@ -164,7 +163,7 @@ class Card:
         return found
 
     def as_json(self) -> dict[str, Any]:
-        """Plain values, with the version of this schema."""
+        """The card as JSON types, with the version of the schema."""
         return {"schema": SCHEMA, **asdict(self)}
 
     @classmethod

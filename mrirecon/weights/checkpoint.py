@@ -1,4 +1,4 @@
-"""Reading a file of weights that somebody else wrote, in any layout, without running anything it holds."""
+"""Reading files of weights in the layouts of other programs, without executing code in them."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from mrirecon.io.files import PathLike, existing_file
 
 State = dict[str, Tensor]
 
-# Wrappers whose names stand before every key: DataParallel, Lightning modules, torch.compile.
+# Prefixes of keys by wrappers: DataParallel, Lightning modules, torch.compile.
 PREFIXES = ("module.", "model.", "varnet.", "unet.", "network.", "_orig_mod.")
-# Buffers of fastMRI's Lightning modules that are no part of the network: the window of the SSIM loss, and the metrics.
+# Buffers of fastMRI's Lightning modules that do not belong to the network: window of the SSIM loss, and metrics.
 IGNORED = (
     "loss.w",
     *(f"{name}.quantity" for name in ("NMSE", "SSIM", "PSNR", "ValLoss")),
@@ -30,14 +30,14 @@ IGNORED = (
 
 
 class Checkpoint(NamedTuple):
-    """What a file of weights holds.
+    """The content of a file of weights.
 
     Attributes:
-        layout: how it is arranged, in words.
+        layout: layout of the file, in words.
         state: name -> tensor, without prefixes.
-        hyper_parameters: plain values that travel with it; empty when none do.
+        hyper_parameters: plain values stored with the weights; empty if there are none.
         ignored: names left out because they belong to a loss or a metric.
-        averages: of the tensors that training changes, without names and in the order of `state`; empty when none do.
+        averages: averages of the trainable tensors, without names, in the order of `state`; empty if there are none.
         made: name and configuration of the network, where `mrirecon train` wrote the file.
     """
 
@@ -50,9 +50,9 @@ class Checkpoint(NamedTuple):
 
 
 def read_checkpoint(path: PathLike) -> Checkpoint:
-    """The weights in a `torch.save` file (bare, Lightning, `{"model": ...}`, list) or a safetensors file.
+    """The weights in a `torch.save` file (state dict, Lightning, `{"model": ...}`, list) or a safetensors file.
 
-    Of `{"model": ..., "ema": {"shadow_params": [...]}}`, as score SDE code writes it, both.
+    From `{"model": ..., "ema": {"shadow_params": [...]}}`, as written by score SDE code, model and averages are read.
 
     Raises:
         FileNotFoundError, IsADirectoryError, PermissionError: if it cannot be opened.
@@ -77,7 +77,7 @@ def read_tensors(path: Path) -> State:
     """The tensors of a safetensors file, mapped into memory.
 
     Raises:
-        ValueError: if it is damaged or none.
+        ValueError: if it is damaged, or not a safetensors file.
     """
     from safetensors import SafetensorError
     from safetensors.torch import load_file
@@ -89,7 +89,7 @@ def read_tensors(path: Path) -> State:
 
 
 def sha256_of(*paths: PathLike) -> str:
-    """Of each file's bytes, in hexadecimal with blanks between; computed once for each size and time of change."""
+    """SHA-256 of each file in hexadecimal, separated by spaces; cached by size and modification time."""
     status = [(Path(path), Path(path).stat()) for path in paths]
     return " ".join(_sha256_of(path, s.st_size, s.st_mtime_ns) for path, s in status)
 
@@ -104,7 +104,7 @@ def _sha256_of(path: Path, size: int, modified_ns: int) -> str:
 
 
 class _Inert:
-    """Stands for a class that a checkpoint mentions: takes any arguments and state, does and keeps nothing."""
+    """Stand-in for a class that a checkpoint refers to: accepts any arguments and state, and ignores them."""
 
     def __new__(cls, *args: object, **options: object) -> _Inert:
         return super().__new__(cls)
@@ -119,8 +119,8 @@ def _inert(full_name: str) -> type[_Inert]:
     return type(name, (_Inert,), {"__module__": module, "__qualname__": name})
 
 
-# Lightning checkpoints name their callbacks by class and may hold paths and numpy numbers among the hyper-parameters.
-# None of it is needed, so stand-ins are made and the real classes are neither imported nor called.
+# Lightning checkpoints refer to their callbacks by class and may hold paths and numpy numbers as hyper-parameters. None
+# of these is needed: stand-ins take their place, and the real classes are neither imported nor called.
 _CALLBACKS = (
     "model_checkpoint.ModelCheckpoint",
     "early_stopping.EarlyStopping",
@@ -142,7 +142,7 @@ _HARMLESS: list[Any] = [argparse.Namespace, *map(_inert, _NOT_NEEDED)]
 def _unpickled(path: Path) -> object:
     try:
         with torch.serialization.safe_globals(_HARMLESS), warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # torch's, of a kind of file that is refused below
+            warnings.simplefilter("ignore")  # torch warns about files that are refused below
             # Only the zip layout can be mapped, so that 2 GB need not be in memory twice.
             mapped = zipfile.is_zipfile(path)
             return torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
@@ -160,7 +160,7 @@ def _unpickled(path: Path) -> object:
 
 
 def _arranged(path: Path, content: object) -> tuple[str, State, dict[str, Any]]:
-    """Layout in words, state dict and hyper-parameters."""
+    """Layout in words, state dict, and hyper-parameters."""
     if isinstance(content, Sequence) and content and _is_state(content[-1]):
         return "list, of which the last entry", dict(content[-1]), {}
     if _is_state(content):
@@ -203,7 +203,7 @@ def _own(content: Mapping[Any, Any]) -> Checkpoint | None:
 
 
 def _listed_averages(path: Path, content: object) -> tuple[Tensor, ...]:
-    """The exponential moving average of score SDE code: a list without names."""
+    """The exponential moving averages in checkpoints of score SDE code: a list of tensors without names."""
     ema = content.get("ema") if isinstance(content, Mapping) else None
     if not isinstance(ema, Mapping) or "shadow_params" not in ema:
         return ()
@@ -230,7 +230,7 @@ def _is_plain(value: object) -> bool:
 
 
 def _stripped(state: State) -> tuple[str, State, tuple[str, ...]]:
-    """The prefix all names share, the state without it, and the names that are ignored."""
+    """The common prefix of all names, the state without it, and the names that are ignored."""
     stripped, ignored = "", []
     while True:
         ignored += [stripped + name for name in state if name in IGNORED]

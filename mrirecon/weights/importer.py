@@ -1,4 +1,4 @@
-"""Published weights into the networks of this project, to the last key."""
+"""Import of published weights into the networks of this project; every tensor must match."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ from mrirecon.weights.recognise import PUBLISHED, configuration, recognise
 
 @dataclass(frozen=True, kw_only=True)
 class Report:
-    """What an imported file was found to be.
+    """What was found in an imported file.
 
     Attributes:
-        path: the file.
-        sha256: of its bytes.
-        layout: how it is arranged, in words.
+        path: path of the file.
+        sha256: SHA-256 of the file.
+        layout: layout of the file, in words.
         network: key of `mrirecon.networks.MODELS`.
-        config: constructor arguments.
-        assumed: those of them that nothing in the file tells.
-        tensors: loaded, every one of them under its own name.
-        averaged: those of them that averages replaced, which come without names in the order of the trained tensors.
-        parameters: values that training changes.
+        config: constructor arguments of the network.
+        assumed: names of constructor arguments that cannot be derived from the file.
+        tensors: number of tensors that were loaded.
+        averaged: number of these that were replaced by averages, which have no names but the order of the parameters.
+        parameters: number of trainable values.
         ignored: names left out because they belong to a loss or a metric.
-        own: whether `mrirecon train` wrote it.
+        own: whether `mrirecon train` wrote the file.
     """
 
     path: str
@@ -46,13 +46,13 @@ class Report:
     own: bool
 
     def card(self, bright_level: float | None = None) -> Card:
-        """The card to save the weights with; what is known of a published file comes with its name.
+        """The card to save the weights with, including what is known about a published file of this name.
 
         Args:
-            bright_level: of a prior's images in training (`Card`), where it is known better.
+            bright_level: bright level of a prior's training images (`Card`), if it is known; replaces the known one.
 
         Raises:
-            ValueError: if it is not above 0, or of a network that is no prior.
+            ValueError: if bright_level is not above 0, or is given for a network that is not a prior.
         """
         name = Path(self.path).name
         prior = self.network in PRIORS
@@ -69,13 +69,13 @@ class Report:
 
 
 def import_weights(path: PathLike) -> tuple[Model, Report]:
-    """The network of a file that somebody else published, in evaluation mode, and what was found.
+    """The network of a published file of weights, in evaluation mode, and a report.
 
-    Nothing in the file is executed.
+    No code in the file is executed.
 
     Raises:
         FileNotFoundError, IsADirectoryError, PermissionError: if it cannot be opened.
-        ValueError: if it is damaged, holds code, or does not match a known network to the last key and shape.
+        ValueError: if it is damaged, holds code, or some name or shape does not match a known network.
 
     Example:
         network, report = mr.import_weights("knee_leaderboard_state_dict.pt")

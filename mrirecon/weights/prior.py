@@ -1,4 +1,4 @@
-"""Weights of a prior as the denoiser that the samplers take."""
+"""Weights of a prior as a denoiser for the samplers."""
 
 from __future__ import annotations
 
@@ -10,13 +10,14 @@ from mrirecon.weights.store import load_weights
 
 
 def load_prior(name_or_path: PathLike, device: str = "cpu") -> tuple[Denoiser, Card]:
-    """A shipped prior by name, or that of a file, as a denoiser, and the card of its weights.
+    """A prior, shipped (by name) or from a file, as a denoiser, and the card of its weights.
 
-    Its images have the bright level 1: divide k-space by `prepare.volume_scale` and multiply the result by it. The
-    network is given them as bright as those it was trained on (`Card.bright_level`).
+    Images of the denoiser have the bright level 1: divide k-space by `prepare.volume_scale`, and multiply the result by
+    it. Inside, images are scaled to the brightness of the training images (`Card.bright_level`).
 
     Raises:
-        ValueError: as `load_weights`, or if the weights are of no prior, or of one that knows no complex images.
+        FileNotFoundError, IsADirectoryError, PermissionError: as `load_weights`.
+        ValueError: as `load_weights`, or if the network is not a prior, or not one of complex or magnitude images.
 
     Example:
         denoiser, card = mr.load_prior("prior_tiny")

@@ -1,4 +1,4 @@
-"""Which network a published state dict belongs to, and its configuration, read off the names and shapes alone."""
+"""The network and the configuration of a published state dict, derived from the names and shapes of its tensors."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ Config = dict[str, Any]
 
 @dataclass(frozen=True)
 class Recogniser:
-    """How one architecture is told from others and configured; a new one is an entry of RECOGNISERS.
+    """How an architecture is recognised and configured; a new one is an entry of RECOGNISERS.
 
     Attributes:
         network: key of `mrirecon.networks.MODELS`.
-        mark: how a name begins that all its state dicts have, and those of no other network.
-        configure: constructor arguments from names and shapes.
-        unseen: constructor arguments that leave no trace there but change the output, as published.
-        inside: what stands before the published names in our network.
+        mark: beginning of a tensor name that every state dict of this network has, and none of another one.
+        configure: state dict -> constructor arguments.
+        unseen: constructor arguments (with published values) that change the output but not the tensors.
+        inside: prefix of the published names in this project's network.
     """
 
     network: str
@@ -33,10 +33,10 @@ class Recogniser:
 
 
 def recognise(state: State) -> Recogniser:
-    """The network whose names a state dict has.
+    """The recogniser whose `mark` a state dict has.
 
     Raises:
-        ValueError: if it is none that is known.
+        ValueError: if no known network has such names.
     """
     for recogniser in RECOGNISERS:
         if any(name.startswith(recogniser.mark) for name in state):
@@ -51,10 +51,15 @@ def recognise(state: State) -> Recogniser:
 def configuration(
     recogniser: Recogniser, state: State, hyper_parameters: Mapping[str, Any]
 ) -> tuple[Config, tuple[str, ...]]:
-    """Constructor arguments, and the names of those that nothing in the file tells.
+    """Constructor arguments, and the names of those that cannot be derived from the file.
+
+    Args:
+        recogniser: recogniser of the network.
+        state: name -> tensor.
+        hyper_parameters: values stored with the weights, which take the place of published ones.
 
     Raises:
-        ValueError: if the shapes contradict each other's names or the hyper-parameters.
+        ValueError: if names, shapes and hyper-parameters contradict each other, or do not determine an argument.
     """
     stated = {name: _listed(value) for name, value in hyper_parameters.items() if value is not None}
     config = recogniser.configure(state)
@@ -68,7 +73,7 @@ def configuration(
         if value is not None and not _agree(value, said):
             raise ValueError(f"its hyper-parameters say {name} = {said}, its shapes {value}")
         config[name] = said
-    # Of what leaves no trace, None says something too.
+    # For arguments that do not change the tensors, None is a value too.
     said_too = {
         name: _listed(hyper_parameters[name])
         for name in recogniser.unseen
@@ -97,7 +102,7 @@ def _size(state: State, name: str, axis: int) -> int:
 
 
 def _count(state: State, before: str) -> int:
-    """How many different names follow `before`, up to the next dot."""
+    """Number of different name components directly after the prefix `before`."""
     return len({name[len(before) :].partition(".")[0] for name in state if name.startswith(before)})
 
 
@@ -119,7 +124,7 @@ def _unet_baseline(state: State) -> Config:
 
 
 def _unrolled(state: State) -> Config:
-    """What VarNet and HUMUS-Net share: cascades and the network for the coil maps."""
+    """Arguments that VarNet and HUMUS-Net share: cascades and sensitivity network."""
     _, _, chans, pools = _unet(state, "sens_net.norm_unet.unet.")
     cascades = _count(state, "cascades.")
     return {"num_cascades": cascades, "sens_chans": chans, "sens_pools": pools}
@@ -184,8 +189,8 @@ def _ncsnpp(state: State) -> Config:
     def is_a(number: int, layer: str) -> bool:
         return f"all_modules.{number}.{layer}" in state
 
-    # After the embeddings and the first convolution, each level is blocks, each followed by attention or not; then one
-    # more block and a layer of the input pyramid lead to the next.
+    # After the embeddings and the first convolution, each level has residual blocks, some followed by attention, then
+    # one more block and a layer of the input pyramid that lead to the next level.
     numbers = range(4, _count(state, "all_modules."))
     first = [4, *(number + 1 for number in numbers if is_a(number, "Conv2d_0.weight"))]
     blocks = sum(is_a(number, "Conv_0.weight") for number in numbers)
@@ -199,7 +204,7 @@ def _ncsnpp(state: State) -> Config:
         "ch_mult": [
             _size(state, f"all_modules.{number}.Conv_0.weight", 0) // features for number in first
         ],
-        # Per level n + 1 on the way down, one less on the last, n + 2 on the way up, two in the middle.
+        # Blocks per level: n + 1 on the way down (n on the last), n + 2 on the way up; two in the middle.
         "num_res_blocks": (blocks // len(first) - 3) // 2,
         "attention_levels": [
             level for level, number in enumerate(first) if is_a(number + 1, "NIN_0.W")
@@ -214,14 +219,16 @@ def _adm(state: State) -> Config:
     channels = _size(state, "input_blocks.0.0.weight", 1)
     features = _size(state, "time_embed.0.weight", 1)
     outputs = _count(state, "output_blocks.")
-    # A level ends, on the way up, with what doubles the resolution: a second block or a convolution.
+    # On the way up, a level ends with a layer that doubles the resolution: a second block or a convolution.
     doubled = [
         [f"output_blocks.{number}.{place}.{layer}.weight" for place in (1, 2)]
         for number in range(outputs)
         for layer in ("in_layers.0", "conv")
     ]
     levels = 1 + sum(any(name in state for name in names) for names in doubled)
-    per_level = max(1, outputs // levels)  # of the way down too, where the last of each halves it
+    per_level = max(
+        1, outputs // levels
+    )  # as on the way down, where the last one halves the resolution
     first = [f"input_blocks.{1 + per_level * level}." for level in range(levels)]
     widths = [_size(state, f"{name}0.out_layers.3.weight", 0) for name in first]
     return {
@@ -263,11 +270,11 @@ _FASTMRI = "fastMRI (Zbontar et al. 2018, arXiv:1811.08839; Knoll et al. 2020)"
 _VARNET = "E2E-VarNet (Sriram et al. 2020, arXiv:2004.06688)"
 _SCORE_MRI = "Score-MRI (Chung & Ye 2022, arXiv:2110.05243)"
 _DDS = "DDS (Chung, Lee & Ye 2024, arXiv:2303.05754)"
-# The maximum of an image over its bright level was 1.96 and 1.99 in two fully sampled or well reconstructed brains.
+# Bright level of images with maximum 1; it was 1 / 1.96 and 1 / 1.99 in two brains (fully sampled, well reconstructed).
 _OF_MAXIMUM_1 = 0.5
 _R4_R8: dict[str, Any] = {"accelerations": (4.0, 8.0), "center_fractions": (0.08, 0.04)}
 
-# What is known of published files beyond their tensors, by network and file name (two files share one name).
+# What is known about published files beyond their tensors, by network and file name (two files have the same name).
 PUBLISHED: dict[tuple[str, str], dict[str, Any]] = {
     ("varnet", "knee_leaderboard_state_dict.pt"): {
         "data": "fastMRI multi-coil knee",

@@ -27,15 +27,15 @@ PRETRAINED = Path(__file__).parents[1] / "pretrained"
 
 
 def card_of(network: Model, **details: Any) -> Card:
-    """The card of a network; `details` are the further entries of `Card`."""
+    """The card of a network; `details` are further entries of `Card`."""
     return Card(network=network.name, config=network.config, **details)
 
 
 def save_weights(network: Model, path: PathLike, card: Card, *, overwrite: bool = False) -> Card:
-    """Write NAME.safetensors and NAME.json, both or neither; gives the card with the file's SHA-256.
+    """Write NAME.safetensors and NAME.json, both or neither; returns the card with the SHA-256 of the file.
 
     Raises:
-        ValueError: if the name has another suffix or the card describes another network.
+        ValueError: if the suffix is not .safetensors, or the card describes another network.
         FileExistsError: if one of the two files exists and `overwrite` is false.
         OSError: if they cannot be written.
 
@@ -64,13 +64,13 @@ def save_weights(network: Model, path: PathLike, card: Card, *, overwrite: bool 
 
 
 def load_weights(name_or_path: PathLike) -> tuple[Model, Card]:
-    """A shipped network by name, or that of a file, in evaluation mode, and its card.
+    """A network, shipped (by name) or from a file, in evaluation mode, and its card.
 
-    A file that is not the project's own is imported (`import_weights`).
+    A file other than .safetensors is imported by `import_weights`.
 
     Raises:
         FileNotFoundError, IsADirectoryError, PermissionError: if the file or its card cannot be opened.
-        ValueError: if there are no such shipped weights, or the file or its card are damaged or do not fit.
+        ValueError: if no shipped weights have this name, or file or card are damaged or do not belong together.
 
     Example:
         network, card = mr.load_weights("varnet_tiny")
@@ -104,12 +104,12 @@ def read_card(path: PathLike) -> Card:
         )
     try:
         return Card.from_json(json.loads(existing_file(beside).read_text(encoding="utf-8")))
-    except ValueError as error:  # that JSON is damaged is one too
+    except ValueError as error:  # damaged JSON raises it too
         raise ValueError(f"{beside}: {error}") from error
 
 
 def shipped_weights() -> tuple[str, ...]:
-    """The names of the weights that come along, which `load_weights` and `load_prior` take.
+    """The names of the weights shipped with the package, for `load_weights` and `load_prior`.
 
     Example:
         assert "prior_tiny" in mr.shipped_weights()
@@ -119,10 +119,10 @@ def shipped_weights() -> tuple[str, ...]:
 
 
 def locate(name_or_path: PathLike) -> Path:
-    """The file of shipped weights, or the file itself.
+    """The path of shipped weights given by name, or the given path itself, which need not exist.
 
     Raises:
-        ValueError: if it is neither; the message lists the shipped names.
+        ValueError: if it is neither a shipped name nor looks like a path; the message suggests the nearest name.
     """
     path, names = Path(name_or_path), shipped_weights()
     if str(name_or_path) in names:

@@ -1,25 +1,26 @@
-"""Problems with a Gaussian prior, and every sampler as a linear recursion, written down from the papers' formulas.
+"""Problems with a Gaussian prior, as matrices, and the noise of samplers written down beforehand.
 
 Nothing of the package computes here: Fourier transforms are matrices, the Gram operator G = A^H A is a matrix (one, or
 one for each line of the image where the mask varies along x only) taken apart into eigenvectors, and inverses are
 functions of its eigenvalues. Vectors are the columns of (pixel, column) arrays.
 
-A recursion is linear in its noise, so that one run of it with the right columns gives its law: column 0 carries the
-constants (data and mean), and each other column one unit vector of one noise (`Law`). With random columns instead it
-gives the image that belongs to that noise (`Path`).
+A recursion (`recursions.py`) is linear in its noise, so that one run of it with the right columns gives its law:
+column 0 carries the constants (data and mean), and each other column one unit vector of one noise (`Law`). With random
+columns instead it gives the image that belongs to that noise (`Path`).
 """
 
 import math
-import sys
-from itertools import pairwise
+from importlib import import_module
+from pkgutil import iter_modules
 
 import torch
 
 from mrirecon.birdcage import birdcage_maps
-from mrirecon.diffusion import GaussianDenoiser
+from mrirecon.diffusion import GaussianDenoiser, samplers
 from mrirecon.operators import sense
 
-MODULES = ("steps", "replacement", "langevin", "spectral", "score_mri")
+MODULES = [import_module(f"{samplers.__name__}.{m.name}") for m in iter_modules(samplers.__path__)]
+DRAWING = [module for module in MODULES if hasattr(module, "complex_noise_like")]
 
 
 def complex_normal(*shape, seed=0):
@@ -150,303 +151,6 @@ class Scripted:
         return torch.zeros_like(like) if self.script is None else self.script(self.drawn - 1, like)
 
     def install(self, monkeypatch):
-        for name in MODULES:
-            module = sys.modules[f"mrirecon.diffusion.samplers.{name}"]
+        for module in DRAWING:
             monkeypatch.setattr(module, "complex_noise_like", self)
         return self
-
-
-# The recursions. `p` is the problem, `s` the levels, `of` the columns; the rest are the papers' parameters.
-
-
-def denoised(p, of, x, sigma):
-    mean = p.mean.reshape(-1, 1) * of.one
-    return mean + p.shrunk(x - mean, sigma)
-
-
-def reverse_diffusion(x, x0, s, t, of):
-    """x + (s^2 - t^2) score + sqrt(s^2 - t^2) z; at the last level its mean, which is x0."""
-    gap = s**2 - t**2
-    mean = x + gap * (x0 - x) / s**2
-    return mean + math.sqrt(gap) * of.noise() if t else mean
-
-
-def ddpm(x, x0, s, t, of):
-    """DDPM's posterior q(x_t-1 | x_t, x_0) (Ho et al. 2020, equations 6 and 7), in its variance-preserving images."""
-    if not t:
-        return x0
-    kept, then = 1 / (1 + s**2), 1 / (1 + t**2)  # alpha bar of the two levels
-    alpha = kept / then
-    mean = math.sqrt(then) * (1 - alpha) / (1 - kept) * x0
-    mean = mean + math.sqrt(alpha) * (1 - then) / (1 - kept) * (math.sqrt(kept) * x)
-    variance = (1 - then) / (1 - kept) * (1 - alpha)
-    return (mean + math.sqrt(variance) * of.noise()) / math.sqrt(then)
-
-
-def score_mri(p, s, of, weight, corrections=0, snr=None):
-    """With corrections it is a path only: their steps depend on norms."""
-
-    def consistent(x):
-        return x + weight * (p.b * of.one - p.gram(x))
-
-    x = s[0] * of.noise()
-    for high, low in pairwise(s):
-        x = consistent(reverse_diffusion(x, denoised(p, of, x, high), high, low, of))
-        for _ in range(corrections if low else 0):
-            score, z = (denoised(p, of, x, low) - x) / low**2, of.noise()
-            epsilon = 2 * (snr * z.norm(dim=0) / score.norm(dim=0)) ** 2
-            x = consistent(x + epsilon * score + (2 * epsilon).sqrt() * z)
-    return x
-
-
-def ddim(x, x0, s, t, of, eta):
-    """DDIM (Song et al. 2021, equations 12 and 16), in its variance-preserving images."""
-    kept, then = 1 / (1 + s**2), 1 / (1 + t**2)
-    e = (math.sqrt(kept) * x - math.sqrt(kept) * x0) / math.sqrt(1 - kept)
-    sigma = eta * math.sqrt((1 - then) / (1 - kept)) * math.sqrt(1 - kept / then)
-    image = math.sqrt(then) * x0 + math.sqrt(1 - then - sigma**2) * e
-    return (image + sigma * of.noise() if t else x0) / math.sqrt(then)
-
-
-def dps(p, s, of, zeta, eta, damping=None):
-    """A path: the step is over a norm. With `damping` MCG, which then puts the data in."""
-    x = s[0] * of.noise()
-    for high, low in pairwise(s):
-        x0 = denoised(p, of, x, high)
-        back, energy = p.b * of.one - p.gram(x0), p.y.norm() ** 2
-        misfit = energy - (x0.conj() * (p.b + back)).real.sum(0)
-        # d ||y - A D|| / dx_vp of x = x_vp sqrt(1 + s^2); the image that moves is that of the next level
-        gradient = -math.sqrt(1 + high**2) * p.shrunk(back, high) / misfit.sqrt()
-        x = ddim(x, x0, high, low, of, eta) - math.sqrt(1 + low**2) * zeta * gradient
-        if damping is not None:
-            x = replaced(p, x, low, damping, of)
-    return x
-
-
-def red_diff(p, s, of, weight, learning_rate):
-    """Adam with betas (0.9, 0.99), on real and imaginary parts; a path."""
-    mu, first, second = p.b * of.one, 0, 0
-    for step, high in enumerate(s[:-1], 1):
-        z = of.noise()
-        x = mu + high * z
-        e = (x - denoised(p, of, x, high)) / high
-        gradient = torch.view_as_real(p.gram(mu) - p.b * of.one + weight * high * (e - z))
-        first = 0.9 * first + 0.1 * gradient
-        second = 0.99 * second + 0.01 * gradient**2
-        move = first / (1 - 0.9**step) / ((second / (1 - 0.99**step)).sqrt() + 1e-8)
-        mu = mu - learning_rate * torch.view_as_complex(move)
-    return mu
-
-
-def dds(p, s, of, eta, prior):
-    """`prior` gives the weight of ||x - D||^2 at a level; None is the noiseless algorithm, run until it converges."""
-    x = s[0] * of.noise()
-    for high, low in pairwise(s):
-        x0 = denoised(p, of, x, high)
-        e = (x - x0) / high
-        if prior is None:
-            x0 = x0 + pseudo_inverse(p, p.b * of.one - p.gram(x0))
-        else:
-            x0 = p.solve(prior(high), p.b * of.one + prior(high) * x0)
-        x = x0
-        if low:
-            x = x0 + low * (math.sqrt(1 - eta**2) * e + eta * of.noise())
-    return x
-
-
-def pseudo_inverse(p, v):
-    return p.of_gram(lambda e: torch.where(e > 0, 1 / e.clamp_min(1e-300), 0), v)
-
-
-def langevin(p, s, of, step_size, steps, annealing):
-    x = s[0] * of.noise()
-    for high, _ in pairwise(s):
-        a = step_size * high**2
-        for _ in range(steps):
-            prior = (denoised(p, of, x, high) - x) / high**2
-            data = (p.b * of.one - p.gram(x)) / (p.noise_std**2 + annealing**2 * high**2)
-            x = x + a * (prior + data) + math.sqrt(2 * a) * of.noise()
-    return denoised(p, of, x, s[-2])
-
-
-def replaced(p, x, level, damping, of, weight=1.0):
-    """x + weight (G + damping)^-1 A^H (y + level A z - A x)."""
-    back = p.b * of.one - p.gram(x)
-    if level:
-        back = back + level * p.gram(of.noise())
-    return x + weight * p.solve(damping, back)
-
-
-def projection(p, s, of, weight, damping):
-    x = s[0] * of.noise()
-    for high, low in pairwise(s):
-        x = replaced(p, x, high, damping, of, weight)
-        x = reverse_diffusion(x, denoised(p, of, x, high), high, low, of)
-    return x
-
-
-def ilvr(p, s, of, damping):
-    x = s[0] * of.noise()
-    for high, low in pairwise(s):
-        x = ddpm(x, denoised(p, of, x, high), high, low, of)
-        x = replaced(p, x, low, damping, of)
-    return x
-
-
-def repaint(p, s, of, damping, jump, repeats):
-    """The walk as a list of levels, down and up again, then the steps between neighbours."""
-    walk = [s[0]]
-    for first in range(0, len(s) - 1, jump):
-        run = s[first : first + jump + 1]
-        for again in range(repeats):
-            walk += run[1:] if not again else [run[0], *run[1:]]
-    x = s[0] * of.noise()
-    for now, then in pairwise(walk):
-        if then > now:
-            x = x + math.sqrt(then**2 - now**2) * of.noise()
-        else:
-            x = ddpm(x, denoised(p, of, x, now), now, then, of)
-            x = replaced(p, x, then, damping, of)
-    return x
-
-
-def ddnm(p, s, of, eta, damping):
-    x = s[0] * of.noise()
-    for high, low in pairwise(s):
-        x0 = denoised(p, of, x, high)
-        e = (x - x0) / high
-        x = x0 - p.solve(damping, p.gram(x0) - p.b * of.one)
-        if low:
-            x = x + low * (math.sqrt(1 - eta**2) * e + eta * of.noise())
-    return x
-
-
-def diffpir(p, s, of, prior_weight, zeta):
-    x = s[0] * of.noise()
-    for high, low in pairwise(s):
-        rho = prior_weight * p.noise_std**2 / high**2
-        x0 = p.solve(rho, p.b * of.one + rho * denoised(p, of, x, high))
-        e = (x - x0) / high
-        x = x0
-        if low:
-            x = x0 + low * (math.sqrt(1 - zeta) * e + math.sqrt(zeta) * of.noise())
-    return x
-
-
-def pnp_admm(p, s, of, prior_weight):
-    v = u = torch.zeros_like(p.b)
-    for high, _ in pairwise(s):
-        rho = prior_weight * p.noise_std**2 / high**2
-        x = p.solve(rho, p.b + rho * (v - u))
-        v = denoised(p, of, x + u, high)
-        u = u + x - v
-    return v
-
-
-def pigdm(p, s, of, prior_variance, eta):
-    """The score of p(x | y) is that of p(x) plus J^H A^H (r^2 A A^H + s_y^2)^-1 (y - A D); then DDIM's step."""
-    x = s[0] * of.noise()
-    for high, low in pairwise(s):
-        x0 = denoised(p, of, x, high)
-        r2 = high**2 * prior_variance / (high**2 + prior_variance)
-        inner = p.of_gram(lambda e, r2=r2: 1 / (r2 * e + p.noise_std**2), p.b * of.one - p.gram(x0))
-        score = (x0 - x) / high**2 + p.shrunk(inner, high)
-        clean, e = x + high**2 * score, -high * score
-        fresh = eta * low * math.sqrt(1 - low**2 / high**2)
-        x = clean
-        if low:
-            x = clean + math.sqrt(low**2 - fresh**2) * e + fresh * of.noise()
-    return x
-
-
-def spread(p, e):
-    """s_y / d of eigenvalues e = d^2, where that is not 0."""
-    return p.noise_std / torch.where(e > 1e-6, e, 1).sqrt()
-
-
-def ddrm(p, s, of, eta, eta_b, weakest):
-    """All cases of equations 7 and 8 as functions of G: `part` gives those singular vectors for which a test holds."""
-
-    def part(test, scale, v):
-        def function(e):
-            r = spread(p, e)
-            seen = (e > 1e-6) & (e > weakest**2)
-            return torch.where(seen & test(r), scale(r), 0)
-
-        return p.of_gram(function, v)
-
-    def same(r):
-        return torch.ones_like(r)
-
-    def every(r):
-        return torch.ones_like(r, dtype=torch.bool)
-
-    measured = pseudo_inverse(p, p.b * of.one)
-    z = s[0] * of.noise()
-    x = z - part(lambda r: r <= s[0], same, z)
-    x = x + part(lambda r: r <= s[0], same, measured)
-    x = x + part(lambda r: r <= s[0], lambda r: (1 - (r / s[0]) ** 2).clamp_min(0).sqrt(), z)
-    for high, low in pairwise(s):
-        x0, z = denoised(p, of, x, high), of.noise()
-        kept = math.sqrt(1 - eta**2) * low
-        unseen = x0 + kept * (x - x0) / high + eta * low * z
-        new = unseen - part(every, same, unseen)
-
-        def worse(r, low=low):
-            return r > low
-
-        def better(r, low=low):
-            return r <= low
-
-        new = new + part(worse, same, x0 + eta * low * z)
-        new = new + part(worse, lambda r, kept=kept: kept / r, measured - x0)
-        new = new + part(better, same, (1 - eta_b) * x0 + eta_b * measured)
-        x = new + part(better, lambda r, low=low: (low**2 - eta_b**2 * r**2).clamp_min(0).sqrt(), z)
-    return x
-
-
-def snips(p, s, of, step_size, steps):
-    measured = pseudo_inverse(p, p.b * of.one)
-    x = s[0] * of.noise()
-    for high, _ in pairwise(s):
-
-        def size(e, high=high):
-            """The paper's step for s = 0, for s sigma > sigma_0 and for s sigma < sigma_0."""
-            r2 = spread(p, e) ** 2
-            early, late = high**2 - r2, high**2 * (1 - high**2 / r2)
-            a = torch.where(r2 < high**2, early, late)
-            return step_size * torch.where(e > 1e-6, a, high**2)
-
-        def pull(e, high=high):
-            gap = (high**2 - spread(p, e) ** 2).abs()
-            return torch.where(e > 1e-6, size(e) / gap, 0)
-
-        def by_prior(e, high=high):
-            late = (e <= 1e-6) | (spread(p, e) > high)
-            return torch.where(late, size(e), 0)
-
-        for _ in range(steps):
-            score = (denoised(p, of, x, high) - x) / high**2
-            move = p.of_gram(pull, measured - x) + p.of_gram(by_prior, score)
-            x = x + move + p.of_gram(lambda e: (2 * size(e)).sqrt(), of.noise())
-    return denoised(p, of, x, s[-2])
-
-
-def ddnm_plus(p, s, of, eta, weakest):
-    measured = pseudo_inverse(p, p.b * of.one)
-    x = s[0] * of.noise()
-    for high, low in pairwise(s):
-        x0 = denoised(p, of, x, high)
-        fresh = eta * low
-
-        def trust(e, fresh=fresh):
-            seen = (e > 1e-6) & (e > weakest**2)
-            return torch.where(seen, (fresh / spread(p, e)).clamp_max(1), 0)
-
-        def left(e, fresh=fresh):
-            return (fresh**2 - (trust(e) * spread(p, e)) ** 2).clamp_min(0).sqrt()
-
-        e = (x - x0) / high
-        x = x0 + p.of_gram(trust, measured - x0) + math.sqrt(1 - eta**2) * low * e
-        x = x + p.of_gram(left, of.noise())
-    return x

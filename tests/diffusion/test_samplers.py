@@ -6,6 +6,7 @@ import math
 import pytest
 import torch
 from oracle import columns_mask, complex_normal, points_mask
+from sampling_cases import SPECTRAL
 
 from mrirecon.birdcage import birdcage_maps
 from mrirecon.diffusion import CleanDenoiser, GaussianDenoiser, geometric, samplers
@@ -15,7 +16,6 @@ from mrirecon.operators import sense
 SHAPE = (9, 8)
 LEVELS = geometric(4, 0.1, 2.0)
 WEIGHED = [name for name in SAMPLERS if "noise_std" in inspect.signature(SAMPLERS[name]).parameters]
-SPECTRAL = ["ddrm", "snips", "ddnm_plus"]
 every_sampler = pytest.mark.parametrize("name", SAMPLERS)
 # Every sampler, and Score-MRI coil by coil.
 SHARED = ("noise_std", "start", "generator", "callback")  # what all take is said once

@@ -7,13 +7,12 @@ Draws with a generator are then held against the same law, within bounds for the
 
 import functools
 import math
-from dataclasses import dataclass, field
-from typing import Any
 
-import oracle
 import pytest
+import recursions
 import torch
 from oracle import Law, Path, Problem, Scripted, columns_mask, complex_normal, moments, points_mask
+from recursions import CASES, NO_LAW, PATHS, one_coil
 from scipy.stats import chi2
 
 from mrirecon.diffusion import geometric
@@ -39,149 +38,6 @@ def problem(name):
     return Problem(*PROBLEMS[name])
 
 
-@dataclass(frozen=True)
-class Case:
-    """Parameters of a sampler (`noise_std` is added from the problem), and its recursion."""
-
-    sampler: str
-    recursion: Any
-    parameters: dict = field(default_factory=dict)
-    noise_std: bool = False
-    spectral: bool = False
-    only: Any = None  # which problems; all when None
-    steps: int = 0  # conjugate gradients until they have converged; 0 where it has none
-
-    def sample(self, p, sigmas, batch, generator=None):
-        arguments = dict(self.parameters)
-        if self.noise_std:
-            arguments["noise_std"] = p.noise_std
-        if self.steps:
-            arguments["cg_steps"] = min(self.steps, 3 * len(p.b))
-        y = p.y.expand(batch, *p.y.shape)
-        out = SAMPLERS[self.sampler](y, p.A, p.denoiser, sigmas, generator=generator, **arguments)
-        return out.reshape(batch, -1).mT
-
-    def expected(self, p, sigmas, of):
-        return self.recursion(p, sigmas.tolist(), of)
-
-
-def damped(name, **more):
-    return functools.partial(getattr(oracle, name), damping=0.1, **more)
-
-
-def one_coil(p):
-    return len(p.maps) == 1
-
-
-def by_level(p, k=0.4):
-    return lambda sigma: k * (p.noise_std / sigma) ** 2
-
-
-CASES = {
-    "score_mri": Case(
-        "score_mri",
-        lambda p, s, of: oracle.score_mri(p, s, of, 0.7),
-        {"weight": 0.7, "corrections": 0},
-    ),
-    "dds, noiseless": Case(
-        "dds",
-        lambda p, s, of: oracle.dds(p, s, of, 0.85, None),
-        {"eta": 0.85},
-        steps=12,
-        only=one_coil,
-    ),
-    "dds, constant gamma": Case(
-        "dds",
-        lambda p, s, of: oracle.dds(p, s, of, 0.6, lambda _: 1 / 5),
-        {"gamma": 5.0, "eta": 0.6},
-        steps=60,
-    ),
-    "dds, gamma by level": Case(
-        "dds",
-        lambda p, s, of: oracle.dds(p, s, of, 0.85, by_level(p)),
-        {"eta": 0.85},
-        noise_std=True,
-        steps=300,
-    ),
-    "langevin": Case(
-        "langevin",
-        lambda p, s, of: oracle.langevin(p, s, of, 0.3, 2, 0.8),
-        {"step_size": 0.3, "steps_per_level": 2, "annealing": 0.8},
-        noise_std=True,
-    ),
-    "projection": Case(
-        "projection", damped("projection", weight=0.8), {"weight": 0.8, "damping": 0.1}, steps=60
-    ),
-    "projection, one coil": Case(
-        "projection",
-        lambda p, s, of: oracle.projection(p, s, of, 1.0, 1e-8),
-        {"damping": 0.0},
-        steps=12,
-        only=one_coil,
-    ),
-    "repaint": Case(
-        "repaint",
-        damped("repaint", jump=2, repeats=2),
-        {"jump": 2, "repeats": 2, "damping": 0.1},
-        steps=60,
-    ),
-    "ilvr": Case("ilvr", damped("ilvr"), {"damping": 0.1}, steps=60),
-    "ddnm": Case("ddnm", damped("ddnm", eta=0.85), {"damping": 0.1, "eta": 0.85}, steps=60),
-    "ddnm_plus": Case(
-        "ddnm_plus",
-        lambda p, s, of: oracle.ddnm_plus(p, s, of, 0.85, 0.0),
-        {"eta": 0.85, "weakest": 0.0},
-        noise_std=True,
-        spectral=True,
-    ),
-    "pigdm": Case(
-        "pigdm",
-        lambda p, s, of: oracle.pigdm(p, s, of, 1.5, 0.8),
-        {"prior_variance": 1.5, "eta": 0.8},
-        noise_std=True,
-        steps=300,
-    ),
-    "ddnm_plus, by default": Case(
-        "ddnm_plus",
-        lambda p, s, of: oracle.ddnm_plus(p, s, of, 1.0, 0.15),
-        noise_std=True,
-        spectral=True,
-    ),
-    "ddrm": Case(
-        "ddrm",
-        lambda p, s, of: oracle.ddrm(p, s, of, 0.7, 0.9, 0.0),
-        {"eta": 0.7, "eta_b": 0.9, "weakest": 0.0},
-        noise_std=True,
-        spectral=True,
-    ),
-    "ddrm, by default": Case(
-        "ddrm",
-        lambda p, s, of: oracle.ddrm(p, s, of, 0.85, 1.0, 0.05),
-        noise_std=True,
-        spectral=True,
-    ),
-    "snips": Case(
-        "snips",
-        lambda p, s, of: oracle.snips(p, s, of, 0.2, 2),
-        {"step_size": 0.2, "steps_per_level": 2},
-        noise_std=True,
-        spectral=True,
-    ),
-    "diffpir": Case(
-        "diffpir",
-        lambda p, s, of: oracle.diffpir(p, s, of, 0.8, 0.3),
-        {"prior_weight": 0.8, "zeta": 0.3},
-        noise_std=True,
-        steps=300,
-    ),
-    "pnp_admm": Case(
-        "pnp_admm",
-        lambda p, s, of: oracle.pnp_admm(p, s, of, 0.7),
-        {"prior_weight": 0.7},
-        noise_std=True,
-        steps=300,
-    ),
-}
 LEVELS = geometric(4, 0.15, 2.0)
 
 
@@ -285,15 +141,14 @@ def test_images_belong_to_their_noise(case, name, monkeypatch):
 def test_some_measurements_are_worse_than_the_first_level():
     """Equation 7 of DDRM has a case for them, where s_y / d exceeds it."""
     p = problem("7x6, loud")
-    spread = oracle.spread(p, p.values)[p.values > 0.05**2]
+    spread = recursions.spread(p, p.values)[p.values > 0.05**2]
     first = float(LEVELS[0])
     assert 5 < int((spread > first).sum()) < len(spread) - 5
 
 
 def test_every_sampler_has_an_oracle():
     assert {case.sampler for case in (*CASES.values(), *PATHS.values())} == set(SAMPLERS)
-    nonlinear = {"dps", "mcg", "red_diff"}
-    assert {case.sampler for case in CASES.values()} == set(SAMPLERS) - nonlinear
+    assert {case.sampler for case in CASES.values()} == set(SAMPLERS) - NO_LAW
 
 
 @pytest.mark.parametrize("name", PROBLEMS)
@@ -303,7 +158,7 @@ def test_the_oracle_knows_the_operator(name):
     close(p.gram(x.reshape(-1, 1)), p.A.gram(x).reshape(-1, 1), 1e-10)
     close(p.b, p.A.H(p.y).reshape(-1, 1), 1e-12)
     mean = p.denoiser(x, 0.7).reshape(-1, 1)
-    close(oracle.denoised(p, Path([]), x.reshape(-1, 1), 0.7), mean, 1e-12)
+    close(recursions.denoised(p, Path([]), x.reshape(-1, 1), 0.7), mean, 1e-12)
 
 
 def textbook(G, b, x, iterations):
@@ -329,7 +184,7 @@ def test_dds_with_five_conjugate_gradients(noise_std, monkeypatch):
     of = Path(noises)
     x = LEVELS[0] * of.noise()
     for high, low in zip(LEVELS[:-1].tolist(), LEVELS[1:].tolist(), strict=True):
-        x0 = oracle.denoised(p, of, x, high)
+        x0 = recursions.denoised(p, of, x, high)
         e = (x - x0) / high
         w = 0.4 * (noise_std / high) ** 2 if noise_std else 0
         matrix = G + w * torch.eye(pixels)
@@ -337,28 +192,6 @@ def test_dds_with_five_conjugate_gradients(noise_std, monkeypatch):
         if low:
             x = x + low * (math.sqrt(1 - 0.7**2) * e + 0.7 * of.noise())
     close(image.reshape(-1, 1), x, 1e-7)
-
-
-PATHS = {
-    "dps": Case("dps", lambda p, s, of: oracle.dps(p, s, of, 0.4, 0.9), {"zeta": 0.4, "eta": 0.9}),
-    "dps, by default": Case("dps", lambda p, s, of: oracle.dps(p, s, of, 1.0, 1.0)),
-    "mcg": Case(
-        "mcg",
-        lambda p, s, of: oracle.dps(p, s, of, 1.0, 1.0, 0.1),
-        {"damping": 0.1},
-        steps=60,
-    ),
-    "red_diff": Case(
-        "red_diff",
-        lambda p, s, of: oracle.red_diff(p, s, of, 0.3, 0.2),
-        {"weight": 0.3, "learning_rate": 0.2},
-    ),
-    "score_mri": Case(
-        "score_mri",
-        lambda p, s, of: oracle.score_mri(p, s, of, 0.7, 2, 0.2),
-        {"weight": 0.7, "corrections": 2, "snr": 0.2},
-    ),
-}
 
 
 @pytest.mark.parametrize("name", ["7x6, points", "7x6, loud", "33x33, columns", "33x33, points"])
@@ -432,7 +265,7 @@ def test_gradient_steps(sampler, levels, monkeypatch):
     expected = expected - 0.4 * factor * norm_gradient(p, x, s)
     if sampler == "mcg":
         of = Path([zs[1].reshape(-1, 1)])
-        expected = oracle.replaced(p, expected.reshape(-1, 1), t, 0.1, of).reshape(p.shape)
+        expected = recursions.replaced(p, expected.reshape(-1, 1), t, 0.1, of).reshape(p.shape)
     close(after, expected, 1e-7)
 
 

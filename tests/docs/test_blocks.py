@@ -66,7 +66,7 @@ def test_every_method_is_explained():
     methods, gallery, theory = (
         (docs / page).read_text() for page in ("methods.md", "samplers.md", "sampler-theory.md")
     )
-    assert all(f"{name}`" in methods for name in METHODS)
+    assert all(f"{name}`" in methods for name in METHODS if name not in SAMPLERS)
     for sampler in SAMPLERS:
         assert f"\n| `{sampler}` |" in gallery, sampler
         assert f"\n**`{sampler}`** (" in theory, sampler

@@ -1,17 +1,18 @@
 """The gallery: every sampler is one function (y, A, denoiser, sigmas, *, ...) -> image, in sigma coordinates.
 
-What all of them take:
+Arguments of all samplers:
 
-* y: measured k-space, in units in which images have the bright level 1; A: its operator.
-* denoiser: the prior; those that pull x through it need a differentiable one.
-* sigmas: noise levels, falling and ending in 0 (`mrirecon.schedules`).
-* noise_std: s_y, of y per real component, where the method asks for it.
-* start: image to start from, noised to sigmas[0]; noise alone without.
-* generator: of the noise: one, or one for each image of the batch.
+* y: measured k-space (*batch, coil, y, x), in units in which images have the bright level 1.
+* A: its operator.
+* denoiser: the prior; samplers with a gradient through it (DPS, MCG, PiGDM) need a differentiable one.
+* sigmas: noise levels, decreasing to 0 (`mrirecon.schedules`).
+* noise_std: standard deviation s_y of the noise in y per real component, where the method needs it.
+* start: first image, to which noise of level sigmas[0] is added; without it the sampler starts from noise alone.
+* generator: random generator, or one for each image of the batch.
 * callback: called with (step, sigma, x, x0).
 
-The defaults of further options are those that reconstruct best here, which `recon` uses too; where a paper has others,
-the docstring says so.
+All raise ValueError for an impossible schedule or option. The defaults of further options are those that reconstruct
+best with the priors of this project; where a paper has other values, the docstring says so.
 
 Example:
     scale, noise = mr.volume_scale(scan), mr.noise_level(scan)

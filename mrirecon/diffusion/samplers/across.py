@@ -1,4 +1,4 @@
-"""Slices that agree with their neighbours, although the prior knows single slices only."""
+"""Total variation across slices, for volumes reconstructed with a prior of single slices."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from mrirecon.diffusion.samplers.steps import Image
 from mrirecon.operators import LinearOperator, conjugate_gradient
 from mrirecon.operators.gradient import soft_threshold
 
-RHO = 0.5  # of ADMM, against ||A||^2 <= 1 and images of bright level 1
+RHO = 0.5  # penalty of ADMM, for ||A||^2 <= 1 and images of bright level 1
 
 
 class TotalVariationAlongZ:
     """Steps of ADMM for argmin ||y - A x||^2 + weight ||x - D||^2 + strength sum |x_z+1 - x_z|.
 
-    One step per noise level, with split variable and multiplier kept from level to level (Chung, Ryu, McCann, Klasky &
-    Ye 2023, arXiv:2211.10655, Algorithm 1: "variable sharing").
+    One step per noise level; the split variable and the multiplier carry over from level to level (Chung, Ryu, McCann,
+    Klasky & Ye 2023, arXiv:2211.10655, Algorithm 1: "variable sharing").
 
     Args:
         strength: strength of the total variation, in units of the images.
@@ -30,7 +30,11 @@ class TotalVariationAlongZ:
     def __call__(
         self, A: LinearOperator, backprojection: Image, x0: Image, weight: float, cg_steps: int
     ) -> Image:
-        """The next x, by conjugate gradients from D = x0; slices are the axis before y."""
+        """The next x, by conjugate gradients from D = x0; the axis before y is the slices.
+
+        Raises:
+            ValueError: if there are fewer than two slices.
+        """
         if x0.ndim < 3 or x0.shape[-3] < 2:
             raise ValueError(
                 "smoothness along z needs the slices of a volume, two at least: leave out z_smoothness"

@@ -14,8 +14,8 @@ from mrirecon.diffusion.samplers.steps import (
     Image,
     Sigmas,
     cg_tolerance,
+    check_fractions,
     check_noise,
-    check_shares,
     damped_solution,
     ddim_step,
     initial_image,
@@ -45,23 +45,26 @@ def dds(
 ) -> Image:
     """Decomposed diffusion sampling (Chung, Lee & Ye 2024, arXiv:2303.05754, Algorithms 2 and 3).
 
-    x0' are `cg_steps` conjugate gradients from D, of A^H A x = A^H y without noise and of
+    x0' is the result of `cg_steps` conjugate gradients from D, on A^H A x = A^H y without noise and on
     (1 + gamma A^H A) x = D + gamma A^H y with noise; then a DDIM step with new noise eta s'. The paper's gamma is
-    constant. Unless it is given, gamma = (s / s_y)^2 / prior_weight follows the level: D is as uncertain as the level.
+    constant. Unless it is given, gamma = (s / s_y)^2 / prior_weight: the error of D is taken to be proportional to s.
 
     Args:
-        noise_std: s_y, of y per real component; None takes the noiseless algorithm, unless gamma is given.
-        prior_weight: k in the weight k (s_y / s)^2 of ||x - D||^2 against ||y - A x||^2.
-        gamma: constant weight of the data, the paper's.
-        eta: new noise per level, over s'; the paper's is 0.85.
+        noise_std: s_y, of y per real component; None selects the noiseless algorithm, unless gamma is given.
+        prior_weight: k in the weight k (s_y / s)^2 of ||x - D||^2 relative to ||y - A x||^2.
+        gamma: the paper's constant weight of the data, in place of prior_weight.
+        eta: new noise per level, as a fraction of s'; the paper's is 0.85.
         cg_steps: M, conjugate gradients per level.
         z_smoothness: weight of the total variation along the axis before y, the slices of a volume; 0 is none.
+
+    Raises:
+        ValueError: if noise_std or gamma is not positive, eta is not between 0 and 1, or the schedule is invalid.
     """
     if gamma is None and noise_std is not None:
         check_noise(noise_std, "dds")
     if gamma is not None and not gamma > 0:
         raise ValueError(f"gamma is {gamma:g}: the data's weight must be above 0")
-    check_shares(eta=eta)
+    check_fractions(eta=eta)
     closest = TotalVariationAlongZ(z_smoothness) if z_smoothness else _closest
     backprojection = A.H(y)
     x = initial_image(backprojection, sigmas, start, generator)
@@ -96,15 +99,15 @@ def ddnm(
 ) -> Image:
     """Denoising diffusion null-space model (Wang, Yu & Zhang 2023, arXiv:2212.00490, Algorithm 1).
 
-    x0' = D - A^+ (A D - y), then a DDIM step. A^+ is (A^H A + damping)^-1 A^H: undamped it would amplify the noise of
-    what the coils see least. `ddnm_plus` accounts for noise exactly where A has a known spectrum.
+    x0' = D - A^+ (A D - y), then a DDIM step. A^+ is (A^H A + damping)^-1 A^H; undamped it would amplify noise along
+    small singular values of A. `ddnm_plus` accounts for noise exactly where A has a known spectrum.
 
     Args:
-        damping: damping of the pseudo-inverse, against ||A||^2 <= 1; with hardly any noise less is better.
+        damping: damping of the pseudo-inverse, relative to ||A||^2 <= 1; less is better for data with little noise.
         cg_steps: conjugate gradients of the pseudo-inverse.
-        eta: new noise per level, over s'; the paper's is 0.85.
+        eta: new noise per level, as a fraction of s'; the paper's is 0.85.
     """
-    check_shares(eta=eta)
+    check_fractions(eta=eta)
     x = initial_image(A.H(y), sigmas, start, generator)
     for step, sigma, lower in walk(sigmas):
         x0 = denoiser(x, sigma)
@@ -138,11 +141,11 @@ def diffpir(
 
     Args:
         prior_weight: lambda; the paper tunes it for each task.
-        zeta: share of new noise, in variance; the paper's is about 0.3.
+        zeta: fraction of new noise, in variance; the paper's is about 0.3.
         cg_steps: conjugate gradients for x0'.
     """
     check_noise(noise_std, "diffpir")
-    check_shares(zeta=zeta)
+    check_fractions(zeta=zeta)
     backprojection = A.H(y)
     x = initial_image(backprojection, sigmas, start, generator)
     for step, sigma, lower in walk(sigmas):
@@ -175,11 +178,11 @@ def pnp_admm(
 
     Args:
         denoiser: the proximal map of the prior.
-        sigmas: its strengths, ending in 0.
+        sigmas: noise levels for which it denoises, ending in 0.
         prior_weight: lambda.
         cg_steps: conjugate gradients for x.
         start: first v; zero when not given.
-        generator: unused; every sampler takes one.
+        generator: unused, since nothing is drawn.
         callback: called with (step, sigma, x, v).
     """
     check_noise(noise_std, "pnp_admm")
@@ -198,6 +201,6 @@ def pnp_admm(
 def _closest(
     A: LinearOperator, backprojection: Image, x0: Image, weight: float, cg_steps: int
 ) -> Image:
-    """The argmin of ||y - A x||^2 + weight ||x - x0||^2, by conjugate gradients from x0."""
+    """The minimiser of ||y - A x||^2 + weight ||x - x0||^2, by conjugate gradients from x0."""
     b = backprojection + weight * x0
     return A.solve(b, weight, x0, iterations=cg_steps, tolerance=cg_tolerance(x0))

@@ -1,4 +1,4 @@
-"""Samplers that pull x through the denoiser: their guidance is J^H v, J the Jacobian of D, so A needs no autograd."""
+"""Samplers guided by a gradient through the denoiser D: J^H v with J the Jacobian of D; A needs no autograd."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from mrirecon.diffusion.samplers.steps import (
     Image,
     Sigmas,
     ancestral_noise,
+    check_fractions,
     check_noise,
-    check_shares,
     ddim_step,
     initial_image,
     item_norm,
@@ -43,14 +43,15 @@ def dps(
 ) -> Image:
     """Diffusion posterior sampling (Chung et al. 2023, arXiv:2209.14687, Algorithm 1).
 
-    A DDPM step, then x <- x - zeta grad ||y - A D(x)||. The gradient is of the norm, as in the authors' code, and per
-    image.
+    A DDPM step, then x <- x - zeta grad ||y - A D(x)||. The gradient is that of the norm, not of its square, as in the
+    authors' code, and is taken for each image by itself.
 
     Args:
-        zeta: step, as for the paper's x / sqrt(1 + s^2): here it carries sqrt((1 + s^2)(1 + s'^2)).
-        eta: share of DDPM's new noise; 0 is DDIM.
+        zeta: step size for the paper's variance-preserving x / sqrt(1 + s^2); in sigma coordinates it is multiplied by
+            sqrt((1 + s^2)(1 + s'^2)).
+        eta: fraction of DDPM's new noise; 0 is DDIM.
     """
-    check_shares(eta=eta)
+    check_fractions(eta=eta)
     x = initial_image(A.H(y), sigmas, start, generator)
     for step, sigma, lower in walk(sigmas):
         x0, vjp = with_vjp(denoiser, x, sigma)
@@ -79,15 +80,15 @@ def mcg(
 ) -> Image:
     """Manifold constrained gradients (Chung, Sim, Ryu & Ye 2022, arXiv:2206.00941, Algorithm 1).
 
-    The step of `dps`, then the measured part of x is replaced by the measurement, noised to the new level.
+    The step of `dps`, then the measured part of x is replaced by the measurement with noise of the new level.
 
     Args:
-        zeta: step of the gradient, see `dps`.
-        eta: share of DDPM's new noise.
+        zeta: step size of the gradient, see `dps`.
+        eta: fraction of DDPM's new noise.
         damping: damping of the replacement (`replace_range`).
         cg_steps: conjugate gradients of the replacement.
     """
-    check_shares(eta=eta)
+    check_fractions(eta=eta)
     x = initial_image(A.H(y), sigmas, start, generator)
     for step, sigma, lower in walk(sigmas):
         x0, vjp = with_vjp(denoiser, x, sigma)
@@ -118,17 +119,17 @@ def pigdm(
     """Pseudoinverse-guided diffusion (Song, Vahdat, Mardani & Kautz 2023, ICLR, equation 7 and Algorithm 1).
 
     x0' = D + s^2 J^H (r^2 A^H A + s_y^2)^-1 A^H (y - A D), then a DDIM step; r^2 = c s^2 / (c + s^2) is the variance
-    left in x0 at level s. The paper has c = 1, its images being of unit variance. The noise of the step is that of x0',
-    e = (x - x0') / s, because equation 7 changes the score; with that of D, every level would count the data anew.
-    (The authors' "adaptive weights" keep it, and have r^2 for the s^2 above.)
+    of x0 given x at level s. The paper has c = 1, its images being of unit variance. The DDIM step takes the noise
+    e = (x - x0') / s, because equation 7 changes the score; with the noise of D the data would be counted again at
+    every level. (The authors' "adaptive weights" take that of D, and r^2 in place of the s^2 above.)
 
     Args:
         prior_variance: c, of the images per real component; the paper's is 1.
-        eta: share of DDPM's new noise.
+        eta: fraction of DDPM's new noise.
         cg_steps: conjugate gradients for the inverse.
     """
     check_noise(noise_std, "pigdm")
-    check_shares(eta=eta)
+    check_fractions(eta=eta)
     x = initial_image(A.H(y), sigmas, start, generator)
     for step, sigma, lower in walk(sigmas):
         x0, vjp = with_vjp(denoiser, x, sigma)
@@ -155,7 +156,7 @@ def _pull(
     sigma: float,
     lower: float,
 ) -> Image:
-    """-zeta grad_x ||y - A D(x)||, with zeta in the paper's coordinates."""
+    """-zeta grad_x ||y - A D(x)||, with zeta for the paper's variance-preserving coordinates (`dps`)."""
     residual = y - A(x0)
     gradient = vjp(A.H(residual)) / item_norm(residual, 3).clamp_min(1e-30)
     return zeta * math.sqrt((1 + sigma**2) * (1 + lower**2)) * gradient

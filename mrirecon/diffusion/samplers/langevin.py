@@ -1,4 +1,4 @@
-"""Annealed Langevin dynamics, and the variational RED-diff."""
+"""Annealed Langevin dynamics, and RED-diff, which is variational."""
 
 from __future__ import annotations
 
@@ -39,13 +39,13 @@ def langevin(
     """Posterior sampling by annealed Langevin dynamics (Jalal et al. 2021, arXiv:2108.01368, equation 6).
 
     x <- x + a [score + A^H (y - A x) / (s_y^2 + gamma^2)] + sqrt(2 a) z with a = step_size s^2 and gamma = annealing s,
-    the same for every level as in the paper's a = alpha s^2 / s_min^2. It is stable for step_size below
-    2 / (1 + 1 / annealing^2), which is 1. D of the last x is returned.
+    constants for all levels, as in the paper's a = alpha s^2 / s_min^2. It is stable for step_size below
+    2 / (1 + 1 / annealing^2), which is 1 by default. The result is D of the last x.
 
     Args:
         step_size: alpha / s_min^2.
         steps_per_level: T.
-        annealing: gamma over s; with less, the data counts sooner, which needs a smaller step_size.
+        annealing: gamma / s; with a smaller value the data have more weight early, which needs a smaller step_size.
     """
     check_noise(noise_std, "langevin")
     x = initial_image(A.H(y), sigmas, start, generator)
@@ -76,10 +76,10 @@ def red_diff(
     generator: Streams = None,
     callback: Callback | None = None,
 ) -> Image:
-    """RED-diff (Mardani, Song, Kautz & Vahdat 2023, arXiv:2305.04391, Algorithm 1): a variational fit; seeks the mode.
+    """RED-diff (Mardani, Song, Kautz & Vahdat 2023, arXiv:2305.04391, Algorithm 1): a variational fit.
 
     Adam, with the authors' betas (0.9, 0.99), on mu with the gradient A^H (A mu - y) + lambda s (e(mu + s z) - z),
-    e = (x - D) / s, one step per level. mu is the image; draws differ far less than the posterior does.
+    e = (x - D) / s, one step per level. The result mu seeks the mode: draws vary far less than the posterior.
 
     Args:
         weight: lambda; the paper's is 0.25.

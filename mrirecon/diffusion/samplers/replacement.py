@@ -1,4 +1,4 @@
-"""Samplers that replace what was measured in x by the measurement, noised to the level of x."""
+"""Samplers that replace the measured part of x by the measurement with noise of the current level."""
 
 from __future__ import annotations
 
@@ -33,10 +33,20 @@ def replace_range(
     generator: Streams,
     weight: float = 1.0,
 ) -> Image:
-    """Give x + weight (A^H A + damping)^-1 A^H (y_s - A x), y_s = y + s A z the measurement at noise level s.
+    """The image x + weight (A^H A + damping)^-1 A^H (y_s - A x), with y_s = y + s A z the measurement at noise level s.
 
-    With one coil and no damping this sets the measured k-space of x to (1 - weight) A x + weight y_s. With many coils
-    there is no coefficient to set; an undamped pseudo-inverse would amplify the noise of the directions seen least.
+    For one coil and no damping this sets the measured k-space of x to (1 - weight) A x + weight y_s. For several coils
+    no coefficient can be set by itself, and an undamped pseudo-inverse would amplify noise along small singular values.
+
+    Args:
+        x: current image.
+        y: measured k-space.
+        A: its operator.
+        level: s, the noise level of x.
+        damping: relative to ||A||^2 <= 1.
+        cg_steps: conjugate gradients of the inverse.
+        generator: random generator of z.
+        weight: 1 replaces the measured part of x as far as damping allows.
     """
     noised = y + level * A(complex_noise_like(x, generator)) if level else y
     return x + weight * damped_solution(A, noised - A(x), damping, cg_steps)
@@ -58,10 +68,10 @@ def projection(
 ) -> Image:
     """Song, Shen, Xing & Ermon 2022 (arXiv:2111.08005, Algorithm 2); weight 1 is ScoreSDE's inpainting.
 
-    At each level the measured part of x is pulled towards the noised measurement, then one reverse diffusion step.
+    At each level the measured part of x moves towards the noised measurement; then one reverse diffusion step.
 
     Args:
-        weight: lambda, how far the measured part is pulled.
+        weight: lambda, how far the measured part moves, from 0 to 1.
         damping: damping of the replacement (`replace_range`); 0 is exact for one coil.
         cg_steps: conjugate gradients of the replacement.
     """
@@ -128,11 +138,11 @@ def repaint(
 ) -> Image:
     """RePaint (Lugmayr et al. 2022, arXiv:2201.09865, Algorithm 1): `ilvr` with resampling.
 
-    After each run of `jump` levels x is noised back to where the run began, and the run is walked again.
+    After each run of `jump` levels, noise takes x back to the first level of the run, which is then repeated.
 
     Args:
-        jump: j, levels of a run.
-        repeats: r, how often each run is walked.
+        jump: j, number of levels in a run.
+        repeats: r, how often each run is done.
         damping: damping of the replacement (`replace_range`).
         cg_steps: conjugate gradients of the replacement.
 

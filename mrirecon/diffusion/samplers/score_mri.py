@@ -22,7 +22,7 @@ from mrirecon.operators.sense import Sense
 from mrirecon.options import Count
 from mrirecon.tensors import Streams, complex_noise_like, rss
 
-LAST_JOINING = 0.2  # lambda where the levels end, over that of the first joining of the coils
+LAST_JOINING = 0.2  # lambda of the hybrid scheme at the last level, relative to the first
 
 
 @torch.no_grad()
@@ -41,23 +41,26 @@ def score_mri(
     generator: Streams = None,
     callback: Callback | None = None,
 ) -> Image:
-    """Predictor-corrector sampling; after each move x <- x + weight A^H (y - A x).
+    """Predictor-corrector sampling; after each of its steps x <- x + weight A^H (y - A x).
 
     Args:
         weight: lambda of the data consistency.
-        snr: r of the corrector's step a = 2 (r ||z|| / ||score||)^2, norms per image.
+        snr: r of the corrector's step size a = 2 (r ||z|| / ||score||)^2, with norms per image.
         corrections: Langevin steps per level.
-        coils: joint reconstructs the coil-combined image (Algorithm 3 with a SENSE operator); separate each coil by
-            itself, then their root of the sum of squares ("SSOS", Algorithm 4), here with the phase of their
-            combination by the maps; hybrid is separate, and joins the coils now and then (Algorithm 5).
-        join_every: m (the paper's is 50, of 2000 levels): the coils are joined in every m-th level, the first included:
-            combined by the maps S, x <- x + l A^H (y - A x) with l falling linearly from `weight` to a fifth of it, and
-            expanded again to S x.
+        coils: joint reconstructs the coil-combined image (Algorithm 3 with a SENSE operator). separate reconstructs
+            each coil image and combines them by root sum of squares ("SSOS", Algorithm 4), with the phase of their
+            combination by the maps. hybrid is separate with a joint step in some levels (Algorithm 5).
+        join_every: m, for hybrid: in every m-th level, the first included, coil images are combined by the maps S,
+            x <- x + l A^H (y - A x) with l falling linearly from `weight` to a fifth of it, and expanded to S x. The
+            paper's m is 50, for 2000 levels.
+
+    Raises:
+        ValueError: if join_every is below 1, or the schedule is invalid.
     """
     if join_every < 1:
         raise ValueError(f"join_every is {join_every}: it must be at least 1")
     operator, measured = A, y
-    if coils != "joint":  # every coil is an image of its own, measured by one coil of sensitivity 1
+    if coils != "joint":  # each coil image is measured by one coil of sensitivity 1
         operator = sense(torch.ones_like(A.maps).unsqueeze(-3), A.mask.unsqueeze(-3))
         y = y.unsqueeze(-3)
         start = None if start is None else A.maps * start.unsqueeze(-3)
@@ -85,7 +88,7 @@ def score_mri(
 
 
 def corrector(x: Image, score: Image, snr: float, generator: Streams) -> Image:
-    """A Langevin step x + a score + sqrt(2 a) z with a = 2 (r ||z|| / ||score||)^2, norms per image."""
+    """A Langevin step x + a score + sqrt(2 a) z with a = 2 (r ||z|| / ||score||)^2; r = snr, norms per image."""
     z = complex_noise_like(x, generator)
     a = 2 * (snr * item_norm(z, 2) / item_norm(score, 2)) ** 2
     return x + a * score + (2 * a).sqrt() * z

@@ -1,8 +1,8 @@
-"""Samplers that treat every singular value of A by itself: DDRM, SNIPS, DDNM+.
+"""Samplers that act on each singular value of A separately: DDRM, SNIPS, DDNM+.
 
-Coefficients are those of the image basis V of A = U diag(d) V^H, where the measurement of coefficient c is
-c + (s_y / d) n, known for d > 0. The spectrum must be known: one coil, or a mask of whole lines (`spectrum`). Noise is
-drawn as an image, since V is not unique where singular values are equal.
+Coefficients are those of the right singular vectors V of A = U diag(d) V^H. For d > 0 the measurement of coefficient c
+is c + (s_y / d) n. The decomposition must be known: one coil, or a mask of whole lines (`operators.spectrum`); other
+operators raise ValueError. Noise is drawn as an image, since V is not unique where singular values are equal.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from mrirecon.diffusion.samplers.steps import (
     Callback,
     Image,
     Sigmas,
+    check_fractions,
     check_noise,
-    check_shares,
     initial_image,
     walk,
 )
@@ -45,16 +45,16 @@ def ddrm(
 ) -> Image:
     """Denoising diffusion restoration (Kawar, Elad, Ermon & Song 2022, arXiv:2201.11793, equations 7 and 8).
 
-    One measurement's noise stands for the new noise of many levels. Where it is larger than the image itself, its
-    traces add up from level to level and lead away: many coils have such singular values; `weakest` leaves them out.
+    The noise of the measurement takes the place of new noise at many levels. Where it exceeds the image itself, as for
+    the small singular values of many coils, its contributions accumulate over the levels; `weakest` excludes these.
 
     Args:
-        eta: share of new noise where nothing was measured, or only with more noise than s'.
-        eta_b: share of the measurement in the others.
-        weakest: singular values up to it count as unseen, of 1 at most; 0 takes all.
+        eta: fraction of new noise for coefficients that were not measured, or with more noise than s'.
+        eta_b: weight of the measurement for all other coefficients.
+        weakest: singular values up to this one (the largest is at most 1) count as not measured; 0 excludes none.
     """
     check_noise(noise_std, "ddrm")
-    check_shares(eta=eta, eta_b=eta_b)
+    check_fractions(eta=eta, eta_b=eta_b)
     basis = spectrum(A)
     seen = basis.values > weakest
     spread = noise_std / torch.where(seen, basis.values, 1)  # of the measured coefficients
@@ -97,12 +97,12 @@ def snips(
 ) -> Image:
     """SNIPS (Kawar, Vaksman & Elad 2021, arXiv:2105.14951, Algorithm 1): annealed Langevin dynamics per coefficient.
 
-    The noise of x at level s is taken to contain that of the measurement. A coefficient whose measurement is better
-    than the level (s > s_y / d) then has variance s^2 - (s_y / d)^2 around it, whatever the prior; a worse one has the
-    prior's score and the measurement, which is off by (s_y / d)^2 - s^2. D of the last x is returned.
+    The noise of x at level s is taken to contain that of the measurement. A coefficient with less noise than the level
+    (s > s_y / d) has variance s^2 - (s_y / d)^2 around its measurement, whatever the prior. One with more has
+    the prior's score and that of the measurement, whose variance is (s_y / d)^2 - s^2. The result is D of the last x.
 
     Args:
-        step_size: size of the Langevin steps, over the variance of each coefficient; stable below 1.
+        step_size: size of the Langevin steps relative to the variance of each coefficient; stable below 1.
         steps_per_level: tau.
     """
     check_noise(noise_std, "snips")
@@ -114,7 +114,7 @@ def snips(
     for step, sigma, lower in walk(sigmas):
         gap = (sigma**2 - variance).abs().clamp_min(1e-4 * sigma**2)
         better = seen & (variance < sigma**2)
-        a = torch.where(better, gap, sigma**2)  # unseen, and those seen by the prior alone
+        a = torch.where(better, gap, sigma**2)  # where nothing was measured, the prior alone
         a = torch.where(seen & ~better, sigma**2 * gap / (gap + sigma**2), a) * step_size
         for _ in range(steps_per_level):
             x0 = denoiser(x, sigma)
@@ -146,15 +146,15 @@ def ddnm_plus(
 ) -> Image:
     """DDNM+ (Wang, Yu & Zhang 2023, arXiv:2212.00490, section 3.3): `ddnm` for noisy data.
 
-    With t = eta s' the noise added at this step, the correction of a coefficient is scaled by T = min(1, t d / s_y),
-    and what its measurement's noise brings is left out of the new noise: variance t^2 - (T s_y / d)^2.
+    With t = eta s' the noise added at this step, the correction of a coefficient is scaled by T = min(1, t d / s_y).
+    The new noise has variance t^2 - (T s_y / d)^2, so that the total with the noise of the measurement is t^2.
 
     Args:
-        eta: new noise per level, over s'; the paper's is 0.85.
-        weakest: singular values up to it count as unseen, see `ddrm`.
+        eta: new noise per level, as a fraction of s'; the paper's is 0.85.
+        weakest: singular values up to this one count as not measured, see `ddrm`.
     """
     check_noise(noise_std, "ddnm_plus")
-    check_shares(eta=eta)
+    check_fractions(eta=eta)
     basis = spectrum(A)
     seen = basis.values > weakest
     spread = noise_std / torch.where(seen, basis.values, 1)

@@ -1,4 +1,4 @@
-"""The few steps that samplers share. Notation: level s = `sigma`, next level s' = `lower`, clean estimate x0."""
+"""Steps that samplers share. Notation: level s = `sigma`, next level s' = `lower`, denoised image x0 = D(x, s)."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ Sigmas = Float[Tensor, " sigma"]
 
 
 def walk(sigmas: Sigmas) -> Iterator[tuple[int, float, float]]:
-    """(step, sigma, lower), highest level first; the last `lower` is 0.
+    """Triples (step, sigma, lower) of a schedule, highest level first; the last `lower` is 0.
 
     Raises:
-        ValueError: if the schedule is empty, does not fall, or does not end in 0.
+        ValueError: if the schedule is empty, does not decrease, or does not end in 0.
     """
     values = [float(sigma) for sigma in sigmas]
     if len(values) < 2:
@@ -36,32 +36,29 @@ def walk(sigmas: Sigmas) -> Iterator[tuple[int, float, float]]:
 
 
 def check_noise(noise_std: float, sampler: str) -> None:
-    """Raise ValueError unless the noise level of the data can be divided by."""
+    """Raise ValueError unless the noise level of the data is positive and finite."""
     if not 0 < noise_std < math.inf:
         raise ValueError(
             f"{sampler} weighs the data by its noise: noise_std is {noise_std:g}, it must be above 0"
         )
 
 
-def check_shares(**values: float) -> None:
-    """Raise ValueError unless each is between 0 and 1."""
+def check_fractions(**values: float) -> None:
+    """Raise ValueError unless each value is between 0 and 1."""
     for name, value in values.items():
         if not 0 <= value <= 1:
             raise ValueError(f"{name} is {value:g}: it is a share, give a number from 0 to 1")
 
 
 def initial_image(like: Image, sigmas: Sigmas, start: Image | None, generator: Streams) -> Image:
-    """Where a sampler starts: noise of the first level, around `start` where that is given.
-
-    Raises ValueError as `walk`.
-    """
+    """The first x of a sampler: noise of the first level, added to `start` where that is given. Raises as `walk`."""
     _, highest, _ = next(walk(sigmas))
     noise = highest * complex_noise_like(like, generator)
     return noise if start is None else start + noise
 
 
 def ddim_step(x0: Image, noise: Image, lower: float, fresh: float, generator: Streams) -> Image:
-    """x0 + sqrt(s'^2 - t^2) e + t z: from the clean estimate back up to level s', with `fresh` = t of it new noise."""
+    """DDIM's step x0 + sqrt(s'^2 - t^2) e + t z to level s', with e = `noise` and new noise of t = `fresh`."""
     if lower == 0:
         return x0
     x = x0 + math.sqrt(lower**2 - fresh**2) * noise
@@ -69,7 +66,7 @@ def ddim_step(x0: Image, noise: Image, lower: float, fresh: float, generator: St
 
 
 def predictor(x: Image, x0: Image, sigma: float, lower: float, generator: Streams) -> Image:
-    """Reverse VE diffusion: x + (s^2 - s'^2) score + sqrt(s^2 - s'^2) z; at the last level x0."""
+    """Reverse VE diffusion (Song et al. 2021): x + (s^2 - s'^2) score + sqrt(s^2 - s'^2) z; at the last level x0."""
     if lower == 0:
         return x0
     fall = sigma**2 - lower**2
@@ -77,18 +74,18 @@ def predictor(x: Image, x0: Image, sigma: float, lower: float, generator: Stream
 
 
 def ancestral_noise(sigma: float, lower: float, eta: float) -> float:
-    """DDPM's share of new noise, t = eta s' sqrt(1 - s'^2 / s^2)."""
+    """Standard deviation of DDPM's new noise, t = eta s' sqrt(1 - s'^2 / s^2)."""
     return eta * lower * math.sqrt(1 - (lower / sigma) ** 2)
 
 
 def ancestral_step(x: Image, x0: Image, sigma: float, lower: float, generator: Streams) -> Image:
-    """DDPM's step (Ho et al. 2020, equation 7): x0 + (s'/s)^2 (x - x0) + t z, whose noise is that of level s'."""
+    """DDPM's step (Ho et al. 2020, equation 7): x0 + (s'/s)^2 (x - x0) + t z, a sample of level s'."""
     fresh = ancestral_noise(sigma, lower, 1.0)
     return ddim_step(x0, (x - x0) / sigma, lower, fresh, generator)
 
 
 def with_vjp(denoiser: Denoiser, x: Image, sigma: float) -> tuple[Image, Callable[[Image], Image]]:
-    """D(x, s), and the map v -> J^H v with J the Jacobian of D (in real coordinates)."""
+    """D(x, s), and the map v -> J^H v with J the Jacobian of D in real coordinates (a vector-Jacobian product)."""
     with torch.enable_grad():
         x = x.detach().requires_grad_()
         x0 = denoiser(x, sigma)
@@ -102,7 +99,7 @@ def damped_solution(A: LinearOperator, residual: Tensor, damping: float, iterati
 
 
 def cg_tolerance(x: Tensor) -> float:
-    """Where conjugate gradients have converged: more steps on a singular A^H A blow up what rounding left over."""
+    """Relative residual at which conjugate gradients stop: on a singular A^H A more steps amplify rounding errors."""
     return 100 * torch.finfo(x.dtype).eps
 
 

@@ -11,7 +11,7 @@ from test_mrd import fft as centred_fft
 from mrirecon.calibration import calibration_data
 from mrirecon.coverage import achieved_acceleration, coverage_of
 from mrirecon.io import read_scan, write_scan
-from mrirecon.io.believed import covering
+from mrirecon.io.reconcile import covering
 from mrirecon.tensors import measured_points
 
 COLUMNS = np.array([1, 0, 0, 1, 0, 1, 1, 1, 1, 0, 0, 1], bool)

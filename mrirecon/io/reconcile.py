@@ -1,6 +1,6 @@
-"""Where the samples contradict what a file says was measured, they win: one place for all readers.
+"""The sampling that a file declares, corrected where its samples contradict it; for the readers of all formats.
 
-Files are written with zeros for lines and samples that were never measured, and with headers of other protocols.
+Some files store zeros for lines and samples that were never measured, or have the header of another protocol.
 """
 
 from __future__ import annotations
@@ -14,20 +14,20 @@ from torch import Tensor
 from mrirecon.scan import Scan
 from mrirecon.tensors import measured_points
 
-FAINT = 1e-6  # of the largest sample: what single precision leaves in place of zeros
+FAINT = 1e-6  # of the largest sample: rounding errors of single precision in place of zeros
 
 
-def believed(scan: Scan, volume: int, index: int, kspace: Complex[Tensor, "coil y x"]) -> Scan:
-    """The scan with `sampling` and `acquired` as its samples have them, and a note where these contradicted.
+def reconciled(scan: Scan, volume: int, index: int, kspace: Complex[Tensor, "coil y x"]) -> Scan:
+    """The scan with `sampling` and `acquired` corrected by the samples of one slice, and a note on each correction.
 
-    Only a slice that is read anyway is looked at. Zeros in other slices are found when they are read
+    Only this slice, which is read anyway, is examined. Zeros in other slices are found when they are read
     (`Scan.measured`).
 
     Args:
-        scan: as its reader describes it.
-        volume: of the slice.
-        index: of the slice.
-        kspace: of the slice.
+        scan: scan as its reader describes it.
+        volume: volume of the slice.
+        index: index of the slice.
+        kspace: k-space of the slice.
     """
     if scan.sampling is not None:
         scan = _without_zeros(scan, volume, index, kspace)
@@ -70,7 +70,10 @@ def _covering(scan: Scan, kspace: Complex[Tensor, "coil y x"]) -> Scan:
 
 
 def covering(there: Bool[Tensor, "y x"], acquired: Bool[Tensor, "y x"]) -> Bool[Tensor, "y x"]:
-    """The points that a protocol acquires whose samples are `there`: their box, with gaps also that of `acquired`."""
+    """The points that a protocol acquires, given where samples are `there` and what the file calls `acquired`.
+
+    The bounding box of the samples; where that has gaps (undersampling), the box of samples and `acquired` together.
+    """
     box = _box(there)
     return box if bool(there[box].all()) else _box(there | acquired)
 
