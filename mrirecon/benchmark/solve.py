@@ -26,7 +26,7 @@ from mrirecon.options import one_line
 from mrirecon.prepare import remove_oversampling
 from mrirecon.recon import EstimatedMaps, run
 from mrirecon.recon.request import describe_mask
-from mrirecon.recon.undersampling import narrow, undersample
+from mrirecon.recon.undersampling import DrawnMask, narrow, undersample
 from mrirecon.scan import Scan, Volume
 
 
@@ -172,12 +172,7 @@ class Solver:
 
     def _undersample(self, cell: Cell, truth: Truth) -> Undersampled:
         scan, std = add_noise(truth.scan, cell.noise, self.benchmark.noise_seed)
-        mask, seed = cell.mask, cell.drawn
-
-        def make(shape: tuple[int, int], acquired: Tensor) -> tuple[Tensor, dict[str, Any]]:
-            return mask.draw(shape, seed, acquired), mask.describe(shape, seed, acquired)
-
-        scan, made = undersample(scan, truth.coverage, mask.kind, make)
+        scan, made = undersample(scan, truth.coverage, DrawnMask(cell.mask, cell.drawn))
         return Undersampled(scan, made, std, SharedMaps(self.benchmark.calibration))
 
 

@@ -138,7 +138,7 @@ class Request:
         coverage = coverage_of(scan)
         scan = narrow(scan, coverage)
         if mask is not None:
-            scan, made = undersample(scan, coverage, mask.kind, mask.make)
+            scan, made = undersample(scan, coverage, mask)
         scan = center_echo(scan) if given else scan
         if self.compress_coils is not None:
             silent = silent_coils(scan)
