@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -23,6 +23,8 @@ FOLDED = 0.08  # of it: folded-over anatomy leaves 0.10 to 0.18, what else was t
 class Record:
     """How a reconstruction came about. What is None is left out of the JSON.
 
+    `Request.complete` adds what the reconstruction itself does not know: `mask`, `request` and `metrics`.
+
     Attributes:
         method: its name.
         parameters: its options with their values.
@@ -31,7 +33,6 @@ class Record:
         kspace_shape: (slice, coil, readout, phase).
         volumes: their number.
         acceleration: acquired over sampled points, mean over the slices.
-        nominal_acceleration: that a retrospective mask was asked for.
         seconds_per_slice: mean.
         figures: mean over the slices of each number that the method, or holding its image against the data, gave.
         maps: where coil maps came from.
@@ -41,9 +42,6 @@ class Record:
         partial_fourier: what was done about a side that was left out.
         about: what the method says of its weights and noise levels.
         notes: sentences for people.
-        mask: how the retrospective mask came about.
-        request: all that was asked for.
-        metrics: beside the reference of the scan.
     """
 
     method: str
@@ -53,47 +51,25 @@ class Record:
     kspace_shape: Sequence[int]
     volumes: int
     acceleration: Acceleration
-    nominal_acceleration: float | None = None
     seconds_per_slice: float
     figures: Mapping[str, float]
-    maps: Mapping[str, Any] = field(default_factory=lambda: {"kind": "none"})
-    prewhitened: bool | None = None
-    intensity_scale: list[float] | None = None
-    noise_std: list[float] | None = None
-    partial_fourier: str | None = None
-    about: Mapping[str, Any] = field(default_factory=dict)
-    notes: Sequence[str] = ()
-    mask: Mapping[str, Any] | None = None
-    request: Mapping[str, Any] | None = None
-    metrics: Mapping[str, Any] | None = None
+    maps: Mapping[str, Any]
+    prewhitened: bool | None
+    intensity_scale: list[float] | None
+    noise_std: list[float] | None
+    partial_fourier: str | None
+    about: Mapping[str, Any]
+    notes: Sequence[str]
 
     def as_json(self) -> dict[str, Any]:
         """Plain values."""
-        values = {
-            "method": self.method,
-            "parameters": dict(self.parameters),
-            "source": self.source,
-            "format": self.format,
-            "kspace_shape": self.kspace_shape,
-            "volumes": self.volumes,
-            "acceleration": {
-                "nominal": self.nominal_acceleration,
-                "achieved": self.acceleration.total,
-                "without_calibration": self.acceleration.without_calibration,
-            },
-            "seconds_per_slice": self.seconds_per_slice,
-            **self.figures,
-            "maps": self.maps,
-            "prewhitened": self.prewhitened,
-            "intensity_scale": self.intensity_scale,
-            "noise_std": self.noise_std,
-            "partial_fourier": self.partial_fourier,
-            **self.about,
-            "notes": list(self.notes),
-            "mask": self.mask or {"kind": "as acquired"},
-            "request": self.request,
-            "metrics": self.metrics,
-        }
+        values: dict[str, Any] = {}
+        for name, value in vars(self).items():
+            # The entries of these two stand among the others.
+            values |= value if name in ("figures", "about") else {name: value}
+        total, without = self.acceleration
+        rates = {"nominal": None, "achieved": total, "without_calibration": without}
+        values |= {"acceleration": rates, "mask": {"kind": "as acquired"}}
         kept = ("intensity_scale",)  # readers of the JSON ask for it
         return {key: value for key, value in values.items() if value is not None or key in kept}
 
