@@ -14,7 +14,7 @@ from mrirecon.io.files import check_target
 from mrirecon.io.layout import Layout
 from mrirecon.methods.base import Method
 from mrirecon.methods.posterior import Posterior
-from mrirecon.methods.registry import DEFAULT, METHODS, is_slow, method_name, who_has
+from mrirecon.methods.registry import DEFAULT, METHODS, is_slow, method_name, who_does
 from mrirecon.recon import EstimatedMaps
 
 SCAN_ARGUMENT = {
@@ -78,9 +78,7 @@ def with_choices(method: dict[str, Any], **choices: Any) -> dict[str, Any]:
     given = {name: value for name, value in choices.items() if value is not None}
     for name, value in given.items():
         if name not in method:
-            others = who_has(name)
-            shown = ", ".join(others[:4]) + (", ..." if len(others) > 4 else "")
-            raise UsageError(f"--{name} {value}: {method['name']} has no {name}; {shown} do")
+            raise UsageError(f"--{name} {value}: {method['name']} has no {name}; {who_does(name)}")
     return {**method, **given}
 
 
