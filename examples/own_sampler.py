@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import partial
 from importlib.resources import files
 from itertools import pairwise
-from typing import Any, ClassVar
+from typing import Any
 
 import matplotlib.pyplot as plt
 import torch
@@ -175,14 +175,11 @@ figure.savefig("own_sampler.png", dpi=80)
 # %%
 @mr.register
 @dataclass(frozen=True, kw_only=True)
-class Hedged(mr.methods.Posterior):
+class Hedged(mr.methods.Posterior, sampler=hedged):
     """The denoised image and the data, each weighed by what it leaves open."""
 
     variance: Positive = 0.1
     cg_steps: Count = 10
-
-    name: ClassVar[str] = "hedged"
-    sampler = staticmethod(hedged)
 
 
 image, affine = mr.read_image(str(files("nibabel") / "tests" / "data" / "example4d.nii.gz"))

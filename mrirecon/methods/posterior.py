@@ -61,7 +61,8 @@ class Posterior(Method):
     prior is given them as bright as those it was trained on (`Card.bright_level`). Each draw of each slice has its own
     stream of random numbers, so that nothing depends on what is computed together. The image is the mean of the draws.
 
-    Options that are not listed here are those of the sampler's function, with its defaults.
+    A class of it names its sampler, `class DPS(Posterior, sampler=samplers.dps)`, and is called as that is. Options
+    that are not listed here are those of the sampler's function, with its defaults.
 
     Attributes:
         weights: name of a shipped prior, or a file made by `mrirecon weights import` or `mrirecon train`.
@@ -101,6 +102,12 @@ class Posterior(Method):
     fills_kspace: ClassVar[bool] = True
     finest: ClassVar[float] = 0.0  # the lowest last level that is chosen by itself
     sampler: ClassVar[Callable[..., Tensor]]
+
+    def __init_subclass__(cls, *, sampler: Callable[..., Tensor] | None = None) -> None:
+        """Take the sampler of a class, and its name."""
+        super().__init_subclass__()
+        if sampler is not None:
+            cls.sampler, cls.name = staticmethod(sampler), sampler.__name__
 
     def __post_init__(self) -> None:
         """Refuse what cannot be sampled.
@@ -245,11 +252,11 @@ class Posterior(Method):
             options["noise_std"] = problems[0].noise_std / scale
         volumes, levels = problems[0].near.scan.volumes, len(self.sigmas) - 1
         return Draws(
-            type(self).sampler,
-            {"sigmas": self.sigmas, **options},
-            on_device(self.trained[0], device),
-            batch,
-            Underway(batch, self.samples, levels, scale, tell),
+            sampler=type(self).sampler,
+            options={"sigmas": self.sigmas, **options},
+            denoiser=on_device(self.trained[0], device),
+            batch=batch,
+            underway=Underway(batch, self.samples, levels, scale, tell),
             samples=self.samples,
             seed=self.seed,
             precision=self.precision,
@@ -260,11 +267,10 @@ class Posterior(Method):
         )
 
     def _solution(self, problem: Problem, draws: Complex[Tensor, "draw y x"]) -> Solution:
-        figures, hidden = trust_figures(problem, draws.mean(0), whole=self.trust)
+        figures, parts = trust_figures(problem, draws.mean(0), whole=self.trust)
         if len(draws) > 1:
             variance = draws.abs().var(0)[problem.operator.support()]
             figures["posterior_std"] = float(variance.mean().sqrt()) / problem.scale
-        parts = {"null_space": hidden} if self.trust and hidden is not None else {}
         return Solution(draws=draws, keep_draws=self.draws, parts=parts, figures=figures)
 
 
