@@ -43,17 +43,6 @@ class Help(DefaultHelpFormatter, argparse.RawDescriptionHelpFormatter):
         return f"{text} ({', '.join(words)})" if words else text
 
 
-class DebugFlag(argparse.Action):
-    """--debug is taken out of the arguments before they are parsed: here it only appears in the help."""
-
-    def __init__(self, option_strings: list[str], dest: str, help: str) -> None:
-        super().__init__(
-            option_strings, argparse.SUPPRESS, nargs=0, default=argparse.SUPPRESS, help=help
-        )
-
-    def __call__(self, *args: Any, **kwargs: Any) -> None: ...
-
-
 class Parser(ArgumentParser):
     """A jsonargparse parser whose errors are exceptions of one line."""
 
@@ -73,9 +62,9 @@ class Parser(ArgumentParser):
             metavar="FILE.yaml",
             help="any of the options as YAML; what is typed wins",
         )
-        self.add_argument(
-            "--debug", action=DebugFlag, help="show the traceback of an error, not only its line"
-        )
+        # It is taken out of the arguments before they are parsed, and here appears in the help only.
+        debug = "show the traceback of an error, not only its line"
+        self.add_argument("--debug", action="help", dest=argparse.SUPPRESS, help=debug)
         self.explain("--help", "show this and exit")
         self.explain("--print_config", "print all options as YAML, with their values, and exit")
 
