@@ -99,10 +99,10 @@ class Options:
             words = [value] if equals else []
             wanted = self._words_of(flag.lstrip("-"), action)
             while not equals and rest and len(words) < wanted and not rest[0].startswith("--"):
-                if self._type_of(action.dest) is bool and rest[0].lower() not in ("true", "false"):
+                if self.types.get(action.dest) is bool and rest[0].lower() not in ("true", "false"):
                     break
                 words.append(rest.popleft())
-            hint = self._type_of(action.dest)
+            hint = self.types.get(action.dest)
             if not words and wanted == 1 and hint not in (None, bool):
                 raise UsageError(f"{flag} has no value: it takes {in_words(hint)}")
             typed.options[flag.lstrip("-")] = words
@@ -111,7 +111,7 @@ class Options:
     def _mapping_of(self, flag: str) -> argparse.Action | None:
         """The option whose value has names of its own, as in `--weights.NAME FILE`."""
         option, _, key = flag.rpartition(".")
-        hint = self._type_of(option.removeprefix("--"))
+        hint = self.types.get(option.removeprefix("--"))
         mapping = get_origin(hint) is dict and key != "class_path"
         return self.there.get(option) if mapping else None
 
@@ -130,7 +130,7 @@ class Options:
         while rest:
             arg = rest.popleft()
             name = arg.removeprefix("--")
-            if arg.startswith("--") and self._type_of(name) is bool:
+            if arg.startswith("--") and self.types.get(name) is bool:
                 if not (rest and rest[0].lower() in ("true", "false")):
                     arg = f"{arg}=true"
             elif arg.startswith("--") and self._is_list(name):
@@ -142,12 +142,9 @@ class Options:
             found.append(arg)
         return found
 
-    def _type_of(self, name: str) -> Any:
-        return self.types.get(name)
-
     def _is_list(self, name: str) -> bool:
         """Whether an option takes several words, as a list of texts does."""
-        return self._type_of(name) in (list[str], list[str] | None)
+        return self.types.get(name) in (list[str], list[str] | None, tuple[str, ...])
 
     def _inner(self, name: str) -> list[str]:
         """The options of a group."""
@@ -182,7 +179,7 @@ class Options:
             for leaf, inside in self._leaves(value, f"{name}."):
                 self._refuse_other_types(leaf, inside)
             return
-        hint = self._type_of(name)
+        hint = self.types.get(name)
         if hint is None:
             return
         if self._is_list(name) and not (len(words) == 1 and words[0].startswith("[")):
@@ -192,14 +189,11 @@ class Options:
             self._refuse_other_types(name, word)
 
     def _refuse_other_types(self, name: str, value: Any) -> None:
-        hint = self._type_of(name)
-        if hint is None or (isinstance(value, list) and not self._option(name)):
+        hint = self.types.get(name)
+        if hint is None or (isinstance(value, list) and f"--{name}" not in self.there):
             return
         if not any(fits(one, hint) for one in _meanings(value, hint)):
             raise UsageError(f"--{name} is {value!r}: it takes {in_words(hint)}")
-
-    def _option(self, name: str) -> bool:
-        return f"--{name}" in self.there
 
     def _refuse_incomplete(self, typed: Typed, configured: Mapping[str, Any]) -> None:
         """Raise UsageError for what is missing, or for a word too many."""
