@@ -185,12 +185,8 @@ class Request:
             "slices": [start, None if self.run_of_slices.stop is None else stop],
             "layout": asdict(self.layout),
         }
-        left_out = (
-            "acceleration",
-            "center_fraction",
-            "mask_seed",
-            "calibration",
-        )  # are in the resolved ones
+        # These are in the resolved ones.
+        left_out = ("acceleration", "center_fraction", "mask_seed", "calibration")
         plain = {
             one.name: getattr(self, one.name)
             for one in fields(self)
@@ -245,14 +241,13 @@ def reconstruct(
     where = choose_device(device)
     source = scan.source if isinstance(scan, Scan) else fspath(scan)
     data, made = request.prepare(scan if isinstance(scan, Scan) else request.read(scan))
-    line: AbstractContextManager[Progress | None] = nullcontext(None)
+    line: AbstractContextManager[Progress | None] = nullcontext(
+        progress if callable(progress) else None
+    )
     if progress is True:
         line = slices_progress(request.solver.name)
-    elif callable(progress):
-        line = nullcontext(progress)
     with line as told:
-        pipeline = request.pipeline(data, device=where, progress=told, preview=preview)
-        volume = pipeline.run()
+        volume = request.pipeline(data, device=where, progress=told, preview=preview).run()
     return request.complete(volume, data, made, source)
 
 
