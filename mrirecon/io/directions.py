@@ -14,16 +14,12 @@ import torch
 
 from mrirecon.tensors import ifft2c
 
-Read = Callable[
-    [np.ndarray], list[np.ndarray]
-]  # array of LINE -> samples (coil, sample), in forward order
+# Array of LINE -> samples (coil, sample), in forward order.
+Read = Callable[[np.ndarray], list[np.ndarray]]
 
 FEW = 16  # below so many readouts nothing is concluded
-LINES, SAMPLES, COILS = (
-    8,
-    16,
-    4,
-)  # that are looked at: on either side of the strongest, and the strongest coils
+# How many are looked at: on either side of the strongest, and the strongest coils.
+LINES, SAMPLES, COILS = (8, 16, 4)
 KERNEL = 5  # samples and lines of a neighbourhood
 CLEAR = 0.03  # by which the logarithm of the nuclear norm falls: of 49 scans that are no EPI, by 0.012 at most (noise)
 CLEAR_SHIFT = 0.02

@@ -114,9 +114,8 @@ def _crop(dataset: Any, source: str, shape: Shape) -> tuple[slice, slice]:
 
 def _matrix(dataset: Any, source: str, shape: Shape) -> tuple[int, int]:
     matrix = _array(dataset)
-    largest = 16 * max(
-        shape[2:]
-    )  # the image is interpolated to it: a wrong one would fill the memory
+    # The image is interpolated to it: a wrong one would fill the memory.
+    largest = 16 * max(shape[2:])
     if (
         matrix.shape != (2,)
         or matrix.dtype.kind not in "iu"

@@ -129,9 +129,8 @@ class FileArray(NDArrayOperatorsMixin):
         axis = int(np.argmax(np.abs(reach)))
         out = np.empty(view.shape, self.dtype)
         parts, reads = np.moveaxis(view, axis, 0), np.moveaxis(out, axis, 0)
-        for n in range(
-            len(parts)
-        ):  # as a view, never as a number: that would look at what is not there
+        # As a view, never as a number: that would look at what is not there.
+        for n in range(len(parts)):
             reads[n : n + 1] = self._read(file, parts[n : n + 1])
         return out
 

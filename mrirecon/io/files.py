@@ -146,9 +146,8 @@ def _new_partial(path: Path, tries: int = 3) -> tuple[Path, int]:
     """An empty file, open and locked. It is not where the file system has no locks: then no other run removes it."""
     part = path.with_name(f".partial-{secrets.token_hex(4)}-{_tail(path.name)}")
     file = os.open(part, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o666)
-    if tries > 1 and not (
-        _lock(file) and part.exists()
-    ):  # another run may have met it before the lock
+    # Another run may have met it before the lock.
+    if tries > 1 and not (_lock(file) and part.exists()):
         part.unlink(missing_ok=True)
         _unlock(file)
         return _new_partial(path, tries - 1)

@@ -56,9 +56,8 @@ def _image(path: Path, head: bytes) -> str | None:
     """What is said of pictures."""
     name, suffix = path.name.lower(), path.suffix.lower()
     header = path.with_suffix(".hdr")
-    if (
-        suffix == ".img" and header.is_file()
-    ):  # the pixels of a pair, whose header says what they are
+    # The pixels of a pair, whose header says what they are.
+    if suffix == ".img" and header.is_file():
         with header.open("rb") as stream:
             head = stream.read(len(head))
     by_nibabel = AS_NIFTI.format(tool='nibabel (nibabel.save(nibabel.load(FILE), "x.nii.gz"))')

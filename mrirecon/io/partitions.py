@@ -21,11 +21,8 @@ SHARE_OF_ONE = 0.5  # in the strongest, of fewer than SMALLEST
 FALLS = (
     1.2  # power a quarter off the middle over that at the ends: beside a thin object both are noise
 )
-COUNTERS = (
-    "slice",
-    "average",
-    "repetition",
-)  # where partitions that nobody counted as such are found
+# Where partitions that nobody counted as such are found.
+COUNTERS = ("slice", "average", "repetition")
 
 
 def transformed(scan: Scan, said: str = "") -> Scan:

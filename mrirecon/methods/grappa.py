@@ -90,9 +90,8 @@ class Grappa(SliceMethod):
     def _fit(self, calibration: Tensor, spacing: int, shift: int) -> Tensor:
         """Weights (coil * taps, coil) for columns `shift` after a measured one."""
         reach = spacing * (self.phase_taps - 1) + 1
-        before = spacing * (
-            self.phase_taps // 2 - 1
-        )  # from the first tap to the measured column before the target
+        # From the first tap to the measured column before the target.
+        before = spacing * (self.phase_taps // 2 - 1)
         first = torch.arange(calibration.shape[-1] - reach + 1, device=calibration.device) + before
         half = self.readout_taps // 2
         rows = slice(half, calibration.shape[-2] - half)
@@ -113,9 +112,8 @@ class Grappa(SliceMethod):
         margin = spacing * self.phase_taps
         padded = torch.nn.functional.pad(kspace, (margin, margin, half, half))
         steps = torch.arange(self.phase_taps, device=kspace.device) - (self.phase_taps // 2 - 1)
-        taps = padded[
-            ..., before[:, None] + margin + spacing * steps
-        ]  # coil, y + 2 half, column, tap
+        # (coil, y + 2 half, column, tap)
+        taps = padded[..., before[:, None] + margin + spacing * steps]
         windows = taps.unfold(1, self.readout_taps, 1)  # coil, y, column, tap, readout tap
         return windows.permute(1, 2, 0, 3, 4).flatten(2)
 

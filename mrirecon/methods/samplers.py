@@ -187,6 +187,5 @@ class PnPADMM(Posterior, sampler=samplers.pnp_admm):
     cg_steps: Count = _default(samplers.pnp_admm, "cg_steps")
 
 
-SAMPLER_METHODS: tuple[type[Posterior], ...] = tuple(
-    Posterior.__subclasses__()
-)  # all of this module
+# All of this module.
+SAMPLER_METHODS: tuple[type[Posterior], ...] = tuple(Posterior.__subclasses__())

@@ -172,18 +172,16 @@ def _leading_eigenvectors(matrices: Tensor, sets: int, squarings: int = 5) -> tu
         value = (v.mH @ matrices @ v).real
         vectors.append(v.squeeze(-1).movedim(-1, -3))
         values.append(value.squeeze(-1).squeeze(-1))
-        if (
-            sets > 1
-        ):  # projected on both sides, so that the next set is orthogonal however inexact v is
+        # Projected on both sides, so that the next set is orthogonal however inexact v is.
+        if sets > 1:
             matrices = matrices - v @ (v.mH @ matrices)
             matrices = matrices - (matrices @ v) @ v.mH
     return torch.stack(vectors, dim=-4), torch.stack(values, dim=-3)
 
 
 def _trace(matrices: Tensor) -> Tensor:
-    trace = (
-        matrices.diagonal(dim1=-2, dim2=-1).real.sum(-1).abs()
-    )  # of nothing, rounding may be negative
+    # That of nothing may be negative by rounding.
+    trace = matrices.diagonal(dim1=-2, dim2=-1).real.sum(-1).abs()
     return trace.clamp_min(torch.finfo(trace.dtype).tiny)[..., None, None]
 
 

@@ -62,9 +62,8 @@ def spectrum(A: Sense) -> Spectrum:
     grams = (rows.mH @ rows) * kernel.unsqueeze(-3)
     try:
         eigenvalues, vectors = torch.linalg.eigh(grams)
-    except (
-        torch.linalg.LinAlgError
-    ):  # float32 fails where many eigenvalues are alike; three times slower
+    # float32 fails where many eigenvalues are alike; three times slower.
+    except torch.linalg.LinAlgError:
         found = torch.linalg.eigh(grams.to(torch.complex128))
         eigenvalues, vectors = found[0].to(maps.real.dtype), found[1].to(maps.dtype)
     values = eigenvalues.clamp_min(0).sqrt()

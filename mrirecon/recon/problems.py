@@ -26,9 +26,8 @@ from mrirecon.recon.coil_maps import MapSource, without_coils
 from mrirecon.recon.first_image import FirstImage
 from mrirecon.scan import Scan
 
-REMEMBERED = (
-    256 * 2**20
-)  # bytes of k-space that was read last: calibration and neighbours look at it again
+# Bytes of k-space that was read last: calibration and neighbours look at it again.
+REMEMBERED = 256 * 2**20
 KEPT_MAPS = 2**31  # bytes of coil maps that the further volumes of a 3D scan find again
 
 

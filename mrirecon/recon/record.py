@@ -13,9 +13,8 @@ from mrirecon.coverage import Acceleration, achieved_acceleration
 from mrirecon.methods.base import Figures
 from mrirecon.scan import Scan
 
-UNEXPLAINED = (
-    "unexplained"  # share of the data that one set of maps may not explain; a note, not in the JSON
-)
+# Share of the data that one set of maps may not explain: a note, not in the JSON.
+UNEXPLAINED = "unexplained"
 FOLDED = 0.08  # of it: folded-over anatomy leaves 0.10 to 0.18, what else was tried at most 0.05
 
 

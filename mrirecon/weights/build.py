@@ -28,9 +28,8 @@ def build(name: str, config: Mapping[str, Any], state: State, inside: str = "") 
     if name not in MODELS:
         raise ValueError(f"there is no network {name!r}: there are {', '.join(MODELS)}")
     try:
-        with torch.random.fork_rng(
-            devices=[]
-        ):  # initial values, soon overwritten, change no later draw
+        # Initial values, soon overwritten, change no later draw.
+        with torch.random.fork_rng(devices=[]):
             network = MODELS[name](**config)
     except (TypeError, ValueError, RuntimeError) as error:
         raise ValueError(f"{name} cannot have the configuration {dict(config)}: {error}") from error

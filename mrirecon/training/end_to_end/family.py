@@ -38,9 +38,8 @@ class SeenScans(Seen):
         for n, volume in enumerate(batch.volume):
             if volume not in self.intensities and batch.index[n] == batch.slices[n] // 2:
                 middle = batch.kspace[n, batch.kspace.shape[1] // 2].cpu()
-                with suppress(
-                    ValueError
-                ):  # nothing to estimate it from: a black slice, or a mask without centre
+                # Nothing to estimate it from: a black slice, or a mask without centre.
+                with suppress(ValueError):
                     self.intensities[volume] = intensity_scale(middle, batch.mask[n].cpu())
 
     def state_dict(self) -> dict[str, Any]:
