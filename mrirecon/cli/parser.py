@@ -116,7 +116,7 @@ class Parser(ArgumentParser):
         options = Options(self._actions, self._types, self.prog)
         args = [options.renamed(arg) for arg in args]
         settings = {options.named(name): value for name, value in settings.items()}
-        options.check(args, settings)
+        args = options.check(args, settings)
         # Nothing that is typed or configured may name a module to import, which would run it.
         set_parsing_settings(instantiate_subclass_spec_in_any=False, import_path_denylist=["*"])
         # What the command is about comes before the general options in the help.
@@ -124,7 +124,7 @@ class Parser(ArgumentParser):
             self._action_groups, key=lambda group: group is self._optionals
         )
         given = [f"--config={yaml.safe_dump(settings)}"] if settings else []
-        return vars(self.instantiate(self.parse_args([*given, *options.spelt_out(args)])))
+        return vars(self.instantiate(self.parse_args([*given, *args])))
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         raise UsageError(" ".join(message.split()).removesuffix("."))
