@@ -34,7 +34,7 @@ def check(
         source: has a field or parameter for each value.
         values: by name; whether all that are needed are there is left to `source`.
         where: what they belong to, for messages.
-        known: the names that there are, where these are not all.
+        known: the names that there are, where these are others.
         elsewhere: what to say of an unknown name before the nearest known one is looked for.
 
     Raises:
