@@ -15,12 +15,11 @@ from jaxtyping import Bool, Complex
 from torch import Tensor
 
 from mrirecon.diffusion import Denoiser
-from mrirecon.methods.base import Place, Preview, Stage
+from mrirecon.methods.base import Place, Preview, Tell
 from mrirecon.operators import sense
 from mrirecon.options import out_of_memory
 
 EVERY = 4  # levels from one preview to the next
-Tell = Callable[[Stage], object]
 
 
 @dataclass(frozen=True, eq=False)
@@ -156,10 +155,12 @@ class Underway:
         draws: number of draws of each.
         levels: number of noise levels.
         scale: what images are multiplied by.
-        tell: takes each stage.
+        tell: takes how far they are; None where nobody asks.
     """
 
-    def __init__(self, batch: DrawBatch, draws: int, levels: int, scale: float, tell: Tell) -> None:
+    def __init__(
+        self, batch: DrawBatch, draws: int, levels: int, scale: float, tell: Tell | None
+    ) -> None:
         self.batch = batch
         self.draws, self.levels, self.scale, self.tell = draws, levels, scale, tell
         self.sum: Tensor | float = 0.0
@@ -167,11 +168,13 @@ class Underway:
         self.reached = 0.0
 
     def __call__(self, step: int, sigma: float, x: Tensor, x0: Tensor) -> None:
+        if self.tell is None:
+            return
         images = self.images + len(x0) * x0.shape[1] * step / self.levels
         self.reached = max(self.reached, images)  # some samplers walk levels again
         shown = step % EVERY == 0 and self._is_whole(x0)
         preview = (lambda: self._preview(step, x0)) if shown else None
-        self.tell(Stage(self.reached / self.draws, preview))
+        self.tell(self.reached / self.draws, preview)
 
     def add(self, draws: Complex[Tensor, "draw slice y x"]) -> None:
         """These draws are finished."""

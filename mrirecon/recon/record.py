@@ -79,9 +79,7 @@ class Tally:
     def __init__(self, scan: Scan) -> None:
         self.scan = scan
         self.mask: Tensor | None = None  # of the last slice, whose acceleration is known
-        self.accelerations: list[Acceleration] = []
-        self.seconds: list[float] = []
-        self.figures: dict[str, list[float | None]] = {}
+        self.slices: list[Mapping[str, Any]] = []
         self.skipped: list[str] = []
 
     def add(self, mask: Tensor, seconds: float, figures: Figures) -> dict[str, Any]:
@@ -90,19 +88,12 @@ class Tally:
             self.mask = mask
             self.acceleration = achieved_acceleration(mask.cpu(), self.scan.acquired)
         added = {"acceleration": self.acceleration, "seconds": seconds, "figures": figures}
-        self.add_again(added)
+        self.slices.append(added)
         return added
-
-    def add_again(self, added: Mapping[str, Any]) -> None:
-        """Add a slice as an earlier `add` gave it."""
-        self.seconds.append(added["seconds"])
-        self.accelerations.append(Acceleration(*added["acceleration"]))
-        for name, value in added["figures"].items():
-            self.figures.setdefault(name, []).append(value)
 
     def check(self) -> None:
         """Raise ValueError if no slice was added."""
-        if not self.seconds:
+        if not self.slices:
             raise ValueError(
                 f"{self.scan.source}: no slice could be reconstructed ({self.skipped[0]}): lower --calibration.crop, "
                 "use --maps lowres, or give maps with --maps FILE"
@@ -110,16 +101,19 @@ class Tally:
 
     def acceleration_and_seconds(self) -> tuple[Acceleration, float]:
         """Means over the slices."""
-        count = len(self.seconds)
-        columns = zip(*self.accelerations, strict=True)
-        return Acceleration(*(sum(column) / count for column in columns)), sum(self.seconds) / count
+        count = len(self.slices)
+        columns = zip(*(one["acceleration"] for one in self.slices), strict=True)
+        seconds = sum(one["seconds"] for one in self.slices)
+        return Acceleration(*(sum(column) / count for column in columns)), seconds / count
 
     def means(self) -> tuple[dict[str, float], list[str]]:
         """Figures as means over the slices, and notes on those that are left out."""
-        means, notes = {}, [*self.skipped, *self._folded()]
-        for name, values in self.figures.items():
-            if name == UNEXPLAINED:
-                continue
+        figures: dict[str, list[float | None]] = {}
+        for one in self.slices:
+            for name, value in one["figures"].items():
+                figures.setdefault(name, []).append(value)
+        means, notes = {}, [*self.skipped, *self._folded(figures.pop(UNEXPLAINED, []))]
+        for name, values in figures.items():
             known = [value for value in values if value is not None]
             if len(known) == len(values):
                 means[name] = sum(known) / len(known)
@@ -130,10 +124,10 @@ class Tally:
                 )
         return means, notes
 
-    def _folded(self) -> list[str]:
+    def _folded(self, unexplained: Sequence[float | None]) -> list[str]:
         """The hint at two sets of maps, where a quarter of the slices need them."""
-        shares = [value for value in self.figures.get(UNEXPLAINED, []) if value and value > FOLDED]
-        if 4 * len(shares) < len(self.seconds) or not shares:
+        shares = [value for value in unexplained if value and value > FOLDED]
+        if 4 * len(shares) < len(self.slices) or not shares:
             return []
         return [
             f"one set of coil maps leaves {100 * max(shares):.0f} % of the data unexplained beyond its noise: where "
