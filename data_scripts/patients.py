@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Sequence
 from pathlib import Path
 
 from mrirecon.io import read_scan
@@ -10,10 +12,29 @@ from mrirecon.training.prior.patients import Image as Image
 from mrirecon.training.prior.patients import find_images as find_images
 from mrirecon.training.prior.patients import normal as normal
 from mrirecon.training.prior.patients import read_voxels as read_voxels
-from mrirecon.training.prior.patients import refuse_copies as refuse_copies
 from mrirecon.training.prior.patients import split as split
 
 FOLDERS = {"train": "multicoil_train", "val": "multicoil_val"}
+
+
+def refuse_copies(images: Sequence[Image], held_out: set[str]) -> None:
+    """One image under two patients' names, one of them held out, would leak.
+
+    Raises:
+        ValueError: if there is such a pair.
+    """
+    owners: dict[str, Image] = {}
+    for image in sorted(images, key=lambda image: image.patient not in held_out):
+        if image.patient not in held_out and not owners:
+            return
+        voxels, _ = read_voxels(image.path)
+        key = hashlib.sha256(voxels.tobytes()).hexdigest()
+        other = owners.setdefault(key, image) if image.patient in held_out else owners.get(key)
+        if other is not None and image.patient not in held_out:
+            raise ValueError(
+                f"{image.path} of {image.patient} is the same image as {other.path} of "
+                f"{other.patient}, who is held out: remove one or hold out both"
+            )
 
 
 def refuse_other_split(output: Path, patients: set[str], held_out: set[str]) -> None:

@@ -11,14 +11,14 @@ from dataclasses import dataclass
 from functools import partial
 from importlib.resources import files
 from itertools import pairwise
-from typing import Any, ClassVar
+from typing import Any
 
 import matplotlib.pyplot as plt
 import torch
 from torch import Tensor
 
 import mrirecon as mr
-from mrirecon.options import Count, Positive
+from mrirecon.options import Positive
 from mrirecon.tensors import fft2, ifft2
 
 # %% [markdown]
@@ -168,21 +168,17 @@ figure.savefig("own_sampler.png", dpi=80)
 # ## Use it on scans
 #
 # A method of a few lines takes it over the slices of a scan, with draws, standard deviation, preview and all other
-# options of the gallery. `start` and `callback` are for this: the first image, and who watches. The fields are the
-# options of the function; their defaults here suit the prior that comes along.
+# options of the gallery. `start` and `callback` are for this: the first image, and who watches. The options of the
+# function are its own too; the default of `variance` here suits the prior that comes along.
 
 
 # %%
 @mr.register
 @dataclass(frozen=True, kw_only=True)
-class Hedged(mr.methods.Posterior):
+class Hedged(mr.methods.Posterior, sampler=hedged):
     """The denoised image and the data, each weighed by what it leaves open."""
 
     variance: Positive = 0.1
-    cg_steps: Count = 10
-
-    name: ClassVar[str] = "hedged"
-    sampler = staticmethod(hedged)
 
 
 image, affine = mr.read_image(str(files("nibabel") / "tests" / "data" / "example4d.nii.gz"))

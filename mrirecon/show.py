@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
-from jaxtyping import Num
+from jaxtyping import Float, Num
 from torch import Tensor
 
 LARGEST = 384  # pixels along a side of the picture in a notebook
@@ -27,7 +27,7 @@ def plot_image(image: Num[Tensor, "readout phase"], axes: Any = None, title: str
 
     if axes is None:
         _, axes = pyplot.subplots()
-    shown = image.abs().cpu().float().mT.flip(0)
+    shown = upright(image)
     axes.imshow(shown.numpy(), cmap="gray", vmin=0, vmax=_bright(shown))
     axes.set_axis_off()
     if title:
@@ -37,19 +37,10 @@ def plot_image(image: Num[Tensor, "readout phase"], axes: Any = None, title: str
 
 def html_of(image: Num[Tensor, "readout phase"], facts: Mapping[str, object]) -> str:
     """A slice beside what is known of it, as HTML for notebooks."""
-    from matplotlib.image import imsave
-
-    shown = image.abs().cpu().float().mT.flip(0)
+    shown = upright(image)
     step = -(-max(shown.shape) // LARGEST)
     stream = io.BytesIO()
-    imsave(
-        stream,
-        shown[::step, ::step].numpy(),
-        cmap="gray",
-        vmin=0,
-        vmax=_bright(shown),
-        format="png",
-    )
+    save_png(stream, shown[::step, ::step], shown)
     picture = base64.b64encode(stream.getvalue()).decode()
     rows = "".join(
         f"<tr><th>{html.escape(name)}</th><td>{html.escape(str(value))}</td></tr>"
@@ -59,6 +50,20 @@ def html_of(image: Num[Tensor, "readout phase"], facts: Mapping[str, object]) ->
         f'<div style="display:flex;gap:1em"><img src="data:image/png;base64,{picture}"/>'
         f"<table>{rows}</table></div>"
     )
+
+
+def upright(image: Num[Tensor, "*slice readout phase"]) -> Float[Tensor, "*slice phase readout"]:
+    """Magnitudes with the phase axis upwards, as in the report."""
+    return image.abs().cpu().float().mT.flip(-2)
+
+
+def save_png(file: Any, picture: Tensor, like: Tensor, about: str = "") -> None:
+    """Write a picture in gray, as bright as `like` would be shown; `about` is what the file says of it."""
+    from matplotlib.image import imsave
+
+    gray: dict[str, Any] = {"cmap": "gray", "vmin": 0, "vmax": _bright(like)}
+    metadata = {"Description": about} if about else None
+    imsave(file, picture.numpy(), format="png", metadata=metadata, **gray)
 
 
 def _bright(image: Tensor) -> float:

@@ -14,7 +14,7 @@ import mrirecon as mr
 from mrirecon.cli import main
 from mrirecon.io.layout import Layout
 from mrirecon.io.volumes import describe
-from mrirecon.methods.registry import DEFAULT, check_options, options_of
+from mrirecon.methods.registry import DEFAULT, as_method, options_of
 from mrirecon.options import parse_slices
 from mrirecon.phantom import shepp_logan
 
@@ -68,8 +68,10 @@ def test_defaults_of_every_method_are_of_their_own_types(name):
     bare = [f.name for f in fields(kind) if f.default is f.default_factory is MISSING]
     needed = dict.fromkeys(bare, "w")  # weights, of a network that ships none
     made = kind(**needed)
-    defaults = {f.name: getattr(made, f.name) for f in fields(kind) if f.name in options_of(name)}
-    assert check_options(name, defaults) == check_options(name, needed) == defaults
+    defaults = {option: getattr(made, option) for option in options_of(name)}
+    assert (
+        as_method(name, defaults).parameters() == as_method(name, needed).parameters() == defaults
+    )
 
 
 @pytest.mark.parametrize(

@@ -265,8 +265,7 @@ def _checked(
 ) -> dict[str, Any]:
     """Fields of an entry; `more` names are known besides."""
     known = [name for name in names_of(cls) if name != "options" or cls is MethodEntry]
-    every = [*known, *more]
-    checked = check(cls, given, where, known=known, elsewhere=lambda name: suggest(name, every))
+    checked = check(cls, given, where, known=[*known, *more])
     if missing := [name for name in required if name not in checked]:
         raise ValueError(f"{where}: {dict(given)} has no {missing[0]}")
     return checked

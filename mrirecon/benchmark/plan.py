@@ -53,15 +53,15 @@ class Benchmark:
         scans: of the table; names must differ.
         masks: names must differ.
         methods: names must differ.
-        noise: added noise per real component of each coil's k-space, over the bright level of the images; 0 adds none.
+        noise: levels of noise to add, per real component of each coil's k-space, over the bright level of the images.
         noise_seed: of the added noise.
-        protocols: of `PROTOCOLS`.
-        support: judge only where the coil maps of the fully sampled scan are not zero (maps, or True), only the head or
-            only the brain (`regions`); False judges the whole image.
+        protocols: of the metrics, such as fastmri, slice, dds-minmax.
+        support: judge only where the coil maps of the fully sampled scan are not zero (maps, or true), only the head or
+            only the brain; false judges the whole image.
         remove_oversampling: crop the readout to the reconstruction FOV before undersampling.
         calibration: how coil maps are estimated.
         tuning: how methods with options to tune are tuned.
-        pictured: scans whose images are kept for the report, evenly spread.
+        pictured: so many scans, evenly spread, are shown in the report, each under every mask and noise level.
 
     Raises:
         ValueError, OSError: if something is missing, twice there, unknown, or impossible.

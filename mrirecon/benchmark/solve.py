@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -24,13 +24,13 @@ from mrirecon.metrics import evaluate
 from mrirecon.noise import prewhiten
 from mrirecon.options import one_line
 from mrirecon.prepare import remove_oversampling
-from mrirecon.recon import EstimatedMaps, run
+from mrirecon.recon import EstimatedMaps, MapSource, run
 from mrirecon.recon.request import describe_mask
-from mrirecon.recon.undersampling import narrow, undersample
+from mrirecon.recon.undersampling import DrawnMask, narrow, undersample
 from mrirecon.scan import Scan, Volume
 
 
-class SharedMaps:
+class SharedMaps(MapSource):
     """Coil maps of one undersampled scan, estimated once for all methods, and the time that took.
 
     Every method prewhitens where there is a noise measurement, and leaves the same coils out.
@@ -47,12 +47,6 @@ class SharedMaps:
             self._maps[index] = self.source(scan, index, device).cpu()
             self.seconds += time.perf_counter() - started
         return self._maps[index].to(device)
-
-    def whitened(self, matrix: Complex[Tensor, "coil coil"]) -> SharedMaps:
-        return self
-
-    def without(self, coils: Sequence[int]) -> SharedMaps:
-        return self
 
     def describe(self) -> dict[str, Any]:
         return self.source.describe()
@@ -172,12 +166,7 @@ class Solver:
 
     def _undersample(self, cell: Cell, truth: Truth) -> Undersampled:
         scan, std = add_noise(truth.scan, cell.noise, self.benchmark.noise_seed)
-        mask, seed = cell.mask, cell.drawn
-
-        def make(shape: tuple[int, int], acquired: Tensor) -> tuple[Tensor, dict[str, Any]]:
-            return mask.draw(shape, seed, acquired), mask.describe(shape, seed, acquired)
-
-        scan, made = undersample(scan, truth.coverage, mask.kind, make)
+        scan, made = undersample(scan, truth.coverage, DrawnMask(cell.mask, cell.drawn))
         return Undersampled(scan, made, std, SharedMaps(self.benchmark.calibration))
 
 

@@ -15,7 +15,6 @@ from torch import Tensor
 
 from mrirecon.io import SCAN_SUFFIXES, read_image, read_scan
 from mrirecon.io.cfl import parts_of
-from mrirecon.nearest import suggest
 from mrirecon.options import check, fits, names_of, parse_slices
 from mrirecon.prepare import volume_scale
 from mrirecon.scan import Scan
@@ -157,13 +156,7 @@ def simulated_scans(images: Sequence[Mapping[str, Any]], slices: int | str | Non
     for number, entry in enumerate(images):
         plain = {key: value for key, value in entry.items() if key not in more}
         where = f"simulated scan {number}"
-        check(
-            simulate_scan,
-            plain,
-            where,
-            known=known,
-            elsewhere=lambda k: suggest(k, [*more, *known]),
-        )
+        check(simulate_scan, plain, where, known=[*more, *known])
         if not fits(entry.get("volume", 0), int):
             raise ValueError(f"{where}: volume is {entry['volume']!r}: it takes a whole number")
         if (image := entry.get("image")) is None:

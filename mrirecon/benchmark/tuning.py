@@ -10,9 +10,8 @@ from mrirecon.benchmark.cells import Cell, Record, cells_of
 from mrirecon.benchmark.plan import METRICS, Benchmark
 
 Place = tuple[str, str, float]  # method, mask, noise level
-Choice = dict[
-    str, Any
-]  # what was tried at a place with its score, and what was chosen; None if all failed
+# What was tried at a place with its score, and what was chosen; None if all failed.
+Choice = dict[str, Any]
 
 
 def trials_of(benchmark: Benchmark) -> list[Cell]:

@@ -12,7 +12,6 @@ import torch
 
 from mrirecon.benchmark import Benchmark, MaskEntry, Tuning, find_scans, run_benchmark
 from mrirecon.benchmark.entries import check_weights, method_entries
-from mrirecon.benchmark.plan import Support
 from mrirecon.benchmark.sources import chosen_slices, simulated_scans
 from mrirecon.cli.config import UsageError
 from mrirecon.cli.run import Command
@@ -39,15 +38,10 @@ def benchmark(
     slices: str | None = None,
     middle: int | None = None,
     limit: int | None = None,
-    noise: list[float] = [0.0],  # noqa: B006
-    noise_seed: int = 0,
     weights: dict[str, str] = {},  # noqa: B006
-    protocols: list[str] = ["fastmri"],  # noqa: B006
-    support: Support = False,
-    remove_oversampling: bool = False,
     calibration: EstimatedMaps = EstimatedMaps(),  # noqa: B008
     tuning: Tuning = Tuning(),  # noqa: B008
-    pictured: int = 2,
+    plan: dict[str, Any],
     device: Device = "auto",
     threads: int | None = None,
     retry: bool = False,
@@ -68,15 +62,10 @@ def benchmark(
         slices: A:B takes slices A to B - 1 of each scan only.
         middle: take only so many slices in the middle of each scan.
         limit: take only so many of the scans, evenly spread over them.
-        noise: levels of noise to add to the k-space, over the bright level of the images.
-        noise_seed: of the added noise.
         weights: names or files for methods that name none themselves, by method; prior is for every diffusion method.
-        protocols: of the metrics, such as fastmri, slice, dds-minmax.
-        support: judge only where the coil maps of the fully sampled scan are not zero (maps), the head or the brain.
-        remove_oversampling: crop the readout to the reconstruction FOV before undersampling.
         calibration: how maps are estimated.
         tuning: how methods with values to tune are tuned.
-        pictured: so many scans, evenly spread, are shown in the report, each under every mask and noise level.
+        plan: further options.
         device: where to compute; auto takes a GPU where there is one.
         threads: of this process on the CPU; results are the same to the last digit with the same number only.
         retry: compute again what failed before.
@@ -94,14 +83,9 @@ def benchmark(
         scans=tuple(sources),
         masks=tuple(map(MaskEntry.of, masks)),
         methods=tuple(entry for entry in entries if not entry.is_left_out),
-        noise=tuple(noise),
-        noise_seed=noise_seed,
-        protocols=tuple(protocols),
-        support=support,
-        remove_oversampling=remove_oversampling,
         calibration=calibration,
         tuning=tuning,
-        pictured=pictured,
+        **plan,
     )
     made.check_files()
     team = Team.of_environment()
@@ -143,6 +127,8 @@ def _on_threads(count: int | None) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
+# fields of a benchmark that the command line gives in a way of its own
+SPECIAL = ("scans", "masks", "methods", "calibration", "tuning")
 COMMAND = Command(
     "benchmark",
     benchmark,
@@ -152,4 +138,5 @@ COMMAND = Command(
         "--config configs/benchmark/leaderboard_knee.yaml --scans multicoil_val --output table --limit 20",
     ),
     groups={**CALIBRATION, "tuning": (Tuning, "how methods with values to tune are tuned", ())},
+    flat={"plan": (Benchmark, "how methods are compared", SPECIAL)},
 )

@@ -31,10 +31,11 @@ ALIASES = {
 
 @dataclass
 class Typed:
-    """What was typed: the words after each option, and those that belong to none."""
+    """What was typed: the words after each option, those that belong to none, and all of it for jsonargparse."""
 
     options: dict[str, list[str]] = field(default_factory=dict)
     words: list[str] = field(default_factory=list)
+    args: list[str] = field(default_factory=list)
 
 
 class Options:
@@ -52,8 +53,8 @@ class Options:
         self.actions, self.types, self.prog = actions, types, prog
         self.there = {flag: action for action in actions for flag in action.option_strings}
 
-    def check(self, args: list[str], settings: Settings) -> None:
-        """Refuse what does not exist, is of another type, or is missing.
+    def check(self, args: list[str], settings: Settings) -> list[str]:
+        """Refuse what does not exist, is of another type, or is missing; the arguments, spelt out.
 
         Raises:
             UsageError: naming the first.
@@ -65,6 +66,7 @@ class Options:
             self._refuse_other_types(name, value)
         if not {"help", "h"} & typed.options.keys():
             self._refuse_incomplete(typed, configured)
+        return typed.args
 
     def named(self, name: str) -> str:
         """The name of an option here, where another one is usual elsewhere, or it is written in capitals."""
@@ -95,23 +97,25 @@ class Options:
                 if arg.startswith("--"):
                     raise UsageError(f"unknown option {flag}: {self._nearest(flag[2:])}")
                 typed.words.append(arg)
+                typed.args.append(arg)
                 continue
             words = [value] if equals else []
-            wanted = self._words_of(flag.lstrip("-"), action)
+            name, hint = flag.lstrip("-"), self.types.get(action.dest)
+            wanted = self._words_of(name, action)
             while not equals and rest and len(words) < wanted and not rest[0].startswith("--"):
-                if self._type_of(action.dest) is bool and rest[0].lower() not in ("true", "false"):
+                if hint is bool and rest[0].lower() not in ("true", "false"):
                     break
                 words.append(rest.popleft())
-            hint = self._type_of(action.dest)
             if not words and wanted == 1 and hint not in (None, bool):
                 raise UsageError(f"{flag} has no value: it takes {in_words(hint)}")
-            typed.options[flag.lstrip("-")] = words
+            typed.options[name] = words
+            typed.args += [arg] if equals else self._spelt_out(name, flag, words)
         return typed
 
     def _mapping_of(self, flag: str) -> argparse.Action | None:
         """The option whose value has names of its own, as in `--weights.NAME FILE`."""
         option, _, key = flag.rpartition(".")
-        hint = self._type_of(option.removeprefix("--"))
+        hint = self.types.get(option.removeprefix("--"))
         mapping = get_origin(hint) is dict and key != "class_path"
         return self.there.get(option) if mapping else None
 
@@ -123,31 +127,17 @@ class Options:
             return action.nargs
         return sys.maxsize if self._is_list(name) or action.nargs in ("+", "*") else 1
 
-    def spelt_out(self, args: list[str]) -> list[str]:
+    def _spelt_out(self, name: str, flag: str, words: list[str]) -> list[str]:
         """`--overwrite` alone means `--overwrite=true`, and `--names a b` means `--names=["a","b"]`."""
-        found: list[str] = []
-        rest = deque(args)
-        while rest:
-            arg = rest.popleft()
-            name = arg.removeprefix("--")
-            if arg.startswith("--") and self._type_of(name) is bool:
-                if not (rest and rest[0].lower() in ("true", "false")):
-                    arg = f"{arg}=true"
-            elif arg.startswith("--") and self._is_list(name):
-                words = []
-                while rest and not rest[0].startswith("--"):
-                    words.append(rest.popleft())
-                listed = len(words) == 1 and words[0].startswith("[")
-                arg = f"{arg}={words[0] if listed else json.dumps(words)}"
-            found.append(arg)
-        return found
-
-    def _type_of(self, name: str) -> Any:
-        return self.types.get(name)
+        if self.types.get(name) is bool and not words:
+            return [f"{flag}=true"]
+        if self._is_list(name) and not _is_array(words):
+            return [f"{flag}={json.dumps(words)}"]
+        return [flag, *words]
 
     def _is_list(self, name: str) -> bool:
         """Whether an option takes several words, as a list of texts does."""
-        return self._type_of(name) in (list[str], list[str] | None)
+        return self.types.get(name) in (list[str], list[str] | None, tuple[str, ...])
 
     def _inner(self, name: str) -> list[str]:
         """The options of a group."""
@@ -182,24 +172,21 @@ class Options:
             for leaf, inside in self._leaves(value, f"{name}."):
                 self._refuse_other_types(leaf, inside)
             return
-        hint = self._type_of(name)
+        hint = self.types.get(name)
         if hint is None:
             return
-        if self._is_list(name) and not (len(words) == 1 and words[0].startswith("[")):
+        if self._is_list(name) and not _is_array(words):
             return
         for word in words:
             refuse_classes(f"--{name}", _loaded(word))
             self._refuse_other_types(name, word)
 
     def _refuse_other_types(self, name: str, value: Any) -> None:
-        hint = self._type_of(name)
-        if hint is None or (isinstance(value, list) and not self._option(name)):
+        hint = self.types.get(name)
+        if hint is None or (isinstance(value, list) and f"--{name}" not in self.there):
             return
         if not any(fits(one, hint) for one in _meanings(value, hint)):
             raise UsageError(f"--{name} is {value!r}: it takes {in_words(hint)}")
-
-    def _option(self, name: str) -> bool:
-        return f"--{name}" in self.there
 
     def _refuse_incomplete(self, typed: Typed, configured: Mapping[str, Any]) -> None:
         """Raise UsageError for what is missing, or for a word too many."""
@@ -231,6 +218,10 @@ class Options:
         if inner and "." in name:
             return f"there are {', '.join('--' + other for other in inner)}"
         return f"{self.prog} --help lists them"
+
+
+def _is_array(words: list[str]) -> bool:
+    return len(words) == 1 and words[0].startswith("[")
 
 
 def _meanings(value: Any, hint: Any) -> list[Any]:

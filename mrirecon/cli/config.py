@@ -21,16 +21,25 @@ def take_config(args: list[str]) -> tuple[list[str], Settings]:
     Raises:
         UsageError: if a file is missing, no YAML, or holds no options.
     """
-    kept: list[str] = []
+    kept, paths = take(args, "--config")
     settings: Settings = {}
+    for path in paths:
+        settings |= _read_settings(path)
+    return kept, settings
+
+
+def take(args: list[str], *options: str) -> tuple[list[str], list[str]]:
+    """Arguments without `OPTION VALUE` or `OPTION=VALUE` of these options, and the values."""
+    kept: list[str] = []
+    values: list[str] = []
     rest = iter(args)
     for arg in rest:
         flag, equals, value = arg.partition("=")
-        if flag == "--config":
-            settings |= _read_settings(value if equals else next(rest, ""))
+        if flag in options:
+            values.append(value if equals else next(rest, ""))
         else:
             kept.append(arg)
-    return kept, settings
+    return kept, values
 
 
 def _read_settings(path: str) -> Settings:

@@ -27,9 +27,8 @@ from mrirecon.weights import shipped_weights
 
 CLASSICAL = ("zero_filled", "cg_sense", "l1_wavelet", "tv")
 NETWORKS = ("unet", "varnet", "humus", "unrolled_prior")
-SAMPLED: dict[str, dict[str, Any]] = {
-    "dds": {"samples": 4, "levels": 10}
-}  # about a minute on two cores
+# About a minute on two cores.
+SAMPLED: dict[str, dict[str, Any]] = {"dds": {"samples": 4, "levels": 10}}
 MASK, ACCELERATION, CENTER_FRACTION = "poisson", 6.0, 0.25
 
 

@@ -12,6 +12,8 @@ from mrirecon.io.files import check_target, replacing
 from mrirecon.metrics import PROTOCOLS, common_gain
 from mrirecon.metrics import evaluate as measure
 
+MEAN = "mean of volumes"
+
 
 def evaluate(
     *,
@@ -44,22 +46,18 @@ def evaluate(
                 f"{one.name} is {gain:.3g} times its target, which explains most of the difference: bring both to one "
                 "unit, or take --protocol dds-minmax, which forgives the scale"
             )
-    width = max(len(name) for name in (*rows, "mean of volumes"))
+    width = max(len(name) for name in (*rows, MEAN))
     print(f"protocol {protocol}: {PROTOCOLS[protocol]}")
     print(f"{'':<{width}}  {'NMSE':>10}  {'NRMSE':>8}  {'PSNR dB':>8}  {'SSIM':>7}")
-    for name, m in rows.items():
-        print(f"{name:<{width}}  {m.nmse:10.6f}  {m.nrmse:8.4f}  {m.psnr:8.3f}  {m.ssim:7.4f}")
+    volumes = {name: m._asdict() for name, m in rows.items()}
     keys = ("nmse", "nrmse", "psnr", "ssim")
-    mean = {key: sum(getattr(m, key) for m in rows.values()) / len(rows) for key in keys}
-    if len(rows) > 1:
-        print(
-            f"{'mean of volumes':<{width}}  {mean['nmse']:10.6f}  {mean['nrmse']:8.4f}  "
-            f"{mean['psnr']:8.3f}  {mean['ssim']:7.4f}"
-        )
+    mean = {key: sum(m[key] for m in volumes.values()) / len(rows) for key in keys}
+    for name, m in (volumes | ({MEAN: mean} if len(rows) > 1 else {})).items():
+        numbers = f"{m['nmse']:10.6f}  {m['nrmse']:8.4f}  {m['psnr']:8.3f}  {m['ssim']:7.4f}"
+        print(f"{name:<{width}}  {numbers}")
     for note in notes:
         print(f"note: {note}")
     if output is not None:
-        volumes = {name: m._asdict() for name, m in rows.items()}
         with replacing(Path(output)) as (part,):
             write_json(part, {"protocol": protocol, "mean": mean, "volumes": volumes})
 

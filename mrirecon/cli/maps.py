@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import asdict
 from pathlib import Path
 from typing import Literal
@@ -21,6 +20,7 @@ from mrirecon.options import parse_slices
 from mrirecon.progress import slices_progress
 from mrirecon.recon import EstimatedMaps
 from mrirecon.recon.coil_maps import maps_from
+from mrirecon.weights import sha256_of
 
 
 def maps(
@@ -59,9 +59,10 @@ def maps(
             progress(index + 1, data.shape[0])
     stacked = torch.stack(found)
     stacked = stacked.squeeze(1) if stacked.shape[1] == 1 else stacked
+    file = Path(scan) if Path(scan).is_file() else Path(f"{scan}.cfl")
     info = {
         "source": scan,
-        "source_sha256": _sha256(Path(scan)),
+        "source_sha256": sha256_of(file) if file.is_file() else None,
         "slices": slices,
         "layout": asdict(layout),
         "maps": source.describe(),
@@ -69,18 +70,6 @@ def maps(
     }
     write_maps(output, stacked, info, overwrite=overwrite)
     print(f"{output}: {kind} maps {' x '.join(map(str, stacked.shape))}")
-
-
-def _sha256(path: Path) -> str | None:
-    """Of the file's bytes; of a cfl pair those of the data; None for what is no file."""
-    path = path if path.is_file() else path.with_name(path.name + ".cfl")
-    if not path.is_file():
-        return None
-    digest = hashlib.sha256()
-    with path.open("rb") as stream:
-        while block := stream.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 COMMAND = Command(

@@ -43,17 +43,6 @@ class Help(DefaultHelpFormatter, argparse.RawDescriptionHelpFormatter):
         return f"{text} ({', '.join(words)})" if words else text
 
 
-class DebugFlag(argparse.Action):
-    """--debug is taken out of the arguments before they are parsed: here it only appears in the help."""
-
-    def __init__(self, option_strings: list[str], dest: str, help: str) -> None:
-        super().__init__(
-            option_strings, argparse.SUPPRESS, nargs=0, default=argparse.SUPPRESS, help=help
-        )
-
-    def __call__(self, *args: Any, **kwargs: Any) -> None: ...
-
-
 class Parser(ArgumentParser):
     """A jsonargparse parser whose errors are exceptions of one line."""
 
@@ -73,9 +62,9 @@ class Parser(ArgumentParser):
             metavar="FILE.yaml",
             help="any of the options as YAML; what is typed wins",
         )
-        self.add_argument(
-            "--debug", action=DebugFlag, help="show the traceback of an error, not only its line"
-        )
+        # It is taken out of the arguments before they are parsed, and here appears in the help only.
+        debug = "show the traceback of an error, not only its line"
+        self.add_argument("--debug", action="help", dest=argparse.SUPPRESS, help=debug)
         self.explain("--help", "show this and exit")
         self.explain("--print_config", "print all options as YAML, with their values, and exit")
 
@@ -127,7 +116,7 @@ class Parser(ArgumentParser):
         options = Options(self._actions, self._types, self.prog)
         args = [options.renamed(arg) for arg in args]
         settings = {options.named(name): value for name, value in settings.items()}
-        options.check(args, settings)
+        args = options.check(args, settings)
         # Nothing that is typed or configured may name a module to import, which would run it.
         set_parsing_settings(instantiate_subclass_spec_in_any=False, import_path_denylist=["*"])
         # What the command is about comes before the general options in the help.
@@ -135,7 +124,7 @@ class Parser(ArgumentParser):
             self._action_groups, key=lambda group: group is self._optionals
         )
         given = [f"--config={yaml.safe_dump(settings)}"] if settings else []
-        return vars(self.instantiate(self.parse_args([*given, *options.spelt_out(args)])))
+        return vars(self.instantiate(self.parse_args([*given, *args])))
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         raise UsageError(" ".join(message.split()).removesuffix("."))

@@ -9,6 +9,7 @@ import torch
 
 from mrirecon.io.files import replacing
 from mrirecon.methods.base import Preview
+from mrirecon.show import save_png, upright
 
 REST = 1.0  # seconds from one picture to the next, at least
 
@@ -21,23 +22,11 @@ class PreviewFile:
         self.last = float("-inf")
 
     def __call__(self, preview: Preview) -> None:
-        from matplotlib.image import imsave
-
         if monotonic() - self.last < REST:
             return
-        tiles = preview.image.abs().cpu().mT.flip(-2)  # (slice, phase, readout)
-        picture = torch.cat([*tiles], dim=-1)
-        brightest = float(torch.quantile(tiles[0].flatten(), 0.995)) or 1.0
+        tiles = upright(preview.image)
         numbers = ", ".join(str(index) for _, index in preview.places)
         about = f"slices {numbers}: level {preview.level} of {preview.levels}, {preview.finished} draws finished"
         with replacing(self.path) as (part,):
-            imsave(
-                part,
-                picture.numpy(),
-                format="png",
-                cmap="gray",
-                vmin=0,
-                vmax=brightest,
-                metadata={"Description": about},
-            )
+            save_png(part, torch.cat([*tiles], dim=-1), tiles[0], about)
         self.last = monotonic()

@@ -8,9 +8,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any, Literal
 
-from mrirecon.cli.config import Settings
 from mrirecon.cli.outputs import summary
-from mrirecon.cli.parser import Parser
 from mrirecon.cli.run import Command
 from mrirecon.cli.shared import (
     CALIBRATION,
@@ -156,12 +154,6 @@ def _pictures(page: str, sources: list[str]) -> dict[str, Path]:
     return {source: stem.with_name(f"{stem.name}{name}.png") for source, name in names.items()}
 
 
-def _prepare(parser: Parser, args: list[str], settings: Settings) -> tuple[list[str], Settings]:
-    if "scan" in settings and not isinstance(settings["scan"], list):
-        settings = {**settings, "scan": [str(settings["scan"])]}
-    return add_method(parser, args, settings)
-
-
 # options of a request that the command line gives in a way of its own
 SPECIAL = ("method", "mask", "maps", "calibration", "slices", "layout")
 COMMAND = Command(
@@ -175,9 +167,8 @@ COMMAND = Command(
         "session/*.h5 --output volumes --report volumes/report.html",
         "multicoil_test/*.h5 --method varnet --weights best.safetensors --format h5 --output leaderboard",
     ),
-    prepare=_prepare,
+    prepare=add_method,
     prepared=("method",),
     groups=CALIBRATION,
-    flat=LAYOUT,
-    plain={"request": (Request, "the data and how they are prepared", SPECIAL)},
+    flat={"request": (Request, "the data and how they are prepared", SPECIAL), **LAYOUT},
 )

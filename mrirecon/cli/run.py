@@ -8,7 +8,7 @@ import signal
 import sys
 import traceback
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from typing import Any
 
 from jsonargparse import Namespace
@@ -16,7 +16,7 @@ from jsonargparse import Namespace
 from mrirecon.cli.config import Settings, take_config
 from mrirecon.cli.parser import Parser
 from mrirecon.cli.signals import Ended, tidy_end
-from mrirecon.options import one_line
+from mrirecon.options import names_of, one_line
 
 Prepare = Callable[[Parser, list[str], Settings], tuple[list[str], Settings]]
 
@@ -36,8 +36,7 @@ class Command:
         groups: parameters that are classes: name -> (class, title in the help, parameters that are no options).
         prepare: adds options that depend on others; returns the arguments and the YAML's settings to parse.
         prepared: the function's parameters that `prepare` adds.
-        flat: like `groups`, whose fields are options without the name before them: name -> (class, title in the help).
-        plain: parameters that are a dict of the fields of a class: name -> (class, title in the help, fields left out).
+        flat: like `groups`, whose options have no name before them; where fields are left out, a dict of the others.
     """
 
     name: str
@@ -48,8 +47,7 @@ class Command:
     groups: Mapping[str, tuple[type, str, tuple[str, ...]]] = field(default_factory=dict)
     prepare: Prepare | None = None
     prepared: tuple[str, ...] = ()
-    flat: Mapping[str, tuple[type, str]] = field(default_factory=dict)
-    plain: Mapping[str, tuple[type, str, tuple[str, ...]]] = field(default_factory=dict)
+    flat: Mapping[str, tuple[type, str, tuple[str, ...]]] = field(default_factory=dict)
 
 
 def run(command: Command, argv: Sequence[str]) -> int:
@@ -82,27 +80,25 @@ def parse(command: Command, args: list[str]) -> dict[str, Any]:
         *command.prepared,
         *command.groups,
         *command.flat,
-        *command.plain,
     }
     parser.add_options(command.function, None, "options", skip)
     for name, options in command.arguments.items():
         groups = parser.groups or {}
         group = groups[command.name] if name.startswith("-") else parser
         group.add_argument(name, **options)
-    for kind, title, hidden in command.plain.values():
+    for kind, title, hidden in command.flat.values():
         parser.add_options(kind, None, title, hidden)
-    for kind, title in command.flat.values():
-        parser.add_options(kind, None, title, ())
     args, settings = take_config(args)
+    for name, options in command.arguments.items():
+        if options.get("nargs") == "+" and not isinstance(settings.get(name, []), list):
+            settings[name] = [str(settings[name])]
     if command.prepare is not None:
         args, settings = command.prepare(parser, args, settings)
     for name, (kind, title, hidden) in command.groups.items():
         parser.add_options(kind, name, title, hidden)
     values = parser.parse(args, settings)
     del values["config"]
-    for name, (kind, _) in command.flat.items():
-        values[name] = kind(**{one.name: values.pop(one.name) for one in fields(kind)})
-    for name, (kind, _, hidden) in command.plain.items():
-        own = [one.name for one in fields(kind) if one.name not in hidden]
-        values[name] = {one: values.pop(one) for one in own}
+    for name, (kind, _, hidden) in command.flat.items():
+        own = {one: values.pop(one) for one in names_of(kind) if one not in hidden}
+        values[name] = own if hidden else kind(**own)
     return {k: v.as_dict() if isinstance(v, Namespace) else v for k, v in values.items()}

@@ -7,14 +7,14 @@ from typing import Any
 
 from docstring_parser import parse
 
-from mrirecon.cli.config import Settings, UsageError
+from mrirecon.cli.config import Settings, UsageError, take
 from mrirecon.cli.parser import Parser
 from mrirecon.cli.preview import PreviewFile
 from mrirecon.io.files import check_target
 from mrirecon.io.layout import Layout
 from mrirecon.methods.base import Method
 from mrirecon.methods.posterior import Posterior
-from mrirecon.methods.registry import DEFAULT, METHODS, is_slow, method_name, who_has
+from mrirecon.methods.registry import DEFAULT, METHODS, is_slow, method_name, who_does
 from mrirecon.recon import EstimatedMaps
 
 SCAN_ARGUMENT = {
@@ -23,8 +23,8 @@ SCAN_ARGUMENT = {
 }
 # group of options -> (class, title in the help, fields that are no options)
 CALIBRATION = {"calibration": (EstimatedMaps, "how coil maps are estimated", ("kind",))}
-# options without a name before them: parameter -> (class, title in the help)
-LAYOUT = {"layout": (Layout, "how k-space is stored, where the file does not say")}
+# the same, options without a name before them
+LAYOUT = {"layout": (Layout, "how k-space is stored, where the file does not say", ())}
 
 
 def add_method(parser: Parser, args: list[str], settings: Settings) -> tuple[list[str], Settings]:
@@ -34,14 +34,17 @@ def add_method(parser: Parser, args: list[str], settings: Settings) -> tuple[lis
     drops them.
 
     Raises:
-        UsageError: if there is no such method.
+        UsageError: if there is no such method, or two are named.
     """
-    args, typed = _take_name(args)
+    args, typed = take(args, "--method", "--method.name")
+    if len(typed) > 1:
+        raise UsageError("--method is given twice: each run has one method")
     configured = settings.get("method", {})
     if not isinstance(configured, dict):
         configured = {"name": configured}
-    name = configured.get("name", DEFAULT) if typed is None else typed
-    if typed is not None and configured.get("name", typed) != typed:
+    known = configured.get("name", DEFAULT)
+    name = typed[0] if typed else known
+    if "name" in configured and name != known:
         configured = {}
     try:
         name = method_name(name)
@@ -78,9 +81,7 @@ def with_choices(method: dict[str, Any], **choices: Any) -> dict[str, Any]:
     given = {name: value for name, value in choices.items() if value is not None}
     for name, value in given.items():
         if name not in method:
-            others = who_has(name)
-            shown = ", ".join(others[:4]) + (", ..." if len(others) > 4 else "")
-            raise UsageError(f"--{name} {value}: {method['name']} has no {name}; {shown} do")
+            raise UsageError(f"--{name} {value}: {method['name']} has no {name}; {who_does(name)}")
     return {**method, **given}
 
 
@@ -100,19 +101,3 @@ def preview_file(method: Method, path: str | None) -> PreviewFile | None:
     if not path.lower().endswith(".png"):
         raise UsageError(f"--preview {path}: the file name must end in .png")
     return PreviewFile(check_target(path, overwrite=True))
-
-
-def _take_name(args: list[str]) -> tuple[list[str], str | None]:
-    """Arguments without `--method NAME`, and the name."""
-    name = None
-    out: list[str] = []
-    rest = iter(args)
-    for arg in rest:
-        flag, equals, value = arg.partition("=")
-        if flag in ("--method", "--method.name"):
-            if name is not None:
-                raise UsageError("--method is given twice: each run has one method")
-            name = value if equals else next(rest, "")
-        else:
-            out.append(arg)
-    return out, name

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
-from mrirecon.cli.config import Settings, UsageError
+from mrirecon.cli.config import Settings, UsageError, take
 from mrirecon.cli.parser import Parser
 from mrirecon.cli.run import Command
 from mrirecon.nearest import suggest
@@ -23,7 +23,6 @@ from mrirecon.training.core.progress import Progress
 from mrirecon.training.core.trainer import TrainerSettings, build_trainer, quiet
 from mrirecon.training.run import Run, family_of
 
-Options = dict[str, Any]
 DEFAULT = "varnet"
 # groups of options of every network -> (class, title in the help)
 GROUPS = {
@@ -31,24 +30,19 @@ GROUPS = {
     "trainer": (TrainerSettings, "trainer: how long, where, at what precision"),
     "about": (About, "about: for the card of the weights"),
 }
+PREPARED = ("network", "data", "loss", "optimizer", "checkpoints", "trainer", "about")
 
 
 def train(
     *,
     output: str,
-    network: Options,
-    data: Options,
-    loss: Options,
-    optimizer: Options,
-    checkpoints: Options,
-    trainer: Options,
-    about: Options,
     weights: str | None = None,
     ckpt_path: str | None = None,
     seed: int = 0,
     images: int = 4,
     compile: bool = False,
     dry_run: bool = False,
+    **groups: dict[str, Any],
 ) -> None:
     """Train a network on files in the fastMRI layout, or a prior on images.
 
@@ -57,13 +51,6 @@ def train(
 
     Args:
         output: folder of this run.
-        network: name and options of the network.
-        data: slices to train on.
-        loss: weights of its terms.
-        optimizer: optimizer and learning rate.
-        checkpoints: what is kept.
-        trainer: how long, where, at what precision.
-        about: for the card of the weights.
         weights: trained weights to begin with, a shipped name or a file; of unrolled_prior also those of its denoiser.
         ckpt_path: checkpoint to go on from, of this run or of another; last is this run's latest, and starts from the
             beginning if there is none.
@@ -72,19 +59,14 @@ def train(
         compile: fuse the networks' real-valued parts with torch.compile: a minute or two at the start, then faster; on
             a CPU it needs a C++ compiler.
         dry_run: print the resolved configuration and the memory that a step takes, and exit.
+        groups: the options in each of `PREPARED`.
     """
     if seed < 0:
         raise ValueError(f"--seed is {seed}: give 0 or a positive number")
     config = {
         "output": output,
         "seed": seed,
-        "network": network,
-        "data": data,
-        "loss": loss,
-        "optimizer": optimizer,
-        "checkpoints": checkpoints,
-        "trainer": trainer,
-        "about": about,
+        **{name: groups[name] for name in PREPARED},
         "images": images,
         "weights": weights,
         "compile": compile,
@@ -157,8 +139,9 @@ class Display:
 
 def _prepare(parser: Parser, args: list[str], settings: Settings) -> tuple[list[str], Settings]:
     """Add the options of the network that `--network NAME` or, in YAML, `network: {name: NAME}` names."""
-    args, name = _take(args, "network", "network.name")
-    args, preset = _take(args, "network.preset")
+    args, names = take(args, "--network", "--network.name")
+    args, given = take(args, "--network.preset")
+    name, preset = names[-1] if names else None, given[-1] if given else None
     configured = settings.get("network", {})
     if not isinstance(configured, dict):
         configured = {"name": configured}
@@ -202,20 +185,6 @@ def _prepare(parser: Parser, args: list[str], settings: Settings) -> tuple[list[
     return args, {**settings, "network": {**options, "name": name}}
 
 
-def _take(args: list[str], *names: str) -> tuple[list[str], str | None]:
-    """Arguments without `--NAME VALUE`, and the value."""
-    value = None
-    kept: list[str] = []
-    rest = iter(args)
-    for arg in rest:
-        flag, equals, given = arg.partition("=")
-        if flag.removeprefix("--") in names and flag.startswith("--"):
-            value = given if equals else next(rest, "")
-        else:
-            kept.append(arg)
-    return kept, value
-
-
 COMMAND = Command(
     "train",
     train,
@@ -227,5 +196,5 @@ COMMAND = Command(
         "--config configs/prior_tiny.yaml --data.sources images --data.cache cache --output runs/prior",
     ),
     prepare=_prepare,
-    prepared=("network", "data", "loss", "checkpoints", *GROUPS),
+    prepared=(*PREPARED, "groups"),
 )

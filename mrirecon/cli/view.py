@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from mrirecon.cli.config import Settings
-from mrirecon.cli.parser import Parser
 from mrirecon.cli.run import Command
 from mrirecon.io.cfl import check_apart
 from mrirecon.io.files import existing_file
@@ -47,12 +45,6 @@ def _beside(volume: Path) -> Path:
     return volume.with_name(volume.name[: len(volume.name) - len(suffix)] + ".html")
 
 
-def _prepare(parser: Parser, args: list[str], settings: Settings) -> tuple[list[str], Settings]:
-    if "volume" in settings and not isinstance(settings["volume"], list):
-        settings = {**settings, "volume": [str(settings["volume"])]}
-    return args, settings
-
-
 COMMAND = Command(
     "view",
     view,
@@ -63,6 +55,4 @@ COMMAND = Command(
         "dds.nii.gz --overlay dds_std.nii.gz --output dds.html",
         "demo/tv.nii.gz demo/varnet.nii.gz",
     ),
-    {},
-    _prepare,
 )

@@ -6,6 +6,7 @@ import inspect
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Literal
 
 from jaxtyping import Bool
@@ -50,11 +51,10 @@ MASKS: dict[str, Kind] = {
     "gaussian2d": Kind(own.gaussian2d, "points", "square"),
     "poisson": Kind(own.poisson, "points", "square"),
     "equispaced": Kind(own.equispaced),
-    "fastmri_random": Kind(others.fastmri_random, origin="fastmri"),
-    "fastmri_equispaced": Kind(others.fastmri_equispaced, origin="fastmri"),
-    "fastmri_equispaced_fraction": Kind(others.fastmri_equispaced_fraction, origin="fastmri"),
-    "fastmri_magic": Kind(others.fastmri_magic, origin="fastmri"),
-    "fastmri_magic_fraction": Kind(others.fastmri_magic_fraction, origin="fastmri"),
+    **{
+        f"fastmri_{kind}": Kind(partial(others.fastmri_mask, kind), origin="fastmri")
+        for kind in others.FASTMRI
+    },
     "paper_uniform1d": Kind(others.paper_uniform1d, origin="paper"),
     "paper_gaussian1d": Kind(others.paper_gaussian1d, origin="paper"),
     "paper_gaussian2d": Kind(others.paper_gaussian2d, "points", "none", "paper"),

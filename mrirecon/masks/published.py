@@ -5,8 +5,6 @@ Those of the Score-MRI and DDS papers draw with replacement, so that the true ac
 
 from __future__ import annotations
 
-from functools import partial
-
 import numpy as np
 import torch
 from jaxtyping import Bool
@@ -26,6 +24,15 @@ from mrirecon.masks.area import (
     over_budget,
 )
 
+# kind -> the class of the fastmri package that makes it
+FASTMRI = {
+    "random": "RandomMaskFunc",
+    "equispaced": "EquiSpacedMaskFunc",
+    "equispaced_fraction": "EquispacedMaskFractionFunc",
+    "magic": "MagicMaskFunc",
+    "magic_fraction": "MagicMaskFractionFunc",
+}
+
 
 def fastmri_mask(
     kind: str,
@@ -43,7 +50,7 @@ def fastmri_mask(
     W / R by the calibration lines (equispaced, magic).
 
     Args:
-        kind: random, equispaced, equispaced_fraction, magic or magic_fraction.
+        kind: one of `FASTMRI`.
         shape: (readout, phase) = (H, W), in samples.
         acceleration: R; a whole number for equispaced and magic.
         center_fraction: calibration columns / W, in [0, 1).
@@ -71,14 +78,7 @@ def fastmri_mask(
         if kind == "random":
             raise ValueError("fastmri_random has no offset: leave it out")
         check_offset(offset, round(acceleration))
-    classes = {
-        "random": subsample.RandomMaskFunc,
-        "equispaced": subsample.EquiSpacedMaskFunc,
-        "equispaced_fraction": subsample.EquispacedMaskFractionFunc,
-        "magic": subsample.MagicMaskFunc,
-        "magic_fraction": subsample.MagicMaskFractionFunc,
-    }
-    draw = classes[kind]([center_fraction], [acceleration])
+    draw = getattr(subsample, FASTMRI[kind])([center_fraction], [acceleration])
     lines, _ = draw((1, 1, width, 2), offset=offset, seed=check_legacy_seed(seed))
     columns = lines.flatten().numpy() > 0
     if not columns.any():
@@ -86,13 +86,6 @@ def fastmri_mask(
             f"fastmri_{kind} draws no column at all with seed {seed}: lower the acceleration {acceleration}"
         )
     return mask_of_columns(columns, shape)
-
-
-fastmri_random = partial(fastmri_mask, "random")
-fastmri_equispaced = partial(fastmri_mask, "equispaced")
-fastmri_equispaced_fraction = partial(fastmri_mask, "equispaced_fraction")
-fastmri_magic = partial(fastmri_mask, "magic")
-fastmri_magic_fraction = partial(fastmri_mask, "magic_fraction")
 
 
 def paper_uniform1d(

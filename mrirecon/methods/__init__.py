@@ -11,7 +11,6 @@ from mrirecon.methods.base import Preview as Preview
 from mrirecon.methods.base import Problem as Problem
 from mrirecon.methods.base import SliceMethod as SliceMethod
 from mrirecon.methods.base import Solution as Solution
-from mrirecon.methods.base import Stage as Stage
 from mrirecon.methods.classical import Adjoint as Adjoint
 from mrirecon.methods.classical import CGSense as CGSense
 from mrirecon.methods.classical import L1Wavelet as L1Wavelet

@@ -81,17 +81,9 @@ class Preview:
     levels: int
 
 
-@dataclass(frozen=True, eq=False)
-class Stage:
-    """How far a method is with the slices that it was given together.
-
-    Attributes:
-        done: how many of them are done, in parts too.
-        preview: makes what can be shown of them; None where nothing is new.
-    """
-
-    done: float
-    preview: Callable[[], Preview] | None = None
+# Takes how many of the slices that a method was given together are done, in parts too, and what makes a preview of
+# them; None where nothing is new.
+Tell: TypeAlias = Callable[[float, Callable[[], Preview] | None], object]
 
 
 @dataclass(frozen=True, eq=False)
@@ -141,7 +133,7 @@ class Problem:
         noise_std: standard deviation of the noise of y per real component (`noise.noise_level`); 0 where it is not
             known or not needed.
         first_image: the image of a file to begin with, (y, x).
-        tell: called with the `Stage` that is reached, by methods that take long.
+        tell: called with (slices done, what makes a preview or None) by methods that take long.
 
     Example:
         class Adjoint(mr.SliceMethod):
@@ -163,7 +155,7 @@ class Problem:
     place: Place = (0, 0)
     noise_std: float = 0.0
     first_image: Complex[Tensor, "y x"] | None = None
-    tell: Callable[[Stage], object] | None = None
+    tell: Tell | None = None
 
     @cached_property
     def operator(self) -> Sense:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Literal
 
@@ -15,12 +15,11 @@ from jaxtyping import Bool, Complex
 from torch import Tensor
 
 from mrirecon.diffusion import Denoiser
-from mrirecon.methods.base import Place, Preview, Stage
+from mrirecon.methods.base import Place, Preview, Tell
 from mrirecon.operators import sense
 from mrirecon.options import out_of_memory
 
 EVERY = 4  # levels from one preview to the next
-Tell = Callable[[Stage], object]
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,10 +60,11 @@ class Room:
     images: int = sys.maxsize
 
 
+@dataclass(eq=False, kw_only=True)
 class Draws:
     """Makes all draws of a batch of slices.
 
-    Args:
+    Attributes:
         sampler: function of the gallery.
         options: its own ones, and the noise levels as `sigmas`.
         denoiser: the prior.
@@ -77,32 +77,23 @@ class Draws:
         room: where it is remembered that memory ran out.
         divisible: whether slices may be sampled apart.
         volumes: number of volumes of the scan, for messages.
-
-    Attributes:
         evaluations: of the network, for one draw of one slice; coil by coil counts as many as there are coils.
     """
 
-    def __init__(
-        self,
-        sampler: Callable[..., Tensor],
-        options: Mapping[str, Any],
-        denoiser: Denoiser,
-        batch: DrawBatch,
-        underway: Underway,
-        *,
-        samples: int,
-        seed: int,
-        precision: Literal["float32", "bfloat16"],
-        at_once: int,
-        room: Room,
-        divisible: bool,
-        volumes: int,
-    ) -> None:
-        self.sampler, self.options = sampler, options
-        self.denoiser, self.precision, self.volumes = denoiser, precision, volumes
-        self.batch, self.underway, self.samples, self.seed = batch, underway, samples, seed
-        self.at_once, self.room, self.divisible = at_once, room, divisible
-        self._images = self._draws = 0
+    sampler: Callable[..., Tensor]
+    options: Mapping[str, Any]
+    denoiser: Denoiser
+    batch: DrawBatch
+    underway: Underway
+    samples: int
+    seed: int
+    precision: Literal["float32", "bfloat16"]
+    at_once: int
+    room: Room
+    divisible: bool
+    volumes: int
+    _images: int = field(default=0, init=False)
+    _draws: int = field(default=0, init=False)
 
     @property
     def evaluations(self) -> int:
@@ -120,7 +111,7 @@ class Draws:
         """
         batch = self.batch if batch is None else batch
         draws = range(self.samples) if draws is None else draws
-        parts: list[Tensor] = []
+        start, parts = batch.start, list[Tensor]()
         smallest = 1 if self.divisible else len(batch)
         while draws:
             if self.divisible and self.room.images < len(batch):
@@ -135,9 +126,7 @@ class Draws:
                     batch.y.expand(len(now), *batch.y.shape),
                     sense(batch.maps, batch.mask),
                     watched,
-                    start=None
-                    if batch.start is None
-                    else batch.start.expand(len(now), *batch.start.shape),
+                    start=None if start is None else start.expand(len(now), *start.shape),
                     generator=[[stream_of(self.seed, *p, n) for p in batch.places] for n in now],
                     callback=self.underway,
                     **self.options,
@@ -166,10 +155,12 @@ class Underway:
         draws: number of draws of each.
         levels: number of noise levels.
         scale: what images are multiplied by.
-        tell: takes each stage.
+        tell: takes how far they are; None where nobody asks.
     """
 
-    def __init__(self, batch: DrawBatch, draws: int, levels: int, scale: float, tell: Tell) -> None:
+    def __init__(
+        self, batch: DrawBatch, draws: int, levels: int, scale: float, tell: Tell | None
+    ) -> None:
         self.batch = batch
         self.draws, self.levels, self.scale, self.tell = draws, levels, scale, tell
         self.sum: Tensor | float = 0.0
@@ -177,11 +168,13 @@ class Underway:
         self.reached = 0.0
 
     def __call__(self, step: int, sigma: float, x: Tensor, x0: Tensor) -> None:
+        if self.tell is None:
+            return
         images = self.images + len(x0) * x0.shape[1] * step / self.levels
         self.reached = max(self.reached, images)  # some samplers walk levels again
         shown = step % EVERY == 0 and self._is_whole(x0)
         preview = (lambda: self._preview(step, x0)) if shown else None
-        self.tell(Stage(self.reached / self.draws, preview))
+        self.tell(self.reached / self.draws, preview)
 
     def add(self, draws: Complex[Tensor, "draw slice y x"]) -> None:
         """These draws are finished."""
@@ -202,26 +195,23 @@ class Underway:
         return Preview(self.batch.places, image, self.finished, step + 1, self.levels)
 
 
+@dataclass(eq=False)
 class Watched:
     """A denoiser that is counted, in the precision asked for, and stopped when it gives no numbers.
 
-    Args:
+    Attributes:
         denoiser: of images (draw, slice, ..., y, x).
         precision: precision of its network.
         places: (volume, slice) of each slice.
         volumes: how many the scan has.
+        images: that it was given so far.
     """
 
-    def __init__(
-        self,
-        denoiser: Denoiser,
-        precision: Literal["float32", "bfloat16"],
-        places: Sequence[Place],
-        volumes: int = 1,
-    ) -> None:
-        self.denoiser, self.places, self.volumes = denoiser, places, volumes
-        self.low = precision == "bfloat16"
-        self.images = 0
+    denoiser: Denoiser
+    precision: Literal["float32", "bfloat16"]
+    places: Sequence[Place]
+    volumes: int
+    images: int = 0
 
     @property
     def sigma_range(self) -> tuple[float, float]:
@@ -229,7 +219,8 @@ class Watched:
         return self.denoiser.sigma_range
 
     def __call__(self, x: Tensor, sigma: float) -> Tensor:
-        with torch.autocast(x.device.type, torch.bfloat16, enabled=self.low):
+        low = self.precision == "bfloat16"
+        with torch.autocast(x.device.type, torch.bfloat16, enabled=low):
             clean = self.denoiser(x, sigma)
         self.images += math.prod(x.shape[:-2])
         finite = torch.isfinite(clean.detach().abs().flatten(2).sum(2)).all(0)

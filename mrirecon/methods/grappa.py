@@ -112,9 +112,8 @@ class Grappa(SliceMethod):
         margin = spacing * self.phase_taps
         padded = torch.nn.functional.pad(kspace, (margin, margin, half, half))
         steps = torch.arange(self.phase_taps, device=kspace.device) - (self.phase_taps // 2 - 1)
-        taps = padded[
-            ..., before[:, None] + margin + spacing * steps
-        ]  # coil, y + 2 half, column, tap
+        # (coil, y + 2 half, column, tap)
+        taps = padded[..., before[:, None] + margin + spacing * steps]
         windows = taps.unfold(1, self.readout_taps, 1)  # coil, y, column, tap, readout tap
         return windows.permute(1, 2, 0, 3, 4).flatten(2)
 

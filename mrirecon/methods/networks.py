@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -73,10 +75,15 @@ class NetworkMethod(SliceMethod):
         return {"weights": (existing_file(locate(self.weights)),)}
 
     def solve_slice(self, problem: Problem) -> Solution:
-        kind, low = problem.kspace.device.type, self.precision == "bfloat16"
-        network = self.trained[0].to(problem.kspace.device)
-        with torch.inference_mode(), torch.autocast(kind, torch.bfloat16, enabled=low):
+        with self.network_on(problem.kspace.device) as network:
             return self.solve_with(network, problem)
+
+    @contextmanager
+    def network_on(self, device: torch.device) -> Iterator[Network]:
+        """The network on a device, to be run there at its precision."""
+        network, low = self.trained[0].to(device), self.precision == "bfloat16"
+        with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, enabled=low):
+            yield network
 
     @abstractmethod
     def solve_with(self, network: Network, problem: Problem) -> Solution:
@@ -134,16 +141,13 @@ class UnrolledMethod(NetworkMethod):
         bright = torch.quantile(x.abs().flatten(), 0.99)
         learned = replace(problem, maps=end.maps[0, None].to(torch.complex64))
         signal = x.abs() > SIGNAL * bright
-        figures, hidden = trust_figures(learned, x, predicted, signal, whole=self.trust)
-        parts = {"null_space": hidden} if self.trust and hidden is not None else {}
+        figures, parts = trust_figures(learned, x, predicted, signal, whole=self.trust)
         return Solution(magnitude=image, figures=figures, parts=parts)
 
     def refine(self, problem: Problem) -> Complex[Tensor, "coil y x"]:
         """k-space without gaps."""
-        network = self.trained[0].to(problem.kspace.device)
-        assert isinstance(network, UnrolledNetwork)
-        kind, low = problem.kspace.device.type, self.precision == "bfloat16"
-        with torch.inference_mode(), torch.autocast(kind, torch.bfloat16, enabled=low):
+        with self.network_on(problem.kspace.device) as network:
+            assert isinstance(network, UnrolledNetwork)
             return network.refine(*_seen(problem, network))[0]
 
 
@@ -196,8 +200,7 @@ class UnrolledPriorMethod(NetworkMethod):
     def solve_slice(self, problem: Problem) -> Solution:
         solution = super().solve_slice(problem)
         assert solution.image is not None
-        figures, hidden = trust_figures(problem, solution.image, whole=self.trust)
-        parts = {"null_space": hidden} if self.trust and hidden is not None else {}
+        figures, parts = trust_figures(problem, solution.image, whole=self.trust)
         return replace(solution, figures=figures, parts=parts)
 
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import inspect
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from functools import cached_property
 from itertools import groupby
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, get_type_hints
 
 import torch
 from jaxtyping import Complex
@@ -19,9 +19,9 @@ from mrirecon.device import images_that_fit
 from mrirecon.diffusion import SCHEDULES, Denoiser, on_device
 from mrirecon.io.cfl import parts_of
 from mrirecon.io.files import existing_file
-from mrirecon.methods.base import Method, Needs, Place, Problem, Solution
+from mrirecon.methods.base import Method, Needs, Place, Problem, Solution, Tell
 from mrirecon.methods.classical import Adjoint, CGSense, L1Wavelet, MinNorm, TotalVariation
-from mrirecon.methods.draws import DrawBatch, Draws, Room, Tell, Underway
+from mrirecon.methods.draws import DrawBatch, Draws, Room, Underway
 from mrirecon.methods.grappa import Grappa
 from mrirecon.methods.networks import (
     HUMUSMethod,
@@ -50,6 +50,8 @@ FIRST_IMAGES: dict[str, type[Method]] = {
         *(VarNetMethod, HUMUSMethod, UnrolledPriorMethod),
     )
 }
+# Keywords of samplers that are no options of their own.
+GIVEN = ("noise_std", "start", "generator", "callback")
 FIRST_FILES = (".npy", ".cfl")  # outputs with the phase of the image
 
 
@@ -61,7 +63,8 @@ class Posterior(Method):
     prior is given them as bright as those it was trained on (`Card.bright_level`). Each draw of each slice has its own
     stream of random numbers, so that nothing depends on what is computed together. The image is the mean of the draws.
 
-    Options that are not listed here are those of the sampler's function, with its defaults.
+    A class of it names its sampler, `class DPS(Posterior, sampler=samplers.dps)`, and is called as that is. The options
+    of the function are its fields too, with their types and defaults, where the class has no others.
 
     Attributes:
         weights: name of a shipped prior, or a file made by `mrirecon weights import` or `mrirecon train`.
@@ -101,6 +104,20 @@ class Posterior(Method):
     fills_kspace: ClassVar[bool] = True
     finest: ClassVar[float] = 0.0  # the lowest last level that is chosen by itself
     sampler: ClassVar[Callable[..., Tensor]]
+
+    def __init_subclass__(cls, *, sampler: Callable[..., Tensor] | None = None) -> None:
+        """Take the sampler of a class, its name and its options; a decorator `dataclass` makes fields of these."""
+        super().__init_subclass__()
+        if sampler is None:
+            return
+        cls.sampler, cls.name = staticmethod(sampler), sampler.__name__
+        own = vars(cls).get("__annotations__", {})
+        hints = get_type_hints(sampler, include_extras=True)
+        options = {name: one for name, one in _options(sampler).items() if name not in own}
+        cls.__annotations__ = {**{name: hints.get(name, Any) for name in options}, **own}
+        for name, option in options.items():
+            if option.default is not option.empty:
+                setattr(cls, name, option.default)
 
     def __post_init__(self) -> None:
         """Refuse what cannot be sampled.
@@ -227,7 +244,7 @@ class Posterior(Method):
                 solved[problem.place] = solution
         return [solved[problem.place] for problem in batch]
 
-    def draws_of(self, problems: Sequence[Problem], tell: Tell = lambda stage: None) -> Draws:
+    def draws_of(self, problems: Sequence[Problem], tell: Tell | None = None) -> Draws:
         """Draws of a few slices of one volume, to be made."""
         scale, device = problems[0].scale, problems[0].kspace.device
         batch = DrawBatch(
@@ -245,11 +262,11 @@ class Posterior(Method):
             options["noise_std"] = problems[0].noise_std / scale
         volumes, levels = problems[0].near.scan.volumes, len(self.sigmas) - 1
         return Draws(
-            type(self).sampler,
-            {"sigmas": self.sigmas, **options},
-            on_device(self.trained[0], device),
-            batch,
-            Underway(batch, self.samples, levels, scale, tell),
+            sampler=type(self).sampler,
+            options={"sigmas": self.sigmas, **options},
+            denoiser=on_device(self.trained[0], device),
+            batch=batch,
+            underway=Underway(batch, self.samples, levels, scale, tell),
             samples=self.samples,
             seed=self.seed,
             precision=self.precision,
@@ -260,12 +277,17 @@ class Posterior(Method):
         )
 
     def _solution(self, problem: Problem, draws: Complex[Tensor, "draw y x"]) -> Solution:
-        figures, hidden = trust_figures(problem, draws.mean(0), whole=self.trust)
+        figures, parts = trust_figures(problem, draws.mean(0), whole=self.trust)
         if len(draws) > 1:
             variance = draws.abs().var(0)[problem.operator.support()]
             figures["posterior_std"] = float(variance.mean().sqrt()) / problem.scale
-        parts = {"null_space": hidden} if self.trust and hidden is not None else {}
         return Solution(draws=draws, keep_draws=self.draws, parts=parts, figures=figures)
+
+
+def _options(sampler: Callable[..., Tensor]) -> dict[str, inspect.Parameter]:
+    """What a sampler takes besides what all do."""
+    every = inspect.signature(sampler).parameters
+    return {name: p for name, p in every.items() if p.kind is p.KEYWORD_ONLY and name not in GIVEN}
 
 
 def _first_images(
@@ -291,8 +313,6 @@ def _combined(problem: Problem, kspace: Complex[Tensor, "coil y x"]) -> Tensor:
     return (problem.operator.maps.conj() * ifft2c(kspace)).sum(-3)
 
 
-def _beyond(tell: Tell | None, before: int) -> Tell:
+def _beyond(tell: Tell | None, before: int) -> Tell | None:
     """Tell of slices that are done beyond those of the volumes before."""
-    if tell is None:
-        return lambda stage: None
-    return lambda stage: tell(replace(stage, done=before + stage.done))
+    return None if tell is None else lambda done, preview: tell(before + done, preview)

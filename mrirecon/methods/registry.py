@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields, is_dataclass, replace
+from dataclasses import dataclass, is_dataclass, replace
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any, Protocol, TypeVar, runtime_checkable
@@ -31,7 +31,7 @@ from mrirecon.methods.posterior import Posterior
 from mrirecon.methods.samplers import SAMPLER_METHODS
 from mrirecon.nearest import known_as, suggest
 from mrirecon.networks import NETWORKS
-from mrirecon.options import check
+from mrirecon.options import check, names_of
 
 CLASSICAL = (ZeroFilled, Adjoint, MinNorm, CGSense, L1Wavelet, TotalVariation, Grappa)
 LEARNED = (UNetMethod, VarNetMethod, HUMUSMethod, UnrolledPriorMethod)
@@ -138,7 +138,8 @@ def as_method(given: object, options: Mapping[str, Any] | None = None) -> Method
         options = {**{key: value for key, value in given.items() if key != "name"}, **options}
         given = given.get("name")
     if isinstance(given, str):
-        return _class_of(given)(**check_options(given, options))
+        kind = METHODS[method_name(given)]
+        return kind(**check(kind, options, given, elsewhere=who_does))
     if isinstance(given, type) and hasattr(given, "solve"):
         values = check(given, options, given.__name__) if is_dataclass(given) else options
         return as_method(given(**values))
@@ -175,7 +176,7 @@ class Adapted(Method):
     def parameters(self) -> dict[str, Any]:
         if not is_dataclass(self.inner):
             return {}
-        return {one.name: getattr(self.inner, one.name) for one in fields(self.inner)}
+        return {name: getattr(self.inner, name) for name in names_of(type(self.inner))}
 
     def solve(self, batch: Sequence[Problem]) -> list[Solution]:
         solved = self.inner.solve(batch)
@@ -188,18 +189,7 @@ def options_of(name: str) -> list[str]:
     Raises:
         ValueError: if there is no such method.
     """
-    return [one.name for one in fields(_class_of(name))]
-
-
-def check_options(name: str, options: Mapping[str, Any]) -> dict[str, Any]:
-    """The options of a method, all of them, with the defaults of those that are not given.
-
-    Raises:
-        ValueError: if the method does not exist or has no such option, or a value is of the wrong type.
-    """
-    kind = _class_of(name)
-    method = kind(**check(kind, options, name, elsewhere=_who_does))
-    return {option: getattr(method, option) for option in options_of(name)}
+    return names_of(METHODS[method_name(name)])
 
 
 def is_slow(method: Method) -> bool:
@@ -209,10 +199,11 @@ def is_slow(method: Method) -> bool:
 
 def who_has(option: str) -> list[str]:
     """The methods that have an option."""
-    return [name for name, kind in METHODS.items() if option in {f.name for f in fields(kind)}]
+    return [name for name, kind in METHODS.items() if option in names_of(kind)]
 
 
-def _who_does(option: str) -> str:
+def who_does(option: str) -> str:
+    """A few methods that have an option, in words; nothing where none has."""
     others = who_has(option)
     shown = ", ".join(others[:4]) + (", ..." if len(others) > 4 else "")
     return f"{shown} do" if others else ""
@@ -230,10 +221,6 @@ def method_name(name: object) -> str:
     other = OTHER_NAMES.get(str(name).lower())
     hint = f"did you mean {other}?" if other else suggest(str(name), METHODS)
     raise ValueError(f"unknown method {name!r}: {hint}")
-
-
-def _class_of(name: object) -> type[Method]:
-    return METHODS[method_name(name)]
 
 
 @cache

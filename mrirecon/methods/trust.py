@@ -82,8 +82,8 @@ def trust_figures(
     signal: Bool[Tensor, "y x"] | None = None,
     *,
     whole: bool = False,
-) -> tuple[Figures, Complex[Tensor, "y x"] | None]:
-    """Numbers for the JSON, and the null-space part of the image, where the `whole` of it is asked for.
+) -> tuple[Figures, dict[str, Complex[Tensor, "y x"]]]:
+    """Numbers for the JSON, and where the `whole` of it is asked for the null-space part of the image, by its name.
 
     `data_residual` is ||A x - y|| / ||y||; `residual_over_noise` the root mean square of the misfit of the samples over
     the standard deviation of their noise, 1 where an image explains the data as well as the truth would;
@@ -106,11 +106,12 @@ def trust_figures(
     tiny = torch.finfo(torch.float32).tiny
     delta = noise**2 / max(_energy(x * signal) / max(2 * int(signal.sum()), 1), tiny)
     share, hidden = null_space(A, x, delta, whole=whole)
-    if whole and hidden is None:
-        hidden = torch.full_like(x, math.nan)
-    return {
+    figures = {
         "data_residual": problem.residual(predicted),
         "residual_over_noise": misfit / math.sqrt(samples) / noise,
         "null_space_share": share,
         "null_space_delta": delta,
-    }, hidden
+    }
+    if not whole:
+        return figures, {}
+    return figures, {"null_space": torch.full_like(x, math.nan) if hidden is None else hidden}

@@ -25,17 +25,20 @@ NOTHING = 1e-3  # of the brightest pixel: maps that are fainter are none
 
 @runtime_checkable
 class MapSource(Protocol):
-    """Gives the maps (set, coil, readout, phase) of one slice, on the grid of the scan's k-space."""
+    """Gives the maps (set, coil, readout, phase) of one slice, on the grid of the scan's k-space.
+
+    One that estimates them from the scan it is given stays the same when coils are mixed or left out.
+    """
 
     def __call__(self, scan: Scan, index: int, device: str) -> Complex[Tensor, "set coil y x"]: ...
 
     def whitened(self, matrix: Complex[Tensor, "coil coil"]) -> MapSource:
         """The source for a scan whose coils were mixed by `matrix`."""
-        ...
+        return self
 
     def without(self, coils: Sequence[int]) -> MapSource:
         """The source for a scan that these coils were left out of."""
-        ...
+        return self
 
     def describe(self) -> dict[str, Any]:
         """For the JSON beside the output."""
@@ -43,7 +46,7 @@ class MapSource(Protocol):
 
 
 @dataclass(frozen=True, kw_only=True)
-class EstimatedMaps:
+class EstimatedMaps(MapSource):
     """Maps estimated from the calibration region of each slice (`calibration.calibration_data`).
 
     `espirit` is Uecker et al. 2014. An object is called with (scan, slice, device) and gives maps
@@ -78,12 +81,10 @@ class EstimatedMaps:
             ValueError: if one is out of its range.
         """
         for name, lowest in (("size", 2), ("kernel", 2), ("sets", 1)):
-            if getattr(self, name) < lowest:
-                value = getattr(self, name)
+            if (value := getattr(self, name)) < lowest:
                 raise ValueError(f"calibration {name} is {value}, it must be at least {lowest}")
         for name in ("threshold", "crop"):
-            if not 0 <= getattr(self, name) < 1:
-                value = getattr(self, name)
+            if not 0 <= (value := getattr(self, name)) < 1:
                 raise ValueError(f"calibration {name} is {value}, it must be from 0 to below 1")
 
     def __call__(self, scan: Scan, index: int, device: str) -> Complex[Tensor, "set coil y x"]:
@@ -112,12 +113,6 @@ class EstimatedMaps:
         except ValueError as error:
             raise ValueError(f"{scan.source}: slice {index}: {error}") from error
 
-    def whitened(self, matrix: Complex[Tensor, "coil coil"]) -> EstimatedMaps:
-        return self
-
-    def without(self, coils: Sequence[int]) -> EstimatedMaps:
-        return self
-
     def describe(self) -> dict[str, Any]:
         if self.kind == "espirit":
             return asdict(self)
@@ -125,7 +120,7 @@ class EstimatedMaps:
 
 
 @dataclass(frozen=True, eq=False)
-class GivenMaps:
+class GivenMaps(MapSource):
     """Maps at hand or from a file, (slice, coil, readout, phase) or (slice, set, coil, readout, phase).
 
     Whatever their scale, they are brought to the convention: per set, sum over coils of |s|^2 is 1 on the support and 0

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from mrirecon.device import synchronize
-from mrirecon.methods.base import Method, Place, Preview, Problem, Solution, Stage
+from mrirecon.methods.base import Method, Place, Preview, Problem, Solution
 from mrirecon.methods.registry import Solves, as_method
 from mrirecon.recon.coil_maps import EstimatedMaps, MapSource
 from mrirecon.recon.finish import Finish, Result
@@ -75,7 +75,7 @@ class Pipeline:
         work = _Work(self, len(chosen) * scan.volumes, len(kept))
         for place, (result, about) in kept.items():
             output.put(place, result)
-            work.tally.add_again(about)
+            work.tally.slices.append(about)
         for batch in work.batches([p for p in self.problems.places() if p not in kept]):
             for place, result in work.finish(batch, self.method.solve(batch)):
                 output.put(place, result)
@@ -209,11 +209,11 @@ class _Work:
         if self.pipeline.progress is not None:
             self.pipeline.progress(self.done + len(self.problems.skipped) + more, self.total)
 
-    def tell(self, stage: Stage) -> None:
+    def tell(self, done: float, preview: Callable[[], Preview] | None) -> None:
         """Tell of the progress, and show what there is to be shown."""
-        self.advance(stage.done)
-        if self.pipeline.preview is not None and stage.preview is not None:
-            shown = stage.preview()
+        self.advance(done)
+        if self.pipeline.preview is not None and preview is not None:
+            shown = preview()
             image = self.problems.scan.to_output(shown.image)
             self.pipeline.preview(replace(shown, image=image))
 

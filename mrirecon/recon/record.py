@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -13,15 +13,16 @@ from mrirecon.coverage import Acceleration, achieved_acceleration
 from mrirecon.methods.base import Figures
 from mrirecon.scan import Scan
 
-UNEXPLAINED = (
-    "unexplained"  # share of the data that one set of maps may not explain; a note, not in the JSON
-)
+# Share of the data that one set of maps may not explain: a note, not in the JSON.
+UNEXPLAINED = "unexplained"
 FOLDED = 0.08  # of it: folded-over anatomy leaves 0.10 to 0.18, what else was tried at most 0.05
 
 
 @dataclass(frozen=True, kw_only=True)
 class Record:
     """How a reconstruction came about. What is None is left out of the JSON.
+
+    `Request.complete` adds what the reconstruction itself does not know: `mask`, `request` and `metrics`.
 
     Attributes:
         method: its name.
@@ -31,7 +32,6 @@ class Record:
         kspace_shape: (slice, coil, readout, phase).
         volumes: their number.
         acceleration: acquired over sampled points, mean over the slices.
-        nominal_acceleration: that a retrospective mask was asked for.
         seconds_per_slice: mean.
         figures: mean over the slices of each number that the method, or holding its image against the data, gave.
         maps: where coil maps came from.
@@ -41,9 +41,6 @@ class Record:
         partial_fourier: what was done about a side that was left out.
         about: what the method says of its weights and noise levels.
         notes: sentences for people.
-        mask: how the retrospective mask came about.
-        request: all that was asked for.
-        metrics: beside the reference of the scan.
     """
 
     method: str
@@ -53,47 +50,25 @@ class Record:
     kspace_shape: Sequence[int]
     volumes: int
     acceleration: Acceleration
-    nominal_acceleration: float | None = None
     seconds_per_slice: float
     figures: Mapping[str, float]
-    maps: Mapping[str, Any] = field(default_factory=lambda: {"kind": "none"})
-    prewhitened: bool | None = None
-    intensity_scale: list[float] | None = None
-    noise_std: list[float] | None = None
-    partial_fourier: str | None = None
-    about: Mapping[str, Any] = field(default_factory=dict)
-    notes: Sequence[str] = ()
-    mask: Mapping[str, Any] | None = None
-    request: Mapping[str, Any] | None = None
-    metrics: Mapping[str, Any] | None = None
+    maps: Mapping[str, Any]
+    prewhitened: bool | None
+    intensity_scale: list[float] | None
+    noise_std: list[float] | None
+    partial_fourier: str | None
+    about: Mapping[str, Any]
+    notes: Sequence[str]
 
     def as_json(self) -> dict[str, Any]:
         """Plain values."""
-        values = {
-            "method": self.method,
-            "parameters": dict(self.parameters),
-            "source": self.source,
-            "format": self.format,
-            "kspace_shape": self.kspace_shape,
-            "volumes": self.volumes,
-            "acceleration": {
-                "nominal": self.nominal_acceleration,
-                "achieved": self.acceleration.total,
-                "without_calibration": self.acceleration.without_calibration,
-            },
-            "seconds_per_slice": self.seconds_per_slice,
-            **self.figures,
-            "maps": self.maps,
-            "prewhitened": self.prewhitened,
-            "intensity_scale": self.intensity_scale,
-            "noise_std": self.noise_std,
-            "partial_fourier": self.partial_fourier,
-            **self.about,
-            "notes": list(self.notes),
-            "mask": self.mask or {"kind": "as acquired"},
-            "request": self.request,
-            "metrics": self.metrics,
-        }
+        values: dict[str, Any] = {}
+        for name, value in vars(self).items():
+            # The entries of these two stand among the others.
+            values |= value if name in ("figures", "about") else {name: value}
+        total, without = self.acceleration
+        rates = {"nominal": None, "achieved": total, "without_calibration": without}
+        values |= {"acceleration": rates, "mask": {"kind": "as acquired"}}
         kept = ("intensity_scale",)  # readers of the JSON ask for it
         return {key: value for key, value in values.items() if value is not None or key in kept}
 
@@ -104,9 +79,7 @@ class Tally:
     def __init__(self, scan: Scan) -> None:
         self.scan = scan
         self.mask: Tensor | None = None  # of the last slice, whose acceleration is known
-        self.accelerations: list[Acceleration] = []
-        self.seconds: list[float] = []
-        self.figures: dict[str, list[float | None]] = {}
+        self.slices: list[Mapping[str, Any]] = []
         self.skipped: list[str] = []
 
     def add(self, mask: Tensor, seconds: float, figures: Figures) -> dict[str, Any]:
@@ -115,19 +88,12 @@ class Tally:
             self.mask = mask
             self.acceleration = achieved_acceleration(mask.cpu(), self.scan.acquired)
         added = {"acceleration": self.acceleration, "seconds": seconds, "figures": figures}
-        self.add_again(added)
+        self.slices.append(added)
         return added
-
-    def add_again(self, added: Mapping[str, Any]) -> None:
-        """Add a slice as an earlier `add` gave it."""
-        self.seconds.append(added["seconds"])
-        self.accelerations.append(Acceleration(*added["acceleration"]))
-        for name, value in added["figures"].items():
-            self.figures.setdefault(name, []).append(value)
 
     def check(self) -> None:
         """Raise ValueError if no slice was added."""
-        if not self.seconds:
+        if not self.slices:
             raise ValueError(
                 f"{self.scan.source}: no slice could be reconstructed ({self.skipped[0]}): lower --calibration.crop, "
                 "use --maps lowres, or give maps with --maps FILE"
@@ -135,16 +101,19 @@ class Tally:
 
     def acceleration_and_seconds(self) -> tuple[Acceleration, float]:
         """Means over the slices."""
-        count = len(self.seconds)
-        columns = zip(*self.accelerations, strict=True)
-        return Acceleration(*(sum(column) / count for column in columns)), sum(self.seconds) / count
+        count = len(self.slices)
+        columns = zip(*(one["acceleration"] for one in self.slices), strict=True)
+        seconds = sum(one["seconds"] for one in self.slices)
+        return Acceleration(*(sum(column) / count for column in columns)), seconds / count
 
     def means(self) -> tuple[dict[str, float], list[str]]:
         """Figures as means over the slices, and notes on those that are left out."""
-        means, notes = {}, [*self.skipped, *self._folded()]
-        for name, values in self.figures.items():
-            if name == UNEXPLAINED:
-                continue
+        figures: dict[str, list[float | None]] = {}
+        for one in self.slices:
+            for name, value in one["figures"].items():
+                figures.setdefault(name, []).append(value)
+        means, notes = {}, [*self.skipped, *self._folded(figures.pop(UNEXPLAINED, []))]
+        for name, values in figures.items():
             known = [value for value in values if value is not None]
             if len(known) == len(values):
                 means[name] = sum(known) / len(known)
@@ -155,10 +124,10 @@ class Tally:
                 )
         return means, notes
 
-    def _folded(self) -> list[str]:
+    def _folded(self, unexplained: Sequence[float | None]) -> list[str]:
         """The hint at two sets of maps, where a quarter of the slices need them."""
-        shares = [value for value in self.figures.get(UNEXPLAINED, []) if value and value > FOLDED]
-        if 4 * len(shares) < len(self.seconds) or not shares:
+        shares = [value for value in unexplained if value and value > FOLDED]
+        if 4 * len(shares) < len(self.slices) or not shares:
             return []
         return [
             f"one set of coil maps leaves {100 * max(shares):.0f} % of the data unexplained beyond its noise: where "

@@ -138,7 +138,7 @@ class Request:
         coverage = coverage_of(scan)
         scan = narrow(scan, coverage)
         if mask is not None:
-            scan, made = undersample(scan, coverage, mask.kind, mask.make)
+            scan, made = undersample(scan, coverage, mask)
         scan = center_echo(scan) if given else scan
         if self.compress_coils is not None:
             silent = silent_coils(scan)
@@ -241,14 +241,13 @@ def reconstruct(
     where = choose_device(device)
     source = scan.source if isinstance(scan, Scan) else fspath(scan)
     data, made = request.prepare(scan if isinstance(scan, Scan) else request.read(scan))
-    line: AbstractContextManager[Progress | None] = nullcontext(None)
+    line: AbstractContextManager[Progress | None] = nullcontext(
+        progress if callable(progress) else None
+    )
     if progress is True:
         line = slices_progress(request.solver.name)
-    elif callable(progress):
-        line = nullcontext(progress)
     with line as told:
-        pipeline = request.pipeline(data, device=where, progress=told, preview=preview)
-        volume = pipeline.run()
+        volume = request.pipeline(data, device=where, progress=told, preview=preview).run()
     return request.complete(volume, data, made, source)
 
 

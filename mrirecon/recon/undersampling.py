@@ -2,47 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from os import PathLike, fspath
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, ClassVar, TypeAlias
 
 from torch import Tensor
 
 from mrirecon.coverage import Coverage, achieved_acceleration
 from mrirecon.io import expand_mask, read_mask
 from mrirecon.io.mask_arrays import as_mask
-from mrirecon.masks import MASKS, MaskSpec, Number
+from mrirecon.masks import MASKS, MaskSpec, Number, Seed
 from mrirecon.nearest import known_as
 from mrirecon.scan import Scan
 
 MISSED = 0.03  # an acceleration that differs by more from what was asked is worth a note
 Made = tuple[Tensor, dict[str, Any]]  # a mask, and how it came about, for the JSON
-
-
-@runtime_checkable
-class MaskSource(Protocol):
-    """A retrospective mask as it is asked for.
-
-    Attributes:
-        kind: of the mask, for notes.
-        is_given: whether it names samples of the file; a kind is drawn about the echo.
-    """
-
-    @property
-    def kind(self) -> str: ...
-
-    @property
-    def is_given(self) -> bool: ...
-
-    def make(self, shape: tuple[int, int], acquired: Tensor) -> Made:
-        """The mask for a k-space grid of which these points are acquired, and how it came about."""
-        ...
-
-    def describe(self) -> list[Any]:
-        """What was asked for, for the JSON."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -52,34 +27,40 @@ class DrawnMask:
     Attributes:
         spec: the kind and its numbers.
         seed: seed of the mask.
+        is_given: whether it names samples of the file; a kind is drawn about the echo.
     """
 
     spec: MaskSpec
-    seed: int = 0
-    is_given: bool = False
+    seed: Seed = 0
+
+    is_given: ClassVar[bool] = False
 
     @property
     def kind(self) -> str:
+        """For notes."""
         return self.spec.kind
 
     def make(self, shape: tuple[int, int], acquired: Tensor) -> Made:
+        """The mask for a k-space grid of which these points are acquired, and how it came about."""
         mask = self.spec.draw(shape, self.seed, acquired)
         return mask, self.spec.describe(shape, self.seed, acquired)
 
     def describe(self) -> list[Any]:
+        """What was asked for, for the JSON."""
         return [self.kind, self.spec.acceleration, self.spec.center_fraction, self.seed]
 
 
 @dataclass(frozen=True, eq=False)
 class GivenMask:
-    """A mask of a file or at hand, (readout, phase) or columns (phase,).
+    """A mask of a file or at hand, (readout, phase) or columns (phase,); used as `DrawnMask` is.
 
     Attributes:
         mask: of bool, or of 0 and 1; or the file, which is read twice, so that a wrong one is found before the scan is.
     """
 
     mask: Tensor | str
-    is_given: bool = True
+
+    is_given: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         """Read a file.
@@ -105,6 +86,9 @@ class GivenMask:
         if isinstance(self.mask, str):
             return [self.mask, None, None, 0]
         return ["given", list(self.mask.shape), int(self.mask.sum())]
+
+
+MaskSource: TypeAlias = DrawnMask | GivenMask
 
 
 def mask_from(
@@ -163,12 +147,7 @@ def narrow(scan: Scan, coverage: Coverage) -> Scan:
     return replace(scan, acquired=coverage.acquired, notes=(*scan.notes, note))
 
 
-def undersample(
-    scan: Scan,
-    coverage: Coverage,
-    kind: str,
-    make: Callable[[tuple[int, int], Tensor], Made],
-) -> tuple[Scan, dict[str, Any]]:
+def undersample(scan: Scan, coverage: Coverage, source: MaskSource) -> tuple[Scan, dict[str, Any]]:
     """A scan as if only the points of a mask had been measured, and how the mask came about.
 
     The notes of the scan say if it was undersampled already, and which acceleration comes out where another was asked.
@@ -176,13 +155,13 @@ def undersample(
     Args:
         scan: with `acquired` as the coverage has it.
         coverage: of the scan.
-        kind: of the mask.
-        make: makes it from the size of the grid and the acquired points.
+        source: of the mask.
 
     Raises:
-        ValueError, OSError: as `make`, and if the mask is of another size than the k-space.
+        ValueError, OSError: if the mask cannot be made, or is of another size than the k-space.
     """
-    mask, made = make((scan.shape[2], scan.shape[3]), coverage.acquired)
+    kind = source.kind
+    mask, made = source.make((scan.shape[2], scan.shape[3]), coverage.acquired)
     note = f"the scan was undersampled already: its mask is intersected with {kind}"
     if coverage.complete:
         note = f"undersampled retrospectively ({kind})"

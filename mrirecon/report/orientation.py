@@ -15,21 +15,13 @@ from jaxtyping import Float, Shaped
 from mrirecon.io.nifti import axis_codes, obliquity_degrees
 
 OPPOSITE = dict(zip("RLAPSI", "LRPAIS", strict=True))
-PLANES = {
-    "S": "axial",
-    "I": "axial",
-    "A": "coronal",
-    "P": "coronal",
-    "R": "sagittal",
-    "L": "sagittal",
-}
 WORDS = {
-    "R": "right",
-    "L": "left",
-    "A": "anterior",
-    "P": "posterior",
-    "S": "superior",
-    "I": "inferior",
+    w[0].upper(): w for w in ("right", "left", "anterior", "posterior", "superior", "inferior")
+}
+PLANES = {
+    **dict.fromkeys("SI", "axial"),
+    **dict.fromkeys("AP", "coronal"),
+    **dict.fromkeys("RL", "sagittal"),
 }
 OBLIQUE_DEGREES = 1.0  # from here on a page says that the planes are oblique
 

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from mrirecon.io.files import PathLike, printable
 from mrirecon.report import facts
 from mrirecon.report.panels import (
     MOST_PIXELS,
-    Comparison,
     Item,
     compared,
     evenly,
@@ -26,21 +24,6 @@ from mrirecon.report.template import encoded, write_page
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-
-
-@dataclass(frozen=True)
-class Section:
-    """One scan in the report."""
-
-    title: str
-    about: list[tuple[str, str]]
-    comparison: Comparison
-    table: facts.Table
-    warnings: list[str]
-    remarks: list[str]
-    missing: list[str]
-    parameters: list[tuple[str, list[tuple[str, str]]]]
-    plots: list[tuple[str, str]]
 
 
 def write_report(
@@ -93,7 +76,8 @@ def by_scan(results: Sequence[Item]) -> list[list[Item]]:
     return list(groups.values())
 
 
-def _section(items: Sequence[Item], most_pixels: int) -> Section:
+def _section(items: Sequence[Item], most_pixels: int) -> dict[str, Any]:
+    """One scan in the report, as the template asks for it."""
     scan, volumes = items[0][0], [volume for _, volume in items]
     names = names_of(items)
     comparison = compared(items, most_pixels)
@@ -113,17 +97,17 @@ def _section(items: Sequence[Item], most_pixels: int) -> Section:
                 "the curve is flatter than the diagonal: pixels are sorted by an estimate)"
             )
         plots.append((title, encoded(png_of(calibration(rows)))))
-    return Section(
-        printable(Path(scan.source).name),
-        facts.about(scan, volumes[0]),
-        comparison,
-        facts.table(names, volumes),
-        facts.warnings(volumes),
-        facts.remarks(volumes),
-        missing,
-        [(name, facts.parameters(v)) for name, v in zip(names, volumes, strict=True)],
-        plots,
-    )
+    return {
+        "title": printable(Path(scan.source).name),
+        "about": facts.about(scan, volumes[0]),
+        "comparison": comparison,
+        "table": facts.table(names, volumes),
+        "warnings": facts.warnings(volumes),
+        "remarks": facts.remarks(volumes),
+        "missing": missing,
+        "parameters": [(name, facts.parameters(v)) for name, v in zip(names, volumes, strict=True)],
+        "plots": plots,
+    }
 
 
 def _calibrated(name: str, item: Item) -> list[dict[str, object]]:

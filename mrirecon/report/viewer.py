@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import gzip
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -28,19 +27,6 @@ from mrirecon.report.template import encoded, map_table, write_page
 MOST_VALUES = 2**26  # of all volumes of a page: 128 MiB as 16 bits, before compression
 WINDOW = (0.005, 0.995)  # quantiles shown black and white at first
 STEPS = 2**16 - 1
-
-
-@dataclass(frozen=True)
-class Embedded:
-    """A volume in the page.
-
-    Attributes:
-        about: what the script needs to know of it.
-        data: base64 of the gzipped little-endian uint16, first axis fastest.
-    """
-
-    about: dict[str, Any]
-    data: str
 
 
 def write_viewer(
@@ -125,7 +111,8 @@ def _check_grid(file: Path, image: ImageFile, over: Path, map_: ImageFile) -> No
         )
 
 
-def _embedded(file: Path, image: ImageFile) -> Embedded:
+def _embedded(file: Path, image: ImageFile) -> dict[str, Any]:
+    """A volume in the page: what the script needs to know of it, and base64 of the gzipped little-endian uint16."""
     data = image.data
     low, high = float(data.min()), float(data.max())
     span = high - low or 1.0
@@ -145,8 +132,9 @@ def _embedded(file: Path, image: ImageFile) -> Embedded:
         "facts": _facts(image),
         "warnings": _warnings(image.affine),
     }
+    # The first axis is the fastest.
     packed = gzip.compress(steps.tobytes(order="F"), compresslevel=6, mtime=0)
-    return Embedded(about, encoded(packed))
+    return {"about": about, "data": encoded(packed)}
 
 
 def _facts(image: ImageFile) -> list[tuple[str, str]]:

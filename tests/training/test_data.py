@@ -200,7 +200,7 @@ def test_training_masks_follow_seed_epoch_slice_and_volume(tmp_path):
     def masks(seed):
         data = SliceDataset(entries, specs, seed=seed)
         return {
-            (epoch, entry, index): data[SliceRequest(epoch, entry, index)].mask
+            (epoch, entry, index): data.__getitems__([SliceRequest(epoch, entry, index)]).mask[0]
             for epoch in range(3)
             for entry in range(3)
             for index in range(4)

@@ -85,7 +85,7 @@ def test_it_learns_to_denoise(root, tmp_path):
     batch = next(iter(data.val_dataloader()))
     with torch.no_grad():
         module.validation_step(batch, 0)
-    found = level_metrics(module._scores)
+    found = level_metrics(module.scores)
     power = float(batch.image.abs().square().mean()) / 2  # of real and imaginary part
     for sigma in (0.1, 0.3, 1.0):
         wiener = power * sigma**2 / (power + sigma**2)
@@ -108,11 +108,11 @@ def test_validation_on_two_processes_is_that_on_one(root, tmp_path):
     def scores(rank, processes):
         loader = PriorDataModule(**options).val_dataloader()
         loader.batch_sampler.rank, loader.batch_sampler.processes = rank, processes
-        module._scores.clear()
+        module.scores.clear()
         with torch.no_grad():
             for batch in loader:
                 module.validation_step(batch, 0)
-        return list(module._scores)
+        return list(module.scores)
 
     alone = scores(0, 1)
     shared = scores(0, 2) + scores(1, 2)
@@ -224,10 +224,10 @@ def test_validation_denoises_with_the_averaged_weights(root, tmp_path):
             return (found - clean).double().square().sum(dim=(1, 2, 3)).tolist()
 
         for sigma in (0.1, 1.0):
-            judged = [s.squared_error for s in module._scores if s.sigma == sigma]
+            judged = [s.squared_error for s in module.scores if s.sigma == sigma]
             assert judged == pytest.approx(errors(module.ema.module, sigma))
             assert judged != pytest.approx(errors(module.network, sigma), rel=1e-3)
-            losses = [s.loss for s in module._scores if s.sigma == sigma]
+            losses = [s.loss for s in module.scores if s.sigma == sigma]
             levels = torch.full((len(clean),), sigma)
             expected = module.loss(module.ema.module, clean, noise, levels).tolist()
             assert losses == pytest.approx(expected, rel=1e-4)

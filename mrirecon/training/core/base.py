@@ -14,6 +14,7 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from mrirecon.networks import Model
 from mrirecon.training.core.ema import averaged
+from mrirecon.training.core.gather import gather
 from mrirecon.training.core.optimizer import OptimizerSettings
 from mrirecon.training.core.trainer import clock, ends, steps_by_clock, steps_per_epoch, total_steps
 
@@ -32,6 +33,7 @@ class TrainingModule(LightningModule):
     Attributes:
         network: what is trained.
         ema: its exponential moving average, or None.
+        scores: of the slices of the validation under way, on this process.
     """
 
     network: Model
@@ -48,6 +50,7 @@ class TrainingModule(LightningModule):
         self.network, self.seed = network, seed
         self.settings = optimizer or OptimizerSettings()
         self.ema = averaged(network, self.settings.ema_decay) if self.settings.ema_decay else None
+        self.scores: list[Any] = []
         if compile:
             network.compile_parts()
 
@@ -59,6 +62,10 @@ class TrainingModule(LightningModule):
     @abstractmethod
     def batch_loss(self, batch: Any) -> Tensor:
         """What a step minimises."""
+
+    @abstractmethod
+    def judge(self, scores: list[Any]) -> dict[str, float]:
+        """What a validation logs as `val_NAME`, from the scores of its slices on all processes."""
 
     @abstractmethod
     def validated(self) -> dict[str, Any]:
@@ -79,6 +86,15 @@ class TrainingModule(LightningModule):
         self.log("train_loss", loss.detach(), batch_size=len(batch.volume), sync_dist=True)
         self.log("lr", self.optimizers().param_groups[0]["lr"])  # type: ignore[union-attr]
         return loss
+
+    def on_validation_epoch_end(self) -> None:
+        scores = gather(self.scores)
+        self.scores.clear()
+        if self.trainer.sanity_checking:  # a few slices, of a network that knows nothing yet
+            return
+        found = {f"val_{name}": value for name, value in self.judge(scores).items()}
+        # The processes hold the same numbers: synchronising changes nothing, but Lightning asks for it.
+        self.log_dict(found, sync_dist=True)
 
     def optimizer_step(self, *args: Any, **options: Any) -> None:
         super().optimizer_step(*args, **options)

@@ -9,6 +9,7 @@ from itertools import cycle, islice
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
+from pytorch_lightning import Trainer
 from torch import Tensor
 from torch.utils.data import Sampler
 
@@ -115,6 +116,14 @@ class BucketSampler(Sampler[list[SliceRequest]]):
 
 def _shuffled(items: list[Any], random: np.random.Generator) -> list[Any]:
     return [items[i] for i in random.permutation(len(items))]
+
+
+def share_of(trainer: Trainer | None) -> tuple[int, int, bool]:
+    """Number of this process, how many there are, and whether a device is to be copied to; alone without a trainer."""
+    if trainer is None:
+        return 0, 1, False
+    device = trainer.strategy.root_device.type
+    return trainer.global_rank, trainer.world_size, device != "cpu"
 
 
 class SliceLoader:

@@ -42,17 +42,17 @@ class OptimizerSettings:
 
     def __post_init__(self) -> None:
         checks = {
-            "lr": 0 < self.lr < math.inf,
-            "weight_decay": 0 <= self.weight_decay < math.inf,
-            "warmup_steps": self.warmup_steps >= 0,
-            "lr_end": 0 <= self.lr_end <= self.lr,
-            "step_epochs": self.step_epochs >= 1,
-            "gamma": 0 < self.gamma <= 1,
-            "ema_decay": 0 <= self.ema_decay < 1,
+            "lr": (0 < self.lr < math.inf, "a positive number"),
+            "weight_decay": (0 <= self.weight_decay < math.inf, "0 or a positive number"),
+            "warmup_steps": (self.warmup_steps >= 0, "0 or a positive number of steps"),
+            "lr_end": (0 <= self.lr_end <= self.lr, "a number from 0 to lr"),
+            "step_epochs": (self.step_epochs >= 1, "at least 1 epoch"),
+            "gamma": (0 < self.gamma <= 1, "a number above 0, up to 1"),
+            "ema_decay": (0 <= self.ema_decay < 1, "a number from 0 to below 1"),
         }
-        for key, valid in checks.items():
+        for key, (valid, wanted) in checks.items():
             if not valid:
-                raise ValueError(f"optimizer.{key} is {getattr(self, key)}: {_RANGES[key]}")
+                raise ValueError(f"optimizer.{key} is {getattr(self, key)}: give {wanted}")
 
     def build(self, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
         """The optimizer of these parameters."""
@@ -70,14 +70,3 @@ class OptimizerSettings:
             end = self.lr_end / self.lr
             return end + (1 - end) * (1 + math.cos(math.pi * done)) / 2
         return 1.0
-
-
-_RANGES = {
-    "lr": "give a positive number",
-    "weight_decay": "give 0 or a positive number",
-    "warmup_steps": "give 0 or a positive number of steps",
-    "lr_end": "give a number from 0 to lr",
-    "step_epochs": "give at least 1 epoch",
-    "gamma": "give a number above 0, up to 1",
-    "ema_decay": "give a number from 0 to below 1",
-}

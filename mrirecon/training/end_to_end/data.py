@@ -11,7 +11,7 @@ import numpy as np
 from pytorch_lightning import LightningDataModule
 
 from mrirecon.masks import MaskSpec
-from mrirecon.training.core.batches import BucketSampler, SliceLoader
+from mrirecon.training.core.batches import BucketSampler, SliceLoader, share_of
 from mrirecon.training.end_to_end.dataset import SliceDataset
 from mrirecon.training.end_to_end.index import FileEntry, index_folder
 
@@ -97,10 +97,7 @@ class FastMRIDataModule(LightningDataModule):
     def _loader(
         self, entries: list[FileEntry], masks: Sequence[MaskSpec], seed: int | None
     ) -> SliceLoader:
-        rank, processes, pin = 0, 1, False
-        if self.trainer is not None:
-            rank, processes = self.trainer.global_rank, self.trainer.world_size
-            pin = self.trainer.strategy.root_device.type != "cpu"
+        rank, processes, pin = share_of(self.trainer)
         dataset = SliceDataset(entries, masks, self.adjacent_slices, seed, self.full_kspace)
         batches = BucketSampler(entries, self.batch_size, seed, rank, processes)
         return SliceLoader(dataset, batches, self.workers, pin)

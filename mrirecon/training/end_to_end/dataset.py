@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -23,14 +24,14 @@ from mrirecon.training.end_to_end.index import FileEntry
 from mrirecon.training.end_to_end.undersampling import fixed_mask, random_mask
 
 
-class Sample(NamedTuple):
-    """One slice with its neighbours.
+class Batch(NamedTuple):
+    """Slices of one size and coil count, with their neighbours.
 
     Attributes:
         kspace: zero where not sampled; volumes end with copies of their first and last slice.
         mask: sampled points; columns that the protocol does not cover are False.
         calibration: the fully sampled centre that the mask was made with.
-        target: magnitude image of the window; None where the file has none and is undersampled.
+        target: magnitude image of the window; None where files have none and are undersampled.
         maximum: of the target volume, in units of the k-space; NaN where there is none.
         volume: file name.
         index: of the slice in the volume.
@@ -39,34 +40,19 @@ class Sample(NamedTuple):
         full: k-space of the slice before it was undersampled, where that is asked for.
     """
 
-    kspace: Complex[Tensor, "adjacent coil y x"]
-    mask: Bool[Tensor, "y x"]
-    calibration: Bool[Tensor, "y x"]
-    target: Float[Tensor, "h w"] | None
-    maximum: float
-    volume: str
-    index: int  # type: ignore[assignment]  # hides tuple.index, which nobody needs
-    slices: int
-    crop: tuple[slice, slice]
-    full: Complex[Tensor, "coil y x"] | None = None
-
-
-class Batch(NamedTuple):
-    """Slices of one size and coil count; fields as in `Sample`, `crop` common to all."""
-
     kspace: Complex[Tensor, "batch adjacent coil y x"]
     mask: Bool[Tensor, "batch y x"]
     calibration: Bool[Tensor, "batch y x"]
     target: Float[Tensor, "batch h w"] | None
     maximum: Float[Tensor, " batch"]
     volume: tuple[str, ...]
-    index: Int64[Tensor, " batch"]  # type: ignore[assignment]
+    index: Int64[Tensor, " batch"]  # type: ignore[assignment]  # hides tuple.index, which nobody needs
     slices: Int64[Tensor, " batch"]
     crop: tuple[slice, slice]
     full: Complex[Tensor, "batch coil y x"] | None = None
 
 
-class SliceDataset(Dataset[Sample]):
+class SliceDataset(Dataset[Batch]):
     """Reads single slices when they are asked for; holds no data.
 
     Args:
@@ -94,34 +80,31 @@ class SliceDataset(Dataset[Sample]):
         self.full_kspace = full_kspace
         self._reader = SliceReader()
 
-    def __getitem__(self, request: SliceRequest) -> Sample:
-        return self._sample(request, self._room([request])[0])
-
     def __getitems__(self, requests: list[SliceRequest]) -> Batch:
         """A batch, its k-space read straight to where it will lie."""
-        kspace = self._room(requests)
-        samples = [self._sample(*pair) for pair in zip(requests, kspace, strict=True)]
-        targets = [sample.target for sample in samples if sample.target is not None]
-        full = [sample.full for sample in samples if sample.full is not None]
+        entries = [self.entries[request.entry] for request in requests]
+        size = len(requests), self.adjacent_slices, *entries[0].shape[1:]
+        kspace = torch.empty(size, dtype=torch.complex64)
+        slices = [self._read(*pair) for pair in zip(requests, kspace, strict=True)]
+        masks, calibrations, targets, full = zip(*slices, strict=True)
+        maxima = [math.nan if entry.maximum is None else entry.maximum for entry in entries]
         return Batch(
             kspace=kspace,
-            mask=torch.stack([sample.mask for sample in samples]),
-            calibration=torch.stack([sample.calibration for sample in samples]),
-            target=torch.stack(targets) if targets else None,
-            maximum=torch.tensor([sample.maximum for sample in samples]),
-            volume=tuple(sample.volume for sample in samples),
-            index=torch.tensor([sample.index for sample in samples]),
-            slices=torch.tensor([sample.slices for sample in samples]),
-            crop=samples[0].crop,
-            full=torch.stack(full) if full else None,
+            mask=torch.stack(masks),
+            calibration=torch.stack(calibrations),
+            target=None if targets[0] is None else torch.stack(targets),
+            maximum=torch.tensor(maxima),
+            volume=tuple(entry.name for entry in entries),
+            index=torch.tensor([request.index for request in requests]),
+            slices=torch.tensor([entry.shape[0] for entry in entries]),
+            crop=entries[0].window,
+            full=torch.stack(full) if self.full_kspace else None,
         )
 
-    def _room(self, requests: list[SliceRequest]) -> Tensor:
-        """Memory for the k-space of a batch."""
-        shape = self.entries[requests[0].entry].shape[1:]
-        return torch.empty(len(requests), self.adjacent_slices, *shape, dtype=torch.complex64)
-
-    def _sample(self, request: SliceRequest, kspace: Tensor) -> Sample:
+    def _read(
+        self, request: SliceRequest, kspace: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor | None, Tensor | None]:
+        """Read k-space and undersample it; gives mask, calibration, target and the full k-space of the slice."""
         entry = self.entries[request.entry]
         path, index = Path(entry.path), request.index
         first = index - self.adjacent_slices // 2
@@ -141,18 +124,7 @@ class SliceDataset(Dataset[Sample]):
                 f"{path} is undersampled by itself, so its full k-space is unknown: leave out loss.complex"
             )
         kspace *= mask
-        return Sample(
-            kspace=kspace,
-            mask=mask,
-            calibration=calibration,
-            target=target,
-            maximum=float("nan") if entry.maximum is None else entry.maximum,
-            volume=entry.name,
-            index=index,
-            slices=entry.shape[0],
-            crop=entry.window,
-            full=full,
-        )
+        return mask, calibration, target, full
 
     def _target(self, entry: FileEntry, index: int, kspace: Tensor) -> Tensor | None:
         rows, columns = entry.window

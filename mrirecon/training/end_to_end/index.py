@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -194,8 +193,9 @@ def _load(file: Path) -> dict[str, Any]:
 
 
 def _entry(path: Path, fields: dict[str, Any]) -> FileEntry:
-    values = {name: value for name, value in fields.items() if name != "stamp"}
-    tuples = {
-        name: tuple(v) for name, v in values.items() if isinstance(v, Sequence) and name != "path"
+    # JSON has lists for tuples.
+    values: dict[str, Any] = {
+        name: tuple(v) if isinstance(v, list) else v for name, v in fields.items()
     }
-    return FileEntry(**(values | tuples | {"path": str(path)}))
+    del values["stamp"]
+    return FileEntry(**(values | {"path": str(path)}))

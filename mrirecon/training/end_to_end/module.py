@@ -12,7 +12,6 @@ from mrirecon.metrics import Metrics, SliceScore, mean_metrics, score_slice, vol
 from mrirecon.networks import Network, UnrolledNetwork
 from mrirecon.tensors import ifft2c
 from mrirecon.training.core.base import TrainingModule
-from mrirecon.training.core.gather import gather
 from mrirecon.training.core.optimizer import OptimizerSettings
 from mrirecon.training.end_to_end.dataset import Batch
 from mrirecon.training.end_to_end.loss import Loss
@@ -53,7 +52,6 @@ class UnrolledModule(TrainingModule):
                 f"loss.complex is of coil images, which {network.name} does not have: use loss.ssim and loss.l1"
             )
         self.metrics: dict[str, Metrics] = {}
-        self._scores: list[SliceScore] = []
 
     def batch_loss(self, batch: Batch) -> Tensor:
         image, coils = self._images(self.network, batch)
@@ -94,19 +92,13 @@ class UnrolledModule(TrainingModule):
                 number=int(batch.index[n]),
                 loss=float(loss),
             )
-            self._scores.append(score)
+            self.scores.append(score)
         return image
 
-    def on_validation_epoch_end(self) -> None:
-        scores = gather(self._scores)
-        self._scores.clear()
-        if self.trainer.sanity_checking:  # a few slices, of a network that knows nothing yet
-            return
+    def judge(self, scores: list[SliceScore]) -> dict[str, float]:
         self.metrics = volume_metrics(scores)
-        means = {"loss": math.fsum(score.loss for score in scores) / len(scores)}
-        means |= mean_metrics(self.metrics)
-        # The processes hold the same numbers: synchronising changes nothing, but Lightning asks for it.
-        self.log_dict({f"val_{key}": value for key, value in means.items()}, sync_dist=True)
+        loss = math.fsum(score.loss for score in scores) / len(scores)
+        return {"loss": loss, **mean_metrics(self.metrics)}
 
     def validated(self) -> dict[str, Any]:
         return {"volumes": len(self.metrics), **mean_metrics(self.metrics)}

@@ -10,6 +10,7 @@ from jaxtyping import Bool
 from torch import Tensor
 
 from mrirecon.masks import MaskSpec, fastmri_seed, kind_of
+from mrirecon.masks.area import central
 from mrirecon.networks import calibration_of
 
 Mask = Bool[Tensor, "y x"]
@@ -42,9 +43,9 @@ def calibration(spec: MaskSpec, mask: Mask, acquired: Mask) -> Mask:
         return calibration_of(mask[None])[0]
     region = torch.zeros_like(mask)
     if kind.calibration == "square":
-        region[_centred(height, side), _centred(width, side)] = True
+        region[central(height, side), central(width, side)] = True
     else:
-        region[:, _centred(width, columns)] = True
+        region[:, central(width, columns)] = True
     return region & (mask | acquired)
 
 
@@ -82,8 +83,3 @@ def fixed_mask(
     lines, _ = theirs((1, 1, acquired.shape[1], 2), seed=seed)
     mask = (lines.flatten() > 0).expand(acquired.shape).clone()
     return mask, calibration(chosen, mask, acquired)
-
-
-def _centred(size: int, count: int) -> slice:
-    start = size // 2 - count // 2
-    return slice(start, start + count)

@@ -12,7 +12,7 @@ from typing import Any, Literal
 import numpy as np
 from pytorch_lightning import LightningDataModule
 
-from mrirecon.training.core.batches import BucketSampler, SliceLoader
+from mrirecon.training.core.batches import BucketSampler, SliceLoader, share_of
 from mrirecon.training.core.trainer import steps_per_epoch, total_steps
 from mrirecon.training.prior.images import (
     Slices,
@@ -175,10 +175,7 @@ class PriorDataModule(LightningDataModule):
     def _loader(
         self, chosen: Sequence[Slices], seed: int | None, size: Callable[[int, int], int]
     ) -> SliceLoader:
-        rank, processes, pin = 0, 1, False
-        if self.trainer is not None:
-            rank, processes = self.trainer.global_rank, self.trainer.world_size
-            pin = self.trainer.strategy.root_device.type != "cpu"
+        rank, processes, pin = share_of(self.trainer)
         batches = PatchSampler(chosen, self.batch_size, seed, rank, processes, size=size)
         return SliceLoader(PatchDataset(chosen, self.how, seed), batches, self.workers, pin)
 

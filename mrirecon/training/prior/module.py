@@ -13,7 +13,6 @@ from mrirecon.diffusion import denoiser_of
 from mrirecon.networks import Prior
 from mrirecon.tensors import as_channels, complex_noise_like
 from mrirecon.training.core.base import TrainingModule
-from mrirecon.training.core.gather import gather
 from mrirecon.training.core.optimizer import OptimizerSettings
 from mrirecon.training.prior.loss import PriorLoss
 from mrirecon.training.prior.patches import PriorBatch
@@ -86,7 +85,6 @@ class DenoiserModule(TrainingModule):
                 f"network.channels is {network.channels}: give 2 for complex images, 1 for magnitudes"
             )
         self.metrics: dict[str, float] = {}
-        self._scores: list[LevelScore] = []
 
     def batch_loss(self, batch: PriorBatch) -> Tensor:
         clean, noise, level = self.loss.drawn(*self._channels(batch), batch.level)
@@ -114,16 +112,11 @@ class DenoiserModule(TrainingModule):
                     pixels=clean.shape[-2] * clean.shape[-1],
                     loss=float(weights[n]) * float(error[n]),
                 )
-                self._scores.append(score)
+                self.scores.append(score)
 
-    def on_validation_epoch_end(self) -> None:
-        scores = gather(self._scores)
-        self._scores.clear()
-        if self.trainer.sanity_checking:
-            return
+    def judge(self, scores: list[LevelScore]) -> dict[str, float]:
         self.metrics = level_metrics(scores)
-        # The processes hold the same numbers: synchronising changes nothing, but Lightning asks for it.
-        self.log_dict({f"val_{key}": value for key, value in self.metrics.items()}, sync_dist=True)
+        return self.metrics
 
     def validated(self) -> dict[str, Any]:
         return dict(self.metrics)

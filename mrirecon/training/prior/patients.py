@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import fnmatch
-import hashlib
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -102,26 +101,6 @@ def split(
     if held_out == patients:
         raise ValueError(f"{option} holds out every patient: nobody is left to train with")
     return held_out
-
-
-def refuse_copies(images: Sequence[Image], held_out: set[str]) -> None:
-    """One image under two patients' names, one of them held out, would leak.
-
-    Raises:
-        ValueError: if there is such a pair.
-    """
-    owners: dict[str, Image] = {}
-    for image in sorted(images, key=lambda image: image.patient not in held_out):
-        if image.patient not in held_out and not owners:
-            return
-        voxels, _ = read_voxels(image.path)
-        key = hashlib.sha256(voxels.tobytes()).hexdigest()
-        other = owners.setdefault(key, image) if image.patient in held_out else owners.get(key)
-        if other is not None and image.patient not in held_out:
-            raise ValueError(
-                f"{image.path} of {image.patient} is the same image as {other.path} of "
-                f"{other.patient}, who is held out: remove one or hold out both"
-            )
 
 
 def read_voxels(path: Path) -> tuple[np.ndarray, np.ndarray | None]:
