@@ -40,6 +40,7 @@ class Record:
         noise_std: of each volume's k-space, likewise.
         partial_fourier: what was done about a side that was left out.
         about: what the method says of its weights and noise levels.
+        left_out: what samples that were left out decided: parameters, adapted weights.
         notes: sentences for people.
     """
 
@@ -58,6 +59,7 @@ class Record:
     noise_std: list[float] | None
     partial_fourier: str | None
     about: Mapping[str, Any]
+    left_out: Mapping[str, Any] | None
     notes: Sequence[str]
 
     def as_json(self) -> dict[str, Any]:
