@@ -8,6 +8,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any, Literal
 
+from mrirecon.cli.config import UsageError
 from mrirecon.cli.outputs import summary
 from mrirecon.cli.run import Command
 from mrirecon.cli.shared import (
@@ -21,7 +22,7 @@ from mrirecon.cli.shared import (
 from mrirecon.device import Device, choose_device
 from mrirecon.io import is_complete
 from mrirecon.io.cfl import check_apart
-from mrirecon.io.files import PathLike
+from mrirecon.io.files import PathLike, check_target
 from mrirecon.io.layout import USUAL, Layout
 from mrirecon.io.volumes import volume_files
 from mrirecon.options import one_line
@@ -93,6 +94,11 @@ def recon(
     pages: list[PathLike] = [] if preview is None else [preview]
     if report is not None:
         pages += [report, *_pictures(report, scan).values()]
+    if asked.adapt_save is not None:
+        if len(scan) > 1:
+            raise UsageError("--adapt_save takes the weights of one scan: give one scan")
+        check_target(asked.adapt_save, overwrite or all(map(is_complete, outputs)))
+        pages.append(asked.adapt_save)
     check_apart([*pages, *chain.from_iterable(map(volume_files, outputs))], inputs)
     if report is not None:
         from mrirecon.report import check_page
@@ -102,6 +108,8 @@ def recon(
     session = Session(asked, where, Spoken(), overwrite, inputs, shown, team)
     with team.joined():
         session.run(zip(scan, outputs, strict=True))
+        if asked.adapt_save is not None and session.done:
+            print(f"{asked.adapt_save}: the adapted weights")
         if report is not None and team.leads:
             _report(report, session)
     return 1 if session.failures and team.leads else 0

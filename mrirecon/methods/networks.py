@@ -27,6 +27,7 @@ from mrirecon.scan import Scan
 from mrirecon.weights import Card, load_weights, locate
 
 SIGNAL = 0.1  # of the bright level: below it an image is background
+LEARNED_STEPS = 2  # of an unrolled prior that gradients flow through while it is adapted to a scan
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,16 +81,6 @@ class NetworkMethod(SliceMethod):
         other = replace(self)
         other.__dict__["trained"] = module.eval(), card  # where cached_property keeps it
         return other
-
-    def predicted(self, module: Network, problem: Problem) -> Complex[Tensor, "coil y x"]:
-        """All of k-space as the network has it; gradients flow through it.
-
-        Raises:
-            ValueError: if it gives magnitude images only.
-        """
-        raise ValueError(
-            f"{self.name} gives magnitude images, which predict no k-space: its weights cannot be adapted to a scan"
-        )
 
     def solve_slice(self, problem: Problem) -> Solution:
         with self.network_on(problem.kspace.device) as network:
@@ -164,6 +155,7 @@ class UnrolledMethod(NetworkMethod):
         return Solution(magnitude=image, kspace=kspace, figures=figures, parts=parts)
 
     def predicted(self, module: Network, problem: Problem) -> Complex[Tensor, "coil y x"]:
+        """All of k-space as the network has it; gradients flow through it."""
         assert isinstance(module, UnrolledNetwork)
         return module.unroll(*_seen(problem, module)).kspace()[0]
 
@@ -214,16 +206,22 @@ class UnrolledPriorMethod(NetworkMethod):
         return Needs(one_set=True, scale=True, noise="needed", noise_std=told)
 
     def solve_with(self, network: Network, problem: Problem) -> Solution:
+        image = self._image(network, problem, None)
+        return Solution(image=image * problem.operator.support())
+
+    def predicted(self, module: Network, problem: Problem) -> Complex[Tensor, "coil y x"]:
+        """All of k-space as the network has it; gradients flow through its last `LEARNED_STEPS` steps."""
+        image = self._image(module, problem, LEARNED_STEPS) * problem.operator.support()
+        return sense(problem.operator.maps, torch.ones_like(problem.mask))(image)
+
+    def _image(
+        self, network: Network, problem: Problem, learned_steps: int | None
+    ) -> Complex[Tensor, "y x"]:
         assert isinstance(network, UnrolledPrior)
         noise = torch.tensor([problem.noise_std / problem.scale], device=problem.kspace.device)
         y = problem.kspace[None] / problem.scale
-        image = network.reconstruct(y, problem.operator, noise)[0]
-        return Solution(image=image * problem.scale * problem.operator.support())
-
-    def predicted(self, module: Network, problem: Problem) -> Complex[Tensor, "coil y x"]:
-        image = self.solve_with(module, problem).image
-        assert image is not None
-        return sense(problem.operator.maps, torch.ones_like(problem.mask))(image)
+        image = network.reconstruct(y, problem.operator, noise, learned_steps=learned_steps)[0]
+        return image * problem.scale
 
     def solve_slice(self, problem: Problem) -> Solution:
         solution = super().solve_slice(problem)

@@ -21,6 +21,7 @@ from mrirecon.device import choose_device
 from mrirecon.echo import center_echo
 from mrirecon.io import read_scan
 from mrirecon.io.cfl import parts_of
+from mrirecon.io.files import suffix_of
 from mrirecon.io.layout import Layout
 from mrirecon.methods.base import Method, Preview
 from mrirecon.methods.registry import as_method, is_slow, options_of, who_has
@@ -29,10 +30,12 @@ from mrirecon.noise import dead_coils, partly_dead, silent_coils
 from mrirecon.options import Count, check, parse_slices
 from mrirecon.progress import slices_progress
 from mrirecon.recon.coil_maps import EstimatedMaps, GivenMaps, MapSource, maps_from, maps_of_slices
+from mrirecon.recon.left_out.adaptation import Adaptable
+from mrirecon.recon.left_out.judge import NOT_ADAPTABLE, NOTHING, Judgement
 from mrirecon.recon.pipeline import Pipeline, Progress, check_partial_fourier
 from mrirecon.recon.undersampling import MaskSource, mask_from, narrow, undersample
 from mrirecon.scan import Scan, Volume
-from mrirecon.weights import sha256_of
+from mrirecon.weights import save_weights, sha256_of
 
 Path_: TypeAlias = str | PathLike[str]
 
@@ -57,6 +60,11 @@ class Request:
         compression: one matrix for the scan (svd), or one per readout position (geometric).
         remove_oversampling: crop the readout to the reconstruction FOV before reconstructing, for speed.
         layout: how the array of the scan is stored, where that is not as usual.
+        adapt: adapt the weights of a network to the scan, in so many steps or, with auto, until left-out samples are
+            predicted no better.
+        adapt_slices: slices of the scan that it learns from.
+        adapt_save: file (.safetensors) for the adapted weights, which other scans of the protocol can be given.
+        left_out_seed: seed of the choice of samples that are left out, for `adapt` and for parameters that are auto.
 
     Raises:
         ValueError: if the method, an option or a value does not exist or does not suit the others.
@@ -82,6 +90,10 @@ class Request:
     compression: Literal["svd", "geometric"] = "svd"
     remove_oversampling: bool = False
     layout: Layout = field(default_factory=Layout)
+    adapt: Count | Literal["auto"] | None = None
+    adapt_slices: Count = NOTHING.adapt_slices
+    adapt_save: Path_ | None = None
+    left_out_seed: int = NOTHING.left_out_seed
 
     def __post_init__(self) -> None:
         """Resolve what is named, which refuses what does not exist.
@@ -89,6 +101,14 @@ class Request:
         Raises:
             ValueError, OSError: if an option is impossible, or a file that is named cannot be read.
         """
+        if self.adapt_save is not None and self.adapt is None:
+            raise ValueError(
+                "adapt_save is for adapted weights: add adapt, such as auto (--adapt auto)"
+            )
+        if self.adapt_save is not None:
+            suffix_of(self.adapt_save, (".safetensors",))
+        if self.adapt is not None and not isinstance(self.solver, Adaptable):
+            raise ValueError(NOT_ADAPTABLE.format(self.solver.name))
         check_partial_fourier(self.solver, self.partial_fourier)
         _ = self.mask_source, self.map_source, self.run_of_slices
 
@@ -161,8 +181,24 @@ class Request:
             partial_fourier=self.partial_fourier,
             whiten=self.whiten,
             slices=self.run_of_slices,
+            judgement=Judgement(
+                adapt=self.adapt,
+                adapt_slices=self.adapt_slices,
+                left_out_seed=self.left_out_seed,
+            ),
             **loop,
         )
+
+    def save_adapted(self, pipeline: Pipeline, *, overwrite: bool = False) -> None:
+        """Write the weights that a pipeline adapted, where that is asked for.
+
+        Raises:
+            OSError: if they cannot be written.
+        """
+        if self.adapt_save is not None:
+            assert isinstance(pipeline.solver, Adaptable)
+            network, card = pipeline.solver.trained
+            save_weights(network, self.adapt_save, card, overwrite=overwrite)
 
     def complete(
         self, volume: Volume, scan: Scan, mask: Mapping[str, Any] | None, source: str
@@ -186,7 +222,7 @@ class Request:
             "layout": asdict(self.layout),
         }
         # These are in the resolved ones.
-        left_out = ("acceleration", "center_fraction", "mask_seed", "calibration")
+        left_out = ("acceleration", "center_fraction", "mask_seed", "calibration", "adapt_save")
         plain = {
             one.name: getattr(self, one.name)
             for one in fields(self)
@@ -247,7 +283,9 @@ def reconstruct(
     if progress is True:
         line = slices_progress(request.solver.name)
     with line as told:
-        volume = request.pipeline(data, device=where, progress=told, preview=preview).run()
+        pipeline = request.pipeline(data, device=where, progress=told, preview=preview)
+        volume = pipeline.run()
+    request.save_adapted(pipeline)
     return request.complete(volume, data, made, source)
 
 

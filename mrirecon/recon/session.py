@@ -127,7 +127,8 @@ class Session:
         scan = self.request.read(source)
         check_volumes(target, scan.volumes)  # before the work, not after it
         data, made = self.request.prepare(scan)
-        slow = is_slow(self.request.solver) or self.team.size > 1
+        adapts = self.request.adapt is not None
+        slow = is_slow(self.request.solver) or self.team.size > 1 or adapts
         keep = SliceStore(target, self.request.describe(source)) if slow else None
         preview = self.preview if self.team.leads else None
         pipeline = self.request.pipeline(data, device=self.device, keep=keep, preview=preview)
@@ -140,6 +141,8 @@ class Session:
         keep = job.pipeline.keep
         assert keep is not None
         self.team.first(keep.open)
+        # What left-out samples decide is kept there too, for all processes to find.
+        self.team.first(lambda: job.pipeline.judged)
 
         def solve() -> None:
             if not keep.is_open():
@@ -159,7 +162,9 @@ class Session:
         # What several processes have solved is put together without a progress line.
         line = self.listener.progress(job.title) if self.team.size == 1 else nullcontext(None)
         with line as progress:
-            volume = replace(job.pipeline, progress=progress).run()
+            pipeline = replace(job.pipeline, progress=progress)
+            volume = pipeline.run()
+        self.request.save_adapted(pipeline, overwrite=self.overwrite)
         volume = self.request.complete(volume, job.scan, job.mask, source)
         write_volume(volume, target, overwrite=self.overwrite, inputs=self.inputs)
         if job.pipeline.keep is not None:

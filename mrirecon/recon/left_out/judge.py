@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any, Literal
 
 from mrirecon.methods.base import Method
@@ -16,6 +17,10 @@ from mrirecon.recon.slice_store import SliceStore
 
 Progress = Callable[[int | float, int], object]
 
+NOT_ADAPTABLE = (
+    "{} has no weights that can be adapted to a scan: leave out --adapt, or use unrolled_prior, "
+    "varnet or humus"
+)
 EFFORT = 3  # slices that could be reconstructed in the time of one step of an adaptation
 
 
@@ -99,9 +104,7 @@ def judge(
         notes += [_at_end(name, one["tried"]) for name, one in kept[1].items() if one["at_end"]]
     if asked.adapt is not None:
         if not isinstance(method, Adaptable):
-            raise ValueError(
-                f"{method.name} has no weights that can be adapted: --adapt is for networks such as unrolled_prior"
-            )
+            raise ValueError(NOT_ADAPTABLE.format(method.name))
         steps = None if asked.adapt == "auto" else asked.adapt
         trials = trials_of(problems, slices=asked.adapt_slices, sets=1, seed=asked.left_out_seed)
         total += EFFORT * (STEPS if steps is None else steps)
@@ -113,7 +116,10 @@ def judge(
             done=lambda _: tell(EFFORT),
             keep=keep,
         )
-        method, info["adaptation"] = adapted(method, found, problems.scan.source), found.as_json()
+        method, info["adaptation"] = (
+            adapted(method, found, Path(problems.scan.source).name),
+            found.as_json(),
+        )
         notes.append(found.note())
     return Judged(method, info, notes, effort)
 
