@@ -11,7 +11,6 @@ from os import PathLike, fspath
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
-import torch
 from torch import Tensor
 
 from mrirecon import prepare
@@ -25,7 +24,6 @@ from mrirecon.io.files import suffix_of
 from mrirecon.io.layout import Layout
 from mrirecon.methods.base import Method, Preview
 from mrirecon.methods.registry import as_method, is_slow, options_of, who_has
-from mrirecon.metrics import evaluate
 from mrirecon.noise import dead_coils, partly_dead, silent_coils
 from mrirecon.options import Count, check, parse_slices
 from mrirecon.progress import slices_progress
@@ -33,6 +31,7 @@ from mrirecon.recon.coil_maps import EstimatedMaps, GivenMaps, MapSource, maps_f
 from mrirecon.recon.left_out.adaptation import Adaptable
 from mrirecon.recon.left_out.judge import NOT_ADAPTABLE, NOTHING, Judgement
 from mrirecon.recon.pipeline import Pipeline, Progress, check_partial_fourier
+from mrirecon.recon.record import describe_mask, metrics_of
 from mrirecon.recon.undersampling import MaskSource, mask_from, narrow, undersample
 from mrirecon.scan import Scan, Volume
 from mrirecon.weights import save_weights, sha256_of
@@ -110,7 +109,7 @@ class Request:
         if self.adapt is not None and not isinstance(self.solver, Adaptable):
             raise ValueError(NOT_ADAPTABLE.format(self.solver.name))
         check_partial_fourier(self.solver, self.partial_fourier)
-        _ = self.mask_source, self.map_source, self.run_of_slices
+        _ = self.mask_source, self.map_source, self.run_of_slices, self.judgement
 
     @cached_property
     def solver(self) -> Method:
@@ -126,6 +125,13 @@ class Request:
     def map_source(self) -> MapSource:
         """Where coil maps come from."""
         return maps_from(self.maps, self.calibration)
+
+    @cached_property
+    def judgement(self) -> Judgement:
+        """What left-out samples decide."""
+        return Judgement(
+            adapt=self.adapt, adapt_slices=self.adapt_slices, left_out_seed=self.left_out_seed
+        )
 
     @cached_property
     def run_of_slices(self) -> slice:
@@ -181,11 +187,7 @@ class Request:
             partial_fourier=self.partial_fourier,
             whiten=self.whiten,
             slices=self.run_of_slices,
-            judgement=Judgement(
-                adapt=self.adapt,
-                adapt_slices=self.adapt_slices,
-                left_out_seed=self.left_out_seed,
-            ),
+            judgement=self.judgement,
             **loop,
         )
 
@@ -205,7 +207,7 @@ class Request:
     ) -> Volume:
         """The volume with everything its JSON should say: mask, request, metrics beside the scan's reference."""
         found = describe_mask(volume, mask)
-        metrics, note = _metrics(volume, scan.select(self.run_of_slices))
+        metrics, note = metrics_of(volume, scan.select(self.run_of_slices))
         notes = [*found["notes"], *([note] if note else [])]
         return replace(
             volume, info={**found, "notes": notes, "request": self.describe(source), **metrics}
@@ -319,24 +321,6 @@ def request_of(method: Any, options: Mapping[str, Any]) -> Request:
 
 
 _OF_COMMAND_LINE = {"accel": "acceleration="}
-
-
-def describe_mask(volume: Volume, mask: Mapping[str, Any] | None) -> dict[str, Any]:
-    """What the JSON says of a reconstruction whose scan was undersampled so."""
-    mask = mask or {"kind": "as acquired"}
-    acceleration = {**volume.info["acceleration"], "nominal": mask.get("acceleration")}
-    return {**volume.info, "acceleration": acceleration, "mask": mask}
-
-
-def _metrics(volume: Volume, scan: Scan) -> tuple[dict[str, Any], str]:
-    """Metrics where the scan has a reference; one that cannot be used is a note, never an error."""
-    if scan.reference is None or scan.volumes > 1:
-        return {}, ""
-    try:
-        target = torch.stack([scan.reference(index) for index in range(scan.shape[0])])
-        return {"metrics": evaluate(volume.image[0].abs(), target)._asdict()}, ""
-    except ValueError as error:
-        return {}, f"no metrics, the reference cannot be used: {error}"
 
 
 def _status(source: str) -> dict[str, int] | None:

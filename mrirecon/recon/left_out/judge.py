@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from mrirecon.methods.base import Method
-from mrirecon.options import Count
+from mrirecon.options import Count, check_ranges
 from mrirecon.recon.left_out.adaptation import LEARNED_SLICES, STEPS, Adaptable, adapt, adapted
 from mrirecon.recon.left_out.prediction import trials_of
 from mrirecon.recon.left_out.tuning import REACH, tune
@@ -38,6 +38,14 @@ class Judgement:
     adapt: Count | Literal["auto"] | None = None
     adapt_slices: Count = LEARNED_SLICES
     left_out_seed: int = 0
+
+    def __post_init__(self) -> None:
+        """Refuse numbers out of range.
+
+        Raises:
+            ValueError: naming the first one.
+        """
+        check_ranges(type(self), vars(self), "reconstruct")
 
 
 NOTHING = Judgement()

@@ -87,7 +87,7 @@ def find_best(name: str, search: Search, error_of: Callable[[float], float]) -> 
             errors[step] = error_of(search.first * COARSE**step)
         return errors[step]
 
-    for step in range(REACH, -REACH - 1, -1):
+    for step in map(float, range(REACH, -REACH - 1, -1)):
         at(step)
     best = min(errors, key=lambda step: errors[step])
     while abs(best) < FURTHEST and best in (min(errors), max(errors)):
