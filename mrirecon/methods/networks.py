@@ -27,7 +27,7 @@ from mrirecon.scan import Scan
 from mrirecon.weights import Card, load_weights, locate
 
 SIGNAL = 0.1  # of the bright level: below it an image is background
-LEARNED_STEPS = 2  # of an unrolled prior that gradients flow through while it is adapted to a scan
+LEARNED_STEPS = 3  # of an unrolled prior that gradients flow through while it is adapted to a scan
 
 
 @dataclass(frozen=True, kw_only=True)

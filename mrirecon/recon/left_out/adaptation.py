@@ -28,7 +28,7 @@ PATIENCE = (
     20  # steps without a better prediction of the validation samples after which `auto` stops
 )
 EVERY = 10  # steps from one validation to the next
-RATE = 2e-4  # of Adam in the first step; it falls linearly to 0
+RATE = 3e-4  # of Adam in the first step; it falls linearly to 0
 CLIP = 1.0  # norm of the gradient
 SHARES = (0.2, 0.5)  # of the samples outside the calibration centre that a step leaves out
 
@@ -89,6 +89,7 @@ class Adaptation:
         )
 
 
+@torch.enable_grad()
 def adapt(
     method: Adaptable,
     trials: Sequence[Trial],
