@@ -23,7 +23,7 @@ PUBLIC = [
     *("Geometry", "GivenMaps", "Gradient", "LinearOperator", "MASKS", "METHODS", "Mask"),
     *("MaskSpec", "Method", "Needs", "NoiseDenoiser", "PROTOCOLS", "Problem", "Request", "Scan"),
     *("ScoreDenoiser", "SliceMethod", "Solution", "Volume", "Wavelet", "birdcage_maps"),
-    *("complex_noise_like", "conjugate_gradient", "espirit", "estimate_maps", "evaluate"),
+    *("compare", "complex_noise_like", "conjugate_gradient", "espirit", "estimate_maps", "evaluate"),
     *("fft2c", "fista", "ifft2c", "import_weights", "load_prior", "load_weights", "make_mask"),
     *("methods", "networks", "noise_level", "pdhg", "prepare", "prewhiten", "read_image"),
     *("read_maps", "read_scan", "read_volume", "reconstruct", "register", "rss", "run"),

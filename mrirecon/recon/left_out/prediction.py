@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -27,10 +27,13 @@ class Trial:
     Attributes:
         problem: with all of its samples.
         sets: what is left out, one set at a time.
+        whitening: matrix that samples are multiplied by before they are compared, where the problem is not prewhitened
+            but those of other methods are.
     """
 
     problem: Problem
     sets: Sequence[LeftOut]
+    whitening: Complex[Tensor, "coil coil"] | None = None
 
     def without(self, number: int) -> Problem:
         """The slice as if one of the sets had not been measured."""
@@ -38,7 +41,12 @@ class Trial:
 
 
 def trials_of(
-    problems: Problems, *, slices: int = SLICES, sets: int | None = None, seed: int = 0
+    problems: Problems,
+    *,
+    slices: int = SLICES,
+    sets: int | None = None,
+    seed: int = 0,
+    places: Sequence[Place] | None = None,
 ) -> list[Trial]:
     """Slices spread over the whole scan, whichever are to be reconstructed, each with its sets of left-out samples.
 
@@ -47,6 +55,7 @@ def trials_of(
         slices: the most slices to take.
         sets: number of sets in each; by default as many as make `SLICES` times `SETS` in all.
         seed: of the choice of samples.
+        places: the slices to take, in place of those that are spread over the scan.
 
     Raises:
         ValueError: if hardly anything was sampled outside the calibration centre.
@@ -54,7 +63,7 @@ def trials_of(
     scan = problems.scan
     every = [(volume, index) for volume in range(scan.volumes) for index in range(scan.shape[0])]
     wanted = min(slices, len(every))
-    spread = [every[int((n + 0.5) * len(every) / wanted)] for n in range(wanted)]
+    spread = places or [every[int((n + 0.5) * len(every) / wanted)] for n in range(wanted)]
     skipped = list(problems.skipped)
     found = [problem for batch in problems.batches(spread) for problem in batch]
     problems.skipped[:] = skipped  # what is left zero is said by the reconstruction
@@ -89,7 +98,7 @@ def predict(problem: Problem, solution: Solution) -> Complex[Tensor, "coil y x"]
     image = solution.image if solution.draws is None else solution.draws.mean(0)
     if image is None:
         raise ValueError(
-            "a magnitude image predicts no k-space: left-out samples judge methods that give a complex image"
+            "a magnitude image predicts no k-space, a complex image does"
         )
     A = problem.operator
     return sense(A.maps, torch.ones_like(problem.mask), sets=A.sets)(image * A.support())
@@ -133,8 +142,10 @@ def t_interval(values: Sequence[float], level: float = 0.95) -> tuple[float, flo
     return mean - half, mean + half
 
 
-def left_out_error(method: Method, trials: Sequence[Trial]) -> LeftOutError:
-    """How well a method predicts the samples that are left out of some slices.
+def left_out_error(
+    method: Method, trials: Sequence[Trial], done: Callable[[], object] = lambda: None
+) -> LeftOutError:
+    """How well a method predicts the samples that are left out of some slices; `done` is called after each set.
 
     Raises:
         ValueError: if it gives magnitude images, or a slice does not suit it.
@@ -147,6 +158,7 @@ def left_out_error(method: Method, trials: Sequence[Trial]) -> LeftOutError:
             more = misfit_and_energy(trial, number, predict(problem, solution))
             misfit, energy = misfit + more[0], energy + more[1]
         errors.append(math.sqrt(misfit / max(energy, 1e-300)))
+        done()
     return LeftOutError(tuple(errors))
 
 
@@ -157,9 +169,11 @@ def misfit_and_energy(
     chosen, measured = trial.sets[number], trial.problem.kspace
     points = chosen.points.to(measured.device)
     weight = chosen.weight.to(measured.device)[points]
-    squares = [
-        (weight * x[:, points].abs().square()).sum() for x in (predicted - measured, measured)
-    ]
+    squares = []
+    for x in (predicted - measured, measured):
+        samples = x[:, points]
+        samples = samples if trial.whitening is None else trial.whitening @ samples
+        squares.append((weight * samples.abs().square()).sum())
     return float(squares[0]), float(squares[1])
 
 
