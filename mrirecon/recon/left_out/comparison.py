@@ -51,8 +51,8 @@ class Compared:
         volume: the reconstruction; None where it failed.
         left_out: how well it predicts left-out samples; None where it cannot be judged so.
         data_residual: ||A x - y|| / ||y||, mean over the slices; None of a method that works without coil maps.
-        null_space_share: share of the image's energy that the scanner did not measure above its noise; None where it did
-            not converge or is not known.
+        null_space_share: share of the image's energy that the scanner did not measure above its noise; None where it
+            did not converge or is not known.
         seconds: wall-clock time of the reconstruction with all that is chosen before it, in seconds.
         note: why it is not judged.
         failure: why there is no reconstruction.
@@ -228,8 +228,13 @@ class Contest:
         """The same left-out samples for every method, compared in the same units: prewhitened where any method's are.
 
         Raises:
-            ValueError: if a method cannot be judged by slices that do not follow each other; or as `trials_of`.
+            ValueError: if a method is adapted to these samples, or cannot be judged by slices that do not follow each
+                other; or as `trials_of`.
         """
+        if pipeline.judgement.adapt is not None:
+            raise ValueError(
+                f"the weights of {pipeline.solver.name} have learned from these samples"
+            )
         if pipeline.solver.needs.whole_volume:
             raise ValueError(
                 f"{pipeline.solver.name} solves the slices of a volume together (z_smoothness)"
@@ -241,7 +246,9 @@ class Contest:
             return trials
         whitening = scan_whitening(problems.scan)
         return [
-            replace(one, whitening=whitening.to(one.problem.kspace.device, one.problem.kspace.dtype))
+            replace(
+                one, whitening=whitening.to(one.problem.kspace.device, one.problem.kspace.dtype)
+            )
             for one in trials
         ]
 

@@ -97,9 +97,7 @@ def predict(problem: Problem, solution: Solution) -> Complex[Tensor, "coil y x"]
         return solution.kspace
     image = solution.image if solution.draws is None else solution.draws.mean(0)
     if image is None:
-        raise ValueError(
-            "a magnitude image predicts no k-space, a complex image does"
-        )
+        raise ValueError("a magnitude image predicts no k-space, a complex image does")
     A = problem.operator
     return sense(A.maps, torch.ones_like(problem.mask), sets=A.sets)(image * A.support())
 
