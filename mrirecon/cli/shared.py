@@ -51,7 +51,8 @@ def add_method(parser: Parser, args: list[str], settings: Settings) -> tuple[lis
     if len(typed) > 1:
         raise UsageError("--method is given twice: name several methods after one --method")
     configured = settings.get("method", {})
-    names = typed[0] if typed else configured if isinstance(configured, list) else []
+    several = isinstance(configured, list) and all(isinstance(one, str) for one in configured)
+    names = typed[0] if typed else configured if several else []
     if len(names) > 1:
         return _add_methods(parser, args, settings, list(map(_known, names)))
     if not isinstance(configured, dict):
