@@ -24,14 +24,8 @@ from mrirecon.methods.classical import Regularized
 from mrirecon.methods.registry import METHODS, method_name
 from mrirecon.progress import slices_progress
 from mrirecon.recon.coil_maps import EstimatedMaps
-from mrirecon.recon.left_out.comparison import (
-    COLUMNS,
-    DEFAULTS,
-    Comparison,
-    Contest,
-    finish,
-    run_each,
-)
+from mrirecon.recon.left_out.comparison import DEFAULTS, Contest, finish, run_each
+from mrirecon.recon.left_out.ranking import COLUMNS, Ranking
 from mrirecon.recon.request import Request
 from mrirecon.recon.session import make_folder
 
@@ -138,7 +132,7 @@ class Files:
         for name in names:
             check_output(self.volume(name), self.overwrite, self.inputs)
 
-    def write(self, found: Comparison, scan: Any) -> None:
+    def write(self, found: Ranking, scan: Any) -> None:
         """Write the page, then the table."""
         from mrirecon.report import write_report
 
@@ -151,7 +145,7 @@ class Files:
             part.write_text(table_text(found), encoding="utf-8")
 
 
-def table_text(found: Comparison) -> str:
+def table_text(found: Ranking) -> str:
     """The table as CSV, numbers with six digits; what is None is empty."""
     text = io.StringIO()
     writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
@@ -161,7 +155,7 @@ def table_text(found: Comparison) -> str:
     return text.getvalue()
 
 
-def _ranking(found: Comparison) -> str:
+def _ranking(found: Ranking) -> str:
     """All ranks in one sentence."""
     places: dict[int, list[str]] = {}
     for name, rank in found.ranks.items():
@@ -171,7 +165,7 @@ def _ranking(found: Comparison) -> str:
     return f"By the error of left-out samples: {'; '.join(each)}{ties}"
 
 
-def _tell(found: Comparison, files: Files) -> None:
+def _tell(found: Ranking, files: Files) -> None:
     width = max(len("method"), *(len(one.method) for one in found.results))
     print(
         f"rank  {'method':<{width}}  left-out error [95 % interval]  data residual  null-space share  seconds"

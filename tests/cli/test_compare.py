@@ -10,7 +10,7 @@ import pytest
 
 from mrirecon.io import write_scan
 from mrirecon.phantom import shepp_logan
-from mrirecon.recon.left_out.comparison import COLUMNS
+from mrirecon.recon.left_out.ranking import COLUMNS
 from mrirecon.simulate import simulate_scan
 
 MASK = ("--mask", "poisson", "--accel", 2, "--center_fraction", 0.25, "--device", "cpu")

@@ -8,8 +8,9 @@ import torch
 from scan_cases import phantom, psnr, undersampled
 
 import mrirecon as mr
-from mrirecon.recon.left_out.comparison import COLUMNS, SETS, Compared, Comparison
+from mrirecon.recon.left_out.comparison import SETS
 from mrirecon.recon.left_out.prediction import LeftOutError
+from mrirecon.recon.left_out.ranking import COLUMNS, Compared, Ranking
 
 WEAK = {"name": "tv", "regularization": 1e-5, "iterations": 30}
 GOOD = {"name": "tv", "regularization": 0.03, "iterations": 30}
@@ -76,10 +77,10 @@ def test_methods_tie_with_the_best_of_their_rank_where_the_differences_scatter_a
     one, worse = [1.0, 2.0, 3.0, 4.0], [1.01, 2.01, 3.01, 4.01]
     mixed, last = [1.2, 1.9, 3.2, 3.9], [2.0, 3.1, 4.0, 5.1]
     results = [judged(*pair) for pair in zip("dcba", (last, mixed, worse, one), strict=True)]
-    ranks = Comparison.of(scan, results).ranks
+    ranks = Ranking.of(scan, results).ranks
     # The interval of the differences of b is narrow, though those of the errors overlap; c scatters about a.
     assert ranks == {"a": 1, "b": 2, "c": 2, "d": 4}
-    assert list(Comparison.of(scan, [results[1], results[3]]).ranks.values()) == [1, 1]
+    assert list(Ranking.of(scan, [results[1], results[3]]).ranks.values()) == [1, 1]
 
 
 def test_all_methods_are_judged_by_the_same_samples_in_the_same_units(scan, monkeypatch):
