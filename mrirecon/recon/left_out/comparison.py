@@ -12,8 +12,9 @@ from typing import Any
 
 from mrirecon.device import choose_device, synchronize
 from mrirecon.methods.base import Method, Place, Problem
+from mrirecon.methods.classical import Adjoint
 from mrirecon.methods.trust import trust_figures
-from mrirecon.noise import noise_level, scan_whitening
+from mrirecon.noise import noise_level
 from mrirecon.options import EXPECTED, one_line
 from mrirecon.progress import slices_progress
 from mrirecon.recon.left_out.prediction import (
@@ -101,23 +102,29 @@ class Contest:
         return request.pipeline(self.scan, device=self.device, progress=progress)
 
     @cached_property
-    def places(self) -> list[Place]:
-        """The slices in which all methods are judged: those for which there are coil maps, where any needs them.
+    def combined(self) -> dict[Place, Trial]:
+        """The slices in which all methods are judged, with coil maps, prewhitened where there is a noise measurement.
 
         Raises:
-            ValueError, OSError: if no slice has samples that could be left out.
+            ValueError, OSError: if no slice has samples that could be left out, or no coil maps.
         """
-        asked = list(self.requests.values())
-        first = next((one for one in asked if one.solver.needs.maps), asked[0])
-        trials = trials_of(self._pipeline(first).problems, sets=1, seed=self.seed)
-        return [trial.problem.place for trial in trials]
+        request = next(iter(self.requests.values()))
+        problems = replace(self._pipeline(request), method=Adjoint()).problems
+        return {
+            trial.problem.place: replace(trial, whitening=problems.whitening)
+            for trial in trials_of(problems, sets=1, seed=self.seed)
+        }
 
     def _trials(self, pipeline: Pipeline) -> list[Trial]:
-        """The same left-out samples for every method, compared in the same units: prewhitened where any method's are.
+        """The same left-out samples for every method, compared in the same units.
+
+        Squared errors have the number of missing samples for each measured one of a band as their weight, the square of
+        `importance`: by it methods are in the order of their distance from the truth more often, while a parameter of
+        one method is chosen better with less weight on the noise far from the origin.
 
         Raises:
             ValueError: if a method is adapted to these samples, or cannot be judged by slices that do not follow each
-                other; or as `trials_of`.
+                other; or as `combined`.
         """
         if pipeline.judgement.adapt is not None:
             raise ValueError(
@@ -127,18 +134,16 @@ class Contest:
             raise ValueError(
                 f"{pipeline.solver.name} solves the slices of a volume together (z_smoothness)"
             )
-        problems = pipeline.problems
-        trials = trials_of(problems, sets=SETS, seed=self.seed, places=self.places)
-        whitened = pipeline.whiten and problems.scan.noise_covariance is not None
-        if problems.whitening is not None or not whitened:
-            return trials
-        whitening = scan_whitening(problems.scan)
-        return [
-            replace(
-                one, whitening=whitening.to(one.problem.kspace.device, one.problem.kspace.dtype)
-            )
-            for one in trials
-        ]
+        trials = []
+        places, problems = list(self.combined), pipeline.problems
+        for trial in trials_of(problems, sets=SETS, seed=self.seed, places=places):
+            sets = [replace(one, weight=one.weight**2) for one in trial.sets]
+            trial = replace(trial, sets=sets)
+            if trial.problem.maps is None:
+                other = self.combined[trial.problem.place]
+                trial = replace(trial, whitening=other.whitening, maps=other.problem.maps)
+            trials.append(trial)
+        return trials
 
 
 def _is(request: Request, other: Request) -> bool:

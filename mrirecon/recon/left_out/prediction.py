@@ -29,15 +29,32 @@ class Trial:
         sets: what is left out, one set at a time.
         whitening: matrix that samples are multiplied by before they are compared, where the problem is not prewhitened
             but those of other methods are.
+        maps: coil maps, likewise, where the problem has none: of a prediction what one image can give all coils counts.
     """
 
     problem: Problem
     sets: Sequence[LeftOut]
     whitening: Complex[Tensor, "coil coil"] | None = None
+    maps: Complex[Tensor, "set coil y x"] | None = None
 
     def without(self, number: int) -> Problem:
         """The slice as if one of the sets had not been measured."""
         return leave_out(self.problem, self.sets[number].points)
+
+    def whitened(self, kspace: Complex[Tensor, "coil y x"]) -> Complex[Tensor, "coil y x"]:
+        """K-space in the units in which it is compared."""
+        if self.whitening is None:
+            return kspace
+        return torch.einsum("ij,jyx->iyx", self.whitening, kspace)
+
+    def of_one_image(self, kspace: Complex[Tensor, "coil y x"]) -> Complex[Tensor, "coil y x"]:
+        """Whitened k-space without what no image gives with the coil maps; their root sum of squares hardly sees it."""
+        if self.maps is None:
+            return kspace
+        whole = torch.ones_like(self.problem.mask)
+        several = len(self.maps) > 1
+        A = sense(self.maps if several else self.maps[0], whole, sets=several)
+        return A(A.adjoint(kspace))
 
 
 def trials_of(
@@ -164,14 +181,13 @@ def misfit_and_energy(
     trial: Trial, number: int, predicted: Complex[Tensor, "coil y x"]
 ) -> tuple[float, float]:
     """Weighted squared error and energy of one set of left-out samples of a slice."""
-    chosen, measured = trial.sets[number], trial.problem.kspace
+    chosen, measured = trial.sets[number], trial.whitened(trial.problem.kspace)
+    predicted = trial.of_one_image(trial.whitened(predicted))
     points = chosen.points.to(measured.device)
     weight = chosen.weight.to(measured.device)[points]
-    squares = []
-    for x in (predicted - measured, measured):
-        samples = x[:, points]
-        samples = samples if trial.whitening is None else trial.whitening @ samples
-        squares.append((weight * samples.abs().square()).sum())
+    squares = [
+        (weight * x[:, points].abs().square()).sum() for x in (predicted - measured, measured)
+    ]
     return float(squares[0]), float(squares[1])
 
 
