@@ -18,8 +18,8 @@ from mrirecon.io import (
     sidecar,
     write_volume,
 )
-from mrirecon.io.files import PathLike
-from mrirecon.io.volumes import check_volumes
+from mrirecon.io.files import PathLike, suffix_of
+from mrirecon.io.volumes import check_volumes, extra_path
 from mrirecon.methods.base import Preview
 from mrirecon.methods.registry import is_slow
 from mrirecon.options import EXPECTED
@@ -200,6 +200,26 @@ def choose_outputs(scans: list[str], output: str, kind: str = "nii.gz") -> list[
         targets[target] = scan
     make_folder(folder)
     return list(targets)
+
+
+def choose_outputs_of_methods(
+    scans: list[str], output: str, methods: list[str], kind: str = "nii.gz"
+) -> dict[str, list[Path]]:
+    """Method -> one output per scan: of `brain.nii.gz` that is `brain_METHOD.nii.gz`, in a folder `METHOD.nii.gz`.
+
+    Outputs of several scans are `SCAN_METHOD.nii.gz` in the folder.
+
+    Raises:
+        ValueError, OSError: as `choose_outputs`, or if the output is neither named like a volume nor like a folder.
+    """
+    path = Path(output)
+    if len(scans) == 1 and not path.name.lower().endswith(VOLUME_SUFFIXES):
+        if path.suffix and not path.is_dir():
+            suffix_of(path, VOLUME_SUFFIXES)  # refuses it
+        folder = make_folder(path)
+        return {method: [folder / f"{method}.{kind}"] for method in methods}
+    outputs = choose_outputs(scans, output, kind)
+    return {method: [extra_path(one, method) for one in outputs] for method in methods}
 
 
 def make_folder(folder: Path) -> Path:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -27,18 +27,43 @@ class Trial:
     Attributes:
         problem: with all of its samples.
         sets: what is left out, one set at a time.
+        whitening: matrix that samples are multiplied by before they are compared, where the problem is not prewhitened
+            but those of other methods are.
+        maps: coil maps, likewise, where the problem has none: of a prediction what one image can give all coils counts.
     """
 
     problem: Problem
     sets: Sequence[LeftOut]
+    whitening: Complex[Tensor, "coil coil"] | None = None
+    maps: Complex[Tensor, "set coil y x"] | None = None
 
     def without(self, number: int) -> Problem:
         """The slice as if one of the sets had not been measured."""
         return leave_out(self.problem, self.sets[number].points)
 
+    def whitened(self, kspace: Complex[Tensor, "coil y x"]) -> Complex[Tensor, "coil y x"]:
+        """K-space in the units in which it is compared."""
+        if self.whitening is None:
+            return kspace
+        return torch.einsum("ij,jyx->iyx", self.whitening, kspace)
+
+    def of_one_image(self, kspace: Complex[Tensor, "coil y x"]) -> Complex[Tensor, "coil y x"]:
+        """Whitened k-space without what no image gives with the coil maps; their root sum of squares hardly sees it."""
+        if self.maps is None:
+            return kspace
+        whole = torch.ones_like(self.problem.mask)
+        several = len(self.maps) > 1
+        A = sense(self.maps if several else self.maps[0], whole, sets=several)
+        return A(A.adjoint(kspace))
+
 
 def trials_of(
-    problems: Problems, *, slices: int = SLICES, sets: int | None = None, seed: int = 0
+    problems: Problems,
+    *,
+    slices: int = SLICES,
+    sets: int | None = None,
+    seed: int = 0,
+    places: Sequence[Place] | None = None,
 ) -> list[Trial]:
     """Slices spread over the whole scan, whichever are to be reconstructed, each with its sets of left-out samples.
 
@@ -47,6 +72,7 @@ def trials_of(
         slices: the most slices to take.
         sets: number of sets in each; by default as many as make `SLICES` times `SETS` in all.
         seed: of the choice of samples.
+        places: the slices to take, in place of those that are spread over the scan.
 
     Raises:
         ValueError: if hardly anything was sampled outside the calibration centre.
@@ -54,7 +80,7 @@ def trials_of(
     scan = problems.scan
     every = [(volume, index) for volume in range(scan.volumes) for index in range(scan.shape[0])]
     wanted = min(slices, len(every))
-    spread = [every[int((n + 0.5) * len(every) / wanted)] for n in range(wanted)]
+    spread = places or [every[int((n + 0.5) * len(every) / wanted)] for n in range(wanted)]
     skipped = list(problems.skipped)
     found = [problem for batch in problems.batches(spread) for problem in batch]
     problems.skipped[:] = skipped  # what is left zero is said by the reconstruction
@@ -88,9 +114,7 @@ def predict(problem: Problem, solution: Solution) -> Complex[Tensor, "coil y x"]
         return solution.kspace
     image = solution.image if solution.draws is None else solution.draws.mean(0)
     if image is None:
-        raise ValueError(
-            "a magnitude image predicts no k-space: left-out samples judge methods that give a complex image"
-        )
+        raise ValueError("a magnitude image predicts no k-space, a complex image does")
     A = problem.operator
     return sense(A.maps, torch.ones_like(problem.mask), sets=A.sets)(image * A.support())
 
@@ -133,8 +157,10 @@ def t_interval(values: Sequence[float], level: float = 0.95) -> tuple[float, flo
     return mean - half, mean + half
 
 
-def left_out_error(method: Method, trials: Sequence[Trial]) -> LeftOutError:
-    """How well a method predicts the samples that are left out of some slices.
+def left_out_error(
+    method: Method, trials: Sequence[Trial], done: Callable[[], object] = lambda: None
+) -> LeftOutError:
+    """How well a method predicts the samples that are left out of some slices; `done` is called after each set.
 
     Raises:
         ValueError: if it gives magnitude images, or a slice does not suit it.
@@ -147,6 +173,7 @@ def left_out_error(method: Method, trials: Sequence[Trial]) -> LeftOutError:
             more = misfit_and_energy(trial, number, predict(problem, solution))
             misfit, energy = misfit + more[0], energy + more[1]
         errors.append(math.sqrt(misfit / max(energy, 1e-300)))
+        done()
     return LeftOutError(tuple(errors))
 
 
@@ -154,7 +181,8 @@ def misfit_and_energy(
     trial: Trial, number: int, predicted: Complex[Tensor, "coil y x"]
 ) -> tuple[float, float]:
     """Weighted squared error and energy of one set of left-out samples of a slice."""
-    chosen, measured = trial.sets[number], trial.problem.kspace
+    chosen, measured = trial.sets[number], trial.whitened(trial.problem.kspace)
+    predicted = trial.of_one_image(trial.whitened(predicted))
     points = chosen.points.to(measured.device)
     weight = chosen.weight.to(measured.device)[points]
     squares = [

@@ -82,7 +82,7 @@ def find_best(name: str, search: Search, error_of: Callable[[float], float]) -> 
     """
     errors: dict[float, float] = {}
 
-    def at(step: float) -> float:
+    def at(step: float | int) -> float:
         if step not in errors:
             errors[step] = error_of(search.first * COARSE**step)
         return errors[step]
