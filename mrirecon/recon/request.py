@@ -26,9 +26,10 @@ from mrirecon.methods.base import Method, Preview
 from mrirecon.methods.registry import as_method, is_slow, options_of, who_has
 from mrirecon.metrics import evaluate
 from mrirecon.noise import dead_coils, partly_dead, silent_coils
-from mrirecon.options import Count, check, parse_slices
+from mrirecon.options import Count, Share, check, parse_slices
 from mrirecon.progress import slices_progress
 from mrirecon.recon.coil_maps import EstimatedMaps, GivenMaps, MapSource, maps_from, maps_of_slices
+from mrirecon.recon.left_out.judge import Judgement
 from mrirecon.recon.pipeline import Pipeline, Progress, check_partial_fourier
 from mrirecon.recon.undersampling import MaskSource, mask_from, narrow, undersample
 from mrirecon.scan import Scan, Volume
@@ -56,6 +57,9 @@ class Request:
         compress_coils: combine the coils to this many virtual ones, for speed.
         compression: one matrix for the scan (svd), or one per readout position (geometric).
         remove_oversampling: crop the readout to the reconstruction FOV before reconstructing, for speed.
+        calibrate: write error bars as wide as measured samples say that are left out and predicted; with three slices
+            more to sample, and seven times the time of a method that gives one image.
+        level: share of the truth that the intervals of calibrate are to hold.
         layout: how the array of the scan is stored, where that is not as usual.
 
     Raises:
@@ -81,6 +85,8 @@ class Request:
     compress_coils: Count | None = None
     compression: Literal["svd", "geometric"] = "svd"
     remove_oversampling: bool = False
+    calibrate: bool = False
+    level: Share = 0.9
     layout: Layout = field(default_factory=Layout)
 
     def __post_init__(self) -> None:
@@ -90,6 +96,7 @@ class Request:
             ValueError, OSError: if an option is impossible, or a file that is named cannot be read.
         """
         check_partial_fourier(self.solver, self.partial_fourier)
+        self.judgement.check(self.solver)
         _ = self.mask_source, self.map_source, self.run_of_slices
 
     @cached_property
@@ -106,6 +113,11 @@ class Request:
     def map_source(self) -> MapSource:
         """Where coil maps come from."""
         return maps_from(self.maps, self.calibration)
+
+    @cached_property
+    def judgement(self) -> Judgement:
+        """What left-out samples decide."""
+        return Judgement(calibrate=self.calibrate, level=self.level)
 
     @cached_property
     def run_of_slices(self) -> slice:
@@ -161,6 +173,7 @@ class Request:
             partial_fourier=self.partial_fourier,
             whiten=self.whiten,
             slices=self.run_of_slices,
+            judgement=self.judgement,
             **loop,
         )
 

@@ -7,9 +7,11 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from mrirecon.methods.base import Method
-from mrirecon.options import Count
+from mrirecon.options import Count, Share
 from mrirecon.recon.left_out.adaptation import LEARNED_SLICES, STEPS, Adaptable, adapt, adapted
-from mrirecon.recon.left_out.prediction import trials_of
+from mrirecon.recon.left_out.error_bars import ErrorBars, calibrate
+from mrirecon.recon.left_out.perturbed import PERTURBED
+from mrirecon.recon.left_out.prediction import SLICES, trials_of
 from mrirecon.recon.left_out.tuning import REACH, tune
 from mrirecon.recon.problems import Problems
 from mrirecon.recon.slice_store import SliceStore
@@ -27,12 +29,23 @@ class Judgement:
         adapt: steps in which the weights of a network are adapted to the scan; auto stops when left-out samples are
             predicted no better.
         adapt_slices: slices of the scan that it learns from.
+        calibrate: whether error bars are calibrated.
+        level: share of the truth that their intervals are to hold.
         left_out_seed: seed of the choice of samples that are left out.
     """
 
     adapt: Count | Literal["auto"] | None = None
     adapt_slices: Count = LEARNED_SLICES
+    calibrate: bool = False
+    level: Share = 0.9
     left_out_seed: int = 0
+
+    def check(self, method: Method) -> None:
+        """Raise ValueError if a method cannot do what is asked."""
+        if self.calibrate and getattr(method, "samples", 2) < 2:
+            raise ValueError(
+                "--calibrate measures how far draws are apart: give --samples 2 or more, 8 tell it well"
+            )
 
 
 NOTHING = Judgement()
@@ -47,12 +60,14 @@ class Judged:
         info: how it was decided, for the JSON.
         notes: what a person should know.
         effort: slices that were solved for it, for the progress.
+        bars: calibrated error bars; None where they were not asked for.
     """
 
     method: Method
     info: dict[str, Any] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     effort: int = 0
+    bars: ErrorBars | None = None
 
 
 def judge(
@@ -62,7 +77,7 @@ def judge(
     progress: Progress | None = None,
     keep: SliceStore | None = None,
 ) -> Judged:
-    """Let left-out samples choose parameters that are `auto`, then adapt the weights, where that is asked for.
+    """Let left-out samples choose parameters that are `auto`, adapt the weights and calibrate, as far as is asked for.
 
     Args:
         method: as it was asked for.
@@ -115,7 +130,36 @@ def judge(
         )
         method, info["adaptation"] = adapted(method, found, problems.scan.source), found.as_json()
         notes.append(found.note())
-    return Judged(method, info, notes, effort)
+    bars = None
+    if asked.calibrate:
+        bars = _calibrated(method, problems, asked, tell, keep)
+        info["calibration"] = dict(bars.info)
+        notes.append(bars.note())
+    return Judged(method, info, notes, effort, bars)
+
+
+def _calibrated(
+    method: Method,
+    problems: Problems,
+    asked: Judgement,
+    tell: Callable[[int], None],
+    keep: SliceStore | None,
+) -> ErrorBars:
+    """Error bars with factors that were kept, or are found now and kept."""
+    kept = None if keep is None else keep.get("calibration")
+    if kept is not None:
+        return ErrorBars.of(kept[1])
+    # Adapted weights have learned from all samples but the first set.
+    sets = 1 if asked.adapt is not None else None
+    slices = asked.adapt_slices if asked.adapt is not None else SLICES
+    trials = trials_of(problems, slices=slices, sets=sets, seed=asked.left_out_seed)
+    if sets is None:
+        trials = [replace(one, sets=one.sets[: -(-SLICES // len(trials))]) for one in trials]
+    each = 1 if hasattr(method, "samples") else 1 + PERTURBED
+    bars = calibrate(method, trials, asked.level, lambda: tell(each))
+    if keep is not None:
+        keep.put("calibration", {}, dict(bars.info))
+    return bars
 
 
 def _at_end(name: str, tried: list[float]) -> str:
