@@ -105,17 +105,13 @@ class Range:
     Attributes:
         least: smallest allowed number.
         above: exclusive lower bound, in place of `least`.
-        below: exclusive upper bound.
     """
 
     least: float | int = 0
     above: float | int | None = None
-    below: float | int | None = None
 
     def refusal(self, value: float | int) -> str:
         """What is wrong with a number; empty if it is in the range."""
-        if self.below is not None and value >= self.below:
-            return f"give less than {self.below}"
         if self.above is not None:
             return "" if value > self.above else f"give more than {self.above}"
         return "" if value >= self.least else f"give at least {self.least}"
@@ -123,7 +119,6 @@ class Range:
 
 Count = Annotated[int, Range(1)]
 Positive = Annotated[float, Range(above=0)]
-Share = Annotated[float, Range(above=0, below=1)]
 
 
 def check_ranges(source: type, values: Mapping[str, Any], where: str) -> None:

@@ -26,7 +26,7 @@ from mrirecon.methods.base import Method, Preview
 from mrirecon.methods.registry import as_method, is_slow, options_of, who_has
 from mrirecon.metrics import evaluate
 from mrirecon.noise import dead_coils, partly_dead, silent_coils
-from mrirecon.options import Count, Share, check, parse_slices
+from mrirecon.options import Count, check, parse_slices
 from mrirecon.progress import slices_progress
 from mrirecon.recon.coil_maps import EstimatedMaps, GivenMaps, MapSource, maps_from, maps_of_slices
 from mrirecon.recon.left_out.judge import Judgement
@@ -86,7 +86,7 @@ class Request:
     compression: Literal["svd", "geometric"] = "svd"
     remove_oversampling: bool = False
     calibrate: bool = False
-    level: Share = 0.9
+    level: float = 0.9
     layout: Layout = field(default_factory=Layout)
 
     def __post_init__(self) -> None:

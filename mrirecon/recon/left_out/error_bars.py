@@ -26,7 +26,7 @@ from mrirecon.recon.left_out.spread import (
 )
 from mrirecon.tensors import fft2c, ifft2c
 
-SMOOTH = 1.0  # pixels over which the variance is averaged: eight draws alone tell it to 50 %
+SMOOTH = 0.5  # pixels over which the variance is averaged: eight draws alone tell it to 50 %
 
 
 @dataclass(frozen=True, eq=False)

@@ -7,10 +7,10 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from mrirecon.methods.base import Method
-from mrirecon.options import Count, Share
+from mrirecon.options import Count
 from mrirecon.recon.left_out.adaptation import LEARNED_SLICES, STEPS, Adaptable, adapt, adapted
 from mrirecon.recon.left_out.error_bars import ErrorBars, calibrate
-from mrirecon.recon.left_out.perturbed import PERTURBED
+from mrirecon.recon.left_out.jackknife import PARTS
 from mrirecon.recon.left_out.prediction import SLICES, trials_of
 from mrirecon.recon.left_out.tuning import REACH, tune
 from mrirecon.recon.problems import Problems
@@ -37,11 +37,13 @@ class Judgement:
     adapt: Count | Literal["auto"] | None = None
     adapt_slices: Count = LEARNED_SLICES
     calibrate: bool = False
-    level: Share = 0.9
+    level: float = 0.9
     left_out_seed: int = 0
 
     def check(self, method: Method) -> None:
-        """Raise ValueError if a method cannot do what is asked."""
+        """Raise ValueError if a method cannot do what is asked, or the level is none."""
+        if not 0 < self.level < 1:
+            raise ValueError(f"level is {self.level}: give a share of the truth, such as 0.9")
         if self.calibrate and getattr(method, "samples", 2) < 2:
             raise ValueError(
                 "--calibrate measures how far draws are apart: give --samples 2 or more, 8 tell it well"
@@ -153,9 +155,11 @@ def _calibrated(
     sets = 1 if asked.adapt is not None else None
     slices = asked.adapt_slices if asked.adapt is not None else SLICES
     trials = trials_of(problems, slices=slices, sets=sets, seed=asked.left_out_seed)
-    if sets is None:
+    sampled = hasattr(method, "samples")
+    # Draws take long: three sets of samples in all. A method that gives one image is calibrated by six.
+    if sampled and sets is None:
         trials = [replace(one, sets=one.sets[: -(-SLICES // len(trials))]) for one in trials]
-    each = 1 if hasattr(method, "samples") else 1 + PERTURBED
+    each = 1 if sampled else 1 + PARTS
     bars = calibrate(method, trials, asked.level, lambda: tell(each))
     if keep is not None:
         keep.put("calibration", {}, dict(bars.info))

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from mrirecon.methods.base import Method, Problem, Solution
 from mrirecon.noise import noise_level
-from mrirecon.recon.left_out.perturbed import image_of, perturbed
+from mrirecon.recon.left_out.jackknife import image_of, jackknife
 from mrirecon.recon.left_out.prediction import Trial, predict
 
 BANDS = 6  # of distance from the k-space origin
@@ -64,7 +64,7 @@ class Misfit:
     radius: Float[Tensor, " point"]
     error: Complex[Tensor, "coil point"]
     variance: Float[Tensor, "coil point"]
-    kept: Float[Tensor, "3 point"]
+    kept: Float[Tensor, "3 kept"]
     noise_std: float
     draws: int
 
@@ -81,7 +81,7 @@ class Misfit:
 
 
 def measure_misfit(method: Method, trial: Trial, number: int) -> Misfit:
-    """Solve a slice without one set of its samples, and hold draws or perturbed solutions against these.
+    """Solve a slice without one set of its samples, and hold draws or reconstructions from fewer samples against these.
 
     Raises:
         ValueError: if the method gives no complex image, one draw only, or the noise is not known.
@@ -141,7 +141,10 @@ def find_factors(misfits: Sequence[Misfit]) -> Factors:
         kept.index_add_(1, band, torch.stack([noise - one.kept[1], further * one.kept[2]]).double())
     excess, variance, doubt = left
     if not bool((variance > 0).all()):
-        raise ValueError("draws are all the same: there is no spread to calibrate")
+        raise ValueError(
+            "draws, or reconstructions from fewer samples, agree where samples were left out: there is no spread to "
+            "calibrate, leave out --calibrate"
+        )
     whole = float(excess.sum() / variance.sum())
     if whole <= 0:
         raise ValueError(
@@ -165,15 +168,13 @@ def find_factors(misfits: Sequence[Misfit]) -> Factors:
 def deviations_of(
     method: Method, problem: Problem, solution: Solution
 ) -> tuple[Tensor, Complex[Tensor, "draw ..."]]:
-    """The image (or k-space) of a solution, and the deviations of draws, or of perturbed solutions, from it.
+    """The image or k-space of a solution, and the deviations of draws, or of `jackknife`, from it.
 
     Raises:
         ValueError: if there is one draw only, or no complex image.
     """
     if solution.draws is None:
-        return image_of(solution), torch.stack(
-            list(perturbed(method, problem, solution, noise_of(problem)))
-        )
+        return image_of(solution), torch.stack(list(jackknife(method, problem, solution)))
     if len(solution.draws) < 2:
         raise ValueError("one draw has no spread to calibrate: give --samples 2 or more")
     centre = solution.draws.mean(0)
