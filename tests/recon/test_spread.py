@@ -8,6 +8,7 @@ import pytest
 import torch
 
 import mrirecon as mr
+from mrirecon.phantom import shepp_logan
 from mrirecon.recon.left_out import judge as judging
 from mrirecon.recon.left_out.error_bars import smooth
 from mrirecon.recon.left_out.spread import Factors, Misfit, find_factors, student
@@ -169,7 +170,7 @@ def test_what_cannot_be_calibrated_is_said():
         find_factors([replace(one, variance=0 * one.variance)])
     with pytest.raises(ValueError, match="--samples 2 or more"):
         mr.Request(method={"name": "dds", "samples": 1}, calibrate=True)
-    with pytest.raises(ValueError, match="level is 1.5"):
+    with pytest.raises(ValueError, match="level is"):
         mr.reconstruct(toy()[0], method="tv", calibrate=True, level=1.5)
 
 
@@ -181,7 +182,7 @@ def test_the_reference_is_not_seen():
 
 
 def test_methods_with_one_image_have_error_bars():
-    simulation = mr.simulate_scan(mr.shepp_logan(64)[..., None].numpy(), coils=4, snr=30.0)
+    simulation = mr.simulate_scan(shepp_logan((64, 64))[..., None].numpy(), coils=4, snr=30.0)
     options = {"mask": "poisson", "acceleration": 3, "maps": "lowres", "device": "cpu"}
     volume = mr.reconstruct(simulation.scan, method="cg_sense", calibrate=True, **options)
     about = volume.info["left_out"]["calibration"]

@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Bool, Complex, Float
 from torch import Tensor
 
-from mrirecon.methods.base import Method, Problem, Solution
+from mrirecon.methods.base import Figures, Method, Problem, Solution
 from mrirecon.noise import noise_level
 from mrirecon.recon.left_out.jackknife import image_of, jackknife
 from mrirecon.recon.left_out.prediction import Trial, predict
@@ -183,7 +183,7 @@ def deviations_of(
 
 def with_image(solution: Solution, x: Tensor) -> Solution:
     """A solution of the same kind with this image, or this k-space; without figures."""
-    figures = {"data_residual": 0.0}
+    figures: Figures = {"data_residual": 0.0}
     if solution.draws is None and solution.kspace is not None:
         return Solution(kspace=x, figures=figures)
     return Solution(image=x, figures=figures)
