@@ -13,6 +13,7 @@ from mrirecon.recon.left_out import judge as judging
 from mrirecon.recon.left_out.error_bars import smooth
 from mrirecon.recon.left_out.spread import Factors, Misfit, find_factors, student
 from mrirecon.recon.slice_store import SliceStore
+from mrirecon.report import write_report
 from mrirecon.tensors import complex_noise_like, ifft2c
 
 SIZE = (32, 32)
@@ -193,6 +194,15 @@ def test_methods_with_one_image_have_error_bars():
     assert float((error <= volume.extras["high"][0] - volume.image[0].abs()).float().mean()) > 0.8
     plain = mr.reconstruct(simulation.scan, method="cg_sense", **options)
     assert torch.equal(volume.image, plain.image)
+
+
+def test_a_report_shows_the_error_bars_of_one_image(tmp_path):
+    simulation = mr.simulate_scan(shepp_logan((64, 64))[..., None].numpy(), coils=4, snr=30.0)
+    volume = mr.reconstruct(
+        simulation.scan, method="cg_sense", mask="poisson", acceleration=3, calibrate=True
+    )
+    write_report(tmp_path / "page.html", [(simulation.scan, volume)])
+    assert "lower bound" in (tmp_path / "page.html").read_text()
 
 
 def test_a_method_that_fills_in_nothing_has_none():
