@@ -57,12 +57,13 @@ class Pipeline:
     judgement: Judgement = NOTHING
 
     def __post_init__(self) -> None:
-        """Refuse what the method fills in by itself.
+        """Refuse what the method fills in by itself, and what it cannot be asked for.
 
         Raises:
-            ValueError: if partial Fourier is to be filled in too.
+            ValueError: if partial Fourier is to be filled in too, or one draw is to be calibrated.
         """
         check_partial_fourier(self.method, self.partial_fourier)
+        self.judgement.check(self.method)
 
     def run(self) -> Volume:
         """The reconstruction of the chosen slices of all volumes.
@@ -149,6 +150,13 @@ class Pipeline:
         problems = self.problems
         return Finish(problems.scan, problems.whitening, self.partial_fourier, doubts)
 
+    def finished(self, problem: Problem, solution: Solution) -> Result:
+        """A slice brought to the output, with calibrated error bars where these are asked for."""
+        bars = self.judged.bars
+        if bars is None:
+            return self.finish(problem, solution)
+        return bars.finish(self.finish, self.solver, problem, solution)
+
     def _kept(self) -> dict[Place, tuple[Result, dict[str, Any]]]:
         """What `keep` has; of slices that were solved together all of them or none."""
         found = [] if self.keep is None else list(self.keep.load())
@@ -213,7 +221,7 @@ class _Work:
     ) -> list[tuple[Place, Result]]:
         """Finish what a method solved, and keep it."""
         pipeline = self.pipeline
-        results = [pipeline.finish(*pair) for pair in zip(batch, solutions, strict=True)]
+        results = [pipeline.finished(*pair) for pair in zip(batch, solutions, strict=True)]
         synchronize(pipeline.device)
         seconds = (time.perf_counter() - self.started) / len(batch)
         whole = pipeline.method.needs.whole_volume

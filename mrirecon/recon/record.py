@@ -41,7 +41,7 @@ class Record:
         noise_std: of each volume's k-space, likewise.
         partial_fourier: what was done about a side that was left out.
         about: what the method says of its weights and noise levels.
-        left_out: what samples that were left out decided: parameters, adapted weights.
+        left_out: what samples that were left out decided: parameters, adapted weights, error bars.
         notes: sentences for people.
     """
 

@@ -29,7 +29,7 @@ from mrirecon.options import Count, check, parse_slices
 from mrirecon.progress import slices_progress
 from mrirecon.recon.coil_maps import EstimatedMaps, GivenMaps, MapSource, maps_from, maps_of_slices
 from mrirecon.recon.left_out.adaptation import Adaptable
-from mrirecon.recon.left_out.judge import NOT_ADAPTABLE, NOTHING, Judgement
+from mrirecon.recon.left_out.judge import NOTHING, Judgement
 from mrirecon.recon.pipeline import Pipeline, Progress, check_partial_fourier
 from mrirecon.recon.record import describe_mask, metrics_of
 from mrirecon.recon.undersampling import MaskSource, mask_from, narrow, undersample
@@ -63,7 +63,10 @@ class Request:
             predicted no better.
         adapt_slices: slices of the scan that it learns from.
         adapt_save: file (.safetensors) for the adapted weights, which other scans of the protocol can be given.
-        left_out_seed: seed of the choice of samples that are left out, for `adapt` and for parameters that are auto.
+        left_out_seed: seed of the choice of samples that are left out, for these and for parameters that are auto.
+        calibrate: write error bars as wide as measured samples say that are left out and predicted; with three slices
+            more to sample, and seven times the time of a method that gives one image.
+        level: share of the truth that the intervals of calibrate are to hold.
 
     Raises:
         ValueError: if the method, an option or a value does not exist or does not suit the others.
@@ -93,6 +96,8 @@ class Request:
     adapt_slices: Count = NOTHING.adapt_slices
     adapt_save: Path_ | None = None
     left_out_seed: int = NOTHING.left_out_seed
+    calibrate: bool = NOTHING.calibrate
+    level: float = NOTHING.level
 
     def __post_init__(self) -> None:
         """Resolve what is named, which refuses what does not exist.
@@ -106,10 +111,9 @@ class Request:
             )
         if self.adapt_save is not None:
             suffix_of(self.adapt_save, (".safetensors",))
-        if self.adapt is not None and not isinstance(self.solver, Adaptable):
-            raise ValueError(NOT_ADAPTABLE.format(self.solver.name))
         check_partial_fourier(self.solver, self.partial_fourier)
-        _ = self.mask_source, self.map_source, self.run_of_slices, self.judgement
+        self.judgement.check(self.solver)
+        _ = self.mask_source, self.map_source, self.run_of_slices
 
     @cached_property
     def solver(self) -> Method:
@@ -129,9 +133,7 @@ class Request:
     @cached_property
     def judgement(self) -> Judgement:
         """What left-out samples decide."""
-        return Judgement(
-            adapt=self.adapt, adapt_slices=self.adapt_slices, left_out_seed=self.left_out_seed
-        )
+        return Judgement(**{one.name: getattr(self, one.name) for one in fields(Judgement)})
 
     @cached_property
     def run_of_slices(self) -> slice:

@@ -127,8 +127,8 @@ class Session:
         scan = self.request.read(source)
         check_volumes(target, scan.volumes)  # before the work, not after it
         data, made = self.request.prepare(scan)
-        adapts = self.request.adapt is not None
-        slow = is_slow(self.request.solver) or self.team.size > 1 or adapts
+        judged = self.request.adapt is not None or self.request.calibrate
+        slow = is_slow(self.request.solver) or self.team.size > 1 or judged
         keep = SliceStore(target, self.request.describe(source)) if slow else None
         preview = self.preview if self.team.leads else None
         pipeline = self.request.pipeline(data, device=self.device, keep=keep, preview=preview)

@@ -114,7 +114,7 @@ def missing(scan: Scan, volumes: Sequence[Volume], errors_shown: bool) -> list[s
         lines.append("the reference does not fit the image or is of one volume only: no error map")
     if not any("std" in volume.extras for volume in volumes):
         lines.append(
-            "no standard-deviation map: no method here drew several samples (its option samples)"
+            "no standard-deviation map: no method here drew several samples (its option samples) or was calibrated"
         )
     if not any("null_space" in volume.extras for volume in volumes):
         lines.append("no null-space map: no method here was asked for one (its option trust)")
