@@ -96,19 +96,9 @@ def recon(
     outputs = [*chain.from_iterable(each)]
     inputs: list[PathLike] = [*scan]
     inputs += chain.from_iterable(chain.from_iterable(one.files().values()) for one in asked)
-    pages: list[PathLike] = [] if preview is None else [preview]
-    if report is not None:
-        pages += [report, *_pictures(report, scan).values()]
-    if (adapted := asked[0].adapt_save) is not None:
-        if len(outputs) > 1:
-            raise UsageError("--adapt_save takes the weights of one scan: give one scan and method")
-        check_target(adapted, overwrite or all(map(is_complete, outputs)))
-        pages.append(adapted)
-    check_apart([*pages, *chain.from_iterable(map(volume_files, outputs))], inputs)
-    if report is not None:
-        from mrirecon.report import check_page
-
-        check_page(report, overwrite or all(map(is_complete, outputs)))
+    adapted = asked[0].adapt_save
+    beside = _beside(scan, outputs, report, preview, adapted, overwrite)
+    check_apart([*beside, *chain.from_iterable(map(volume_files, outputs))], inputs)
     team = Team.of_environment()
     sessions = [
         Session(one, where, Spoken(), overwrite, inputs, picture, team)
@@ -121,6 +111,30 @@ def recon(
         if report is not None and team.leads:
             _report(report, sessions)
     return 1 if any(one.failures for one in sessions) and team.leads else 0
+
+
+def _beside(
+    scans: list[str],
+    outputs: list[Path],
+    report: str | None,
+    preview: str | None,
+    adapted: PathLike | None,
+    overwrite: bool,
+) -> list[PathLike]:
+    """Further files that are written, none of which may be there unless it is replaced."""
+    replaced = overwrite or all(map(is_complete, outputs))
+    files: list[PathLike] = [] if preview is None else [preview]
+    if report is not None:
+        from mrirecon.report import check_page
+
+        check_page(report, replaced)
+        files += [report, *_pictures(report, scans).values()]
+    if adapted is not None:
+        if len(outputs) > 1:
+            raise UsageError("--adapt_save takes the weights of one scan: give one scan and method")
+        check_target(adapted, replaced)
+        files.append(adapted)
+    return files
 
 
 def _outputs(scans: list[str], output: str, kind: str, methods: list[str]) -> list[list[Path]]:

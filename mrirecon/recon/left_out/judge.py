@@ -166,8 +166,11 @@ class _Trial:
         steps = None if wanted == "auto" else wanted
         trials = trials_of(self.problems, slices=self.asked.adapt_slices, sets=1, seed=seed)
         self.total += EFFORT * (STEPS if steps is None else steps)
-        told = {"done": lambda _: self.tell(EFFORT), "keep": self.keep}
-        found = adapt(method, trials, steps=steps, seed=seed, **told)
+
+        def done(_: Adaptation) -> None:
+            self.tell(EFFORT)
+
+        found = adapt(method, trials, steps=steps, seed=seed, done=done, keep=self.keep)
         return adapted(method, found, Path(self.problems.scan.source).name), found
 
     def calibrated(self, method: Method) -> ErrorBars:
