@@ -5,7 +5,8 @@
 The middle slice of each scan is undersampled by three kinds of masks and compared (`mrirecon.compare`). Pairs of
 methods whose PSNR differs by more than 0.2 dB count: tau is the number of pairs in the right order, less those in the
 wrong one, over all. It is given for three weights of the squared errors: none, `importance` as it is used (the square
-root of the number of missing samples for each one measured in a band), and that number itself. `floor` is the error that the noise of the left-out samples alone gives. One thread; two to four minutes for a scan and mask.
+root of the number of missing samples for each one measured in a band), and that number itself. `floor` is the error
+that the noise of the left-out samples alone gives. One thread; two to four minutes for a scan and mask.
 """
 
 import argparse
