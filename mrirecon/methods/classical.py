@@ -140,8 +140,8 @@ class Sparse(Regularized):
     iterations: Count = 100
 
     needs = Needs(scale=True)
-    # Between 0.73, the ratio on simulated scans to the weight of least distance from the truth, and 1, with which left-out
-    # samples are predicted best.
+    # Between 0.73, which leads nearest to the truth on simulated scans, and 1, with which left-out samples are predicted
+    # best.
     correction: ClassVar[float] = 0.85
 
     def __post_init__(self) -> None:
