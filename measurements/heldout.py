@@ -18,10 +18,13 @@ from peers import array_scan, kspace_8x230x180
 import mrirecon as mr
 
 WEIGHTS = (0.0005, 0.001, 0.0015, 0.002, 0.003, 0.005)
+CG_WEIGHTS = (0.005, 0.01, 0.02, 0.03, 0.04, 0.06, 0.08, 0.12, 0.16)
 SETTINGS: list[tuple[str, dict[str, Any]]] = [
     *(("l1_wavelet", {"regularization": weight, "relative": False}) for weight in WEIGHTS),
     *(("tv", {"regularization": weight, "relative": False}) for weight in WEIGHTS),
-    ("unrolled_prior", {}),
+    *((name, {"regularization": "auto"}) for name in ("cg_sense", "l1_wavelet", "tv")),
+    *(("cg_sense", {"regularization": weight}) for weight in CG_WEIGHTS),
+    *(("unrolled_prior", {"adapt": steps} if steps else {}) for steps in (None, "auto", 60)),
     *(("dds", {"samples": 4, **more}) for more in ({}, {"sigma_min": 0.05}, {"samples": 8})),
     *(("score_mri", more) for more in ({}, {"levels": 60, "sigma_min": 0.03})),
     *(("dps", more) for more in ({}, {"zeta": 3.0})),
@@ -65,8 +68,9 @@ def main() -> None:
         for name, options in SETTINGS:
             if args.methods is None or name in args.methods:
                 few = {"iterations": args.iterations} if "relative" in options else {}
-                method = mr.METHODS[name](**options, **few)
-                volume = mr.run(method, scan, maps=mr.GivenMaps(maps, "memory"))
+                given = mr.GivenMaps(maps, "memory")
+                options = {**options, **few}
+                volume = mr.reconstruct(scan, method=name, maps=given, device="cpu", **options)
                 error = prediction_error(volume.image[0, 0], maps[0], kspace, left_out)
                 rows.append({"method": name, "options": str(options), "seed": seed, "error": error})
     table = pd.DataFrame(rows).pivot_table("error", ["method", "options"], "seed", sort=False)

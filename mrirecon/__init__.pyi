@@ -46,6 +46,7 @@ from .prepare import volume_scale as volume_scale
 from .recon import EstimatedMaps as EstimatedMaps
 from .recon import GivenMaps as GivenMaps
 from .recon import Request as Request
+from .recon import compare as compare
 from .recon import estimate_maps as estimate_maps
 from .recon import reconstruct as reconstruct
 from .recon import run as run

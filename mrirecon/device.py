@@ -61,6 +61,14 @@ def images_that_fit(device: torch.device | str, pixels: int) -> int:
     return max(1, min(MANY, free // (PIXEL * pixels)))
 
 
+def has_fast_bfloat16(device: torch.device | str) -> bool:
+    """Whether convolutions in bfloat16 are faster than in float32: on GPUs, and on CPUs with instructions for it."""
+    kind = torch.device(device).type
+    if kind == "cpu":
+        return bool(torch.cpu._is_avx512_bf16_supported())
+    return kind == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
+
+
 class PeakMemory:
     """Peak memory of a device since construction; on a CPU that of this process, if the system reports it."""
 

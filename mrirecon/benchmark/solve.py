@@ -25,7 +25,7 @@ from mrirecon.noise import prewhiten
 from mrirecon.options import one_line
 from mrirecon.prepare import remove_oversampling
 from mrirecon.recon import EstimatedMaps, MapSource, run
-from mrirecon.recon.request import describe_mask
+from mrirecon.recon.record import describe_mask
 from mrirecon.recon.undersampling import DrawnMask, narrow, undersample
 from mrirecon.scan import Scan, Volume
 

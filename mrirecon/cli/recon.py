@@ -8,6 +8,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any, Literal
 
+from mrirecon.cli.config import UsageError
 from mrirecon.cli.outputs import summary
 from mrirecon.cli.run import Command
 from mrirecon.cli.shared import (
@@ -21,16 +22,16 @@ from mrirecon.cli.shared import (
 from mrirecon.device import Device, choose_device
 from mrirecon.io import is_complete
 from mrirecon.io.cfl import check_apart
-from mrirecon.io.files import PathLike
+from mrirecon.io.files import PathLike, check_target
 from mrirecon.io.layout import USUAL, Layout
 from mrirecon.io.volumes import volume_files
-from mrirecon.options import one_line
+from mrirecon.options import EXPECTED, one_line
 from mrirecon.progress import slices_progress
 from mrirecon.recon.coil_maps import EstimatedMaps
 from mrirecon.recon.pipeline import Progress
 from mrirecon.recon.request import Request
-from mrirecon.recon.session import Session, choose_outputs
-from mrirecon.recon.team import Team
+from mrirecon.recon.session import Session, choose_outputs, choose_outputs_of_methods
+from mrirecon.recon.team import Elsewhere, Team
 from mrirecon.scan import Volume
 
 
@@ -38,7 +39,7 @@ def recon(
     *,
     scan: list[str],
     output: str,
-    method: dict[str, Any],
+    method: dict[str, Any] | list[str],
     request: dict[str, Any],
     mask: str | None = None,
     maps: str = "espirit",
@@ -60,8 +61,8 @@ def recon(
 
     Args:
         scan: k-space files.
-        output: .nii.gz, .nii, .h5, .npy or .cfl; with several scans a folder.
-        method: name and options of the method.
+        output: .nii.gz, .nii, .h5, .npy or .cfl; with several scans a folder. Several methods add their names to it.
+        method: name and options of the method, or the names of several.
         request: further options.
         mask: undersample retrospectively with this kind of mask (see mrirecon mask --help) or mask file.
         maps: espirit, lowres, or a file of coil maps.
@@ -78,33 +79,91 @@ def recon(
         layout: how the arrays of the scans are stored.
     """
     where = choose_device(device)
-    asked = Request(
-        method=with_choices(method, weights=weights, samples=samples, seed=seed),
-        mask=mask,
-        maps=maps,
-        calibration=calibration,
-        slices=slices,
-        layout=layout,
-        **request,
-    )
-    shown = preview_file(asked.solver, preview)
-    outputs = choose_outputs(scan, output, format)
-    inputs: list[PathLike] = [*scan, *chain.from_iterable(asked.files().values())]
-    pages: list[PathLike] = [] if preview is None else [preview]
-    if report is not None:
-        pages += [report, *_pictures(report, scan).values()]
-    check_apart([*pages, *chain.from_iterable(map(volume_files, outputs))], inputs)
+    asked = [
+        Request(
+            method=with_choices(one, weights=weights, samples=samples, seed=seed),
+            mask=mask,
+            maps=maps,
+            calibration=calibration,
+            slices=slices,
+            layout=layout,
+            **request,
+        )
+        for one in ([{"name": name} for name in method] if isinstance(method, list) else [method])
+    ]
+    shown = [preview_file(one.solver, preview) for one in asked]
+    each = _outputs(scan, output, format, [one.solver.name for one in asked])
+    outputs = [*chain.from_iterable(each)]
+    inputs: list[PathLike] = [*scan]
+    inputs += chain.from_iterable(chain.from_iterable(one.files().values()) for one in asked)
+    adapted = asked[0].adapt_save
+    beside = _beside(scan, outputs, report, preview, adapted, overwrite)
+    check_apart([*beside, *chain.from_iterable(map(volume_files, outputs))], inputs)
+    team = Team.of_environment()
+    sessions = [
+        Session(one, where, Spoken(), overwrite, inputs, picture, team)
+        for one, picture in zip(asked, shown, strict=True)
+    ]
+    with team.joined():
+        _run(sessions, scan, each)
+        if adapted is not None and sessions[0].done:
+            print(f"{adapted}: the adapted weights")
+        if report is not None and team.leads:
+            _report(report, sessions)
+    return 1 if any(one.failures for one in sessions) and team.leads else 0
+
+
+def _beside(
+    scans: list[str],
+    outputs: list[Path],
+    report: str | None,
+    preview: str | None,
+    adapted: PathLike | None,
+    overwrite: bool,
+) -> list[PathLike]:
+    """Further files that are written, none of which may be there unless it is replaced."""
+    replaced = overwrite or all(map(is_complete, outputs))
+    files: list[PathLike] = [] if preview is None else [preview]
     if report is not None:
         from mrirecon.report import check_page
 
-        check_page(report, overwrite or all(map(is_complete, outputs)))
-    team = Team.of_environment()
-    session = Session(asked, where, Spoken(), overwrite, inputs, shown, team)
-    with team.joined():
-        session.run(zip(scan, outputs, strict=True))
-        if report is not None and team.leads:
-            _report(report, session)
-    return 1 if session.failures and team.leads else 0
+        check_page(report, replaced)
+        files += [report, *_pictures(report, scans).values()]
+    if adapted is not None:
+        if len(outputs) > 1:
+            raise UsageError("--adapt_save takes the weights of one scan: give one scan and method")
+        check_target(adapted, replaced)
+        files.append(adapted)
+    return files
+
+
+def _outputs(scans: list[str], output: str, kind: str, methods: list[str]) -> list[list[Path]]:
+    """One output per scan, of each method."""
+    if len(methods) == 1:
+        return [choose_outputs(scans, output, kind)]
+    return list(choose_outputs_of_methods(scans, output, methods, kind).values())
+
+
+def _run(sessions: list[Session], scans: list[str], outputs: list[list[Path]]) -> None:
+    """Run every session; one of several that fails keeps no other from its work.
+
+    Raises:
+        ValueError, OSError: if the only scan there is cannot be reconstructed by any.
+    """
+    failed: list[tuple[Session, Exception]] = []
+    for session, targets in zip(sessions, outputs, strict=True):
+        try:
+            session.run(zip(scans, targets, strict=True))
+        except (*EXPECTED, Elsewhere) as error:
+            if len(sessions) == 1:
+                raise
+            session.failures += 1
+            failed.append((session, error))
+    if len(failed) == len(sessions):
+        raise failed[0][1]
+    for session, reason in failed:
+        if session.team.leads:
+            session.listener.failed(f"{session.request.solver.name} of {scans[0]}", reason)
 
 
 class Spoken:
@@ -127,13 +186,15 @@ class Spoken:
         print(f"mrirecon recon: error: {named}{text}", file=sys.stderr)
 
 
-def _report(path: str, session: Session) -> None:
+def _report(path: str, sessions: list[Session]) -> None:
     from mrirecon.report import by_scan, comparison, write_png, write_report
 
-    done, skipped = session.done, session.complete
+    done = [*chain.from_iterable(one.done for one in sessions)]
+    skipped = _skipped(sessions)
     if done:
         note = f"Not in this report, complete before: {', '.join(skipped)}"
-        write_report(path, done, notes=[note] if skipped else [], overwrite=session.overwrite)
+        overwrite = sessions[0].overwrite
+        write_report(path, done, notes=[note] if skipped else [], overwrite=overwrite)
         print(f"{path}: the report")
         if skipped:
             print(f"  {note}")
@@ -143,8 +204,15 @@ def _report(path: str, session: Session) -> None:
             picture = names[items[0][0].source]
             write_png(comparison(items), picture)
             print(f"{picture}: a picture of the middle slice")
-    elif skipped and not session.failures and not Path(path).exists():
+    elif skipped and not any(one.failures for one in sessions) and not Path(path).exists():
         print(f"{path}: not written, nothing was reconstructed now (--overwrite does it again)")
+
+
+def _skipped(sessions: list[Session]) -> list[str]:
+    """What was complete before: scans, with their method where there are several."""
+    if len(sessions) == 1:
+        return sessions[0].complete
+    return [f"{name} by {one.request.solver.name}" for one in sessions for name in one.complete]
 
 
 def _pictures(page: str, sources: list[str]) -> dict[str, Path]:
@@ -159,11 +227,12 @@ SPECIAL = ("method", "mask", "maps", "calibration", "slices", "layout")
 COMMAND = Command(
     "recon",
     recon,
-    "SCAN... --output OUTPUT [--method NAME]",
+    "SCAN... --output OUTPUT [--method NAME...]",
     {"scan": {**SCAN_ARGUMENT, "nargs": "+", "type": str}},
     (
         "scan.h5 --output brain.nii.gz",
         "scan.h5 --mask poisson --acceleration 6 --method tv --method.iterations 50 --output tv.nii.gz",
+        "scan.h5 --method tv cg_sense dds --output brain.nii.gz",
         "session/*.h5 --output volumes --report volumes/report.html",
         "multicoil_test/*.h5 --method varnet --weights best.safetensors --format h5 --output leaderboard",
     ),

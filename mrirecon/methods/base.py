@@ -207,6 +207,19 @@ class Solution:
     figures: Figures = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class Search:
+    """Where to look for a parameter that is `auto`.
+
+    Attributes:
+        first: the value to begin with, in the middle of what is tried.
+        correction: ratio of the best value for all samples to the best one while some of them are left out.
+    """
+
+    first: float
+    correction: float = 1.0
+
+
 @dataclass(frozen=True, kw_only=True)
 class Method(ABC):
     """A reconstruction method with its parameters, which are its fields.
@@ -274,6 +287,10 @@ class Method(ABC):
 
     def files(self) -> dict[str, tuple[Path, ...]]:
         """What it reads besides the scan and the coil maps: weights, a first image."""
+        return {}
+
+    def searches(self) -> dict[str, Search]:
+        """Its parameters that are `auto`, which left-out samples of the scan choose before it solves anything."""
         return {}
 
     def parameters(self) -> dict[str, Any]:

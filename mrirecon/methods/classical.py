@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import ClassVar, Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from mrirecon.methods.base import Needs, Problem, SliceMethod, Solution
+from mrirecon.methods.base import Needs, Problem, Search, SliceMethod, Solution
 from mrirecon.operators import Gradient, Wavelet, fista, pdhg
 from mrirecon.operators.gradient import project_to_ball, soft_threshold
 from mrirecon.options import Count
@@ -62,54 +62,103 @@ class MinNorm(SliceMethod):
 
 
 @dataclass(frozen=True, kw_only=True)
-class CGSense(SliceMethod):
+class Regularized(SliceMethod):
+    """A method with a weight that may be left to the scan.
+
+    Attributes:
+        regularization: weight; auto predicts left-out samples with several weights and takes the best.
+    """
+
+    regularization: float | Literal["auto"]
+
+    fits_data: ClassVar[bool] = True
+    # What the weight that predicts left-out samples best is multiplied by.
+    correction: ClassVar[float] = 1.0
+
+    def searches(self) -> dict[str, Search]:
+        if self.regularization != "auto":
+            return {}
+        default = {one.name: one.default for one in fields(self)}["regularization"]
+        assert isinstance(default, float)
+        return {"regularization": Search(default, self.correction)}
+
+    @property
+    def weight_given(self) -> float:
+        """The weight as a number.
+
+        Raises:
+            ValueError: if it is auto, which only a scan can tell.
+        """
+        if self.regularization == "auto":
+            raise ValueError(
+                f"{self.name}: regularization auto is chosen by `reconstruct` and `run`, which see the scan: "
+                "give a number here"
+            )
+        return self.regularization
+
+
+@dataclass(frozen=True, kw_only=True)
+class CGSense(Regularized):
     """CG-SENSE: argmin ||A x - y||^2 + regularization ||x||^2 (Pruessmann et al. 2001).
 
     The weight needs no data scale: it compares with ||A||^2 <= 1.
 
     Attributes:
-        regularization: Tikhonov weight.
+        regularization: Tikhonov weight; auto predicts left-out samples with several weights and takes the best.
         iterations: most CG steps.
         tolerance: relative residual of the normal equations at which to stop; 0 never stops early.
     """
 
-    regularization: float = 0.02
+    regularization: float | Literal["auto"] = 0.02
     iterations: Count = 30
     tolerance: float = 1e-4
 
     name: ClassVar[str] = "cg_sense"
-    fits_data: ClassVar[bool] = True
 
     def solve_slice(self, problem: Problem) -> Solution:
         A = problem.operator
-        back, weight = A.adjoint(problem.kspace), self.regularization
+        back, weight = A.adjoint(problem.kspace), self.weight_given
         x = A.solve(back, weight, iterations=self.iterations, tolerance=self.tolerance)
         return Solution(image=x)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Sparse(SliceMethod):
+class Sparse(Regularized):
     """argmin 1/2 ||A x - y||^2 + weight R(x) for a sparsity norm R.
 
     The weight is `regularization` times the volume's intensity scale (the bright level of its images, estimated from
     the measured centre of k-space), or `regularization` itself with `relative` false.
 
     Attributes:
-        regularization: weight of R.
+        regularization: weight of R; auto predicts left-out samples with several weights and takes the best.
         relative: whether the weight is in units of the intensity scale.
         iterations: one A^H A each.
     """
 
-    regularization: float = 0.005
+    regularization: float | Literal["auto"] = 0.005
     relative: bool = True
     iterations: Count = 100
 
     needs = Needs(scale=True)
-    fits_data: ClassVar[bool] = True
+    # Between 0.73, which leads nearest to the truth on simulated scans, and 1, with which left-out samples are predicted
+    # best.
+    correction: ClassVar[float] = 0.85
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be.
+
+        Raises:
+            ValueError: as every method, or if an absolute weight is left to the scan.
+        """
+        super().__post_init__()
+        if self.regularization == "auto" and not self.relative:
+            raise ValueError(
+                f"{self.name}: regularization auto is in units of the intensity scale: leave out relative false"
+            )
 
     def weight(self, problem: Problem) -> float:
         """The absolute weight, in units of the image."""
-        return self.regularization * (problem.scale if self.relative else 1.0)
+        return self.weight_given * (problem.scale if self.relative else 1.0)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -16,16 +16,18 @@ from torch import Tensor
 
 from mrirecon.calibration import ENOUGH, Calibration
 from mrirecon.io.files import existing_file
-from mrirecon.methods.base import Needs, Problem, SliceMethod, Solution
+from mrirecon.methods.base import Figures, Needs, Problem, SliceMethod, Solution
 from mrirecon.methods.trust import trust_figures
 from mrirecon.networks import NETWORKS, Network, UnrolledNetwork, calibration_of
 from mrirecon.networks.unrolled_prior import UnrolledPrior
+from mrirecon.operators import sense
 from mrirecon.options import Positive
 from mrirecon.prepare import volume_scale
 from mrirecon.scan import Scan
 from mrirecon.weights import Card, load_weights, locate
 
 SIGNAL = 0.1  # of the bright level: below it an image is background
+LEARNED_STEPS = 3  # of an unrolled prior that gradients flow through while it is adapted to a scan
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,6 +75,12 @@ class NetworkMethod(SliceMethod):
 
     def files(self) -> dict[str, tuple[Path, ...]]:
         return {"weights": (existing_file(locate(self.weights)),)}
+
+    def with_module(self, module: Network, card: Card) -> NetworkMethod:
+        """The method with other weights, which the card describes."""
+        other = replace(self)
+        other.__dict__["trained"] = module.eval(), card  # where cached_property keeps it
+        return other
 
     def solve_slice(self, problem: Problem) -> Solution:
         with self.network_on(problem.kspace.device) as network:
@@ -128,21 +136,28 @@ class UnrolledMethod(NetworkMethod):
         assert isinstance(network, UnrolledNetwork)
         end = network.unroll(*_seen(problem, network))
         image = network.image(end, problem.near.scan.crop)[0].float()
-        predicted = end.kspace()[0] * problem.mask
+        kspace = end.kspace()[0]
+        predicted = kspace * problem.mask
         if problem.noise_std == 0:
             if self.trust:
                 raise ValueError(
                     f"{problem.name}: its outer k-space is empty and does not tell the noise level, which the "
                     "null-space map needs: leave out --method.trust"
                 )
-            return Solution(magnitude=image, figures={"data_residual": problem.residual(predicted)})
+            figures: Figures = {"data_residual": problem.residual(predicted)}
+            return Solution(magnitude=image, kspace=kspace, figures=figures)
         # The maps cover the whole field of view: the signal is where there is some.
         x = end.combined()[0].to(torch.complex64)
         bright = torch.quantile(x.abs().flatten(), 0.99)
         learned = replace(problem, maps=end.maps[0, None].to(torch.complex64))
         signal = x.abs() > SIGNAL * bright
         figures, parts = trust_figures(learned, x, predicted, signal, whole=self.trust)
-        return Solution(magnitude=image, figures=figures, parts=parts)
+        return Solution(magnitude=image, kspace=kspace, figures=figures, parts=parts)
+
+    def predicted(self, module: Network, problem: Problem) -> Complex[Tensor, "coil y x"]:
+        """All of k-space as the network has it; gradients flow through it."""
+        assert isinstance(module, UnrolledNetwork)
+        return module.unroll(*_seen(problem, module)).kspace()[0]
 
     def refine(self, problem: Problem) -> Complex[Tensor, "coil y x"]:
         """k-space without gaps."""
@@ -191,11 +206,22 @@ class UnrolledPriorMethod(NetworkMethod):
         return Needs(one_set=True, scale=True, noise="needed", noise_std=told)
 
     def solve_with(self, network: Network, problem: Problem) -> Solution:
+        image = self._image(network, problem, None)
+        return Solution(image=image * problem.operator.support())
+
+    def predicted(self, module: Network, problem: Problem) -> Complex[Tensor, "coil y x"]:
+        """All of k-space as the network has it; gradients flow through its last `LEARNED_STEPS` steps."""
+        image = self._image(module, problem, LEARNED_STEPS) * problem.operator.support()
+        return sense(problem.operator.maps, torch.ones_like(problem.mask))(image)
+
+    def _image(
+        self, network: Network, problem: Problem, learned_steps: int | None
+    ) -> Complex[Tensor, "y x"]:
         assert isinstance(network, UnrolledPrior)
         noise = torch.tensor([problem.noise_std / problem.scale], device=problem.kspace.device)
         y = problem.kspace[None] / problem.scale
-        image = network.reconstruct(y, problem.operator, noise)[0]
-        return Solution(image=image * problem.scale * problem.operator.support())
+        image = network.reconstruct(y, problem.operator, noise, learned_steps=learned_steps)[0]
+        return image * problem.scale
 
     def solve_slice(self, problem: Problem) -> Solution:
         solution = super().solve_slice(problem)

@@ -100,17 +100,30 @@ class UnrolledPrior(Network):
         y: Complex[Tensor, "batch coil y x"],
         A: Sense,
         noise_std: Float[Tensor, " batch"],
+        *,
+        learned_steps: int | None = None,
     ) -> Complex[Tensor, "batch y x"]:
-        """Complex images from k-space and its noise per real component, all in units of the bright level."""
+        """Complex images from k-space and its noise per real component, all in units of the bright level.
+
+        Args:
+            y: k-space.
+            A: its operator.
+            noise_std: of the k-space, per real component.
+            learned_steps: gradients flow through so many of the last steps only, which all share one denoiser: most of
+                what a scan teaches at a fraction of the time; by default through all.
+        """
         power = noise_std.clamp_min(LEAST_NOISE).square()[:, None, None]
         backprojection = A.H(y)
         x = A.solve(backprojection, 0.02, iterations=2 * self.cg_steps)
-        for log_sigma, log_weight in zip(self.log_sigma, self.log_weight, strict=True):
-            if self.checkpoint_steps and torch.is_grad_enabled():
-                step = (A, backprojection, x, log_sigma, log_weight, power)
+        first = 0 if learned_steps is None else max(0, len(self.log_sigma) - learned_steps)
+        learning = torch.is_grad_enabled()
+        for number, levels in enumerate(zip(self.log_sigma, self.log_weight, strict=True)):
+            step = (A, backprojection, x, *levels, power)
+            if self.checkpoint_steps and learning:
                 x = checkpoint(self._step, *step, use_reentrant=False)
-            else:
-                x = self._step(A, backprojection, x, log_sigma, log_weight, power)
+                continue
+            with torch.set_grad_enabled(learning and number >= first):
+                x = self._step(*step)
         return x
 
     def _step(

@@ -16,6 +16,7 @@ from mrirecon.methods.base import Method, Place, Preview, Problem, Solution
 from mrirecon.methods.registry import Solves, as_method
 from mrirecon.recon.coil_maps import EstimatedMaps, MapSource
 from mrirecon.recon.finish import Finish, Result
+from mrirecon.recon.left_out.judge import NOTHING, Judged, Judgement, judge
 from mrirecon.recon.partial_fourier import missing_side
 from mrirecon.recon.problems import Problems
 from mrirecon.recon.record import Record, Tally
@@ -40,6 +41,7 @@ class Pipeline:
         progress: called with (slices done, slices in all); a sampler counts parts of a slice too.
         preview: called every few levels with what is known of the slices that are sampled, cropped to the output.
         keep: where finished slices are kept, and taken from when they are there; by default nowhere.
+        judgement: what samples that are left out decide before.
     """
 
     method: Method
@@ -52,14 +54,16 @@ class Pipeline:
     progress: Progress | None = None
     preview: Callable[[Preview], object] | None = None
     keep: SliceStore | None = None
+    judgement: Judgement = NOTHING
 
     def __post_init__(self) -> None:
-        """Refuse what the method fills in by itself.
+        """Refuse what the method fills in by itself, and what it cannot be asked for.
 
         Raises:
-            ValueError: if partial Fourier is to be filled in too.
+            ValueError: if partial Fourier is to be filled in too, or one draw is to be calibrated.
         """
         check_partial_fourier(self.method, self.partial_fourier)
+        self.judgement.check(self.method)
 
     def run(self) -> Volume:
         """The reconstruction of the chosen slices of all volumes.
@@ -77,7 +81,7 @@ class Pipeline:
             output.put(place, result)
             work.tally.slices.append(about)
         for batch in work.batches([p for p in self.problems.places() if p not in kept]):
-            for place, result in work.finish(batch, self.method.solve(batch)):
+            for place, result in work.finish(batch, self.solver.solve(batch)):
                 output.put(place, result)
         if not bool(torch.isfinite(output.image.abs()).all()):
             raise ValueError(
@@ -103,7 +107,7 @@ class Pipeline:
         places = [place for place in self.problems.places() if place[1] in mine]
         work = _Work(self, len(places), sum(place in kept for place in places))
         for batch in work.batches([place for place in places if place not in kept]):
-            work.finish(batch, self.method.solve(batch))
+            work.finish(batch, self.solver.solve(batch))
 
     def check_shares(self) -> None:
         """Raise ValueError if the method solves the slices of a volume together."""
@@ -124,12 +128,34 @@ class Pipeline:
         return Problems(self.method, self.scan, self.maps, chosen, self.whiten, self.device)
 
     @cached_property
+    def judged(self) -> Judged:
+        """The method with everything that left-out samples of the scan decide, found before the first slice is solved.
+
+        Raises:
+            ValueError: if they cannot: hardly any was measured outside the calibration centre, or the method does not
+                predict k-space.
+        """
+        return judge(self.method, self.problems, self.judgement, self.progress, self.keep)
+
+    @property
+    def solver(self) -> Method:
+        """What solves the slices."""
+        return self.judged.method
+
+    @cached_property
     def finish(self) -> Finish:
         """What brings solutions to the output."""
         estimated = isinstance(self.maps, EstimatedMaps) and self.maps.kind == "espirit"
         doubts = self.method.fits_data and estimated
         problems = self.problems
         return Finish(problems.scan, problems.whitening, self.partial_fourier, doubts)
+
+    def finished(self, problem: Problem, solution: Solution) -> Result:
+        """A slice brought to the output, with calibrated error bars where these are asked for."""
+        bars = self.judged.bars
+        if bars is None:
+            return self.finish(problem, solution)
+        return bars.finish(self.finish, self.solver, problem, solution)
 
     def _kept(self) -> dict[Place, tuple[Result, dict[str, Any]]]:
         """What `keep` has; of slices that were solved together all of them or none."""
@@ -143,7 +169,7 @@ class Pipeline:
 
     def _record(self, tally: Tally) -> Record:
         tally.check()
-        method, problems = self.method, self.problems
+        method, problems = self.solver, self.problems
         scan, needs = problems.scan, problems.needs
         about, warnings = method.about(self.scan)
         acceleration, seconds = tally.acceleration_and_seconds()
@@ -165,7 +191,8 @@ class Pipeline:
             noise_std=problems.noise if needs.noise != "no" else None,
             partial_fourier=self.partial_fourier if cut else None,
             about=about,
-            notes=[*scan.notes, *notes, *warnings],
+            left_out=self.judged.info or None,
+            notes=[*scan.notes, *notes, *self.judged.notes, *warnings],
         )
 
 
@@ -176,7 +203,8 @@ class _Work:
         self.pipeline, self.problems = pipeline, pipeline.problems
         self.tally = Tally(self.problems.scan)
         self.tally.skipped = self.problems.skipped
-        self.total, self.done = total, done
+        before = pipeline.judged.effort
+        self.total, self.done = before + total, before + done
 
     def batches(self, places: list[Place]) -> Iterator[list[Problem]]:
         """The slices of these places, timed, with what tells how far they are."""
@@ -193,7 +221,7 @@ class _Work:
     ) -> list[tuple[Place, Result]]:
         """Finish what a method solved, and keep it."""
         pipeline = self.pipeline
-        results = [pipeline.finish(*pair) for pair in zip(batch, solutions, strict=True)]
+        results = [pipeline.finished(*pair) for pair in zip(batch, solutions, strict=True)]
         synchronize(pipeline.device)
         seconds = (time.perf_counter() - self.started) / len(batch)
         whole = pipeline.method.needs.whole_volume

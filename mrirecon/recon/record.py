@@ -11,7 +11,8 @@ from torch import Tensor
 
 from mrirecon.coverage import Acceleration, achieved_acceleration
 from mrirecon.methods.base import Figures
-from mrirecon.scan import Scan
+from mrirecon.metrics import evaluate
+from mrirecon.scan import Scan, Volume
 
 # Share of the data that one set of maps may not explain: a note, not in the JSON.
 UNEXPLAINED = "unexplained"
@@ -40,6 +41,7 @@ class Record:
         noise_std: of each volume's k-space, likewise.
         partial_fourier: what was done about a side that was left out.
         about: what the method says of its weights and noise levels.
+        left_out: what samples that were left out decided: parameters, adapted weights, error bars.
         notes: sentences for people.
     """
 
@@ -58,6 +60,7 @@ class Record:
     noise_std: list[float] | None
     partial_fourier: str | None
     about: Mapping[str, Any]
+    left_out: Mapping[str, Any] | None
     notes: Sequence[str]
 
     def as_json(self) -> dict[str, Any]:
@@ -133,3 +136,21 @@ class Tally:
             f"one set of coil maps leaves {100 * max(shares):.0f} % of the data unexplained beyond its noise: where "
             "the field of view is smaller than the object, --calibration.sets 2 explains it"
         ]
+
+
+def describe_mask(volume: Volume, mask: Mapping[str, Any] | None) -> dict[str, Any]:
+    """What the JSON says of a reconstruction whose scan was undersampled so."""
+    mask = mask or {"kind": "as acquired"}
+    acceleration = {**volume.info["acceleration"], "nominal": mask.get("acceleration")}
+    return {**volume.info, "acceleration": acceleration, "mask": mask}
+
+
+def metrics_of(volume: Volume, scan: Scan) -> tuple[dict[str, Any], str]:
+    """Metrics where the scan has a reference; one that cannot be used is a note, never an error."""
+    if scan.reference is None or scan.volumes > 1:
+        return {}, ""
+    try:
+        target = torch.stack([scan.reference(index) for index in range(scan.shape[0])])
+        return {"metrics": evaluate(volume.image[0].abs(), target)._asdict()}, ""
+    except ValueError as error:
+        return {}, f"no metrics, the reference cannot be used: {error}"

@@ -11,7 +11,6 @@ from os import PathLike, fspath
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
-import torch
 from torch import Tensor
 
 from mrirecon import prepare
@@ -21,18 +20,21 @@ from mrirecon.device import choose_device
 from mrirecon.echo import center_echo
 from mrirecon.io import read_scan
 from mrirecon.io.cfl import parts_of
+from mrirecon.io.files import suffix_of
 from mrirecon.io.layout import Layout
 from mrirecon.methods.base import Method, Preview
 from mrirecon.methods.registry import as_method, is_slow, options_of, who_has
-from mrirecon.metrics import evaluate
 from mrirecon.noise import dead_coils, partly_dead, silent_coils
 from mrirecon.options import Count, check, parse_slices
 from mrirecon.progress import slices_progress
 from mrirecon.recon.coil_maps import EstimatedMaps, GivenMaps, MapSource, maps_from, maps_of_slices
+from mrirecon.recon.left_out.adaptation import Adaptable
+from mrirecon.recon.left_out.judge import NOTHING, Judgement
 from mrirecon.recon.pipeline import Pipeline, Progress, check_partial_fourier
+from mrirecon.recon.record import describe_mask, metrics_of
 from mrirecon.recon.undersampling import MaskSource, mask_from, narrow, undersample
 from mrirecon.scan import Scan, Volume
-from mrirecon.weights import sha256_of
+from mrirecon.weights import save_weights, sha256_of
 
 Path_: TypeAlias = str | PathLike[str]
 
@@ -57,6 +59,14 @@ class Request:
         compression: one matrix for the scan (svd), or one per readout position (geometric).
         remove_oversampling: crop the readout to the reconstruction FOV before reconstructing, for speed.
         layout: how the array of the scan is stored, where that is not as usual.
+        adapt: adapt the weights of a network to the scan, in so many steps or, with auto, until left-out samples are
+            predicted no better.
+        adapt_slices: slices of the scan that it learns from.
+        adapt_save: file (.safetensors) for the adapted weights, which other scans of the protocol can be given.
+        left_out_seed: seed of the choice of samples that are left out, for these and for parameters that are auto.
+        calibrate: write error bars as wide as measured samples say that are left out and predicted; with three slices
+            more to sample, and seven times the time of a method that gives one image.
+        level: share of the truth that the intervals of calibrate are to hold.
 
     Raises:
         ValueError: if the method, an option or a value does not exist or does not suit the others.
@@ -82,6 +92,12 @@ class Request:
     compression: Literal["svd", "geometric"] = "svd"
     remove_oversampling: bool = False
     layout: Layout = field(default_factory=Layout)
+    adapt: Count | Literal["auto"] | None = None
+    adapt_slices: Count = NOTHING.adapt_slices
+    adapt_save: Path_ | None = None
+    left_out_seed: int = NOTHING.left_out_seed
+    calibrate: bool = NOTHING.calibrate
+    level: float = NOTHING.level
 
     def __post_init__(self) -> None:
         """Resolve what is named, which refuses what does not exist.
@@ -89,7 +105,14 @@ class Request:
         Raises:
             ValueError, OSError: if an option is impossible, or a file that is named cannot be read.
         """
+        if self.adapt_save is not None and self.adapt is None:
+            raise ValueError(
+                "adapt_save is for adapted weights: add adapt, such as auto (--adapt auto)"
+            )
+        if self.adapt_save is not None:
+            suffix_of(self.adapt_save, (".safetensors",))
         check_partial_fourier(self.solver, self.partial_fourier)
+        self.judgement.check(self.solver)
         _ = self.mask_source, self.map_source, self.run_of_slices
 
     @cached_property
@@ -106,6 +129,11 @@ class Request:
     def map_source(self) -> MapSource:
         """Where coil maps come from."""
         return maps_from(self.maps, self.calibration)
+
+    @cached_property
+    def judgement(self) -> Judgement:
+        """What left-out samples decide."""
+        return Judgement(**{one.name: getattr(self, one.name) for one in fields(Judgement)})
 
     @cached_property
     def run_of_slices(self) -> slice:
@@ -161,15 +189,27 @@ class Request:
             partial_fourier=self.partial_fourier,
             whiten=self.whiten,
             slices=self.run_of_slices,
+            judgement=self.judgement,
             **loop,
         )
+
+    def save_adapted(self, pipeline: Pipeline, *, overwrite: bool = False) -> None:
+        """Write the weights that a pipeline adapted, where that is asked for.
+
+        Raises:
+            OSError: if they cannot be written.
+        """
+        if self.adapt_save is not None:
+            assert isinstance(pipeline.solver, Adaptable)
+            network, card = pipeline.solver.trained
+            save_weights(network, self.adapt_save, card, overwrite=overwrite)
 
     def complete(
         self, volume: Volume, scan: Scan, mask: Mapping[str, Any] | None, source: str
     ) -> Volume:
         """The volume with everything its JSON should say: mask, request, metrics beside the scan's reference."""
         found = describe_mask(volume, mask)
-        metrics, note = _metrics(volume, scan.select(self.run_of_slices))
+        metrics, note = metrics_of(volume, scan.select(self.run_of_slices))
         notes = [*found["notes"], *([note] if note else [])]
         return replace(
             volume, info={**found, "notes": notes, "request": self.describe(source), **metrics}
@@ -186,7 +226,7 @@ class Request:
             "layout": asdict(self.layout),
         }
         # These are in the resolved ones.
-        left_out = ("acceleration", "center_fraction", "mask_seed", "calibration")
+        left_out = ("acceleration", "center_fraction", "mask_seed", "calibration", "adapt_save")
         plain = {
             one.name: getattr(self, one.name)
             for one in fields(self)
@@ -247,7 +287,9 @@ def reconstruct(
     if progress is True:
         line = slices_progress(request.solver.name)
     with line as told:
-        volume = request.pipeline(data, device=where, progress=told, preview=preview).run()
+        pipeline = request.pipeline(data, device=where, progress=told, preview=preview)
+        volume = pipeline.run()
+    request.save_adapted(pipeline)
     return request.complete(volume, data, made, source)
 
 
@@ -281,24 +323,6 @@ def request_of(method: Any, options: Mapping[str, Any]) -> Request:
 
 
 _OF_COMMAND_LINE = {"accel": "acceleration="}
-
-
-def describe_mask(volume: Volume, mask: Mapping[str, Any] | None) -> dict[str, Any]:
-    """What the JSON says of a reconstruction whose scan was undersampled so."""
-    mask = mask or {"kind": "as acquired"}
-    acceleration = {**volume.info["acceleration"], "nominal": mask.get("acceleration")}
-    return {**volume.info, "acceleration": acceleration, "mask": mask}
-
-
-def _metrics(volume: Volume, scan: Scan) -> tuple[dict[str, Any], str]:
-    """Metrics where the scan has a reference; one that cannot be used is a note, never an error."""
-    if scan.reference is None or scan.volumes > 1:
-        return {}, ""
-    try:
-        target = torch.stack([scan.reference(index) for index in range(scan.shape[0])])
-        return {"metrics": evaluate(volume.image[0].abs(), target)._asdict()}, ""
-    except ValueError as error:
-        return {}, f"no metrics, the reference cannot be used: {error}"
 
 
 def _status(source: str) -> dict[str, int] | None:

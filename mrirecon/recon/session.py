@@ -18,8 +18,8 @@ from mrirecon.io import (
     sidecar,
     write_volume,
 )
-from mrirecon.io.files import PathLike
-from mrirecon.io.volumes import check_volumes
+from mrirecon.io.files import PathLike, suffix_of
+from mrirecon.io.volumes import check_volumes, extra_path
 from mrirecon.methods.base import Preview
 from mrirecon.methods.registry import is_slow
 from mrirecon.options import EXPECTED
@@ -127,7 +127,8 @@ class Session:
         scan = self.request.read(source)
         check_volumes(target, scan.volumes)  # before the work, not after it
         data, made = self.request.prepare(scan)
-        slow = is_slow(self.request.solver) or self.team.size > 1
+        judged = self.request.adapt is not None or self.request.calibrate
+        slow = is_slow(self.request.solver) or self.team.size > 1 or judged
         keep = SliceStore(target, self.request.describe(source)) if slow else None
         preview = self.preview if self.team.leads else None
         pipeline = self.request.pipeline(data, device=self.device, keep=keep, preview=preview)
@@ -140,6 +141,8 @@ class Session:
         keep = job.pipeline.keep
         assert keep is not None
         self.team.first(keep.open)
+        # What left-out samples decide is kept there too, for all processes to find.
+        self.team.first(lambda: job.pipeline.judged)
 
         def solve() -> None:
             if not keep.is_open():
@@ -159,7 +162,9 @@ class Session:
         # What several processes have solved is put together without a progress line.
         line = self.listener.progress(job.title) if self.team.size == 1 else nullcontext(None)
         with line as progress:
-            volume = replace(job.pipeline, progress=progress).run()
+            pipeline = replace(job.pipeline, progress=progress)
+            volume = pipeline.run()
+        self.request.save_adapted(pipeline, overwrite=self.overwrite)
         volume = self.request.complete(volume, job.scan, job.mask, source)
         write_volume(volume, target, overwrite=self.overwrite, inputs=self.inputs)
         if job.pipeline.keep is not None:
@@ -195,6 +200,26 @@ def choose_outputs(scans: list[str], output: str, kind: str = "nii.gz") -> list[
         targets[target] = scan
     make_folder(folder)
     return list(targets)
+
+
+def choose_outputs_of_methods(
+    scans: list[str], output: str, methods: list[str], kind: str = "nii.gz"
+) -> dict[str, list[Path]]:
+    """Method -> one output per scan: of `brain.nii.gz` that is `brain_METHOD.nii.gz`, in a folder `METHOD.nii.gz`.
+
+    Outputs of several scans are `SCAN_METHOD.nii.gz` in the folder.
+
+    Raises:
+        ValueError, OSError: as `choose_outputs`, or if the output is neither named like a volume nor like a folder.
+    """
+    path = Path(output)
+    if len(scans) == 1 and not path.name.lower().endswith(VOLUME_SUFFIXES):
+        if path.suffix and not path.is_dir():
+            suffix_of(path, VOLUME_SUFFIXES)  # refuses it
+        folder = make_folder(path)
+        return {method: [folder / f"{method}.{kind}"] for method in methods}
+    outputs = choose_outputs(scans, output, kind)
+    return {method: [extra_path(one, method) for one in outputs] for method in methods}
 
 
 def make_folder(folder: Path) -> Path:

@@ -47,30 +47,49 @@ class SliceStore:
         Raises:
             OSError: if it cannot be written.
         """
+        volume, index = place
+        self.put(f"{volume}_{index:05d}", tensors, about)
+
+    def put(self, name: str, tensors: Mapping[str, Tensor], about: Any) -> None:
+        """Keep what belongs to no single slice under a name that begins with a letter.
+
+        Raises:
+            OSError: if it cannot be written.
+        """
         from safetensors.torch import save_file
 
         if not (self.folder / "request.json").exists():
             self.open()
-        with replacing(self._file(place)) as (part,):
+        with replacing(self.folder / f"{name}.safetensors") as (part,):
             contiguous = {name: tensor.contiguous() for name, tensor in tensors.items()}
             save_file(contiguous, part, metadata={"about": json.dumps(about)})
 
     def load(self) -> Iterator[tuple[tuple[int, int], dict[str, Tensor], Any]]:
         """What `save` kept; slices that cannot be read are made again."""
-        from safetensors import SafetensorError, safe_open
-
         if not self.is_open():
             self.clear()
             return
         for path in sorted(self.folder.glob("[0-9]*.safetensors")):
             try:
-                with safe_open(path, "pt") as file:
-                    tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-                    about = json.loads(file.metadata()["about"])
                 volume, index = map(int, path.stem.split("_"))
-            except (OSError, ValueError, KeyError, TypeError, SafetensorError):
+            except ValueError:
                 continue
-            yield (volume, index), tensors, about
+            if (found := self.get(path.stem)) is not None:
+                yield (volume, index), *found
+
+    def get(self, name: str) -> tuple[dict[str, Tensor], Any] | None:
+        """What `put` kept under a name; None where there is nothing, or nothing that can be read."""
+        from safetensors import SafetensorError, safe_open
+
+        path = self.folder / f"{name}.safetensors"
+        if not self.is_open():
+            return None
+        try:
+            with safe_open(path, "pt") as file:
+                tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+                return tensors, json.loads(file.metadata()["about"])
+        except (OSError, ValueError, KeyError, TypeError, SafetensorError):
+            return None
 
     def clear(self) -> None:
         """Remove the folder."""
@@ -81,7 +100,3 @@ class SliceStore:
             return json.loads((self.folder / "request.json").read_text(encoding="utf-8"))
         except (OSError, ValueError):
             return None
-
-    def _file(self, place: tuple[int, int]) -> Path:
-        volume, index = place
-        return self.folder / f"{volume}_{index:05d}.safetensors"

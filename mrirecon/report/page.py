@@ -118,5 +118,7 @@ def _calibrated(name: str, item: Item) -> list[dict[str, object]]:
 
     target = torch.stack([scan.reference(index) for index in range(scan.shape[0])])
     error = volume.image[0].abs() - target
-    draws = volume.info["parameters"]["samples"]  # who gives a deviation draws samples
+    calibration = volume.info.get("left_out", {}).get("calibration", {})
+    # Who gives a deviation without calibration draws samples.
+    draws = calibration.get("draws") or volume.info["parameters"]["samples"]
     return calibration_rows(volume.extras["std"][0].numpy(), error.numpy(), draws, method=name)

@@ -31,6 +31,8 @@ EXTRAS = {
     "error": "|error|",
     "std": "standard deviation of the draws",
     "null_space": "null-space part",
+    "low": "lower bound",
+    "high": "upper bound",
 }
 
 

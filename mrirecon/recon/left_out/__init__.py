@@ -1,0 +1,1 @@
+"""The scan judges itself: measured samples are left out, predicted and compared."""

@@ -1,0 +1,274 @@
+"""Methods on a scan that has no reference: which of them predicts left-out samples best."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, replace
+from functools import cached_property, partial
+from os import PathLike, fspath
+from typing import Any
+
+from mrirecon.device import choose_device, synchronize
+from mrirecon.methods.base import Method, Place, Problem
+from mrirecon.methods.classical import Adjoint
+from mrirecon.methods.trust import trust_figures
+from mrirecon.noise import noise_level
+from mrirecon.options import EXPECTED, one_line
+from mrirecon.progress import slices_progress
+from mrirecon.recon.left_out.prediction import (
+    LeftOutError,
+    Trial,
+    left_out_error,
+    trials_of,
+)
+from mrirecon.recon.left_out.ranking import Compared, Ranking
+from mrirecon.recon.pipeline import Pipeline, Progress
+from mrirecon.recon.problems import Problems
+from mrirecon.recon.request import Request, request_of
+from mrirecon.scan import Scan, Volume
+
+DEFAULTS = ("cg_sense", "l1_wavelet", "tv", "unrolled_prior", "dds")  # they need no download
+SETS = 6  # of left-out samples in each slice: more than tuning uses, for an interval
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Contest:
+    """One scan, and the requests that are compared on it; they differ in their methods only.
+
+    Attributes:
+        requests: by the name that each result gets.
+        scan: as it is reconstructed (`Request.prepare`).
+        mask: how its mask came about.
+        source: the scan's file, for the JSON.
+        device: where to compute.
+        seed: of the choice of left-out samples.
+    """
+
+    requests: Mapping[str, Request]
+    scan: Scan
+    mask: Mapping[str, Any] | None = None
+    source: str = ""
+    device: str = "cpu"
+    seed: int = 0
+
+    @classmethod
+    def of(
+        cls, requests: Sequence[Request], scan: Scan, device: str = "cpu", seed: int = 0
+    ) -> Contest:
+        """Prepare a scan for requests.
+
+        Raises:
+            ValueError, OSError: if the scan does not suit them.
+        """
+        if not requests:
+            raise ValueError("there are no methods to compare: name some, such as cg_sense tv dds")
+        named: dict[str, Request] = {}
+        for request in requests:
+            name, count = request.solver.name, sum(_is(request, other) for other in named.values())
+            named[f"{name}_{count + 1}" if count else name] = request
+        data, made = requests[0].prepare(scan)
+        return cls(
+            requests=named, scan=data, mask=made, source=scan.source, device=device, seed=seed
+        )
+
+    def result_of(self, name: str, progress: Progress | None = None) -> Compared:
+        """Reconstruct by one of the methods, then judge it; what goes wrong is in the result."""
+        request = self.requests[name]
+        work = _Steps(progress)
+        try:
+            pipeline = self._pipeline(request, work.reconstructed)
+            started = time.perf_counter()
+            volume = pipeline.run()
+            synchronize(self.device)
+            seconds = time.perf_counter() - started
+        except EXPECTED as error:
+            return Compared(name, failure=one_line(error))
+        volume = request.complete(volume, self.scan, self.mask, self.source)
+        residual, share = (volume.info.get(key) for key in ("data_residual", "null_space_share"))
+        found = Compared(name, volume, None, residual, share, seconds)
+        try:
+            trials = self._trials(pipeline)
+            if "null_space_delta" not in volume.info:  # it has not looked at its null space
+                found = replace(found, null_space_share=_share(pipeline, trials))
+            judged = left_out_error(pipeline.solver, trials, partial(work.judged, len(trials)))
+        except EXPECTED as error:
+            return replace(found, note=f"left-out samples cannot judge it: {one_line(error)}")
+        info = {**volume.info, **_told(volume, judged, found.null_space_share)}
+        return replace(found, left_out=judged, volume=replace(volume, info=info))
+
+    def _pipeline(self, request: Request, progress: Progress | None = None) -> Pipeline:
+        return request.pipeline(self.scan, device=self.device, progress=progress)
+
+    @cached_property
+    def combined(self) -> dict[Place, Trial]:
+        """The slices in which all methods are judged, with coil maps, prewhitened where there is a noise measurement.
+
+        Raises:
+            ValueError, OSError: if no slice has samples that could be left out, or no coil maps.
+        """
+        request = next(iter(self.requests.values()))
+        problems = replace(self._pipeline(request), method=Adjoint()).problems
+        return {
+            trial.problem.place: replace(trial, whitening=problems.whitening)
+            for trial in trials_of(problems, sets=1, seed=self.seed)
+        }
+
+    def _trials(self, pipeline: Pipeline) -> list[Trial]:
+        """The same left-out samples for every method, compared in the same units.
+
+        Of what a method without coil maps predicts, that counts which one image gives all coils: the others predict
+        nothing else, and the root sum of squares hardly sees it.
+
+        Raises:
+            ValueError: if a method is adapted to these samples, or cannot be judged by slices that do not follow each
+                other; or as `combined`.
+        """
+        if pipeline.judgement.adapt is not None:
+            raise ValueError(
+                f"the weights of {pipeline.solver.name} have learned from these samples"
+            )
+        if pipeline.solver.needs.whole_volume:
+            raise ValueError(
+                f"{pipeline.solver.name} solves the slices of a volume together (z_smoothness)"
+            )
+        trials = []
+        places, problems = list(self.combined), pipeline.problems
+        for trial in trials_of(problems, sets=SETS, seed=self.seed, places=places):
+            if trial.problem.maps is None:
+                other = self.combined[trial.problem.place]
+                trial = replace(trial, whitening=other.whitening, maps=other.problem.maps)
+            trials.append(trial)
+        return trials
+
+
+def _is(request: Request, other: Request) -> bool:
+    return request.solver.name == other.solver.name
+
+
+def _told(volume: Volume, judged: LeftOutError, share: float | None) -> dict[str, Any]:
+    """What the JSON says of it."""
+    low, high = judged.interval()
+    said = {"error": judged.mean, "low": low, "high": high, "errors": list(judged.errors)}
+    known = {} if share is None else {"null_space_share": share}
+    return {"left_out": {**volume.info.get("left_out", {}), **said}, **known}
+
+
+def _share(pipeline: Pipeline, trials: Sequence[Trial]) -> float | None:
+    """Null-space share of the judged slices, mean; None where the noise is not known, or it did not converge.
+
+    Samplers and networks tell it of each slice by themselves. Here it is that of the image of a method with coil maps.
+    """
+    if not pipeline.solver.needs.maps:
+        return None
+    problems = [trial.problem for trial in trials]
+    shares = []
+    for problem, solution in zip(problems, pipeline.solver.solve(problems), strict=True):
+        noise = _noise_of(pipeline.problems, problem)
+        if solution.image is None or solution.image.ndim > 2 or not noise:
+            return None
+        figures, _ = trust_figures(replace(problem, noise_std=noise), solution.image)
+        shares.append(figures["null_space_share"])
+    known = [share for share in shares if share is not None]
+    return sum(known) / len(known) if known and len(known) == len(shares) else None
+
+
+def _noise_of(problems: Problems, problem: Problem) -> float:
+    """Noise of the k-space per real component; 0 where the scan does not tell it."""
+    if problem.noise_std:
+        return problem.noise_std
+    try:
+        return noise_level(problems.scan, problem.place[0])
+    except ValueError:
+        return 0.0
+
+
+@dataclass(eq=False)
+class _Steps:
+    """The progress of a reconstruction, and of the sets of left-out samples after it."""
+
+    progress: Progress | None
+    total: int = 0
+    further: int = 0
+
+    def reconstructed(self, done: int | float, total: int) -> None:
+        self.total = total
+        if self.progress is not None:
+            self.progress(done, total)
+
+    def judged(self, slices: int) -> None:
+        self.further += slices
+        if self.progress is not None:
+            self.progress(self.total + self.further, self.total + SETS * slices)
+
+
+def compare(
+    scan: str | PathLike[str] | Scan,
+    methods: Sequence[str | Mapping[str, Any] | Method | type] = DEFAULTS,
+    *,
+    device: str = "auto",
+    progress: bool = False,
+    left_out_seed: int = 0,
+    **options: Any,
+) -> Ranking:
+    """Compare methods on a scan without a reference, by how well they predict samples that are left out.
+
+    Every method reconstructs the scan. Then the same sets of measured samples are left out for each of them, in a few
+    slices, and predicted from the others. Weights that are `auto` are chosen before.
+
+    Args:
+        scan: k-space file, or a scan at hand.
+        methods: each as in `reconstruct`: a name, `{"name": NAME, OPTION: VALUE}`, or an object or class with `solve`.
+        device: name of a torch device, or auto, which takes a GPU where there is one.
+        progress: show a line of progress for each method.
+        left_out_seed: of the choice of samples that are left out.
+        options: those of `Request` and `Layout`, for all methods, such as mask, acceleration, maps; `slices` are those
+            to reconstruct, left-out samples are of the whole scan.
+
+    Raises:
+        ValueError: if a method, an option or a value does not exist, the scan does not suit them, or no method could
+            reconstruct it.
+        OSError: if a file cannot be read.
+
+    Example:
+        found = mr.compare("scan.h5", ["cg_sense", {"name": "tv", "regularization": "auto"}])
+        for row in found.rows():
+            print(row["method"], row["left_out_error"], found.ranks[row["method"]])
+    """
+    requests = [request_of(one, options) for one in methods]
+    data = scan if isinstance(scan, Scan) else _first(requests).read(fspath(scan))
+    contest = Contest.of(requests, data, choose_device(device), left_out_seed)
+    lines = slices_progress if progress else _no_line
+    return finish(contest.scan, [result for _, result in run_each(contest, lines)])
+
+
+def run_each(
+    contest: Contest, line: Callable[[str], AbstractContextManager[Progress | None]]
+) -> Iterator[tuple[str, Compared]]:
+    """Name and result of each method, one after another."""
+    for name in contest.requests:
+        with line(name) as progress:
+            result = contest.result_of(name, progress)
+        yield name, result
+
+
+def finish(scan: Scan, results: Sequence[Compared]) -> Ranking:
+    """The comparison of all results.
+
+    Raises:
+        ValueError: if no method gave a reconstruction.
+    """
+    if all(one.failure for one in results):
+        one = results[0]
+        said = "" if len(results) == 1 else f"none of {len(results)} methods reconstructed it: "
+        raise ValueError(f"{said}{one.method}: {one.failure}")
+    return Ranking.of(scan, results)
+
+
+def _first(requests: Sequence[Request]) -> Request:
+    return requests[0] if requests else Request()
+
+
+def _no_line(name: str) -> AbstractContextManager[None]:
+    return nullcontext(None)

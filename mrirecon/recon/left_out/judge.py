@@ -1,0 +1,201 @@
+"""What the measured samples of a scan decide before any of its slices is reconstructed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal
+
+from mrirecon.methods.base import Method
+from mrirecon.options import Count, check_ranges
+from mrirecon.recon.left_out.adaptation import (
+    LEARNED_SLICES,
+    STEPS,
+    Adaptable,
+    Adaptation,
+    adapt,
+    adapted,
+)
+from mrirecon.recon.left_out.error_bars import ErrorBars, calibrate
+from mrirecon.recon.left_out.jackknife import PARTS
+from mrirecon.recon.left_out.prediction import SLICES, trials_of
+from mrirecon.recon.left_out.tuning import REACH, tune
+from mrirecon.recon.problems import Problems
+from mrirecon.recon.slice_store import SliceStore
+
+Progress = Callable[[int | float, int], object]
+
+NOT_ADAPTABLE = (
+    "{} has no weights that can be adapted to a scan: leave out --adapt, or use unrolled_prior, "
+    "varnet or humus"
+)
+EFFORT = 3  # slices that could be reconstructed in the time of one step of an adaptation
+
+
+@dataclass(frozen=True, kw_only=True)
+class Judgement:
+    """What left-out samples are asked to decide, besides parameters that are `auto`.
+
+    Attributes:
+        adapt: steps in which the weights of a network are adapted to the scan; auto stops when left-out samples are
+            predicted no better.
+        adapt_slices: slices of the scan that it learns from.
+        calibrate: whether error bars are calibrated.
+        level: share of the truth that their intervals are to hold.
+        left_out_seed: seed of the choice of samples that are left out.
+    """
+
+    adapt: Count | Literal["auto"] | None = None
+    adapt_slices: Count = LEARNED_SLICES
+    calibrate: bool = False
+    level: float = 0.9
+    left_out_seed: int = 0
+
+    def check(self, method: Method) -> None:
+        """Raise ValueError if a number is out of range, or a method cannot do what is asked."""
+        check_ranges(type(self), vars(self), "reconstruct")
+        if self.adapt is not None and not isinstance(method, Adaptable):
+            raise ValueError(NOT_ADAPTABLE.format(method.name))
+        if not 0 < self.level < 1:
+            raise ValueError(f"level is {self.level}: give a share of the truth, such as 0.9")
+        if self.calibrate and getattr(method, "samples", 2) < 2:
+            raise ValueError(
+                "--calibrate measures how far draws are apart: give --samples 2 or more, 8 tell it well"
+            )
+
+
+NOTHING = Judgement()
+
+
+@dataclass(frozen=True, eq=False)
+class Judged:
+    """A method with everything that the scan decided.
+
+    Attributes:
+        method: what solves the slices.
+        info: how it was decided, for the JSON.
+        notes: what a person should know.
+        effort: slices that were solved for it, for the progress.
+        bars: calibrated error bars; None where they were not asked for.
+    """
+
+    method: Method
+    info: dict[str, Any] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+    effort: int = 0
+    bars: ErrorBars | None = None
+
+
+def judge(
+    method: Method,
+    problems: Problems,
+    asked: Judgement,
+    progress: Progress | None = None,
+    keep: SliceStore | None = None,
+) -> Judged:
+    """Let left-out samples choose parameters that are `auto`, adapt the weights and calibrate the error bars, as asked.
+
+    Args:
+        method: as it was asked for.
+        problems: the scan.
+        asked: what is asked.
+        progress: called with (slices solved for it, slices in all including those to reconstruct).
+        keep: where everything that was decided is kept, and found again.
+
+    Raises:
+        ValueError: if hardly any samples can be left out, or the method cannot be judged or adapted.
+    """
+    asked.check(method)
+    trial = _Trial(problems, asked, progress, keep)
+    info: dict[str, Any] = {}
+    notes: list[str] = []
+    bars = None
+    if method.searches():
+        method, info["tuning"] = trial.tuned(method)
+        tuned = info["tuning"].items()
+        notes += [_at_end(name, one["tried"]) for name, one in tuned if one["at_end"]]
+    if asked.adapt is not None:
+        method, found = trial.adapted(method)
+        info["adaptation"] = found.as_json()
+        notes.append(found.note())
+    if asked.calibrate:
+        bars = trial.calibrated(method)
+        info["calibration"] = dict(bars.info)
+        notes.append(bars.note())
+    return Judged(method, info, notes, trial.effort, bars)
+
+
+class _Trial:
+    """What a scan is asked, one thing after another, with the progress of it all."""
+
+    def __init__(
+        self,
+        problems: Problems,
+        asked: Judgement,
+        progress: Progress | None,
+        keep: SliceStore | None,
+    ) -> None:
+        self.problems, self.asked, self.progress, self.keep = problems, asked, progress, keep
+        self.effort = self.total = 0
+
+    def tell(self, more: int) -> None:
+        """So many more slices were solved."""
+        self.effort += more
+        if self.progress is not None:
+            self.progress(self.effort, max(self.total, self.effort) + len(self.problems.places()))
+
+    def tuned(self, method: Method) -> tuple[Method, dict[str, Any]]:
+        """The method with numbers for its parameters that are `auto`, and how they were chosen."""
+        kept = None if self.keep is None else self.keep.get("tuned")
+        if kept is None:
+            trials = trials_of(self.problems, seed=self.asked.left_out_seed)
+            each = sum(len(trial.sets) for trial in trials)
+            self.total += (2 * REACH + 3) * each * len(method.searches())
+            _, tuned = tune(method, trials, lambda: self.tell(each))
+            kept = {}, {one.parameter: one.as_json() for one in tuned}
+            if self.keep is not None:
+                self.keep.put("tuned", *kept)
+        values = {name: one["value"] for name, one in kept[1].items()}
+        return replace(method, **values), kept[1]
+
+    def adapted(self, method: Method) -> tuple[Method, Adaptation]:
+        """The method with weights that were adapted."""
+        assert isinstance(method, Adaptable)
+        seed, wanted = self.asked.left_out_seed, self.asked.adapt
+        steps = None if wanted == "auto" else wanted
+        trials = trials_of(self.problems, slices=self.asked.adapt_slices, sets=1, seed=seed)
+        self.total += EFFORT * (STEPS if steps is None else steps)
+
+        def done(_: Adaptation) -> None:
+            self.tell(EFFORT)
+
+        found = adapt(method, trials, steps=steps, seed=seed, done=done, keep=self.keep)
+        return adapted(method, found, Path(self.problems.scan.source).name), found
+
+    def calibrated(self, method: Method) -> ErrorBars:
+        """Error bars with factors that were kept, or are found now and kept."""
+        kept = None if self.keep is None else self.keep.get("calibration")
+        if kept is not None:
+            return ErrorBars.of(kept[1])
+        # Adapted weights have learned from all samples but the first set.
+        adapts = self.asked.adapt is not None
+        slices = self.asked.adapt_slices if adapts else SLICES
+        sets, seed = 1 if adapts else None, self.asked.left_out_seed
+        trials = trials_of(self.problems, slices=slices, sets=sets, seed=seed)
+        sampled = hasattr(method, "samples")
+        # Draws take long: three sets of samples in all. A method that gives one image is calibrated by six.
+        if sampled and not adapts:
+            trials = [replace(one, sets=one.sets[: -(-SLICES // len(trials))]) for one in trials]
+        each = 1 if sampled else 1 + PARTS
+        bars = calibrate(method, trials, self.asked.level, lambda: self.tell(each))
+        if self.keep is not None:
+            self.keep.put("calibration", {}, dict(bars.info))
+        return bars
+
+
+def _at_end(name: str, tried: list[float]) -> str:
+    return (
+        f"{name} auto: the best value lies at an end of what was tried, {tried[0]:.2g} to {tried[-1]:.2g}: look at the "
+        "image, or give a number"
+    )
