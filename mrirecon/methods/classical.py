@@ -140,8 +140,7 @@ class Sparse(Regularized):
     iterations: Count = 100
 
     needs = Needs(scale=True)
-    # Between 0.73, which leads nearest to the truth on simulated scans, and 1, with which left-out samples are predicted
-    # best.
+    # Between 0.73, which leads nearest to the truth on simulated scans, and 1, which predicts left-out samples best.
     correction: ClassVar[float] = 0.85
 
     def __post_init__(self) -> None:
