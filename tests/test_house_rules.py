@@ -27,7 +27,7 @@ LAYERS = [
     ),
     ("operators",),
     ("networks", "diffusion"),
-    ("weights", "metrics"),
+    ("weights", "metrics", "intervals"),
     ("methods",),
     ("recon",),
     ("training", "report", "benchmark"),

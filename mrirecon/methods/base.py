@@ -213,7 +213,7 @@ class Search:
 
     Attributes:
         first: the value to begin with, in the middle of what is tried.
-        correction: ratio of the best value for all samples to the best one while some of them are left out.
+        correction: what the value that predicts left-out samples best is multiplied by.
     """
 
     first: float

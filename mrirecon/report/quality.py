@@ -18,8 +18,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from mrirecon.intervals import mean_interval
 from mrirecon.report.pictures import empty_figure
-from mrirecon.report.statistics import interval, pareto_front
+from mrirecon.report.statistics import pareto_front
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -68,7 +69,7 @@ def quality_against_acceleration(rows: Sequence[Row], metric: str = "psnr") -> F
             points = {float(rate): part for rate, part in _split(own, "acceleration").items()}
             if points:
                 rates = sorted(points)
-                spread = [interval(list(_of_scans(points[r], metric).values())) for r in rates]
+                spread = [mean_interval(list(_of_scans(points[r], metric).values())) for r in rates]
                 means, half = zip(*spread, strict=True)
                 x = [rate + aside[number] for rate in rates]
                 drawn += means

@@ -14,16 +14,6 @@ FEWEST_DRAWS = 8  # whose deviation is known to a quarter
 LEVELS = tuple(round(0.05 * n, 2) for n in range(1, 20))  # nominal coverages
 
 
-def interval(values: Sequence[float]) -> tuple[float, float]:
-    """Mean and half width of its 95 % interval (Student); the width of one value is 0."""
-    mean, count = float(np.mean(values)), len(values)
-    if count < 2:
-        return mean, 0.0
-    from scipy.stats import t
-
-    return mean, float(t.ppf(0.975, count - 1) * np.std(values, ddof=1) / math.sqrt(count))
-
-
 def pareto_front(
     points: Sequence[tuple[float, float]], *, lower: bool = False
 ) -> list[tuple[float, float]]:

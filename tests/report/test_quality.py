@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from report_cases import pixels
 
+from mrirecon.intervals import mean_interval
 from mrirecon.report.pictures import png_of
 from mrirecon.report.quality import (
     calibration,
@@ -14,7 +15,7 @@ from mrirecon.report.quality import (
     quality_against_cost,
     quality_boxes,
 )
-from mrirecon.report.statistics import calibration_rows, interval, pareto_front
+from mrirecon.report.statistics import calibration_rows, pareto_front
 
 
 def row(method="tv", mask="poisson", acceleration=4, scan="a", psnr=30.0, **more):
@@ -54,7 +55,7 @@ def test_means_and_intervals_of_each_mask():
     half = 4.302653 * 2 / math.sqrt(3)  # Student, 2 degrees of freedom; standard deviation 2
     np.testing.assert_allclose(bar[:, 1], [32 - half, 32 + half], rtol=1e-6)
     assert "rows left out: 1 without these numbers" in figure.get_suptitle()
-    assert interval([5.0]) == (5.0, 0.0)
+    assert mean_interval([5.0]) == (5.0, 0.0)
 
 
 def test_intervals_of_few_scans_leave_room_for_the_means():

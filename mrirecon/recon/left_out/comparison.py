@@ -11,10 +11,9 @@ from os import PathLike, fspath
 from typing import Any
 
 from mrirecon.device import choose_device, synchronize
-from mrirecon.methods.base import Method, Place, Problem
+from mrirecon.methods.base import Method, Place
 from mrirecon.methods.classical import Adjoint
 from mrirecon.methods.trust import trust_figures
-from mrirecon.noise import noise_level
 from mrirecon.options import EXPECTED, one_line
 from mrirecon.progress import slices_progress
 from mrirecon.recon.left_out.prediction import (
@@ -24,8 +23,8 @@ from mrirecon.recon.left_out.prediction import (
     trials_of,
 )
 from mrirecon.recon.left_out.ranking import Compared, Ranking
+from mrirecon.recon.left_out.spread import noise_of
 from mrirecon.recon.pipeline import Pipeline, Progress
-from mrirecon.recon.problems import Problems
 from mrirecon.recon.request import Request, request_of
 from mrirecon.scan import Scan, Volume
 
@@ -165,23 +164,16 @@ def _share(pipeline: Pipeline, trials: Sequence[Trial]) -> float | None:
     problems = [trial.problem for trial in trials]
     shares = []
     for problem, solution in zip(problems, pipeline.solver.solve(problems), strict=True):
-        noise = _noise_of(pipeline.problems, problem)
-        if solution.image is None or solution.image.ndim > 2 or not noise:
+        if solution.image is None or solution.image.ndim > 2:
+            return None
+        try:
+            noise = noise_of(problem)
+        except ValueError:
             return None
         figures, _ = trust_figures(replace(problem, noise_std=noise), solution.image)
         shares.append(figures["null_space_share"])
     known = [share for share in shares if share is not None]
     return sum(known) / len(known) if known and len(known) == len(shares) else None
-
-
-def _noise_of(problems: Problems, problem: Problem) -> float:
-    """Noise of the k-space per real component; 0 where the scan does not tell it."""
-    if problem.noise_std:
-        return problem.noise_std
-    try:
-        return noise_level(problems.scan, problem.place[0])
-    except ValueError:
-        return 0.0
 
 
 @dataclass(eq=False)

@@ -106,7 +106,6 @@ def judge(
     Raises:
         ValueError: if hardly any samples can be left out, or the method cannot be judged or adapted.
     """
-    asked.check(method)
     trial = _Trial(problems, asked, progress, keep)
     info: dict[str, Any] = {}
     notes: list[str] = []

@@ -6,11 +6,11 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-import numpy as np
 import torch
 from jaxtyping import Bool, Complex
 from torch import Tensor
 
+from mrirecon.intervals import mean_interval
 from mrirecon.methods.base import Method, Place, Problem, Solution
 from mrirecon.operators import sense
 from mrirecon.recon.left_out.choice import LeftOut, choose_left_out
@@ -125,9 +125,6 @@ class LeftOutError:
 
     Attributes:
         errors: of each set, over all slices that were looked at.
-
-    Example:
-        low, high = mr.left_out_error(scan, "tv").interval()
     """
 
     errors: tuple[float, ...]
@@ -143,18 +140,8 @@ class LeftOutError:
         The sets are samples of one scan: the interval tells what another choice of samples would give, not another
         scan.
         """
-        return t_interval(self.errors, level)
-
-
-def t_interval(values: Sequence[float], level: float = 0.95) -> tuple[float, float]:
-    """Confidence interval of a mean by Student's t; the mean itself of one value."""
-    from scipy.stats import t
-
-    mean, count = math.fsum(values) / len(values), len(values)
-    if count < 2:
-        return mean, mean
-    half = float(t.ppf((1 + level) / 2, count - 1)) * float(np.std(values, ddof=1)) / count**0.5
-    return mean - half, mean + half
+        mean, half = mean_interval(self.errors, level)
+        return mean - half, mean + half
 
 
 def left_out_error(

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from mrirecon.recon.left_out.prediction import LeftOutError, t_interval
+from mrirecon.intervals import mean_interval
+from mrirecon.recon.left_out.prediction import LeftOutError
 from mrirecon.scan import Scan, Volume
 
 # of the table, in their order
@@ -119,5 +120,5 @@ def tied(one: Compared, other: Compared) -> bool:
     """Whether the difference of the left-out errors of two methods may be chance."""
     assert one.left_out is not None and other.left_out is not None
     pairs = zip(one.left_out.errors, other.left_out.errors, strict=True)
-    low, high = t_interval([a - b for a, b in pairs])
-    return low <= 0 <= high
+    mean, half = mean_interval([a - b for a, b in pairs])
+    return abs(mean) <= half

@@ -77,8 +77,7 @@ def _error_of(
 def find_best(name: str, search: Search, error_of: Callable[[float], float]) -> Tuned:
     """The value of least error: by factors of four, then of two, then by a parabola through the best three.
 
-    The samples that were left out count as missing while the value is chosen, and fewer samples want more
-    regularisation: `Search.correction` is the ratio of the value for all samples to the one found.
+    The value is that of least error times `Search.correction`.
     """
     errors: dict[float, float] = {}
 
