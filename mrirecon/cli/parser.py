@@ -74,6 +74,12 @@ class Parser(ArgumentParser):
         if action is not None:
             action.help, action.metavar = text, metavar or action.metavar
 
+    def relax(self, option: str) -> None:
+        """Let an option be left out, if there is one."""
+        action = self._option_string_actions.get(option)
+        if action is not None:
+            action.required = False
+
     def add_options(
         self,
         source: Callable[..., Any],

@@ -68,6 +68,10 @@ def add_method(parser: Parser, args: list[str], settings: Settings) -> tuple[lis
     for option, text in _of_sampler(METHODS[name]).items():
         parser.explain(f"--method.{option}", text)
     parser.explain("--method", METHOD_HELP, "NAME")
+    if "weights" in settings or any(one.partition("=")[0] == "--weights" for one in args):
+        parser.relax(
+            "--method.weights"
+        )  # a network without shipped weights needs them, by either option
     return args, {**settings, "method": {**configured, "name": name}}
 
 

@@ -9,6 +9,8 @@ import torch
 from scan_cases import columns, error, phantom
 
 import mrirecon as mr
+from mrirecon.cli import main
+from mrirecon.io import write_scan
 from mrirecon.methods import registry
 from mrirecon.networks.base import Network
 from mrirecon.weights import card_of
@@ -123,7 +125,7 @@ class Blur(Network):
         return self.gain * mr.rss(mr.ifft2c(kspace[:, 0]))[(..., *crop)]
 
 
-def test_a_network_needs_no_class_of_its_own(known, monkeypatch, scan, tmp_path):
+def test_a_network_needs_no_class_of_its_own(known, monkeypatch, scan, tmp_path, capsys):
     from mrirecon.networks import MODELS, NETWORKS
 
     for table in (NETWORKS, MODELS):
@@ -140,6 +142,16 @@ def test_a_network_needs_no_class_of_its_own(known, monkeypatch, scan, tmp_path)
     plain = mr.reconstruct(scan, method="zero_filled")
     assert error(volume.image, 2 * plain.image) < 1e-5
     assert volume.info["weights"]["network"] == "blur"
+    write_scan(scan, tmp_path / "scan.h5")
+    words = ["recon", str(tmp_path / "scan.h5"), "--method", "blur"]
+    with pytest.raises(SystemExit, match="2"):
+        main([*words, "--output", str(tmp_path / "none.nii.gz")])
+    assert "give --method.weights" in capsys.readouterr().err
+    for number, option in enumerate(("--weights", "--method.weights")):
+        output = tmp_path / f"{number}.nii.gz"
+        with pytest.raises(SystemExit, match="0"):
+            main([*words, option, str(path), "--output", str(output)])
+        assert output.exists()
 
 
 get = type(__import__("mrirecon.networks").networks.NETWORKS).__getitem__
