@@ -28,12 +28,25 @@ class GradientEcho:
         tesla: main field.
         cavity_ppm: susceptibility of what is dark inside the head (bone, sinuses) over that of tissue.
         tissue_ppm: susceptibility of the brightest tissue over that of the darkest.
+
+    Raises:
+        ValueError: if the echo time is below 0, or the field not above it.
+
+    Example:
+        image, affine = mr.read_image("head.nii.gz")
+        scan = mr.simulate_scan(image, affine=affine, echo=mr.GradientEcho(echo_ms=4.0)).scan
     """
 
     echo_ms: float
     tesla: float = 3.0
     cavity_ppm: float = 2.0
     tissue_ppm: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.echo_ms < math.inf:
+            raise ValueError(f"echo_ms is {self.echo_ms}: give a time from 0 on")
+        if not 0 < self.tesla < math.inf:
+            raise ValueError(f"tesla is {self.tesla}: give a field above 0")
 
     def __call__(
         self,
@@ -79,7 +92,7 @@ def field_ppm(
         susceptibility_ppm, ((0, 0), (0, 0), (slices // 2, slices - slices // 2)), "edge"
     )
     k = np.meshgrid(
-        *(np.fft.fftfreq(n, mm) for n, mm in zip(around.shape, voxel_mm, strict=True)),
+        *(_frequencies(n, mm) for n, mm in zip(around.shape, voxel_mm, strict=True)),
         indexing="ij",
         sparse=True,
     )
@@ -89,9 +102,16 @@ def field_ppm(
     kernel = 1 / 3 - along**2 / squared
     kernel[0, 0, 0] = 0
     axes = (0, 1, 2)
-    spectrum = fft2(torch.from_numpy(around), axes) * torch.from_numpy(kernel)
+    spectrum = fft2(torch.from_numpy(around.astype(np.complex64)), axes) * torch.from_numpy(
+        kernel.astype(np.float32)
+    )
     start = slices // 2
     return ifft2(spectrum, axes).real.numpy()[:, :, start : start + slices]
+
+
+def _frequencies(n: int, mm: float) -> Float[np.ndarray, " n"]:
+    """Periods per mm of each component of a transform whose zero frequency comes first."""
+    return ((np.arange(n) + n // 2) % n - n // 2) / (n * mm)
 
 
 def shimmed(

@@ -79,7 +79,7 @@ class PriorDataModule(LightningDataModule):
         gain: tuple[float, float] = (0.7, 1.4),
         shading: float = 0.3,
         phase_rad: tuple[float, float] = (0.0, 6.0),
-        echoes: int = 2,
+        echoes: int = 0,
         echo_ms: tuple[float, float] = (1.0, 8.0),
         batch_size: int = 16,
         workers: int = 1,
