@@ -9,7 +9,7 @@ from scan_cases import columns, phantom, pipeline_of, problems_of, undersampled
 from mrirecon.coverage import calibration_region
 from mrirecon.masks import MASKS
 from mrirecon.methods import METHODS, Solution, as_method
-from mrirecon.recon.left_out.choice import choose_left_out, importance, skipped_axis
+from mrirecon.recon.left_out.choice import choose_left_out, importance, sampled_share, skipped_axis
 from mrirecon.recon.left_out.prediction import (
     LeftOutError,
     Trial,
@@ -97,11 +97,12 @@ def test_left_out_samples_count_like_what_is_missing():
     mask[:, 20:60] = True  # all columns of the inner half, every fourth one outside
     mask[:, ::4] = True
     candidates = mask.clone()
-    weight = importance(candidates, ~mask, 1)
+    weight = importance(sampled_share(candidates, ~mask, 1), candidates)
     assert bool((weight[:, 30:50] == 0).all())
     # Outside, three are missing for each one that was measured, but in the band at the edge.
     assert float(weight[0, 4]) == pytest.approx(3**0.5, rel=0.1)
-    assert torch.equal(importance(candidates, torch.zeros_like(mask), 1), torch.ones(96, 80))
+    whole = sampled_share(candidates, torch.zeros_like(mask), 1)
+    assert torch.equal(importance(whole, candidates), torch.ones(96, 80))
 
 
 def test_a_scan_of_the_centre_only_is_refused():

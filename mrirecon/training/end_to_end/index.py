@@ -54,9 +54,14 @@ class FileEntry:
         return slice(*self.crop[:2]), slice(*self.crop[2:])
 
     @property
+    def gives_target(self) -> bool:
+        """Whether there is a target, in the file or computed from its full k-space."""
+        return self.has_target or not self.sampled
+
+    @property
     def bucket(self) -> tuple[Any, ...]:
         """What the slices of one batch have in common."""
-        return (*self.shape[1:], *self.crop, self.has_target or not self.sampled)
+        return (*self.shape[1:], *self.crop, self.gives_target)
 
 
 def index_folder(folder: Path, cache: Path | None = None) -> list[FileEntry]:
