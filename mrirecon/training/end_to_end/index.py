@@ -116,7 +116,7 @@ def describe(path: Path) -> FileEntry:
     """
     scan, reader = read_fastmri(path), SliceReader()
     size = tuple(part.stop - part.start for part in scan.crop)
-    if size != scan.matrix:
+    if scan.reference is not None and size != scan.matrix:
         raise ValueError(
             f"{path}: its target of {scan.matrix[0]} x {scan.matrix[1]} is interpolated from {size[0]} x {size[1]}: "
             "train on files with targets on the k-space grid"

@@ -1,4 +1,4 @@
-"""What is minimised: terms relative to the maximum of the volume or to samples, so that weights mean the same anywhere."""
+"""What is minimised: terms relative to the volume's maximum, or to samples, so that weights mean the same anywhere."""
 
 from __future__ import annotations
 
