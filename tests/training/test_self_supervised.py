@@ -21,6 +21,7 @@ from mrirecon.tensors import fft2c
 from mrirecon.training.core.batches import SliceRequest
 from mrirecon.training.end_to_end.data import FastMRIDataModule
 from mrirecon.training.end_to_end.dataset import Batch
+from mrirecon.training.end_to_end.index import describe
 from mrirecon.training.end_to_end.left_out import left_out_loss, predictions
 from mrirecon.training.end_to_end.loss import Loss
 from mrirecon.training.end_to_end.module import UnrolledModule
@@ -167,6 +168,20 @@ def test_a_scan_of_the_centre_only_is_named(root, tmp_path):
         runs.fit(config(tmp_path / "data", tmp_path / "run"))
 
 
+def test_an_interpolated_image_grid_matters_to_targets_only(root, full, tmp_path):
+    finer = tuple(2 * size for size in runs.SHAPE)
+    for folder, name in ((root, "undersampled.h5"), (full, "full.h5")):
+        scan = read_scan(folder / "multicoil_train" / "file0.h5")
+        reference = None if scan.reference is None else lambda index: torch.ones(finer)
+        path = tmp_path / name
+        write_scan(replace(scan, matrix=finer, reference=reference), path)
+    assert read_scan(tmp_path / "undersampled.h5").matrix == finer
+    entry = describe(tmp_path / "undersampled.h5")
+    assert entry.sampled and entry.crop == (0, runs.SHAPE[0], 0, runs.SHAPE[1])
+    with pytest.raises(ValueError, match="its target of 72 x 64 is interpolated from 36 x 32"):
+        describe(tmp_path / "full.h5")
+
+
 # --- losses ---
 
 
@@ -297,7 +312,8 @@ def test_a_poisoned_reference_changes_nothing(full, tmp_path):
         for number, path in enumerate(sorted(data.glob("*/*.h5"))):
             with h5py.File(path, "r+") as file:
                 if name == "poisoned":
-                    file["reconstruction_rss"][...] = number + 1.0
+                    training = path.parent.name == "multicoil_train"
+                    file["reconstruction_rss"][...] = np.nan if training else number + 1.0
                     file.attrs["max"] = 1e6
                 if name == "none":
                     del file["reconstruction_rss"]

@@ -19,7 +19,7 @@ from mrirecon.training.end_to_end.left_out import Prediction, left_out_loss, pre
 from mrirecon.training.end_to_end.loss import Loss
 
 
-class Judged(NamedTuple):
+class JudgedSlice(NamedTuple):
     """A slice of a validation.
 
     Attributes:
@@ -135,7 +135,7 @@ class UnrolledModule(TrainingModule):
             if found is not None:
                 loss += self.loss.self_supervised * float(found[n].loss())
                 left_out = found[n].squared_error()
-            self.scores.append(Judged(volume, number, loss, score, left_out))
+            self.scores.append(JudgedSlice(volume, number, loss, score, left_out))
         return image
 
     def _score(
@@ -155,7 +155,7 @@ class UnrolledModule(TrainingModule):
         )
         return loss, score
 
-    def judge(self, scores: list[Judged]) -> dict[str, float]:
+    def judge(self, scores: list[JudgedSlice]) -> dict[str, float]:
         self.metrics = volume_metrics(one.score for one in scores if one.score is not None)
         self.left_out = _left_out_errors(scores)
         loss = math.fsum(score.loss for score in scores) / len(scores)
@@ -171,7 +171,7 @@ class UnrolledModule(TrainingModule):
         return {"volumes": len({*self.metrics, *self.left_out}), **self._means()}
 
 
-def _left_out_errors(scores: Iterable[Judged]) -> dict[str, float]:
+def _left_out_errors(scores: Iterable[JudgedSlice]) -> dict[str, float]:
     """Volume -> error of its left-out samples; volumes without signal there are left out."""
     sums: dict[str, list[tuple[float, float]]] = {}
     for one in scores:
