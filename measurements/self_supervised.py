@@ -7,7 +7,7 @@
 Each training scan is undersampled once, by lines drawn for its name (`uniform1d`, x4), and written with its target and
 without. Every loss starts from the same prior and takes as many steps, of one slice each, of the same scans in the same
 order. The validation scans, whose patients trained nothing, are undersampled likewise and reconstructed: PSNR in the
-head, mean over scans. One thread; about 3 s for a step of 128 x 128 and one set of left-out samples.
+head, mean over scans. One thread; on a busy machine 300 steps took 8 to 16 minutes, with two left-out sets 38.
 """
 
 import argparse
