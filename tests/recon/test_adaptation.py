@@ -1,5 +1,6 @@
 """Weights that are adapted to a scan by predicting samples that were left out."""
 
+import re
 from dataclasses import replace
 
 import pytest
@@ -128,3 +129,26 @@ def test_nothing_sees_the_reference(scan):
 def test_what_cannot_be_is_refused_before_a_scan_is_read(options, said):
     with pytest.raises(ValueError, match=said):
         Request(**options)
+
+
+class Told:
+    def __init__(self):
+        self.said = []
+
+    def __call__(self, done, total):
+        pass
+
+    def say(self, doing):
+        self.said.append(doing)
+
+
+def test_progress_says_what_is_being_done(scan):
+    told = Told()
+    judgement = Judgement(adapt=2, adapt_slices=1, calibrate=True)
+    pipeline_of("unrolled_prior", scan, judgement=judgement, progress=told).run()
+    assert told.said[0] == "adapting"
+    assert re.fullmatch(r"adapting, left-out error \d\.\d{3}", told.said[1])
+    assert told.said[-2:] == ["calibrating", ""]
+    told = Told()
+    pipeline_of("cg_sense", scan, regularization="auto", progress=told).run()
+    assert told.said == ["choosing regularization", ""]

@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from mrirecon.methods.base import Method
 from mrirecon.options import Count, check_ranges
+from mrirecon.progress import say
 from mrirecon.recon.left_out.adaptation import (
     LEARNED_SLICES,
     STEPS,
@@ -122,6 +123,7 @@ def judge(
         bars = trial.calibrated(method)
         info["calibration"] = dict(bars.info)
         notes.append(bars.note())
+    say(progress, "")
     return Judged(method, info, notes, trial.effort, bars)
 
 
@@ -151,6 +153,7 @@ class _Trial:
             trials = trials_of(self.problems, seed=self.asked.left_out_seed)
             each = sum(len(trial.sets) for trial in trials)
             self.total += (2 * REACH + 3) * each * len(method.searches())
+            say(self.progress, f"choosing {' and '.join(method.searches())}")
             _, tuned = tune(method, trials, lambda: self.tell(each))
             kept = {}, {one.parameter: one.as_json() for one in tuned}
             if self.keep is not None:
@@ -166,9 +169,11 @@ class _Trial:
         trials = trials_of(self.problems, slices=self.asked.adapt_slices, sets=1, seed=seed)
         self.total += EFFORT * (STEPS if steps is None else steps)
 
-        def done(_: Adaptation) -> None:
+        def done(now: Adaptation) -> None:
+            say(self.progress, f"adapting, left-out error {now.curve[-1][1]:.3f}")
             self.tell(EFFORT)
 
+        say(self.progress, "adapting")
         found = adapt(method, trials, steps=steps, seed=seed, done=done, keep=self.keep)
         return adapted(method, found, Path(self.problems.scan.source).name), found
 
@@ -187,6 +192,7 @@ class _Trial:
         if sampled and not adapts:
             trials = [replace(one, sets=one.sets[: -(-SLICES // len(trials))]) for one in trials]
         each = 1 if sampled else 1 + PARTS
+        say(self.progress, "calibrating")
         bars = calibrate(method, trials, self.asked.level, lambda: self.tell(each))
         if self.keep is not None:
             self.keep.put("calibration", {}, dict(bars.info))
