@@ -45,6 +45,8 @@ class NetworkMethod(SliceMethod):
     precision: Literal["float32", "bfloat16"] = "float32"
 
     fills_kspace: ClassVar[bool] = True
+    rate: ClassVar[float] = 3e-4  # of Adam, where the weights are adapted to a scan
+    every: ClassVar[int] = 10  # of its steps, after which the weights are judged
 
     @cached_property
     def trained(self) -> tuple[Network, Card]:
@@ -63,6 +65,11 @@ class NetworkMethod(SliceMethod):
                 f"{self.weights} holds weights of {network.name}: use --method {network.name}, or other weights"
             )
         return network.eval(), card
+
+    @property
+    def model(self) -> tuple[Network, Card]:
+        """The network whose weights can be adapted to a scan, and their card."""
+        return self.trained
 
     def check(self, scan: Scan, slices: range) -> None:
         _ = self.trained
@@ -154,7 +161,9 @@ class UnrolledMethod(NetworkMethod):
         figures, parts = trust_figures(learned, x, predicted, signal, whole=self.trust)
         return Solution(magnitude=image, kspace=kspace, figures=figures, parts=parts)
 
-    def predicted(self, module: Network, problem: Problem) -> Complex[Tensor, "coil y x"]:
+    def predicted(
+        self, module: Network, problem: Problem, seed: int | None = None
+    ) -> Complex[Tensor, "coil y x"]:
         """All of k-space as the network has it; gradients flow through it."""
         assert isinstance(module, UnrolledNetwork)
         return module.unroll(*_seen(problem, module)).kspace()[0]
@@ -209,7 +218,9 @@ class UnrolledPriorMethod(NetworkMethod):
         image = self._image(network, problem, None)
         return Solution(image=image * problem.operator.support())
 
-    def predicted(self, module: Network, problem: Problem) -> Complex[Tensor, "coil y x"]:
+    def predicted(
+        self, module: Network, problem: Problem, seed: int | None = None
+    ) -> Complex[Tensor, "coil y x"]:
         """All of k-space as the network has it; gradients flow through its last `LEARNED_STEPS` steps."""
         image = self._image(module, problem, LEARNED_STEPS) * problem.operator.support()
         return sense(problem.operator.maps, torch.ones_like(problem.mask))(image)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from itertools import groupby
 from pathlib import Path
@@ -16,26 +16,21 @@ from jaxtyping import Complex
 from torch import Tensor
 
 from mrirecon.device import images_that_fit
-from mrirecon.diffusion import SCHEDULES, Denoiser, on_device
+from mrirecon.diffusion import SCHEDULES, Denoiser, karras, on_device
+from mrirecon.diffusion.samplers.midway import midway
 from mrirecon.io.cfl import parts_of
 from mrirecon.io.files import existing_file
 from mrirecon.methods.base import Method, Needs, Place, Problem, Solution, Tell
-from mrirecon.methods.classical import Adjoint, CGSense, L1Wavelet, MinNorm, TotalVariation
-from mrirecon.methods.draws import DrawBatch, Draws, Room, Underway
-from mrirecon.methods.grappa import Grappa
-from mrirecon.methods.networks import (
-    HUMUSMethod,
-    NetworkMethod,
-    UnrolledMethod,
-    UnrolledPriorMethod,
-    VarNetMethod,
-)
+from mrirecon.methods.draws import DrawBatch, Draws, Room, Underway, stream_of
+from mrirecon.methods.first import FIRST_FILES, FIRST_IMAGES, first_images
+from mrirecon.methods.networks import NetworkMethod
 from mrirecon.methods.trust import trust_figures
 from mrirecon.nearest import suggest
+from mrirecon.networks import Prior
+from mrirecon.operators import sense
 from mrirecon.options import Count, Positive
 from mrirecon.scan import Scan
-from mrirecon.tensors import ifft2c
-from mrirecon.weights import Card, load_prior, locate
+from mrirecon.weights import Card, denoiser_with, load_prior_network, locate
 
 SHIPPED = "prior_tiny"
 UNKNOWN_LEVEL = (
@@ -43,16 +38,10 @@ UNKNOWN_LEVEL = (
     "import it with --bright_level"
 )
 WARM = 0.3  # of the bright level: where a sampler begins that is given a first image
-FIRST_IMAGES: dict[str, type[Method]] = {
-    method.name: method
-    for method in (
-        *(Adjoint, MinNorm, CGSense, L1Wavelet, TotalVariation, Grappa),
-        *(VarNetMethod, HUMUSMethod, UnrolledPriorMethod),
-    )
-}
+JUDGED_DRAWS = 2  # of a slice, by whose mean weights are judged that are adapted to a scan
+LEARNED_LEVELS = 10  # of the walk midway, from which they are learned
 # Keywords of samplers that are no options of their own.
 GIVEN = ("noise_std", "start", "generator", "callback")
-FIRST_FILES = (".npy", ".cfl")  # outputs with the phase of the image
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,6 +91,8 @@ class Posterior(Method):
     trust: bool = False
 
     fills_kspace: ClassVar[bool] = True
+    rate: ClassVar[float] = 3e-5  # of Adam, where the weights are adapted to a scan
+    every: ClassVar[int] = 20  # of its steps, after which the weights are judged by draws
     finest: ClassVar[float] = 0.0  # the lowest last level that is chosen by itself
     sampler: ClassVar[Callable[..., Tensor]]
 
@@ -160,7 +151,12 @@ class Posterior(Method):
         Raises:
             ValueError: if the weights are of no prior, or of one that knows no complex images.
         """
-        return load_prior(self.weights)
+        return denoiser_with(*self.model), self.model[1]
+
+    @cached_property
+    def model(self) -> tuple[Prior, Card]:
+        """The network of the prior, and the card of its weights. Raises as `trained`."""
+        return load_prior_network(self.weights)
 
     @cached_property
     def first(self) -> Method | None:
@@ -252,7 +248,7 @@ class Posterior(Method):
             y=torch.stack([problem.kspace for problem in problems]) / scale,
             maps=torch.stack([problem.operator.maps for problem in problems]),
             mask=torch.stack([problem.mask for problem in problems]),
-            start=_first_images(self.first, problems, scale) if self.start != "noise" else None,
+            start=first_images(self.first, problems, scale) if self.start != "noise" else None,
         )
         own = {one.name for one in fields(self)} - {one.name for one in fields(Posterior)}
         options = {name: getattr(self, name) for name in own}
@@ -276,6 +272,40 @@ class Posterior(Method):
             volumes=volumes,
         )
 
+    def with_module(self, module: Prior, card: Card) -> Posterior:
+        """The method with other weights of its prior, which the card describes."""
+        other = replace(self)
+        known = {"model": (module.eval(), card), "trained": (denoiser_with(module, card), card)}
+        kept = {"first": self.first, "sigmas": self.sigmas, "room": self.room}
+        other.__dict__.update(known | kept)  # where cached_property keeps them
+        return other
+
+    def predicted(
+        self, module: Prior, problem: Problem, seed: int | None = None
+    ) -> Complex[Tensor, "coil y x"]:
+        """All of k-space as the mean of a few draws with these weights has it.
+
+        With a seed it is that of the image midway (`midway`), after a short walk, and gradients flow through it.
+        """
+        if seed is not None:
+            return _kspace(problem, self._midway(module, problem, seed))
+        few = range(min(self.samples, JUDGED_DRAWS))
+        draws = self.with_module(module, self.model[1]).draws_of([problem]).make(draws=few)
+        return _kspace(problem, draws.mean(0)[0])
+
+    def _midway(self, module: Prior, problem: Problem, seed: int) -> Complex[Tensor, "y x"]:
+        y, A = problem.kspace[None] / problem.scale, problem.operator
+        first, last = float(self.sigmas[0]), float(self.sigmas[-2])
+        return midway(
+            y,
+            A,
+            denoiser_with(module, self.model[1]),
+            karras(min(LEARNED_LEVELS, self.levels), last, first),
+            noise_std=problem.noise_std / problem.scale,
+            start=A.solve(A.H(y), 0.02, iterations=10),
+            generator=stream_of(seed),
+        )[0]
+
     def _solution(self, problem: Problem, draws: Complex[Tensor, "draw y x"]) -> Solution:
         figures, parts = trust_figures(problem, draws.mean(0), whole=self.trust)
         if len(draws) > 1:
@@ -284,33 +314,16 @@ class Posterior(Method):
         return Solution(draws=draws, keep_draws=self.draws, parts=parts, figures=figures)
 
 
+def _kspace(problem: Problem, image: Complex[Tensor, "y x"]) -> Complex[Tensor, "coil y x"]:
+    """Of an image in units of the bright level."""
+    A = problem.operator
+    return sense(A.maps, torch.ones_like(problem.mask))(image * A.support() * problem.scale)
+
+
 def _options(sampler: Callable[..., Tensor]) -> dict[str, inspect.Parameter]:
     """What a sampler takes besides what all do."""
     every = inspect.signature(sampler).parameters
     return {name: p for name, p in every.items() if p.kind is p.KEYWORD_ONLY and name not in GIVEN}
-
-
-def _first_images(
-    first: Method | None, problems: Sequence[Problem], scale: float
-) -> Complex[Tensor, "slice y x"]:
-    """Those of a method, or of the file that the problems have them from, in units of the bright level."""
-    images = []
-    for problem in problems:
-        image = problem.first_image
-        if isinstance(first, UnrolledMethod):
-            image = _combined(problem, first.refine(problem))
-        elif first is not None:
-            (solution,) = first.solve([problem])
-            kspace = solution.kspace
-            image = solution.image if kspace is None else _combined(problem, kspace)
-        assert image is not None  # no method of FIRST_IMAGES gives draws
-        images.append(image)
-    return torch.stack(images) / scale
-
-
-def _combined(problem: Problem, kspace: Complex[Tensor, "coil y x"]) -> Tensor:
-    """k-space without gaps, combined by the sampler's maps: the phase is that of the sampler's image."""
-    return (problem.operator.maps.conj() * ifft2c(kspace)).sum(-3)
 
 
 def _beyond(tell: Tell | None, before: int) -> Tell | None:

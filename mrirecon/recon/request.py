@@ -201,7 +201,7 @@ class Request:
         """
         if self.adapt_save is not None:
             assert isinstance(pipeline.solver, Adaptable)
-            network, card = pipeline.solver.trained
+            network, card = pipeline.solver.model
             save_weights(network, self.adapt_save, card, overwrite=overwrite)
 
     def complete(

@@ -46,18 +46,18 @@ def test_the_loss_is_relative():
 def test_samples_that_are_not_learned_from_are_predicted_no_worse(name, scan):
     pipeline = pipeline_of(name, scan)
     trials = trials_of(pipeline.problems, slices=2, sets=1)
-    before = {key: x.clone() for key, x in pipeline.method.trained[0].state_dict().items()}
+    before = {key: x.clone() for key, x in pipeline.method.model[0].state_dict().items()}
     found = adapt(pipeline.method, trials, steps=10)
     errors = dict(found.curve)
     assert errors[found.best] == min(errors.values()) <= errors[0]
     assert found.best or name != "unrolled_prior"
     method = adapted(pipeline.method, found, "scan.h5")
     learned = [trial.without(0) for trial in trials]
-    again = validation_error(method, method.trained[0], trials, learned)
+    again = validation_error(method, method.model[0], trials, learned)
     assert again == pytest.approx(errors[found.best], rel=1e-5)
-    assert method.trained[1].notes[-1].startswith("adapted to scan.h5 in")
+    assert method.model[1].notes[-1].startswith("adapted to scan.h5 in")
     # The weights that came along stay as they are.
-    now = pipeline.method.trained[0].state_dict()
+    now = pipeline.method.model[0].state_dict()
     assert all(torch.equal(before[key], now[key]) for key in before)
 
 
@@ -121,6 +121,11 @@ def test_nothing_sees_the_reference(scan):
     [
         ({"method": "tv", "adapt": "auto"}, "tv has no weights that can be adapted"),
         ({"method": "unet", "adapt": 5}, "unet has no weights that can be adapted"),
+        ({"method": {"name": "dds", "start": "a.npy"}, "adapt": 5}, "dds: the image .* a.npy, was"),
+        (
+            {"method": {"name": "dds", "start": "a.npy", "samples": 4}, "calibrate": True},
+            "made of the samples that are to be left out",
+        ),
         ({"method": "unrolled_prior", "adapt": 0}, "adapt is 0: give at least 1"),
         ({"method": "unrolled_prior", "adapt_save": "w.safetensors"}, "add adapt"),
         ({"method": "unrolled_prior", "adapt": 5, "adapt_save": "w.pt"}, "safetensors"),

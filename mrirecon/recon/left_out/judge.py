@@ -29,7 +29,11 @@ Progress = Callable[[int | float, int], object]
 
 NOT_ADAPTABLE = (
     "{} has no weights that can be adapted to a scan: leave out --adapt, or use unrolled_prior, "
-    "varnet or humus"
+    "varnet, humus or a sampler such as dds"
+)
+KNOWS_ALL = (
+    "{}: the image that it begins with, {}, was made of the samples that are to be left out: let it begin with a "
+    "method, such as --method.start cg_sense"
 )
 EFFORT = 3  # slices that could be reconstructed in the time of one step of an adaptation
 
@@ -58,6 +62,9 @@ class Judgement:
         check_ranges(type(self), vars(self), "reconstruct")
         if self.adapt is not None and not isinstance(method, Adaptable):
             raise ValueError(NOT_ADAPTABLE.format(method.name))
+        judges = self.adapt is not None or self.calibrate
+        if judges and (image := method.needs.first_image) is not None:
+            raise ValueError(KNOWS_ALL.format(method.name, image))
         if not 0 < self.level < 1:
             raise ValueError(f"level is {self.level}: give a share of the truth, such as 0.9")
         if self.calibrate and getattr(method, "samples", 2) < 2:
