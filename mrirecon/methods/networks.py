@@ -16,7 +16,7 @@ from torch import Tensor
 
 from mrirecon.calibration import ENOUGH, Calibration
 from mrirecon.io.files import existing_file
-from mrirecon.methods.base import Figures, Needs, Problem, SliceMethod, Solution
+from mrirecon.methods.base import Figures, Needs, Pace, Problem, SliceMethod, Solution
 from mrirecon.methods.trust import trust_figures
 from mrirecon.networks import NETWORKS, Network, UnrolledNetwork, calibration_of
 from mrirecon.networks.unrolled_prior import UnrolledPrior
@@ -45,8 +45,7 @@ class NetworkMethod(SliceMethod):
     precision: Literal["float32", "bfloat16"] = "float32"
 
     fills_kspace: ClassVar[bool] = True
-    rate: ClassVar[float] = 3e-4  # of Adam, where the weights are adapted to a scan
-    every: ClassVar[int] = 10  # of its steps, after which the weights are judged
+    pace: ClassVar[Pace] = Pace(rate=3e-4, every=10, effort=3.0)
 
     @cached_property
     def trained(self) -> tuple[Network, Card]:

@@ -20,7 +20,7 @@ from mrirecon.diffusion import SCHEDULES, Denoiser, karras, on_device
 from mrirecon.diffusion.samplers.midway import midway
 from mrirecon.io.cfl import parts_of
 from mrirecon.io.files import existing_file
-from mrirecon.methods.base import Method, Needs, Place, Problem, Solution, Tell
+from mrirecon.methods.base import Method, Needs, Pace, Place, Problem, Solution, Tell
 from mrirecon.methods.draws import DrawBatch, Draws, Room, Underway, stream_of
 from mrirecon.methods.first import FIRST_FILES, FIRST_IMAGES, first_images
 from mrirecon.methods.networks import NetworkMethod
@@ -91,8 +91,7 @@ class Posterior(Method):
     trust: bool = False
 
     fills_kspace: ClassVar[bool] = True
-    rate: ClassVar[float] = 3e-5  # of Adam, where the weights are adapted to a scan
-    every: ClassVar[int] = 20  # of its steps, after which the weights are judged by draws
+    pace: ClassVar[Pace] = Pace(rate=3e-5, every=20, effort=0.5)  # of the prior
     finest: ClassVar[float] = 0.0  # the lowest last level that is chosen by itself
     sampler: ClassVar[Callable[..., Tensor]]
 

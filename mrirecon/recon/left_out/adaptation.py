@@ -14,7 +14,7 @@ from jaxtyping import Complex
 from torch import Tensor
 
 from mrirecon.device import has_fast_bfloat16
-from mrirecon.methods.base import Problem
+from mrirecon.methods.base import Pace, Problem
 from mrirecon.networks import Model
 from mrirecon.recon.left_out.choice import choose_left_out
 from mrirecon.recon.left_out.loss import prediction_loss
@@ -36,12 +36,10 @@ class Adaptable(Protocol):
     """A method whose weights can be adapted to a scan.
 
     Attributes:
-        rate: of Adam in the first step; it falls linearly to 0.
-        every: steps from one validation to the next.
+        pace: how fast.
     """
 
-    rate: ClassVar[float]
-    every: ClassVar[int]
+    pace: ClassVar[Pace]
 
     def predicted(
         self, module: Any, problem: Problem, seed: int | None = None
@@ -129,7 +127,7 @@ def adapt(
     """
     module = _trainable(method.model[0])
     optimizer = torch.optim.Adam(
-        (p for p in module.parameters() if p.requires_grad), lr=method.rate
+        (p for p in module.parameters() if p.requires_grad), lr=method.pace.rate
     )
     learned = [trial.without(0) for trial in trials]
     found = Adaptation(state=_copy(module))
@@ -145,13 +143,13 @@ def adapt(
     while found.step < most and (steps is not None or found.step - found.best < PATIENCE):
         loss = _step_loss(method, module, learned, (seed, found.step))
         for group in optimizer.param_groups:
-            group["lr"] = method.rate * (1 - found.step / most)
+            group["lr"] = method.pace.rate * (1 - found.step / most)
         optimizer.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(module.parameters(), CLIP)
         optimizer.step()
         found.step += 1
-        if found.step % method.every == 0 or found.step == most:
+        if found.step % method.pace.every == 0 or found.step == most:
             validate()
             if keep is not None:
                 _keep(keep, module, optimizer, found)

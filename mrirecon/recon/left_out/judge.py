@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -35,7 +36,6 @@ KNOWS_ALL = (
     "{}: the image that it begins with, {}, was made of the samples that are to be left out: let it begin with a "
     "method, such as --method.start cg_sense"
 )
-EFFORT = 3  # slices that could be reconstructed in the time of one step of an adaptation
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -131,7 +131,7 @@ def judge(
         info["calibration"] = dict(bars.info)
         notes.append(bars.note())
     say(progress, "")
-    return Judged(method, info, notes, trial.effort, bars)
+    return Judged(method, info, notes, math.ceil(trial.effort), bars)
 
 
 class _Trial:
@@ -145,13 +145,14 @@ class _Trial:
         keep: SliceStore | None,
     ) -> None:
         self.problems, self.asked, self.progress, self.keep = problems, asked, progress, keep
-        self.effort = self.total = 0
+        self.effort = self.total = 0.0
 
-    def tell(self, more: int) -> None:
+    def tell(self, more: float | int) -> None:
         """So many more slices were solved."""
         self.effort += more
         if self.progress is not None:
-            self.progress(self.effort, max(self.total, self.effort) + len(self.problems.places()))
+            whole = math.ceil(max(self.total, self.effort))
+            self.progress(self.effort, whole + len(self.problems.places()))
 
     def tuned(self, method: Method) -> tuple[Method, dict[str, Any]]:
         """The method with numbers for its parameters that are `auto`, and how they were chosen."""
@@ -174,11 +175,12 @@ class _Trial:
         seed, wanted = self.asked.left_out_seed, self.asked.adapt
         steps = None if wanted == "auto" else wanted
         trials = trials_of(self.problems, slices=self.asked.adapt_slices, sets=1, seed=seed)
-        self.total += EFFORT * (STEPS if steps is None else steps)
+        effort = method.pace.effort
+        self.total += effort * (STEPS if steps is None else steps)
 
         def done(now: Adaptation) -> None:
             say(self.progress, f"adapting, left-out error {now.curve[-1][1]:.3f}")
-            self.tell(EFFORT)
+            self.tell(effort)
 
         say(self.progress, "adapting")
         found = adapt(method, trials, steps=steps, seed=seed, done=done, keep=self.keep)
