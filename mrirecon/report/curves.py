@@ -67,4 +67,6 @@ def curves_of(name: str, volume: Volume) -> Iterator[Curve]:
         points = list(zip(found["validated"], found["left_out_error"], strict=True))
         step, steps = found["best_step"], found["steps"]
         title = f"{name}: weights adapted to the scan, those of step {step} of {steps} taken"
+        if step == 0:
+            title = f"{name}: {steps} steps of adaptation predicted left-out samples no better"
         yield Curve(title, "step", points, step, False)
