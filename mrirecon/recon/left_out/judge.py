@@ -22,7 +22,7 @@ from mrirecon.recon.left_out.adaptation import (
 from mrirecon.recon.left_out.error_bars import ErrorBars, calibrate
 from mrirecon.recon.left_out.jackknife import PARTS
 from mrirecon.recon.left_out.prediction import SLICES, trials_of
-from mrirecon.recon.left_out.tuning import REACH, tune
+from mrirecon.recon.left_out.tuning import search_effort, tune
 from mrirecon.recon.problems import Problems
 from mrirecon.recon.slice_store import SliceStore
 
@@ -121,7 +121,7 @@ def judge(
     if method.searches():
         method, info["tuning"] = trial.tuned(method)
         tuned = info["tuning"].items()
-        notes += [_at_end(name, one["tried"]) for name, one in tuned if one["at_end"]]
+        notes += [_at_end(name, one["coarse"]["tried"]) for name, one in tuned if one["at_end"]]
     if asked.adapt is not None:
         method, found = trial.adapted(method)
         info["adaptation"] = found.as_json()
@@ -159,10 +159,9 @@ class _Trial:
         kept = None if self.keep is None else self.keep.get("tuned")
         if kept is None:
             trials = trials_of(self.problems, seed=self.asked.left_out_seed)
-            each = sum(len(trial.sets) for trial in trials)
-            self.total += (2 * REACH + 3) * each * len(method.searches())
+            self.total += search_effort(trials) * len(method.searches())
             say(self.progress, f"choosing {' and '.join(method.searches())}")
-            _, tuned = tune(method, trials, lambda: self.tell(each))
+            _, tuned = tune(method, trials, self.tell)
             kept = {}, {one.parameter: one.as_json() for one in tuned}
             if self.keep is not None:
                 self.keep.put("tuned", *kept)
