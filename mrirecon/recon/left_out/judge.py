@@ -43,8 +43,8 @@ class Judgement:
     """What left-out samples are asked to decide, besides parameters that are `auto`.
 
     Attributes:
-        adapt: steps in which the weights of a network are adapted to the scan; auto stops when left-out samples are
-            predicted no better.
+        adapt: steps in which the weights of a network, or of the prior of a sampler, are adapted to the scan; auto
+            stops when left-out samples are predicted no better.
         adapt_slices: slices of the scan that it learns from.
         calibrate: whether error bars are calibrated.
         level: share of the truth that their intervals are to hold.
