@@ -8,7 +8,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from itertools import groupby
-from pathlib import Path
 from typing import Any, ClassVar, Literal, get_type_hints
 
 import torch
@@ -16,28 +15,24 @@ from jaxtyping import Complex
 from torch import Tensor
 
 from mrirecon.device import images_that_fit
-from mrirecon.diffusion import SCHEDULES, Denoiser, karras, on_device
+from mrirecon.diffusion import karras, on_device
 from mrirecon.diffusion.samplers.midway import midway
-from mrirecon.io.cfl import parts_of
-from mrirecon.io.files import existing_file
-from mrirecon.methods.base import Method, Needs, Pace, Place, Problem, Solution, Tell
+from mrirecon.methods.base import Needs, Pace, Place, Problem, Solution, Tell
 from mrirecon.methods.draws import DrawBatch, Draws, Room, Underway, stream_of
-from mrirecon.methods.first import FIRST_FILES, FIRST_IMAGES, first_images
+from mrirecon.methods.first import first_images
 from mrirecon.methods.networks import NetworkMethod
 from mrirecon.methods.trust import trust_figures
-from mrirecon.nearest import suggest
+from mrirecon.methods.walk import Walk
 from mrirecon.networks import Prior
 from mrirecon.operators import sense
 from mrirecon.options import Count, Positive
 from mrirecon.scan import Scan
-from mrirecon.weights import Card, denoiser_with, load_prior_network, locate
+from mrirecon.weights import Card, denoiser_with
 
-SHIPPED = "prior_tiny"
 UNKNOWN_LEVEL = (
     "{}: how bright the images were that this prior was trained on is not known, and taken for a bright level of 1: "
     "import it with --bright_level"
 )
-WARM = 0.3  # of the bright level: where a sampler begins that is given a first image
 JUDGED_DRAWS = 2  # of a slice, by whose mean weights are judged that are adapted to a scan
 LEARNED_LEVELS = 10  # of the walk midway, from which they are learned
 # Keywords of samplers that are no options of their own.
@@ -45,7 +40,7 @@ GIVEN = ("noise_std", "start", "generator", "callback")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Posterior(Method):
+class Posterior(Walk):
     """A diffusion sampler with a prior.
 
     The data are divided by the volume's bright level, so that images have 1, and the result is multiplied by it; the
@@ -56,15 +51,6 @@ class Posterior(Method):
     of the function are its fields too, with their types and defaults, where the class has no others.
 
     Attributes:
-        weights: name of a shipped prior, or a file made by `mrirecon weights import` or `mrirecon train`.
-        schedule: schedule of the noise levels.
-        levels: noise levels; most samplers evaluate the network once in each.
-        sigma_max: first noise level, over the bright level; auto takes 0.3 with a first image, and the prior's highest
-            without.
-        sigma_min: last noise level before 0; auto takes the prior's lowest, of dds at least 0.015.
-        start: first image, from which the sampler begins with noise of the first level (come-closer-diffuse-faster,
-            Chung, Sim & Ye 2022): that of adjoint, min_norm, cg_sense, l1_wavelet, tv, grappa, varnet, humus or
-            unrolled_prior with their defaults, or a .npy or .cfl that recon wrote; noise begins with none.
         samples: draws per slice.
         seed: seed of the draws.
         noise_std: noise of the k-space per real component, in its units before any prewhitening; auto reads it from a
@@ -76,12 +62,6 @@ class Posterior(Method):
         trust: write the null-space part of the image, which the prior supplied and not the scanner.
     """
 
-    weights: str = SHIPPED
-    schedule: Literal["karras", "geometric", "vp"] = "karras"
-    levels: Count = 20
-    sigma_max: Positive | Literal["auto"] = "auto"
-    sigma_min: Positive | Literal["auto"] = "auto"
-    start: str = "cg_sense"
     samples: Count = 1
     seed: int = 0
     noise_std: Positive | Literal["auto"] = "auto"
@@ -92,7 +72,6 @@ class Posterior(Method):
 
     fills_kspace: ClassVar[bool] = True
     pace: ClassVar[Pace] = Pace(rate=3e-5, every=20, effort=0.5)  # of the prior
-    finest: ClassVar[float] = 0.0  # the lowest last level that is chosen by itself
     sampler: ClassVar[Callable[..., Tensor]]
 
     def __init_subclass__(cls, *, sampler: Callable[..., Tensor] | None = None) -> None:
@@ -108,20 +87,6 @@ class Posterior(Method):
         for name, option in options.items():
             if option.default is not option.empty:
                 setattr(cls, name, option.default)
-
-    def __post_init__(self) -> None:
-        """Refuse what cannot be sampled.
-
-        Raises:
-            ValueError: as every method, or if there is no such first image.
-        """
-        super().__post_init__()
-        known = ("noise", *FIRST_IMAGES)
-        if self.start not in known and Path(self.start).suffix.lower() not in FIRST_FILES:
-            raise ValueError(
-                f"{self.name}: start is {self.start!r}: {suggest(self.start, known)}, or give a reconstruction as "
-                ".npy or .cfl"
-            )
 
     @property
     def needs(self) -> Needs:
@@ -139,60 +104,10 @@ class Posterior(Method):
         """Whether the image of a slice depends on those of its neighbours."""
         return False
 
-    @property
-    def _starts_from_file(self) -> bool:
-        return self.start not in ("noise", *FIRST_IMAGES)
-
-    @cached_property
-    def trained(self) -> tuple[Denoiser, Card]:
-        """The prior as a denoiser, and the card of its weights.
-
-        Raises:
-            ValueError: if the weights are of no prior, or of one that knows no complex images.
-        """
-        return denoiser_with(*self.model), self.model[1]
-
-    @cached_property
-    def model(self) -> tuple[Prior, Card]:
-        """The network of the prior, and the card of its weights. Raises as `trained`."""
-        return load_prior_network(self.weights)
-
-    @cached_property
-    def first(self) -> Method | None:
-        """The method of the first image; None where it is noise or comes from a file."""
-        return FIRST_IMAGES[self.start]() if self.start in FIRST_IMAGES else None
-
-    @cached_property
-    def sigmas(self) -> Tensor:
-        """The noise levels.
-
-        Raises:
-            ValueError: if they leave the range that the prior knows.
-        """
-        low, high = self.trained[0].sigma_range
-        warm = min(WARM, high) if self.start != "noise" else high
-        first = warm if self.sigma_max == "auto" else self.sigma_max
-        finest = min(max(low, self.finest), first)
-        last = finest if self.sigma_min == "auto" else self.sigma_min
-        if first > 1.001 * high or last < 0.999 * low:
-            raise ValueError(
-                f"{self.name}: noise levels from {first:g} to {last:g}, but the prior knows {high:g} to {low:g}: "
-                "change sigma_max or sigma_min, or use other weights"
-            )
-        level = self.trained[1].bright_level or 1.0  # vp goes by the prior's own units
-        return SCHEDULES[self.schedule](self.levels, last * level, first * level) / level
-
     @cached_property
     def room(self) -> Room:
         """What is known of the memory."""
         return Room()
-
-    def files(self) -> dict[str, tuple[Path, ...]]:
-        begun = {} if self.first is None else self.first.files()
-        if self._starts_from_file:
-            begun = {"image": parts_of(Path(self.start))}
-        first = {f"start_{name}": parts for name, parts in begun.items()}
-        return {"weights": (existing_file(locate(self.weights)),), **first}
 
     def check(self, scan: Scan, slices: range) -> None:
         if self.couples_slices and len(slices) == 1:
