@@ -25,7 +25,7 @@ from mrirecon.birdcage import birdcage_maps
 from mrirecon.diffusion import Denoiser, denoiser_of, karras
 from mrirecon.diffusion.samplers import dds, dps
 from mrirecon.masks.own import poisson, uniform1d
-from mrirecon.methods.posterior import SHIPPED
+from mrirecon.methods.walk import SHIPPED
 from mrirecon.networks import PRESETS, PRIORS, Prior
 from mrirecon.operators import sense
 from mrirecon.operators.sense import Sense

@@ -4,56 +4,114 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Protocol, runtime_checkable
 
 NUMBERS = 58  # characters beside the name in a line of progress: a long name is cut short, not they
+TIMES = 42  # the same without the counts
+
+
+@runtime_checkable
+class Line(Protocol):
+    """A callback (done, total) that can also be told what is being done, in a few words in place of the counts."""
+
+    def __call__(self, done: int | float, total: int, /) -> object: ...
+
+    def say(self, doing: str) -> object: ...
+
+
+def say(progress: object, doing: str) -> None:
+    """Show what is being done besides solving slices, "" when it is over, where the callback shows words."""
+    if isinstance(progress, Line):
+        progress.say(doing)
 
 
 @contextmanager
-def slices_progress(task: str) -> Iterator[Callable[[int | float, int], None]]:
+def slices_progress(task: str) -> Iterator[Line]:
     """A callback (done, total) that draws a progress line named `task`; parts of a slice move the bar and the time."""
     with work_progress(task, "slices") as show:
-        yield lambda done, total: show(task, done, total)
+        yield _SlicesLine(task, show)
+
+
+@dataclass
+class _SlicesLine:
+    task: str
+    show: _Lines
+
+    def __call__(self, done: int | float, total: int) -> None:
+        self.show(self.task, done, total)
+
+    def say(self, doing: str) -> None:
+        self.show.say(self.task, doing)
 
 
 @contextmanager
-def work_progress(
-    task: str, unit: str, hidden: bool = False
-) -> Iterator[Callable[[str, int | float, int], None]]:
+def work_progress(task: str, unit: str, hidden: bool = False) -> Iterator[_Lines]:
     """A callback (part, done, total) that draws a progress line for each part, the first named `task` until then."""
     from rich.console import Console
     from rich.progress import (
         BarColumn,
         MofNCompleteColumn,
         Progress,
-        TaskID,
+        Task,
         TextColumn,
         TimeElapsedColumn,
         TimeRemainingColumn,
     )
+    from rich.text import Text
+
+    class Counts(MofNCompleteColumn):
+        def render(self, task: Task) -> Text:
+            return Text() if task.fields["doing"] else super().render(task).append(f" {unit},")
 
     columns = (
         TextColumn("{task.description}"),
         BarColumn(bar_width=10),
-        MofNCompleteColumn(),
-        TextColumn(f"{unit}, elapsed"),
+        Counts(),
+        TextColumn("elapsed"),
         TimeElapsedColumn(),
         TextColumn("left"),
         TimeRemainingColumn(),
     )
-    lines: dict[str, TaskID] = {}
     console = Console(stderr=True)
-    room = max(8, console.width - NUMBERS)
-
-    def named(text: str) -> str:
-        return text if len(text) <= room else text[: room - 1] + "…"
-
     with Progress(*columns, console=console, speed_estimate_period=600, disable=hidden) as progress:
-        waiting = progress.add_task(named(task), total=None)
+        yield _Lines(progress, console.width, task)
 
-        def show(part: str, done: int | float, total: int) -> None:
-            if part not in lines:
-                lines[part] = waiting if not lines else progress.add_task(named(part))
-                progress.update(lines[part], description=named(part))
-            progress.update(lines[part], completed=done, total=total)
 
-        yield show
+class _Lines:
+    """The lines of the parts.
+
+    Args:
+        progress: of rich, which draws them.
+        width: of the console.
+        task: name of the first line until there is a part.
+    """
+
+    def __init__(self, progress: Any, width: int, task: str) -> None:
+        self.progress, self.width = progress, width
+        self.add: Callable[..., Any] = partial(progress.add_task, total=None, doing="")
+        self.waiting = self.add(self._cut(task, NUMBERS))
+        self.lines: dict[str, Any] = {}
+
+    def __call__(self, part: str, done: int | float, total: int) -> None:
+        self.progress.update(self._line(part), completed=done, total=total)
+
+    def say(self, part: str, doing: str) -> None:
+        """Show what is being done in place of the counts, with the name of the part where there is room."""
+        name, room = self._cut(part, NUMBERS), self.width - TIMES
+        if doing:
+            named = f"{name}: {doing}"
+            name = named if len(named) <= room else self._cut(doing, TIMES)
+        self.progress.update(self._line(part), description=name, doing=doing)
+
+    def _line(self, part: str) -> Any:
+        if part not in self.lines:
+            name = self._cut(part, NUMBERS)
+            self.lines[part] = self.add(name) if self.lines else self.waiting
+            self.progress.update(self.lines[part], description=name)
+        return self.lines[part]
+
+    def _cut(self, text: str, beside: int) -> str:
+        room = max(8, self.width - beside)
+        return text if len(text) <= room else text[: room - 1] + "…"

@@ -15,7 +15,7 @@ from mrirecon.device import Device, choose_device
 from mrirecon.io import read_image, write_volume
 from mrirecon.io.volumes import extra_path
 from mrirecon.masks import MaskSpec
-from mrirecon.methods.posterior import SHIPPED as PRIOR
+from mrirecon.methods.walk import SHIPPED as PRIOR
 from mrirecon.options import parse_slices
 from mrirecon.progress import slices_progress
 from mrirecon.recon.request import Request

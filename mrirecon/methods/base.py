@@ -220,6 +220,21 @@ class Search:
     correction: float = 1.0
 
 
+@dataclass(frozen=True)
+class Pace:
+    """How fast the weights of a method are adapted to a scan.
+
+    Attributes:
+        rate: of Adam in the first step; it falls linearly to 0.
+        every: steps from one validation to the next.
+        effort: slices that could be reconstructed in the time of one step, about.
+    """
+
+    rate: float
+    every: int
+    effort: float
+
+
 @dataclass(frozen=True, kw_only=True)
 class Method(ABC):
     """A reconstruction method with its parameters, which are its fields.

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from mrirecon.calibration import ENOUGH, Calibration
 from mrirecon.io.files import existing_file
-from mrirecon.methods.base import Figures, Needs, Problem, SliceMethod, Solution
+from mrirecon.methods.base import Figures, Needs, Pace, Problem, SliceMethod, Solution
 from mrirecon.methods.trust import trust_figures
 from mrirecon.networks import NETWORKS, Network, UnrolledNetwork, calibration_of
 from mrirecon.networks.unrolled_prior import UnrolledPrior
@@ -45,6 +45,7 @@ class NetworkMethod(SliceMethod):
     precision: Literal["float32", "bfloat16"] = "float32"
 
     fills_kspace: ClassVar[bool] = True
+    pace: ClassVar[Pace] = Pace(rate=3e-4, every=10, effort=3.0)
 
     @cached_property
     def trained(self) -> tuple[Network, Card]:
@@ -63,6 +64,11 @@ class NetworkMethod(SliceMethod):
                 f"{self.weights} holds weights of {network.name}: use --method {network.name}, or other weights"
             )
         return network.eval(), card
+
+    @property
+    def model(self) -> tuple[Network, Card]:
+        """The network whose weights can be adapted to a scan, and their card."""
+        return self.trained
 
     def check(self, scan: Scan, slices: range) -> None:
         _ = self.trained
@@ -154,7 +160,9 @@ class UnrolledMethod(NetworkMethod):
         figures, parts = trust_figures(learned, x, predicted, signal, whole=self.trust)
         return Solution(magnitude=image, kspace=kspace, figures=figures, parts=parts)
 
-    def predicted(self, module: Network, problem: Problem) -> Complex[Tensor, "coil y x"]:
+    def predicted(
+        self, module: Network, problem: Problem, seed: int | None = None
+    ) -> Complex[Tensor, "coil y x"]:
         """All of k-space as the network has it; gradients flow through it."""
         assert isinstance(module, UnrolledNetwork)
         return module.refine(*_seen(problem, module))[0]
@@ -209,7 +217,9 @@ class UnrolledPriorMethod(NetworkMethod):
         image = self._image(network, problem, None)
         return Solution(image=image * problem.operator.support())
 
-    def predicted(self, module: Network, problem: Problem) -> Complex[Tensor, "coil y x"]:
+    def predicted(
+        self, module: Network, problem: Problem, seed: int | None = None
+    ) -> Complex[Tensor, "coil y x"]:
         """All of k-space as the network has it; gradients flow through its last `LEARNED_STEPS` steps."""
         image = self._image(module, problem, LEARNED_STEPS) * problem.operator.support()
         return sense(problem.operator.maps, torch.ones_like(problem.mask))(image)

@@ -5,10 +5,9 @@ from __future__ import annotations
 import inspect
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from itertools import groupby
-from pathlib import Path
 from typing import Any, ClassVar, Literal, get_type_hints
 
 import torch
@@ -16,47 +15,32 @@ from jaxtyping import Complex
 from torch import Tensor
 
 from mrirecon.device import images_that_fit
-from mrirecon.diffusion import SCHEDULES, Denoiser, on_device
-from mrirecon.io.cfl import parts_of
-from mrirecon.io.files import existing_file
-from mrirecon.methods.base import Method, Needs, Place, Problem, Solution, Tell
-from mrirecon.methods.classical import Adjoint, CGSense, L1Wavelet, MinNorm, TotalVariation
-from mrirecon.methods.draws import DrawBatch, Draws, Room, Underway
-from mrirecon.methods.grappa import Grappa
-from mrirecon.methods.networks import (
-    HUMUSMethod,
-    NetworkMethod,
-    UnrolledMethod,
-    UnrolledPriorMethod,
-    VarNetMethod,
-)
+from mrirecon.diffusion import karras, on_device
+from mrirecon.diffusion.samplers.midway import midway
+from mrirecon.methods.base import Needs, Pace, Place, Problem, Solution, Tell
+from mrirecon.methods.draws import DrawBatch, Draws, Room, Underway, stream_of
+from mrirecon.methods.first import first_images
+from mrirecon.methods.networks import NetworkMethod
 from mrirecon.methods.trust import trust_figures
-from mrirecon.nearest import suggest
+from mrirecon.methods.walk import Walk
+from mrirecon.networks import Prior
+from mrirecon.operators import sense
 from mrirecon.options import Count, Positive
 from mrirecon.scan import Scan
-from mrirecon.tensors import ifft2c
-from mrirecon.weights import Card, load_prior, locate
+from mrirecon.weights import Card, denoiser_with
 
-SHIPPED = "prior_tiny"
 UNKNOWN_LEVEL = (
     "{}: how bright the images were that this prior was trained on is not known, and taken for a bright level of 1: "
     "import it with --bright_level"
 )
-WARM = 0.3  # of the bright level: where a sampler begins that is given a first image
-FIRST_IMAGES: dict[str, type[Method]] = {
-    method.name: method
-    for method in (
-        *(Adjoint, MinNorm, CGSense, L1Wavelet, TotalVariation, Grappa),
-        *(VarNetMethod, HUMUSMethod, UnrolledPriorMethod),
-    )
-}
+JUDGED_DRAWS = 2  # of a slice, by whose mean weights are judged that are adapted to a scan
+LEARNED_LEVELS = 10  # of the walk midway, from which they are learned
 # Keywords of samplers that are no options of their own.
 GIVEN = ("noise_std", "start", "generator", "callback")
-FIRST_FILES = (".npy", ".cfl")  # outputs with the phase of the image
 
 
 @dataclass(frozen=True, kw_only=True)
-class Posterior(Method):
+class Posterior(Walk):
     """A diffusion sampler with a prior.
 
     The data are divided by the volume's bright level, so that images have 1, and the result is multiplied by it; the
@@ -67,15 +51,6 @@ class Posterior(Method):
     of the function are its fields too, with their types and defaults, where the class has no others.
 
     Attributes:
-        weights: name of a shipped prior, or a file made by `mrirecon weights import` or `mrirecon train`.
-        schedule: schedule of the noise levels.
-        levels: noise levels; most samplers evaluate the network once in each.
-        sigma_max: first noise level, over the bright level; auto takes 0.3 with a first image, and the prior's highest
-            without.
-        sigma_min: last noise level before 0; auto takes the prior's lowest, of dds at least 0.015.
-        start: first image, from which the sampler begins with noise of the first level (come-closer-diffuse-faster,
-            Chung, Sim & Ye 2022): that of adjoint, min_norm, cg_sense, l1_wavelet, tv, grappa, varnet, humus or
-            unrolled_prior with their defaults, or a .npy or .cfl that recon wrote; noise begins with none.
         samples: draws per slice.
         seed: seed of the draws.
         noise_std: noise of the k-space per real component, in its units before any prewhitening; auto reads it from a
@@ -87,12 +62,6 @@ class Posterior(Method):
         trust: write the null-space part of the image, which the prior supplied and not the scanner.
     """
 
-    weights: str = SHIPPED
-    schedule: Literal["karras", "geometric", "vp"] = "karras"
-    levels: Count = 20
-    sigma_max: Positive | Literal["auto"] = "auto"
-    sigma_min: Positive | Literal["auto"] = "auto"
-    start: str = "cg_sense"
     samples: Count = 1
     seed: int = 0
     noise_std: Positive | Literal["auto"] = "auto"
@@ -102,7 +71,7 @@ class Posterior(Method):
     trust: bool = False
 
     fills_kspace: ClassVar[bool] = True
-    finest: ClassVar[float] = 0.0  # the lowest last level that is chosen by itself
+    pace: ClassVar[Pace] = Pace(rate=3e-5, every=20, effort=0.5)  # of the prior
     sampler: ClassVar[Callable[..., Tensor]]
 
     def __init_subclass__(cls, *, sampler: Callable[..., Tensor] | None = None) -> None:
@@ -118,20 +87,6 @@ class Posterior(Method):
         for name, option in options.items():
             if option.default is not option.empty:
                 setattr(cls, name, option.default)
-
-    def __post_init__(self) -> None:
-        """Refuse what cannot be sampled.
-
-        Raises:
-            ValueError: as every method, or if there is no such first image.
-        """
-        super().__post_init__()
-        known = ("noise", *FIRST_IMAGES)
-        if self.start not in known and Path(self.start).suffix.lower() not in FIRST_FILES:
-            raise ValueError(
-                f"{self.name}: start is {self.start!r}: {suggest(self.start, known)}, or give a reconstruction as "
-                ".npy or .cfl"
-            )
 
     @property
     def needs(self) -> Needs:
@@ -149,55 +104,10 @@ class Posterior(Method):
         """Whether the image of a slice depends on those of its neighbours."""
         return False
 
-    @property
-    def _starts_from_file(self) -> bool:
-        return self.start not in ("noise", *FIRST_IMAGES)
-
-    @cached_property
-    def trained(self) -> tuple[Denoiser, Card]:
-        """The prior as a denoiser, and the card of its weights.
-
-        Raises:
-            ValueError: if the weights are of no prior, or of one that knows no complex images.
-        """
-        return load_prior(self.weights)
-
-    @cached_property
-    def first(self) -> Method | None:
-        """The method of the first image; None where it is noise or comes from a file."""
-        return FIRST_IMAGES[self.start]() if self.start in FIRST_IMAGES else None
-
-    @cached_property
-    def sigmas(self) -> Tensor:
-        """The noise levels.
-
-        Raises:
-            ValueError: if they leave the range that the prior knows.
-        """
-        low, high = self.trained[0].sigma_range
-        warm = min(WARM, high) if self.start != "noise" else high
-        first = warm if self.sigma_max == "auto" else self.sigma_max
-        finest = min(max(low, self.finest), first)
-        last = finest if self.sigma_min == "auto" else self.sigma_min
-        if first > 1.001 * high or last < 0.999 * low:
-            raise ValueError(
-                f"{self.name}: noise levels from {first:g} to {last:g}, but the prior knows {high:g} to {low:g}: "
-                "change sigma_max or sigma_min, or use other weights"
-            )
-        level = self.trained[1].bright_level or 1.0  # vp goes by the prior's own units
-        return SCHEDULES[self.schedule](self.levels, last * level, first * level) / level
-
     @cached_property
     def room(self) -> Room:
         """What is known of the memory."""
         return Room()
-
-    def files(self) -> dict[str, tuple[Path, ...]]:
-        begun = {} if self.first is None else self.first.files()
-        if self._starts_from_file:
-            begun = {"image": parts_of(Path(self.start))}
-        first = {f"start_{name}": parts for name, parts in begun.items()}
-        return {"weights": (existing_file(locate(self.weights)),), **first}
 
     def check(self, scan: Scan, slices: range) -> None:
         if self.couples_slices and len(slices) == 1:
@@ -252,7 +162,7 @@ class Posterior(Method):
             y=torch.stack([problem.kspace for problem in problems]) / scale,
             maps=torch.stack([problem.operator.maps for problem in problems]),
             mask=torch.stack([problem.mask for problem in problems]),
-            start=_first_images(self.first, problems, scale) if self.start != "noise" else None,
+            start=first_images(self.first, problems, scale) if self.start != "noise" else None,
         )
         own = {one.name for one in fields(self)} - {one.name for one in fields(Posterior)}
         options = {name: getattr(self, name) for name in own}
@@ -276,6 +186,40 @@ class Posterior(Method):
             volumes=volumes,
         )
 
+    def with_module(self, module: Prior, card: Card) -> Posterior:
+        """The method with other weights of its prior, which the card describes."""
+        other = replace(self)
+        known = {"model": (module.eval(), card), "trained": (denoiser_with(module, card), card)}
+        kept = {"first": self.first, "sigmas": self.sigmas, "room": self.room}
+        other.__dict__.update(known | kept)  # where cached_property keeps them
+        return other
+
+    def predicted(
+        self, module: Prior, problem: Problem, seed: int | None = None
+    ) -> Complex[Tensor, "coil y x"]:
+        """All of k-space as the mean of a few draws with these weights has it.
+
+        With a seed it is that of the image midway (`midway`), after a short walk, and gradients flow through it.
+        """
+        if seed is not None:
+            return _kspace(problem, self._midway(module, problem, seed))
+        few = range(min(self.samples, JUDGED_DRAWS))
+        draws = self.with_module(module, self.model[1]).draws_of([problem]).make(draws=few)
+        return _kspace(problem, draws.mean(0)[0])
+
+    def _midway(self, module: Prior, problem: Problem, seed: int) -> Complex[Tensor, "y x"]:
+        y, A = problem.kspace[None] / problem.scale, problem.operator
+        first, last = float(self.sigmas[0]), float(self.sigmas[-2])
+        return midway(
+            y,
+            A,
+            denoiser_with(module, self.model[1]),
+            karras(min(LEARNED_LEVELS, self.levels), last, first),
+            noise_std=problem.noise_std / problem.scale,
+            start=A.solve(A.H(y), 0.02, iterations=10),
+            generator=stream_of(seed),
+        )[0]
+
     def _solution(self, problem: Problem, draws: Complex[Tensor, "draw y x"]) -> Solution:
         figures, parts = trust_figures(problem, draws.mean(0), whole=self.trust)
         if len(draws) > 1:
@@ -284,33 +228,16 @@ class Posterior(Method):
         return Solution(draws=draws, keep_draws=self.draws, parts=parts, figures=figures)
 
 
+def _kspace(problem: Problem, image: Complex[Tensor, "y x"]) -> Complex[Tensor, "coil y x"]:
+    """Of an image in units of the bright level."""
+    A = problem.operator
+    return sense(A.maps, torch.ones_like(problem.mask))(image * A.support() * problem.scale)
+
+
 def _options(sampler: Callable[..., Tensor]) -> dict[str, inspect.Parameter]:
     """What a sampler takes besides what all do."""
     every = inspect.signature(sampler).parameters
     return {name: p for name, p in every.items() if p.kind is p.KEYWORD_ONLY and name not in GIVEN}
-
-
-def _first_images(
-    first: Method | None, problems: Sequence[Problem], scale: float
-) -> Complex[Tensor, "slice y x"]:
-    """Those of a method, or of the file that the problems have them from, in units of the bright level."""
-    images = []
-    for problem in problems:
-        image = problem.first_image
-        if isinstance(first, UnrolledMethod):
-            image = _combined(problem, first.refine(problem))
-        elif first is not None:
-            (solution,) = first.solve([problem])
-            kspace = solution.kspace
-            image = solution.image if kspace is None else _combined(problem, kspace)
-        assert image is not None  # no method of FIRST_IMAGES gives draws
-        images.append(image)
-    return torch.stack(images) / scale
-
-
-def _combined(problem: Problem, kspace: Complex[Tensor, "coil y x"]) -> Tensor:
-    """k-space without gaps, combined by the sampler's maps: the phase is that of the sampler's image."""
-    return (problem.operator.maps.conj() * ifft2c(kspace)).sum(-3)
 
 
 def _beyond(tell: Tell | None, before: int) -> Tell | None:

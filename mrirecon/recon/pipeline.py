@@ -127,6 +127,12 @@ class Pipeline:
         self.method.check(self.scan, chosen)
         return Problems(self.method, self.scan, self.maps, chosen, self.whiten, self.device)
 
+    @property
+    def judges(self) -> bool:
+        """Whether left-out samples are asked to decide anything."""
+        asked = self.judgement
+        return bool(self.method.searches()) or asked.adapt is not None or asked.calibrate
+
     @cached_property
     def judged(self) -> Judged:
         """The method with everything that left-out samples of the scan decide, found before the first slice is solved.

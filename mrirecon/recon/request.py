@@ -59,8 +59,8 @@ class Request:
         compression: one matrix for the scan (svd), or one per readout position (geometric).
         remove_oversampling: crop the readout to the reconstruction FOV before reconstructing, for speed.
         layout: how the array of the scan is stored, where that is not as usual.
-        adapt: adapt the weights of a network to the scan, in so many steps or, with auto, until left-out samples are
-            predicted no better.
+        adapt: adapt the weights of a network, or of the prior of a sampler, to the scan, in so many steps or, with
+            auto, until left-out samples are predicted no better.
         adapt_slices: slices of the scan that it learns from.
         adapt_save: file (.safetensors) for the adapted weights, which other scans of the protocol can be given.
         left_out_seed: seed of the choice of samples that are left out, for these and for parameters that are auto.
@@ -201,7 +201,7 @@ class Request:
         """
         if self.adapt_save is not None:
             assert isinstance(pipeline.solver, Adaptable)
-            network, card = pipeline.solver.trained
+            network, card = pipeline.solver.model
             save_weights(network, self.adapt_save, card, overwrite=overwrite)
 
     def complete(

@@ -141,8 +141,13 @@ class Session:
         keep = job.pipeline.keep
         assert keep is not None
         self.team.first(keep.open)
-        # What left-out samples decide is kept there too, for all processes to find.
-        self.team.first(lambda: job.pipeline.judged)
+
+        def decide() -> None:
+            with self.listener.progress(job.title) as progress:
+                _ = replace(job.pipeline, progress=progress).judged
+
+        if job.pipeline.judges:  # what left-out samples decide is kept there too, for all to find
+            self.team.first(decide)
 
         def solve() -> None:
             if not keep.is_open():

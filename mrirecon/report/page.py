@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from mrirecon.io.files import PathLike, printable
 from mrirecon.report import facts
+from mrirecon.report.curves import curves_of
 from mrirecon.report.panels import (
     MOST_PIXELS,
     Item,
@@ -97,6 +98,8 @@ def _section(items: Sequence[Item], most_pixels: int) -> dict[str, Any]:
                 "the curve is flatter than the diagonal: pixels are sorted by an estimate)"
             )
         plots.append((title, encoded(png_of(calibration(rows)))))
+    pairs = list(zip(names, volumes, strict=True))
+    curves = [curve for pair in pairs for curve in curves_of(*pair)]
     return {
         "title": printable(Path(scan.source).name),
         "about": facts.about(scan, volumes[0]),
@@ -105,8 +108,9 @@ def _section(items: Sequence[Item], most_pixels: int) -> dict[str, Any]:
         "warnings": facts.warnings(volumes),
         "remarks": facts.remarks(volumes),
         "missing": missing,
-        "parameters": [(name, facts.parameters(v)) for name, v in zip(names, volumes, strict=True)],
+        "parameters": [(name, facts.parameters(volume)) for name, volume in pairs],
         "plots": plots,
+        "curves": [(curve, encoded(png_of(curve.figure()))) for curve in curves],
     }
 
 

@@ -6,7 +6,9 @@ from mrirecon.weights.card import TrainingRange as TrainingRange
 from mrirecon.weights.checkpoint import sha256_of as sha256_of
 from mrirecon.weights.importer import Report as Report
 from mrirecon.weights.importer import import_weights as import_weights
+from mrirecon.weights.prior import denoiser_with as denoiser_with
 from mrirecon.weights.prior import load_prior as load_prior
+from mrirecon.weights.prior import load_prior_network as load_prior_network
 from mrirecon.weights.store import card_of as card_of
 from mrirecon.weights.store import load_weights as load_weights
 from mrirecon.weights.store import locate as locate

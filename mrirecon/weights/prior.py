@@ -23,12 +23,23 @@ def load_prior(name_or_path: PathLike, device: str = "cpu") -> tuple[Denoiser, C
         denoiser, card = mr.load_prior("prior_tiny")
         clean = denoiser(image / mr.volume_scale(scan), 0.1)
     """
+    network, card = load_prior_network(name_or_path)
+    return denoiser_with(network.to(device), card), card
+
+
+def load_prior_network(name_or_path: PathLike) -> tuple[Prior, Card]:
+    """The network of a prior, whose weights need no gradients, and its card. Raises as `load_prior`."""
     network, card = load_weights(name_or_path)
     if not isinstance(network, Prior):
         raise ValueError(
             f"{name_or_path} holds weights of {network.name}, which is no prior: "
             f"use --method {network.name}, or other weights"
         )
-    denoiser = denoiser_of(network.to(device).eval().requires_grad_(False))
+    return network.eval().requires_grad_(False), card
+
+
+def denoiser_with(network: Prior, card: Card) -> Denoiser:
+    """The denoiser of images of the bright level 1 by a network that was trained on others."""
+    denoiser = denoiser_of(network)
     level = 1.0 if card.bright_level is None else card.bright_level
-    return denoiser if level == 1 else ScaledDenoiser(denoiser, level), card
+    return denoiser if level == 1 else ScaledDenoiser(denoiser, level)

@@ -59,6 +59,17 @@ def test_two_processes_make_what_one_makes(in_two_processes, mrirecon, scan_file
         assert second[figure] == pytest.approx(first[figure], rel=1e-4), figure
 
 
+def test_what_left_out_samples_decide_is_decided_once(in_two_processes, scan_file, tmp_path):
+    output = tmp_path / "o.npy"
+    options = ("--method", "cg_sense", "--method.regularization", "auto")
+    done = in_two_processes("recon", scan_file, "--output", output, *options, *MASK)
+    assert done.returncode == 0, done.stderr
+    lines = [line for line in done.stderr.splitlines() if " slices, elapsed " in line]
+    assert len(lines) == 2  # of the search, and of the slices of the first process
+    tuned = json.loads(output.with_name("o.npy.json").read_text())["left_out"]["tuning"]
+    assert tuned["regularization"]["value"] > 0
+
+
 def test_a_failing_process_stops_all_and_finished_slices_are_kept(
     in_two_processes, mrirecon, scan_file, tmp_path
 ):

@@ -37,6 +37,7 @@ VARNET = """--network.num_cascades=2 --network.chans=4 --network.pools=2 --netwo
     --network.sens_pools=2"""
 SMALLER = {
     "mrirecon recon scan.h5 --method unrolled_prior --adapt auto": "--adapt=2 --adapt_slices=1",
+    "mrirecon recon scan.h5 --method dds --samples 4 --adapt auto": "--adapt=2 --adapt_slices=1",
     "mrirecon demo": "--slices=11:12",
     "mrirecon benchmark": '--masks=[{"kind":"uniform1d","acceleration":2,"center_fraction":0.2}] '
     '--methods=[{"method":"zero_filled"},{"method":"tv","tune":{"iterations":[2,3]}}]',

@@ -24,7 +24,7 @@ from mrirecon.device import images_that_fit
 from mrirecon.diffusion import GaussianDenoiser, vp
 from mrirecon.diffusion.samplers import SAMPLERS
 from mrirecon.methods import METHODS, Posterior, posterior
-from mrirecon.methods.posterior import FIRST_IMAGES
+from mrirecon.methods.first import FIRST_IMAGES
 from mrirecon.methods.registry import options_of
 from mrirecon.methods.trust import null_space
 from mrirecon.networks.denoiser import DenoiserUNet

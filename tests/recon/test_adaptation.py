@@ -1,5 +1,6 @@
 """Weights that are adapted to a scan by predicting samples that were left out."""
 
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -63,18 +64,18 @@ def test_the_weighted_loss_by_numpy():
 def test_samples_that_are_not_learned_from_are_predicted_no_worse(name, scan):
     pipeline = pipeline_of(name, scan)
     trials = trials_of(pipeline.problems, slices=2, sets=1)
-    before = {key: x.clone() for key, x in pipeline.method.trained[0].state_dict().items()}
+    before = {key: x.clone() for key, x in pipeline.method.model[0].state_dict().items()}
     found = adapt(pipeline.method, trials, steps=10)
     errors = dict(found.curve)
     assert errors[found.best] == min(errors.values()) <= errors[0]
     assert found.best or name != "unrolled_prior"
     method = adapted(pipeline.method, found, "scan.h5")
     learned = [trial.without(0) for trial in trials]
-    again = validation_error(method, method.trained[0], trials, learned)
+    again = validation_error(method, method.model[0], trials, learned)
     assert again == pytest.approx(errors[found.best], rel=1e-5)
-    assert method.trained[1].notes[-1].startswith("adapted to scan.h5 in")
+    assert method.model[1].notes[-1].startswith("adapted to scan.h5 in")
     # The weights that came along stay as they are.
-    now = pipeline.method.trained[0].state_dict()
+    now = pipeline.method.model[0].state_dict()
     assert all(torch.equal(before[key], now[key]) for key in before)
 
 
@@ -138,6 +139,11 @@ def test_nothing_sees_the_reference(scan):
     [
         ({"method": "tv", "adapt": "auto"}, "tv has no weights that can be adapted"),
         ({"method": "unet", "adapt": 5}, "unet has no weights that can be adapted"),
+        ({"method": {"name": "dds", "start": "a.npy"}, "adapt": 5}, "dds: the image .* a.npy, was"),
+        (
+            {"method": {"name": "dds", "start": "a.npy", "samples": 4}, "calibrate": True},
+            "made of the samples that are to be left out",
+        ),
         ({"method": "unrolled_prior", "adapt": 0}, "adapt is 0: give at least 1"),
         ({"method": "unrolled_prior", "adapt_save": "w.safetensors"}, "add adapt"),
         ({"method": "unrolled_prior", "adapt": 5, "adapt_save": "w.pt"}, "safetensors"),
@@ -146,3 +152,26 @@ def test_nothing_sees_the_reference(scan):
 def test_what_cannot_be_is_refused_before_a_scan_is_read(options, said):
     with pytest.raises(ValueError, match=said):
         Request(**options)
+
+
+class Told:
+    def __init__(self):
+        self.said = []
+
+    def __call__(self, done, total):
+        pass
+
+    def say(self, doing):
+        self.said.append(doing)
+
+
+def test_progress_says_what_is_being_done(scan):
+    told = Told()
+    judgement = Judgement(adapt=2, adapt_slices=1, calibrate=True)
+    pipeline_of("unrolled_prior", scan, judgement=judgement, progress=told).run()
+    assert told.said[0] == "adapting"
+    assert re.fullmatch(r"adapting, left-out error \d\.\d{3}", told.said[1])
+    assert told.said[-2:] == ["calibrating", ""]
+    told = Told()
+    pipeline_of("cg_sense", scan, regularization="auto", progress=told).run()
+    assert told.said == ["choosing regularization", ""]

@@ -26,22 +26,33 @@ def bowl(lowest, tried):
 @pytest.mark.parametrize("lowest", [0.0011, 0.01, 0.031, 0.15])
 def test_the_lowest_point_of_a_parabola_is_found(lowest):
     tried = []
-    tuned = find_best("weight", Search(0.01), bowl(lowest, tried))
+    rough = []
+    tuned = find_best("weight", Search(0.01), bowl(lowest, tried), bowl(lowest, rough))
     assert tuned.value == pytest.approx(lowest, rel=1e-6)
     assert not tuned.at_end
-    assert len(tried) == len(set(tried)) <= 8
+    assert 5 <= len(rough) == len(set(rough)) <= 6
+    assert 3 <= len(tried) == len(set(tried)) <= 4
     assert [value for value, _ in tuned.curve] == sorted(tried)
+    assert [value for value, _ in tuned.coarse] == sorted(rough)
+
+
+def test_the_coarse_look_may_be_wrong_by_a_step():
+    tuned = find_best("weight", Search(0.01), bowl(0.019, []), bowl(0.041, []))
+    assert [value for value, _ in tuned.curve] == pytest.approx([0.01, 0.02, 0.04, 0.08])
+    assert tuned.value == pytest.approx(0.019, rel=1e-6)
 
 
 def test_what_lies_beyond_is_followed_and_said():
-    assert find_best("weight", Search(0.01), bowl(0.9, [])).value == pytest.approx(0.9, rel=1e-6)
-    far = find_best("weight", Search(0.01), bowl(1e9, []))
+    found = find_best("weight", Search(0.01), bowl(0.9, []), bowl(0.9, []))
+    assert found.value == pytest.approx(0.9, rel=1e-6)
+    far = find_best("weight", Search(0.01), bowl(1e9, []), bowl(1e9, []))
     assert far.at_end
     assert far.value == 0.01 * 4**6
 
 
 def test_the_correction_for_all_samples_is_a_factor():
-    assert find_best("weight", Search(0.01, 0.5), bowl(0.02, [])).value == pytest.approx(0.01)
+    found = find_best("weight", Search(0.01, 0.5), bowl(0.02, []), bowl(0.02, []))
+    assert found.value == pytest.approx(0.01)
 
 
 def noisy(**options):
@@ -68,7 +79,8 @@ def test_a_weight_that_is_left_to_the_scan_is_nearly_the_best(name):
     assert nrmse(volume) < 1.05 * min(errors)
     told = volume.info["left_out"]["tuning"]["regularization"]
     assert volume.info["parameters"]["regularization"] == told["value"]
-    assert len(told["tried"]) == len(told["left_out_error"]) >= 7
+    assert len(told["tried"]) == len(told["left_out_error"]) >= 3
+    assert len(told["coarse"]["tried"]) == len(told["coarse"]["left_out_error"]) >= 5
     assert told["at_end"] is False
 
 

@@ -15,6 +15,7 @@ from mrirecon.geometry import Geometry
 from mrirecon.io.arrays import plain_scan
 from mrirecon.io.png import png_bytes
 from mrirecon.report import comparison, facts, write_report
+from mrirecon.report.curves import curves_of
 from mrirecon.report.panels import compared, evenly
 from mrirecon.report.quality import quality_boxes
 from mrirecon.report.template import map_table
@@ -115,6 +116,35 @@ def test_maps_of_a_posterior(tmp_path, result, target):
     assert "standard deviation of the draws" in page.words and "null-space part" in page.words
     assert "25.00%" in page.words and "calibration:" in page.words
     assert "no standard-deviation map" not in page.words
+
+
+def test_curves_of_left_out_samples_are_drawn_and_tabled(tmp_path, result):
+    tuned = {"value": 0.0123, "tried": [0.005, 0.01, 0.02], "left_out_error": [0.4, 0.31, 0.3499]}
+    coarse = {"tried": [0.0025, 0.01, 0.04], "left_out_error": [0.5, 0.33, 0.4]}
+    steps = {"steps": 20, "best_step": 10, "validated": [0, 10, 20]}
+    left_out = {
+        "tuning": {"regularization": {**tuned, "coarse": coarse, "at_end": False}},
+        "adaptation": {**steps, "left_out_error": [0.5, 0.45, 0.46]},
+    }
+    items = [result("tv", info={"left_out": left_out}), result("cg_sense", seed=1)]
+    write_report(tmp_path / "r.html", items)
+    page = parsed(tmp_path / "r.html")
+    assert "regularization chosen by left-out samples, 0.0123" in page.words
+    assert "those of step 10 of 20 taken" in page.words
+    assert "0.0025 0.5000 in one slice 0.01 0.3300 in one slice" in page.words
+    assert "0.005 0.4000 0.01 0.3100 (best) 0.02 0.3499" in page.words
+    assert "0 0.5000 10 0.4500 (best) 20 0.4600" in page.words
+    assert page.seen.count("details") == 2 + 2  # of the parameters and the curves
+    curves = [
+        curve for name, (_, v) in zip("ab", items, strict=True) for curve in curves_of(name, v)
+    ]
+    assert [curve.name for curve in curves] == ["regularization", "step"]
+    axis = curves[0].figure().axes[0]
+    assert axis.get_xscale() == "log"
+    np.testing.assert_array_equal(
+        axis.lines[1].get_xydata(), np.transpose([*list(tuned.values())[1:]])
+    )
+    assert axis.lines[2].get_xdata()[0] == 0.0123
 
 
 @pytest.mark.parametrize("slices", [1, SLICES])

@@ -25,6 +25,9 @@ from mrirecon.operators import LinearOperator
 from mrirecon.options import Count
 from mrirecon.tensors import Streams
 
+PRIOR_WEIGHT = 0.4
+CG_STEPS = 5
+
 
 @torch.no_grad()
 def dds(
@@ -34,10 +37,10 @@ def dds(
     sigmas: Sigmas,
     *,
     noise_std: float | None = None,
-    prior_weight: float = 0.4,
+    prior_weight: float = PRIOR_WEIGHT,
     gamma: float | None = None,
     eta: float = 1.0,
-    cg_steps: Count = 5,
+    cg_steps: Count = CG_STEPS,
     z_smoothness: float = 0.0,
     start: Image | None = None,
     generator: Streams = None,
@@ -65,7 +68,7 @@ def dds(
     if gamma is not None and not gamma > 0:
         raise ValueError(f"gamma is {gamma:g}: the data's weight must be above 0")
     check_fractions(eta=eta)
-    closest = TotalVariationAlongZ(z_smoothness) if z_smoothness else _closest
+    towards = TotalVariationAlongZ(z_smoothness) if z_smoothness else closest
     backprojection = A.H(y)
     x = initial_image(backprojection, sigmas, start, generator)
     for step, sigma, lower in walk(sigmas):
@@ -78,7 +81,7 @@ def dds(
             weight = 1 / gamma
         elif noise_std is not None:
             weight = prior_weight * (noise_std / sigma) ** 2
-        x0 = closest(A, backprojection, x0, weight, cg_steps)
+        x0 = towards(A, backprojection, x0, weight, cg_steps)
         x = ddim_step(x0, noise, lower, eta * lower, generator)
     return x
 
@@ -91,7 +94,7 @@ def ddnm(
     sigmas: Sigmas,
     *,
     damping: float = 1.0,
-    cg_steps: Count = 5,
+    cg_steps: Count = CG_STEPS,
     eta: float = 1.0,
     start: Image | None = None,
     generator: Streams = None,
@@ -127,9 +130,9 @@ def diffpir(
     sigmas: Sigmas,
     *,
     noise_std: float,
-    prior_weight: float = 0.4,
+    prior_weight: float = PRIOR_WEIGHT,
     zeta: float = 1.0,
-    cg_steps: Count = 5,
+    cg_steps: Count = CG_STEPS,
     start: Image | None = None,
     generator: Streams = None,
     callback: Callback | None = None,
@@ -152,7 +155,7 @@ def diffpir(
         x0 = denoiser(x, sigma)
         if callback is not None:
             callback(step, sigma, x, x0)
-        x0 = _closest(A, backprojection, x0, prior_weight * (noise_std / sigma) ** 2, cg_steps)
+        x0 = closest(A, backprojection, x0, prior_weight * (noise_std / sigma) ** 2, cg_steps)
         fresh = lower * math.sqrt(zeta)
         x = ddim_step(x0, (x - x0) / sigma, lower, fresh, generator)
     return x
@@ -167,7 +170,7 @@ def pnp_admm(
     *,
     noise_std: float,
     prior_weight: float = 1.0,
-    cg_steps: Count = 5,
+    cg_steps: Count = CG_STEPS,
     start: Image | None = None,
     generator: Streams = None,
     callback: Callback | None = None,
@@ -190,7 +193,7 @@ def pnp_admm(
     v = torch.zeros_like(backprojection) if start is None else start
     u = torch.zeros_like(v)
     for step, sigma, _ in walk(sigmas):
-        x = _closest(A, backprojection, v - u, prior_weight * (noise_std / sigma) ** 2, cg_steps)
+        x = closest(A, backprojection, v - u, prior_weight * (noise_std / sigma) ** 2, cg_steps)
         v = denoiser(x + u, sigma)
         if callback is not None:
             callback(step, sigma, x + u, v)
@@ -198,7 +201,7 @@ def pnp_admm(
     return v
 
 
-def _closest(
+def closest(
     A: LinearOperator, backprojection: Image, x0: Image, weight: float, cg_steps: int
 ) -> Image:
     """The minimiser of ||y - A x||^2 + weight ||x - x0||^2, by conjugate gradients from x0."""

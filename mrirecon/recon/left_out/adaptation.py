@@ -6,7 +6,7 @@ import copy
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -14,8 +14,8 @@ from jaxtyping import Complex
 from torch import Tensor
 
 from mrirecon.device import has_fast_bfloat16
-from mrirecon.methods.base import Problem
-from mrirecon.networks import Network
+from mrirecon.methods.base import Pace, Problem
+from mrirecon.networks import Model
 from mrirecon.recon.left_out.choice import choose_left_out
 from mrirecon.recon.left_out.loss import prediction_loss
 from mrirecon.recon.left_out.prediction import Trial, leave_out, misfit_and_energy
@@ -27,26 +27,35 @@ STEPS = 40  # most steps of `auto`
 PATIENCE = (
     20  # steps without a better prediction of the validation samples after which `auto` stops
 )
-EVERY = 10  # steps from one validation to the next
-RATE = 3e-4  # of Adam in the first step; it falls linearly to 0
 CLIP = 1.0  # norm of the gradient
 SHARES = (0.2, 0.5)  # of the samples outside the calibration centre that a step leaves out
 
 
 @runtime_checkable
 class Adaptable(Protocol):
-    """A method whose weights can be adapted to a scan."""
+    """A method whose weights can be adapted to a scan.
 
-    def predicted(self, module: Network, problem: Problem) -> Complex[Tensor, "coil y x"]:
-        """All of k-space as the network has it; gradients flow through it."""
+    Attributes:
+        pace: how fast.
+    """
+
+    pace: ClassVar[Pace]
+
+    def predicted(
+        self, module: Any, problem: Problem, seed: int | None = None
+    ) -> Complex[Tensor, "coil y x"]:
+        """All of k-space as the method has it with the weights of `module`.
+
+        With a seed, of what is random in it, gradients flow through it; without, it is what the weights are judged by.
+        """
         ...
 
     @property
-    def trained(self) -> tuple[Network, Card]:
+    def model(self) -> tuple[Model, Card]:
         """The network and the card of its weights."""
         ...
 
-    def with_module(self, module: Network, card: Card) -> Any:
+    def with_module(self, module: Any, card: Card) -> Any:
         """The method with these weights."""
         ...
 
@@ -116,10 +125,10 @@ def adapt(
         done: called after each step.
         keep: where a stopped adaptation is found again, to be gone on with as if it had not been stopped.
     """
-    module = copy.deepcopy(method.trained[0]).float()
-    for parameter in module.parameters():
-        parameter.requires_grad_(True)
-    optimizer = torch.optim.Adam(module.parameters(), lr=RATE)
+    module = _trainable(method.model[0])
+    optimizer = torch.optim.Adam(
+        (p for p in module.parameters() if p.requires_grad), lr=method.pace.rate
+    )
     learned = [trial.without(0) for trial in trials]
     found = Adaptation(state=_copy(module))
 
@@ -134,13 +143,13 @@ def adapt(
     while found.step < most and (steps is not None or found.step - found.best < PATIENCE):
         loss = _step_loss(method, module, learned, (seed, found.step))
         for group in optimizer.param_groups:
-            group["lr"] = RATE * (1 - found.step / most)
+            group["lr"] = method.pace.rate * (1 - found.step / most)
         optimizer.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(module.parameters(), CLIP)
         optimizer.step()
         found.step += 1
-        if found.step % EVERY == 0 or found.step == most:
+        if found.step % method.pace.every == 0 or found.step == most:
             validate()
             if keep is not None:
                 _keep(keep, module, optimizer, found)
@@ -150,16 +159,24 @@ def adapt(
 
 def adapted(method: Adaptable, found: Adaptation, source: str) -> Any:
     """The method with adapted weights, whose card says so."""
-    network, card = method.trained
+    network, card = method.model
     module = copy.deepcopy(network)
     module.load_state_dict(found.state)
     note = f"adapted to {source} in {found.best} steps by predicting left-out samples of it"
     return method.with_module(module, replace(card, sha256="", notes=(*card.notes, note)))
 
 
-def _keep(
-    keep: SliceStore, module: Network, optimizer: torch.optim.Adam, found: Adaptation
-) -> None:
+def _trainable(network: Model) -> Model:
+    """A copy whose weights can be learned, except those that its kind never learns, such as random frequencies."""
+    with torch.random.fork_rng(devices=[]):
+        made = type(network)(**network.config)
+    module = copy.deepcopy(network).float()
+    for parameter, new in zip(module.parameters(), made.parameters(), strict=True):
+        parameter.requires_grad_(new.requires_grad)
+    return module
+
+
+def _keep(keep: SliceStore, module: Model, optimizer: torch.optim.Adam, found: Adaptation) -> None:
     """Keep all that the next step depends on."""
     moments = {
         f"adam.{number}.{name}": value
@@ -171,9 +188,7 @@ def _keep(
     keep.put("adaptation", {**parts, **moments}, [found.step, found.best, found.curve])
 
 
-def _go_on(
-    keep: SliceStore, module: Network, optimizer: torch.optim.Adam, found: Adaptation
-) -> bool:
+def _go_on(keep: SliceStore, module: Model, optimizer: torch.optim.Adam, found: Adaptation) -> bool:
     """Take up what was kept; whether there was anything."""
     kept = keep.get("adaptation")
     if kept is None:
@@ -193,7 +208,7 @@ def _go_on(
 
 
 def _step_loss(
-    method: Adaptable, module: Network, problems: Sequence[Problem], key: tuple[int, int]
+    method: Adaptable, module: Model, problems: Sequence[Problem], key: tuple[int, int]
 ) -> Tensor:
     """The loss of one step: which slice, and which of its samples are left out, follow from the key alone."""
     random = np.random.default_rng(key)
@@ -207,13 +222,15 @@ def _step_loss(
     device = problem.kspace.device
     # What a step learns needs no more digits; predictions that are compared are float32.
     with torch.autocast(device.type, torch.bfloat16, enabled=has_fast_bfloat16(device)):
-        predicted = method.predicted(module, leave_out(problem, points))
+        predicted = method.predicted(
+            module, leave_out(problem, points), int(random.integers(2**31))
+        )
     return prediction_loss(predicted[:, points], problem.kspace[:, points])
 
 
 @torch.no_grad()
 def validation_error(
-    method: Adaptable, module: Network, trials: Sequence[Trial], problems: Sequence[Problem]
+    method: Adaptable, module: Model, trials: Sequence[Trial], problems: Sequence[Problem]
 ) -> float:
     """Error of the validation samples of all slices."""
     misfit = energy = 0.0
@@ -223,5 +240,5 @@ def validation_error(
     return math.sqrt(misfit / max(energy, 1e-300))
 
 
-def _copy(module: Network) -> dict[str, Tensor]:
+def _copy(module: Model) -> dict[str, Tensor]:
     return {name: x.detach().clone() for name, x in module.state_dict().items()}

@@ -15,7 +15,7 @@ from mrirecon.methods.base import Method, Place
 from mrirecon.methods.classical import Adjoint
 from mrirecon.methods.trust import trust_figures
 from mrirecon.options import EXPECTED, one_line
-from mrirecon.progress import slices_progress
+from mrirecon.progress import say, slices_progress
 from mrirecon.recon.left_out.prediction import (
     LeftOutError,
     Trial,
@@ -77,7 +77,7 @@ class Contest:
         request = self.requests[name]
         work = _Steps(progress)
         try:
-            pipeline = self._pipeline(request, work.reconstructed)
+            pipeline = self._pipeline(request, work)
             started = time.perf_counter()
             volume = pipeline.run()
             synchronize(self.device)
@@ -91,6 +91,7 @@ class Contest:
             trials = self._trials(pipeline)
             if "null_space_delta" not in volume.info:  # it has not looked at its null space
                 found = replace(found, null_space_share=_share(pipeline, trials))
+            work.say("predicting left-out samples")
             judged = left_out_error(pipeline.solver, trials, partial(work.judged, len(trials)))
         except EXPECTED as error:
             return replace(found, note=f"left-out samples cannot judge it: {one_line(error)}")
@@ -184,10 +185,13 @@ class _Steps:
     total: int = 0
     further: int = 0
 
-    def reconstructed(self, done: int | float, total: int) -> None:
+    def __call__(self, done: int | float, total: int) -> None:
         self.total = total
         if self.progress is not None:
             self.progress(done, total)
+
+    def say(self, doing: str) -> None:
+        say(self.progress, doing)
 
     def judged(self, slices: int) -> None:
         self.further += slices

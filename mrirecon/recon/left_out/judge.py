@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any, Literal
 
 from mrirecon.methods.base import Method
 from mrirecon.options import Count, check_ranges
+from mrirecon.progress import say
 from mrirecon.recon.left_out.adaptation import (
     LEARNED_SLICES,
     STEPS,
@@ -20,7 +22,7 @@ from mrirecon.recon.left_out.adaptation import (
 from mrirecon.recon.left_out.error_bars import ErrorBars, calibrate
 from mrirecon.recon.left_out.jackknife import PARTS
 from mrirecon.recon.left_out.prediction import SLICES, trials_of
-from mrirecon.recon.left_out.tuning import REACH, tune
+from mrirecon.recon.left_out.tuning import search_effort, tune
 from mrirecon.recon.problems import Problems
 from mrirecon.recon.slice_store import SliceStore
 
@@ -28,9 +30,12 @@ Progress = Callable[[int | float, int], object]
 
 NOT_ADAPTABLE = (
     "{} has no weights that can be adapted to a scan: leave out --adapt, or use unrolled_prior, "
-    "varnet or humus"
+    "varnet, humus or a sampler such as dds"
 )
-EFFORT = 3  # slices that could be reconstructed in the time of one step of an adaptation
+KNOWS_ALL = (
+    "{}: the image that it begins with, {}, was made of the samples that are to be left out: let it begin with a "
+    "method, such as --method.start cg_sense"
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,8 +43,8 @@ class Judgement:
     """What left-out samples are asked to decide, besides parameters that are `auto`.
 
     Attributes:
-        adapt: steps in which the weights of a network are adapted to the scan; auto stops when left-out samples are
-            predicted no better.
+        adapt: steps in which the weights of a network, or of the prior of a sampler, are adapted to the scan; auto
+            stops when left-out samples are predicted no better.
         adapt_slices: slices of the scan that it learns from.
         calibrate: whether error bars are calibrated.
         level: share of the truth that their intervals are to hold.
@@ -57,6 +62,9 @@ class Judgement:
         check_ranges(type(self), vars(self), "reconstruct")
         if self.adapt is not None and not isinstance(method, Adaptable):
             raise ValueError(NOT_ADAPTABLE.format(method.name))
+        judges = self.adapt is not None or self.calibrate
+        if judges and (image := method.needs.first_image) is not None:
+            raise ValueError(KNOWS_ALL.format(method.name, image))
         if not 0 < self.level < 1:
             raise ValueError(f"level is {self.level}: give a share of the truth, such as 0.9")
         if self.calibrate and getattr(method, "samples", 2) < 2:
@@ -113,7 +121,7 @@ def judge(
     if method.searches():
         method, info["tuning"] = trial.tuned(method)
         tuned = info["tuning"].items()
-        notes += [_at_end(name, one["tried"]) for name, one in tuned if one["at_end"]]
+        notes += [_at_end(name, one["coarse"]["tried"]) for name, one in tuned if one["at_end"]]
     if asked.adapt is not None:
         method, found = trial.adapted(method)
         info["adaptation"] = found.as_json()
@@ -122,7 +130,8 @@ def judge(
         bars = trial.calibrated(method)
         info["calibration"] = dict(bars.info)
         notes.append(bars.note())
-    return Judged(method, info, notes, trial.effort, bars)
+    say(progress, "")
+    return Judged(method, info, notes, math.ceil(trial.effort), bars)
 
 
 class _Trial:
@@ -136,22 +145,23 @@ class _Trial:
         keep: SliceStore | None,
     ) -> None:
         self.problems, self.asked, self.progress, self.keep = problems, asked, progress, keep
-        self.effort = self.total = 0
+        self.effort = self.total = 0.0
 
-    def tell(self, more: int) -> None:
+    def tell(self, more: float | int) -> None:
         """So many more slices were solved."""
         self.effort += more
         if self.progress is not None:
-            self.progress(self.effort, max(self.total, self.effort) + len(self.problems.places()))
+            whole = math.ceil(max(self.total, self.effort))
+            self.progress(self.effort, whole + len(self.problems.places()))
 
     def tuned(self, method: Method) -> tuple[Method, dict[str, Any]]:
         """The method with numbers for its parameters that are `auto`, and how they were chosen."""
         kept = None if self.keep is None else self.keep.get("tuned")
         if kept is None:
             trials = trials_of(self.problems, seed=self.asked.left_out_seed)
-            each = sum(len(trial.sets) for trial in trials)
-            self.total += (2 * REACH + 3) * each * len(method.searches())
-            _, tuned = tune(method, trials, lambda: self.tell(each))
+            self.total += search_effort(trials) * len(method.searches())
+            say(self.progress, f"choosing {' and '.join(method.searches())}")
+            _, tuned = tune(method, trials, self.tell)
             kept = {}, {one.parameter: one.as_json() for one in tuned}
             if self.keep is not None:
                 self.keep.put("tuned", *kept)
@@ -164,11 +174,14 @@ class _Trial:
         seed, wanted = self.asked.left_out_seed, self.asked.adapt
         steps = None if wanted == "auto" else wanted
         trials = trials_of(self.problems, slices=self.asked.adapt_slices, sets=1, seed=seed)
-        self.total += EFFORT * (STEPS if steps is None else steps)
+        effort = method.pace.effort
+        self.total += effort * (STEPS if steps is None else steps)
 
-        def done(_: Adaptation) -> None:
-            self.tell(EFFORT)
+        def done(now: Adaptation) -> None:
+            say(self.progress, f"adapting, left-out error {now.curve[-1][1]:.3f}")
+            self.tell(effort)
 
+        say(self.progress, "adapting")
         found = adapt(method, trials, steps=steps, seed=seed, done=done, keep=self.keep)
         return adapted(method, found, Path(self.problems.scan.source).name), found
 
@@ -187,6 +200,7 @@ class _Trial:
         if sampled and not adapts:
             trials = [replace(one, sets=one.sets[: -(-SLICES // len(trials))]) for one in trials]
         each = 1 if sampled else 1 + PARTS
+        say(self.progress, "calibrating")
         bars = calibrate(method, trials, self.asked.level, lambda: self.tell(each))
         if self.keep is not None:
             self.keep.put("calibration", {}, dict(bars.info))
