@@ -77,6 +77,7 @@ class NetworkMethod(SliceMethod):
         _, card = self.trained
         intensity = volume_scale(scan) if card.training.intensity else None
         warnings = card.warnings(scan, scan.mask_kind, intensity=intensity)
+        warnings += [card.advice] if card.advice else []
         return {"weights": {"name": self.weights, **card.as_json()}}, warnings
 
     def files(self) -> dict[str, tuple[Path, ...]]:

@@ -76,6 +76,7 @@ class Card:
         source: for imported weights, name and SHA-256 of the original file.
         sha256: SHA-256 of the weights file beside the card, set when that is written.
         notes: further information for users.
+        advice: a sentence that every reconstruction with these weights says, as that another method does better.
     """
 
     network: str
@@ -92,6 +93,7 @@ class Card:
     source: str = ""
     sha256: str = ""
     notes: tuple[str, ...] = ()
+    advice: str = ""
 
     def __post_init__(self) -> None:
         """Check the bright level.
