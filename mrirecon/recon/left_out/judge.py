@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from mrirecon.methods.base import Method
 from mrirecon.options import Count, check_ranges
+from mrirecon.recon.finish import Finish
 from mrirecon.recon.left_out.adaptation import (
     LEARNED_SLICES,
     STEPS,
@@ -183,11 +184,13 @@ class _Trial:
         sets, seed = 1 if adapts else None, self.asked.left_out_seed
         trials = trials_of(self.problems, slices=slices, sets=sets, seed=seed)
         sampled = hasattr(method, "samples")
-        # Draws take long: three sets of samples in all. A method that gives one image is calibrated by six.
-        if sampled and not adapts:
+        if not adapts:  # three sets of samples in all
             trials = [replace(one, sets=one.sets[: -(-SLICES // len(trials))]) for one in trials]
         each = 1 if sampled else 1 + PARTS
-        bars = calibrate(method, trials, self.asked.level, lambda: self.tell(each))
+        self.total += each * sum(len(one.sets) + 2 * (not sampled) for one in trials)
+        finish = Finish(self.problems.scan, self.problems.whitening, "zero", False)
+        level = self.asked.level
+        bars = calibrate(method, trials, level, finish, lambda: self.tell(each))
         if self.keep is not None:
             self.keep.put("calibration", {}, dict(bars.info))
         return bars
