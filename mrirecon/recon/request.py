@@ -30,6 +30,7 @@ from mrirecon.progress import slices_progress
 from mrirecon.recon.coil_maps import EstimatedMaps, GivenMaps, MapSource, maps_from, maps_of_slices
 from mrirecon.recon.left_out.adaptation import Adaptable
 from mrirecon.recon.left_out.judge import NOTHING, Judgement
+from mrirecon.recon.left_out.reference_widths import ReferenceWidths
 from mrirecon.recon.pipeline import Pipeline, Progress, check_partial_fourier
 from mrirecon.recon.record import describe_mask, metrics_of
 from mrirecon.recon.undersampling import MaskSource, mask_from, narrow, undersample
@@ -65,7 +66,8 @@ class Request:
         adapt_save: file (.safetensors) for the adapted weights, which other scans of the protocol can be given.
         left_out_seed: seed of the choice of samples that are left out, for these and for parameters that are auto.
         calibrate: write error bars as wide as measured samples say that are left out and predicted; with three slices
-            more to sample, and seven times the time of a method that gives one image.
+            more to sample, and seven times the time of a method that gives one image. A file takes the widths that
+            mrirecon benchmark --error_bars true found by scans with references.
         level: share of the truth that the intervals of calibrate are to hold.
 
     Raises:
@@ -96,7 +98,7 @@ class Request:
     adapt_slices: Count = NOTHING.adapt_slices
     adapt_save: Path_ | None = None
     left_out_seed: int = NOTHING.left_out_seed
-    calibrate: bool = NOTHING.calibrate
+    calibrate: bool | Path_ = NOTHING.calibrate
     level: float = NOTHING.level
 
     def __post_init__(self) -> None:
@@ -133,7 +135,19 @@ class Request:
     @cached_property
     def judgement(self) -> Judgement:
         """What left-out samples decide."""
-        return Judgement(**{one.name: getattr(self, one.name) for one in fields(Judgement)})
+        own = ("adapt", "adapt_slices", "level", "left_out_seed")
+        given = {name: getattr(self, name) for name in own}
+        if isinstance(self.calibrate, bool):
+            return Judgement(**given, calibrate=self.calibrate)
+        if self.adapt is not None:
+            raise ValueError(
+                f"calibrate {self.calibrate} is for weights that are not adapted: leave out --adapt, or give "
+                "--calibrate true"
+            )
+        widths = ReferenceWidths.read(self.calibrate).for_method(self.solver, self.level)
+        mask = self.mask_source
+        kind = None if mask is None or mask.is_given else str(mask.kind)
+        return Judgement(**given, bars=widths, mask_kind=kind)
 
     @cached_property
     def run_of_slices(self) -> slice:
@@ -237,8 +251,9 @@ class Request:
 
     def files(self) -> dict[str, tuple[Path, ...]]:
         """The files, besides the scan, that the result depends on."""
-        mask = self.mask_source
+        mask, widths = self.mask_source, self.calibrate
         named = {
+            "calibrate": None if isinstance(widths, bool) else fspath(widths),
             "mask": mask.kind if mask is not None and mask.is_given else None,
             "maps": self.map_source.describe().get("source"),
         }

@@ -34,7 +34,7 @@ class ErrorBars:
     """Calibrated error bars of the slices of a scan.
 
     Attributes:
-        factors: found by left-out samples of some slices.
+        factors: of deviations in bands of k-space; one that is the same everywhere multiplies the standard deviation.
         level: nominal level of the intervals.
         info: how they were found, for the JSON.
     """
@@ -51,6 +51,8 @@ class ErrorBars:
 
     def note(self) -> str:
         """What the left-out samples say of it."""
+        if "promise" in self.info:
+            return str(self.info["promise"])
         before, after = self.info["coverage_before"], self.info["coverage_after"]
         text = (
             f"error bars calibrated by {self.info['left_out_samples']} left-out samples: intervals called "
@@ -77,16 +79,20 @@ class ErrorBars:
         """The same with the image, or k-space, and the deviations from it at hand."""
         result = finish(problem, solution)
         figures, extras = dict(result.figures), dict(result.extras)
+        width = self.factors.width
         if solution.draws is None:
-            std = self.factors.missing[0] * std_of(finish, problem, solution, centre, deviations)
+            std = (width or 1) * std_of(finish, problem, solution, centre, deviations)
         else:
-            draws = centre + ifft2c(self.factors.stretch(fft2c(deviations), problem.mask))
+            draws = solution.draws
+            if width is None:
+                draws = centre + ifft2c(self.factors.stretch(fft2c(deviations), problem.mask))
             named = finish(problem, replace(solution, draws=draws, keep_draws=True)).extras
             moduli = torch.stack([named[f"draw{n}"] for n in range(1, len(draws) + 1)])
-            std = spread_about(moduli.mean(0), moduli)
+            std = (width or 1) * spread_about(moduli.mean(0), moduli)
             extras |= {name: named[name] for name in extras if name.startswith("draw")}
             variance = draws.abs().var(0)[problem.operator.support()]
-            figures["posterior_std"] = float(variance.mean().sqrt()) / problem.scale
+            spread = (width or 1) * float(variance.mean().sqrt())
+            figures["posterior_std"] = spread / problem.scale
         half, modulus = student(self.level, len(deviations)) * std, result.image.abs()
         bars = {"std": std, "low": (modulus - half).clamp_min(0), "high": modulus + half}
         return Result(result.image, figures, {**extras, **bars})
@@ -145,7 +151,7 @@ def calibrate(
     return ErrorBars(factors, level, info)
 
 
-def _by_left_out(misfits: Sequence[Misfit], level: float) -> tuple[Factors, list[float]]:
+def _by_left_out(misfits: list[Misfit], level: float) -> tuple[Factors, list[float]]:
     """Factors of all sets, and the coverage of each with those of the others; none where these are too few."""
     others = [misfits[:n] + misfits[n + 1 :] for n in range(len(misfits))]
     tests = []

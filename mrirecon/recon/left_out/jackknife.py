@@ -13,6 +13,10 @@ from mrirecon.recon.left_out.prediction import leave_out
 PARTS = 6  # into which the samples outside the calibration centre are divided
 
 
+class NoSpread(ValueError):
+    """A method gives nothing whose spread could be an error bar."""
+
+
 def jackknife(method: Method, problem: Problem, solution: Solution) -> Iterator[Tensor]:
     """Deviations of reconstructions without a part of the samples each from that with all, in place of those of draws.
 
@@ -42,9 +46,9 @@ def image_of(solution: Solution) -> Tensor:
     """The complex image of a solution, or its k-space where it has one.
 
     Raises:
-        ValueError: if it has neither.
+        NoSpread: if it has neither.
     """
     found = solution.image if solution.kspace is None else solution.kspace
     if found is None:
-        raise ValueError("a magnitude image has no k-space: its error cannot be calibrated")
+        raise NoSpread("a magnitude image has no k-space: its error cannot be calibrated")
     return found

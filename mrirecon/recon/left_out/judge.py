@@ -19,8 +19,9 @@ from mrirecon.recon.left_out.adaptation import (
     adapted,
 )
 from mrirecon.recon.left_out.error_bars import ErrorBars, calibrate
-from mrirecon.recon.left_out.jackknife import PARTS
+from mrirecon.recon.left_out.jackknife import PARTS, NoSpread
 from mrirecon.recon.left_out.prediction import SLICES, trials_of
+from mrirecon.recon.left_out.reference_widths import ReferenceWidths
 from mrirecon.recon.left_out.tuning import REACH, tune
 from mrirecon.recon.problems import Problems
 from mrirecon.recon.slice_store import SliceStore
@@ -44,6 +45,8 @@ class Judgement:
         adapt_slices: slices of the scan that it learns from.
         calibrate: whether error bars are calibrated.
         level: share of the truth that their intervals are to hold.
+        bars: error bars that are known before: as they are, or by scans with references.
+        mask_kind: kind of the mask, where that is known.
         left_out_seed: seed of the choice of samples that are left out.
     """
 
@@ -51,6 +54,8 @@ class Judgement:
     adapt_slices: Count = LEARNED_SLICES
     calibrate: bool = False
     level: float = 0.9
+    bars: ErrorBars | ReferenceWidths | None = None
+    mask_kind: str | None = None
     left_out_seed: int = 0
 
     def check(self, method: Method) -> None:
@@ -60,8 +65,8 @@ class Judgement:
             raise ValueError(NOT_ADAPTABLE.format(method.name))
         if not 0 < self.level < 1:
             raise ValueError(f"level is {self.level}: give a share of the truth, such as 0.9")
-        if self.calibrate and getattr(method, "samples", 2) < 2:
-            raise ValueError(
+        if (self.calibrate or self.bars is not None) and getattr(method, "samples", 2) < 2:
+            raise NoSpread(
                 "--calibrate measures how far draws are apart: give --samples 2 or more, 8 tell it well"
             )
 
@@ -119,6 +124,12 @@ def judge(
         method, found = trial.adapted(method)
         info["adaptation"] = found.as_json()
         notes.append(found.note())
+    if isinstance(asked.bars, ReferenceWidths):
+        bars = asked.bars.error_bars(problems.scan, asked.level, asked.mask_kind)
+        info["calibration"] = dict(bars.info)
+        notes.append(bars.note())
+    elif asked.bars is not None:
+        bars = asked.bars
     if asked.calibrate:
         bars = trial.calibrated(method)
         info["calibration"] = dict(bars.info)

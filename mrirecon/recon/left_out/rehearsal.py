@@ -26,6 +26,7 @@ FALL = 3.5  # power of an image's k-space falls about so steeply with the radius
 FLAT = 0.02  # radius, in units of the sides of k-space, below which it does not
 NEAR = 60  # samples that are averaged at least to tell the power at a point
 WIDTHS = (1.5, 3.0, 6.0, 12.0, 24.0, 48.0)  # of that average, in samples
+BELIEF = 0.5  # 1 lets left-out samples bound the detail that is added, 0 does not: between, for gaps wider than theirs
 BLUR = 2.0  # pixels over which the place of detail is known
 
 
@@ -79,8 +80,9 @@ def lost_power(
 ) -> Float[Tensor, "y x"]:
     """Power that an image lacks at missing samples, sum over the coils.
 
-    It is what measured samples nearby have more than the image at missing ones, but no more, in bands of distance from
-    the origin, than the error at samples that were left out: an image that fills gaps well lacks little.
+    It is what measured samples nearby have more than the image at missing ones. Where that exceeds the error at samples
+    that were left out, in bands of distance from the origin, the geometric mean of both is taken (`BELIEF`): an image
+    that fills gaps well lacks little, but left-out samples stand in narrower gaps than missing ones may.
     """
     mask, acquired = problem.mask, problem.near.scan.acquired.to(problem.mask.device)
     noise = 2 * noise_of(problem) ** 2 * len(problem.kspace)
@@ -104,7 +106,8 @@ def lost_power(
         here = (band == number) & acquired & ~mask
         if bool(here.any()) and bool((band_of == number).any()):
             most = float(error[band_of == number].mean().clamp_min(0))
-            lost[here] *= min(1.0, most / max(float(lost[here].mean()), 1e-30))
+            share = most / max(float(lost[here].mean()), 1e-30)
+            lost[here] *= min(1.0, share) ** BELIEF
     return lost
 
 

@@ -14,7 +14,7 @@ from torch import Tensor
 from mrirecon.methods.base import Figures, Method, Problem, Solution
 from mrirecon.noise import noise_level
 from mrirecon.recon.finish import Finish
-from mrirecon.recon.left_out.jackknife import image_of, jackknife
+from mrirecon.recon.left_out.jackknife import NoSpread, image_of, jackknife
 from mrirecon.recon.left_out.prediction import Trial, predict
 
 BANDS = 6  # of distance from the k-space origin
@@ -46,6 +46,12 @@ class Factors:
     def everywhere(cls, factor: float) -> Factors:
         """One factor for all of k-space."""
         return cls([0.0], [factor], [factor])
+
+    @property
+    def width(self) -> float | None:
+        """That factor; None where they differ."""
+        every = {*self.missing, *self.measured}
+        return every.pop() if len(every) == 1 else None
 
     def stretch(
         self, kspace: Complex[Tensor, "*batch y x"], mask: Bool[Tensor, "y x"]
@@ -228,7 +234,7 @@ def deviations_of(
     if solution.draws is None:
         return image_of(solution), torch.stack(list(jackknife(method, problem, solution)))
     if len(solution.draws) < 2:
-        raise ValueError("one draw has no spread to calibrate: give --samples 2 or more")
+        raise NoSpread("one draw has no spread to calibrate: give --samples 2 or more")
     centre = solution.draws.mean(0)
     return centre, solution.draws - centre
 
