@@ -29,8 +29,7 @@ from mrirecon.options import Count, check, parse_slices
 from mrirecon.progress import slices_progress
 from mrirecon.recon.coil_maps import EstimatedMaps, GivenMaps, MapSource, maps_from, maps_of_slices
 from mrirecon.recon.left_out.adaptation import Adaptable
-from mrirecon.recon.left_out.judge import NOTHING, Judgement
-from mrirecon.recon.left_out.reference_widths import ReferenceWidths
+from mrirecon.recon.left_out.judge import NOTHING, Judgement, judgement_of
 from mrirecon.recon.pipeline import Pipeline, Progress, check_partial_fourier
 from mrirecon.recon.record import describe_mask, metrics_of
 from mrirecon.recon.undersampling import MaskSource, mask_from, narrow, undersample
@@ -135,19 +134,9 @@ class Request:
     @cached_property
     def judgement(self) -> Judgement:
         """What left-out samples decide."""
-        own = ("adapt", "adapt_slices", "level", "left_out_seed")
-        given = {name: getattr(self, name) for name in own}
-        if isinstance(self.calibrate, bool):
-            return Judgement(**given, calibrate=self.calibrate)
-        if self.adapt is not None:
-            raise ValueError(
-                f"calibrate {self.calibrate} is for weights that are not adapted: leave out --adapt, or give "
-                "--calibrate true"
-            )
-        widths = ReferenceWidths.read(self.calibrate).for_method(self.solver, self.level)
-        mask = self.mask_source
-        kind = None if mask is None or mask.is_given else str(mask.kind)
-        return Judgement(**given, bars=widths, mask_kind=kind)
+        names = ("adapt", "adapt_slices", "left_out_seed", "level")
+        given = {name: getattr(self, name) for name in names}
+        return judgement_of(self.calibrate, self.solver, self.mask_source, **given)
 
     @cached_property
     def run_of_slices(self) -> slice:
@@ -251,9 +240,9 @@ class Request:
 
     def files(self) -> dict[str, tuple[Path, ...]]:
         """The files, besides the scan, that the result depends on."""
-        mask, widths = self.mask_source, self.calibrate
+        mask = self.mask_source
         named = {
-            "calibrate": None if isinstance(widths, bool) else fspath(widths),
+            "calibrate": None if isinstance(self.calibrate, bool) else fspath(self.calibrate),
             "mask": mask.kind if mask is not None and mask.is_given else None,
             "maps": self.map_source.describe().get("source"),
         }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from os import PathLike
 from pathlib import Path
 from typing import Any, Literal
 
@@ -25,6 +26,7 @@ from mrirecon.recon.left_out.reference_widths import ReferenceWidths
 from mrirecon.recon.left_out.tuning import REACH, tune
 from mrirecon.recon.problems import Problems
 from mrirecon.recon.slice_store import SliceStore
+from mrirecon.recon.undersampling import MaskSource
 
 Progress = Callable[[int | float, int], object]
 
@@ -72,6 +74,31 @@ class Judgement:
 
 
 NOTHING = Judgement()
+
+
+def judgement_of(
+    calibrate: bool | str | PathLike[str], method: Method, mask: MaskSource | None, **given: Any
+) -> Judgement:
+    """What is asked where `calibrate` may be the file that `ReferenceWidths.read` takes.
+
+    Args:
+        calibrate: by left-out samples, or the file.
+        method: whose error bars they are.
+        mask: of the retrospective undersampling.
+        given: further attributes.
+
+    Raises:
+        ValueError, OSError: if the file cannot be read or is for something else.
+    """
+    if isinstance(calibrate, bool):
+        return Judgement(**given, calibrate=calibrate)
+    if given["adapt"] is not None:
+        raise ValueError(
+            f"calibrate {calibrate} is for weights that are not adapted: leave out --adapt, or give --calibrate true"
+        )
+    widths = ReferenceWidths.read(calibrate).for_method(method, given["level"])
+    kind = None if mask is None or mask.is_given else str(mask.kind)
+    return Judgement(**given, bars=widths, mask_kind=kind)
 
 
 @dataclass(frozen=True, eq=False)
