@@ -7,6 +7,7 @@ that looks like the truth, whose reconstruction errs as that of the truth does.
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 import torch
@@ -20,13 +21,12 @@ from mrirecon.recon.left_out.prediction import predict
 from mrirecon.recon.left_out.spread import deviations_of, noise_of, radius_of, std_of, with_image
 from mrirecon.tensors import complex_noise_like, fft2c, ifft2c, rss
 
-BANDS = 6  # of distance from the k-space origin
 BRIGHT = 0.05  # of the 99th percentile of an image, above which a pixel counts
 FALL = 3.5  # power of an image's k-space falls about so steeply with the radius
 FLAT = 0.02  # radius, in units of the sides of k-space, below which it does not
+STEEP = (0.0, 0.05, 0.1)  # radii of rings in which the power falls too steeply for such a mean
 NEAR = 60  # samples that are averaged at least to tell the power at a point
 WIDTHS = (1.5, 3.0, 6.0, 12.0, 24.0, 48.0)  # of that average, in samples
-BELIEF = 0.5  # 1 lets left-out samples bound the detail that is added, 0 does not: between, for gaps wider than theirs
 BLUR = 2.0  # pixels over which the place of detail is known
 
 
@@ -58,69 +58,80 @@ def add_detail(
     deviations: Complex[Tensor, "part *set y x"],
     random: torch.Generator,
 ) -> Complex[Tensor, "*set y x"]:
-    """The image, or k-space of coils, with random detail of the power that it lost, where it hangs on few samples."""
+    """The image, or k-space of coils, with random detail of the power that it lost, where it hangs on few samples.
+
+    The detail is real but for the phase of the image nearby, as anatomy is.
+    """
     is_kspace = solution.kspace is not None
     images, moved = (ifft2c(x) if is_kspace else x for x in (image, deviations))
-    several = images if images.ndim > 2 else images[None]
     place = moved.abs().square().reshape(-1, *images.shape[-2:]).sum(0)
     place = _average(place, BLUR).to(place).sqrt()
-    noise = complex_noise_like(several[0].cpu(), random).to(images.device) / 2**0.5
-    power = lost_power(problem, solution, image, deviations).to(place)
-    detail = ifft2c(fft2c(noise * place / place.square().mean().sqrt()) * power.sqrt())
-    shown = several / rss(several).clamp_min(1e-9 * float(several.abs().max()))
-    made = (several + shown * detail).reshape(images.shape)
+    noise = torch.randn(place.shape, generator=random).to(place)
+    power = lost_power(problem, solution, image).to(place)
+    placed = (noise * place / place.square().mean().sqrt()).to(images.dtype)
+    detail = ifft2c(fft2c(placed) * power.sqrt())
+    several = images if images.ndim > 2 else images[None]
+    made = (several + _phases(several) * detail).reshape(images.shape)
     return fft2c(made) if is_kspace else made
+
+
+def _phases(images: Complex[Tensor, "coil y x"]) -> Complex[Tensor, "coil y x"]:
+    """What each coil or set sees of a real image, with its phase, smoothly; the sum of squares is 1."""
+    near = [torch.complex(_average(x.real, BLUR), _average(x.imag, BLUR)) for x in images]
+    seen = torch.stack(near)
+    return seen / rss(seen).clamp_min(1e-9 * float(seen.abs().max()))
 
 
 def lost_power(
     problem: Problem,
     solution: Solution,
     image: Complex[Tensor, "*set y x"],
-    deviations: Complex[Tensor, "part *set y x"],
 ) -> Float[Tensor, "y x"]:
     """Power that an image lacks at missing samples, sum over the coils.
 
-    It is what measured samples nearby have more than the image at missing ones. Where that exceeds the error at samples
-    that were left out, in bands of distance from the origin, the geometric mean of both is taken (`BELIEF`): an image
-    that fills gaps well lacks little, but left-out samples stand in narrower gaps than missing ones may.
+    It is what measured samples nearby have more than the image at missing ones. Means of samples nearby are wrong where
+    the power is steep, near the origin: those of measured ones are held against samples that `parts_of` leaves out, in
+    rings about the origin, those of the image against the image.
     """
-    mask, acquired = problem.mask, problem.near.scan.acquired.to(problem.mask.device)
+    mask = problem.mask
+    missing = problem.near.scan.acquired.to(mask.device) & ~mask
     noise = 2 * noise_of(problem) ** 2 * len(problem.kspace)
-    predicted = predict(problem, with_image(solution, image))
-    radius = radius_of(mask.shape).to(mask.device)
-    steep = (radius.square() + FLAT**2) ** (FALL / 2)
-    measured = (problem.kspace.abs().square().sum(0) - noise) * steep
-    filled = predicted.abs().square().sum(0) * steep
-    lost = (_power_nearby(measured, mask) - _power_nearby(filled, acquired & ~mask)) / steep
-    lost = lost.clamp_min(0) * (acquired & ~mask)
-    errors, radii = [], []
-    for part, deviation in zip(parts_of(problem), deviations, strict=True):
+    measured = problem.kspace.abs().square().sum(0) - noise
+    filled = predict(problem, with_image(solution, image)).abs().square().sum(0)
+    known, told = torch.zeros_like(measured), torch.zeros_like(mask)
+    for part in parts_of(problem):
         points = part.points.to(mask.device)
-        of_part = predict(problem, with_image(solution, image + deviation)) - problem.kspace
-        errors.append(of_part[:, points].abs().square().sum(0) - noise)
-        radii.append(radius[points])
-    error, at = torch.cat(errors), torch.cat(radii)
-    edges = at.quantile(torch.linspace(0, 1, BANDS + 1, device=at.device))[1:-1]
-    band, band_of = torch.bucketize(radius, edges), torch.bucketize(at, edges)
-    for number in range(BANDS):
-        here = (band == number) & acquired & ~mask
-        if bool(here.any()) and bool((band_of == number).any()):
-            most = float(error[band_of == number].mean().clamp_min(0))
-            share = most / max(float(lost[here].mean()), 1e-30)
-            lost[here] *= min(1.0, share) ** BELIEF
-    return lost
+        known[points], told = _power_nearby(measured, mask & ~points)[points], told | points
+    expected = _power_nearby(measured, mask) * _ratio_by_ring(measured, known, told)
+    there = _power_nearby(filled, missing)
+    there *= _ratio_by_ring(filled, there, missing)
+    return (expected - there).clamp_min(0) * missing
+
+
+def _ratio_by_ring(
+    true: Float[Tensor, "y x"], told: Float[Tensor, "y x"], where: Bool[Tensor, "y x"]
+) -> Float[Tensor, "y x"]:
+    """By what the power that is told at points must be multiplied, in rings about the origin; 1 beyond `STEEP`."""
+    radius = radius_of(true.shape).to(true.device)
+    ratio = torch.ones_like(true)
+    for inner, outer in pairwise(STEEP):
+        ring = (radius >= inner) & (radius < outer)
+        if (total := float(told[ring & where].sum())) > 0:
+            ratio[ring] = max(0.0, float(true[ring & where].sum()) / total)
+    return ratio
 
 
 def _power_nearby(power: Float[Tensor, "y x"], known: Bool[Tensor, "y x"]) -> Float[Tensor, "y x"]:
-    """Mean of the known samples near each point, from as near as there are `NEAR` of them."""
-    weight = known.double()
+    """Power at each point by the known samples near it, from as near as there are `NEAR` of them."""
+    radius, weight = radius_of(power.shape).to(power.device), known.double()
+    flat = (radius.square() + FLAT**2) ** (FALL / 2)
     found, done = torch.zeros_like(weight), torch.zeros_like(known)
     for width in WIDTHS:
-        count, total = _average(weight, width), _average(power.double() * weight, width)
+        count, total = _average(weight, width), _average((power * flat).double() * weight, width)
         enough = (count * 4 * np.pi * width**2 > NEAR) & ~done
         found[enough] = (total / count.clamp_min(1e-12))[enough]
         done |= enough
-    return found.to(power)
+    return found.to(power) / flat
 
 
 def _average(x: Float[Tensor, "y x"], width: float) -> Float[Tensor, "y x"]:
