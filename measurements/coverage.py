@@ -24,10 +24,10 @@ from mrirecon.recon.left_out.spread import Factors, deviations_of
 from mrirecon.recon.pipeline import Pipeline
 
 BLOCK = 8
-MASKS = {"equispaced": 4, "gaussian1d": 8, "poisson": 8}
-METHODS = ("dds", "pigdm", "diffpir", "tv", "unrolled_prior")
+MASKS = {"equispaced": 4, "uniform1d": 4, "gaussian1d": 8, "gaussian2d": 8, "poisson": 8}
+METHODS = ("dds", "pigdm", "diffpir", "tv", "l1_wavelet", "unrolled_prior")
 SAMPLERS = METHODS[:3]
-UNCHANGED = Factors([0.0], [1.0], [1.0])
+UNCHANGED = Factors.everywhere(1.0)
 
 
 def main() -> None:

@@ -87,6 +87,7 @@ class Cell:
             "calibration": benchmark.calibration.describe(),
             "device": device.partition(":")[0],
             "failed": self.failed,
+            **({"error_bars": True} if benchmark.error_bars else {}),
         }
 
 

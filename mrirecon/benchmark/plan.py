@@ -61,6 +61,8 @@ class Benchmark:
         remove_oversampling: crop the readout to the reconstruction FOV before undersampling.
         calibration: how coil maps are estimated.
         tuning: how methods with options to tune are tuned.
+        error_bars: hold the truth against draws, or reconstructions from fewer samples, and write what `recon
+            --calibrate FILE` takes; methods with one image take seven times as long.
         pictured: so many scans, evenly spread, are shown in the report, each under every mask and noise level.
 
     Raises:
@@ -77,6 +79,7 @@ class Benchmark:
     remove_oversampling: bool = False
     calibration: EstimatedMaps = field(default_factory=EstimatedMaps)
     tuning: Tuning = field(default_factory=Tuning)
+    error_bars: bool = False
     pictured: int = 2
 
     def __post_init__(self) -> None:

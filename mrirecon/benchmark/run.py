@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mrirecon.benchmark.cells import Cell, Record, Records, cells_of, key_of
+from mrirecon.benchmark.error_bars import write_error_bars
 from mrirecon.benchmark.pictures import Pictures, write_figures
 from mrirecon.benchmark.plan import Benchmark
 from mrirecon.benchmark.solve import Solver
@@ -67,7 +68,9 @@ def run_benchmark(
 
     hashes: dict[str, str] = team.first(prepare)
     work = _Work(benchmark, hashes, device, team, progress or (lambda *_: None), retry)
-    search = replace(work, benchmark=replace(benchmark, protocols=(benchmark.tuning.protocol,)))
+    search = replace(
+        work, benchmark=replace(benchmark, protocols=(benchmark.tuning.protocol,), error_bars=False)
+    )
     tried = search.do("tuning", trials_of(benchmark), trials)
     choices = choose([(cell, record) for cell, record, _ in tried], benchmark)
     table = with_choices(cells_of(benchmark, benchmark.scans, benchmark.methods), choices)
@@ -76,6 +79,8 @@ def run_benchmark(
         return None
     rows = [row_of(*result) for result in results]
     made = write_tables(folder, rows, benchmark, list(choices.values()))
+    if benchmark.error_bars:
+        write_error_bars(folder, results)
     write_figures(folder, rows, list(pictures.items(results, benchmark, device)), benchmark)
     return made
 

@@ -12,6 +12,7 @@ from jaxtyping import Bool, Complex, Float
 from torch import Tensor
 
 from mrirecon.benchmark.cells import Cell, Record
+from mrirecon.benchmark.error_bars import scores_of
 from mrirecon.benchmark.plan import Benchmark
 from mrirecon.benchmark.regions import find_brain, find_head
 from mrirecon.benchmark.sources import Source, add_noise
@@ -19,12 +20,16 @@ from mrirecon.coverage import Coverage, coverage_of
 from mrirecon.device import PeakMemory
 from mrirecon.echo import center_echo
 from mrirecon.io.volumes import describe
+from mrirecon.methods.base import Method
 from mrirecon.methods.classical import ZeroFilled
 from mrirecon.metrics import evaluate
 from mrirecon.noise import prewhiten
 from mrirecon.options import one_line
 from mrirecon.prepare import remove_oversampling
 from mrirecon.recon import EstimatedMaps, MapSource, run
+from mrirecon.recon.left_out.jackknife import NoSpread
+from mrirecon.recon.left_out.judge import Judgement
+from mrirecon.recon.left_out.reference_widths import PLAIN
 from mrirecon.recon.record import describe_mask
 from mrirecon.recon.undersampling import DrawnMask, narrow, undersample
 from mrirecon.scan import Scan, Volume
@@ -120,7 +125,7 @@ class Solver:
         maps = problem.maps
         method = cell.method.build(cell.tuned, cell.seed)
         before, memory = maps.seconds, PeakMemory(self.device)
-        volume = run(method, problem.scan, device=self.device, maps=maps)
+        volume, scores = self._reconstruct(method, problem, truth)
         seconds = volume.info["seconds_per_slice"]
         if method.needs.maps:  # each is charged for its maps, whoever was first to need them
             seconds += maps.seconds_per_slice - (maps.seconds - before) / problem.scan.shape[0]
@@ -138,8 +143,25 @@ class Solver:
             "metrics": metrics,
             "added_noise_std": problem.noise_std,
             "slices": problem.scan.shape[0],
+            **({"error_bars": scores} if scores else {}),
         }
         return record, volume
+
+    def _reconstruct(
+        self, method: Method, problem: Undersampled, truth: Truth
+    ) -> tuple[Volume, list[float]]:
+        """The reconstruction, and the scores of its spread where it has one and they are asked for."""
+        options = {"device": self.device, "maps": problem.maps}
+        if self.benchmark.error_bars:
+            try:
+                volume = run(method, problem.scan, judgement=Judgement(bars=PLAIN), **options)
+            except NoSpread:
+                return run(method, problem.scan, **options), []
+            own = {"std"} if hasattr(method, "samples") else set()
+            beside = {"std", "low", "high"} - own  # not calibrated, and for the scores only
+            extras = {name: x for name, x in volume.extras.items() if name not in beside}
+            return replace(volume, extras=extras), scores_of(volume, truth.target)
+        return run(method, problem.scan, **options), []
 
     def _read(self, source: Source) -> Truth:
         scan = center_echo(source.read())

@@ -7,7 +7,7 @@ import io
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -49,7 +49,8 @@ def compare(
 
     Every method reconstructs the scan. Then some measured samples are left out, the same ones for each method, and
     predicted from the others: the method with the least error ranks first, and methods whose errors do not differ
-    beyond chance tie. OUTPUT gets METHOD.nii.gz of each with its JSON, table.csv, and report.html with all of them.
+    beyond chance tie. OUTPUT gets METHOD.nii.gz of each with its JSON, table.csv, and report.html with all of them. A
+    run that was stopped goes on with what is missing.
 
     Args:
         scan: k-space file.
@@ -86,14 +87,23 @@ def compare(
     contest = Contest.of(requests, data, where, request.get("left_out_seed", 0))
     with _folder(Path(output)) as folder:
         files = Files(folder, overwrite, inputs)
-        files.check(list(contest.requests))
+        contest = contest.kept_beside({name: files.volume(name) for name in contest.requests})
+        done = [name for name in contest.requests if contest.is_done(name)]
+        if len(done) == len(contest.requests):  # stopped while the pages were written
+            files = replace(files, overwrite=True)
+        files.check(list(contest.requests), done)
         results = []
         for name, result in run_each(contest, slices_progress):
             if result.volume is not None:
-                write_volume(result.volume, files.volume(name), overwrite=overwrite, inputs=inputs)
+                replaced = overwrite or name in done
+                write_volume(result.volume, files.volume(name), overwrite=replaced, inputs=inputs)
+            if name in done:
+                print(f"{name}: done before")
             results.append(result)
         found = finish(contest.scan, results)
         files.write(found, contest.scan.select(requests[0].run_of_slices))
+        for store in contest.stores.values():
+            store.clear()
     _tell(found, files)
     return 1 if found.failures else 0
 
@@ -124,13 +134,13 @@ class Files:
     def report(self) -> Path:
         return self.folder / "report.html"
 
-    def check(self, names: Sequence[str]) -> None:
-        """Raise ValueError or OSError if any of them cannot be written."""
+    def check(self, names: Sequence[str], done: Sequence[str] = ()) -> None:
+        """Raise ValueError or OSError if any of them cannot be written; what a killed run has `done` may be there."""
         check_apart([self.table, self.report], self.inputs)
         for page in (self.table, self.report):
             check_target(page, self.overwrite)
         for name in names:
-            check_output(self.volume(name), self.overwrite, self.inputs)
+            check_output(self.volume(name), self.overwrite or name in done, self.inputs)
 
     def write(self, found: Ranking, scan: Any) -> None:
         """Write the page, then the table."""

@@ -29,7 +29,7 @@ from mrirecon.options import Count, check, parse_slices
 from mrirecon.progress import slices_progress
 from mrirecon.recon.coil_maps import EstimatedMaps, GivenMaps, MapSource, maps_from, maps_of_slices
 from mrirecon.recon.left_out.adaptation import Adaptable
-from mrirecon.recon.left_out.judge import NOTHING, Judgement
+from mrirecon.recon.left_out.judge import NOTHING, Judgement, judgement_of
 from mrirecon.recon.pipeline import Pipeline, Progress, check_partial_fourier
 from mrirecon.recon.record import describe_mask, metrics_of
 from mrirecon.recon.undersampling import MaskSource, mask_from, narrow, undersample
@@ -65,7 +65,8 @@ class Request:
         adapt_save: file (.safetensors) for the adapted weights, which other scans of the protocol can be given.
         left_out_seed: seed of the choice of samples that are left out, for these and for parameters that are auto.
         calibrate: write error bars as wide as measured samples say that are left out and predicted; with three slices
-            more to sample, and seven times the time of a method that gives one image.
+            more to sample, and seven times the time of a method that gives one image. A file takes the widths that
+            mrirecon benchmark --error_bars true found by scans with references.
         level: share of the truth that the intervals of calibrate are to hold.
 
     Raises:
@@ -96,7 +97,7 @@ class Request:
     adapt_slices: Count = NOTHING.adapt_slices
     adapt_save: Path_ | None = None
     left_out_seed: int = NOTHING.left_out_seed
-    calibrate: bool = NOTHING.calibrate
+    calibrate: bool | Path_ = NOTHING.calibrate
     level: float = NOTHING.level
 
     def __post_init__(self) -> None:
@@ -133,7 +134,9 @@ class Request:
     @cached_property
     def judgement(self) -> Judgement:
         """What left-out samples decide."""
-        return Judgement(**{one.name: getattr(self, one.name) for one in fields(Judgement)})
+        names = ("adapt", "adapt_slices", "left_out_seed", "level")
+        given = {name: getattr(self, name) for name in names}
+        return judgement_of(self.calibrate, self.solver, self.mask_source, **given)
 
     @cached_property
     def run_of_slices(self) -> slice:
@@ -239,6 +242,7 @@ class Request:
         """The files, besides the scan, that the result depends on."""
         mask = self.mask_source
         named = {
+            "calibrate": None if isinstance(self.calibrate, bool) else fspath(self.calibrate),
             "mask": mask.kind if mask is not None and mask.is_given else None,
             "maps": self.map_source.describe().get("source"),
         }

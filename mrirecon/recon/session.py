@@ -127,7 +127,7 @@ class Session:
         scan = self.request.read(source)
         check_volumes(target, scan.volumes)  # before the work, not after it
         data, made = self.request.prepare(scan)
-        judged = self.request.adapt is not None or self.request.calibrate
+        judged = self.request.adapt is not None or self.request.calibrate is not False
         slow = is_slow(self.request.solver) or self.team.size > 1 or judged
         keep = SliceStore(target, self.request.describe(source)) if slow else None
         preview = self.preview if self.team.leads else None

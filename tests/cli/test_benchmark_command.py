@@ -11,6 +11,7 @@ import time
 from itertools import product
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 import torch
@@ -486,3 +487,53 @@ def test_bad_configurations_are_one_line(refused, knees, change, words, tmp_path
     line = refused("benchmark", "--config", config, "--output", tmp_path / "table")
     assert all(word in line for word in words), line
     assert [path.name for path in tmp_path.iterdir()] == ["c.yaml"]
+
+
+def test_scans_with_references_calibrate_the_error_bars_of_another(mrirecon, refused, tmp_path):
+    """The file that `benchmark` writes goes into `recon`, whose own reference nothing sees."""
+    for seed in range(3):
+        write(tmp_path / f"scan{seed}.h5", seed)
+    table = {
+        "scans": [str(tmp_path / "scan0.h5"), str(tmp_path / "scan1.h5")],
+        "masks": QUICK["masks"][1:],
+        "methods": [
+            {"method": "cg_sense", "options": {"iterations": 5}},
+            {"method": "unet"},
+        ],
+        "remove_oversampling": True,
+        "error_bars": True,
+        "threads": 1,
+    }
+    (tmp_path / "c.yaml").write_text(yaml.safe_dump(table))
+    words = ("benchmark", "--config", tmp_path / "c.yaml", "--output", tmp_path / "t")
+    assert mrirecon(*words).status == 0
+    (path,) = (tmp_path / "t" / "error_bars").iterdir()  # a magnitude has none
+    said = json.loads(path.read_text())
+    (entry,) = said["masks"]
+    assert path.name == "cg_sense.json" and entry["scans"] == 2 and said["draws"] == 6
+    assert entry["factors"] == sorted(entry["factors"]) and entry["probability"][3] == 2 / 3
+    scores = [
+        json.loads(cell.read_text()).get("error_bars") for cell in (tmp_path / "t/cells").iterdir()
+    ]
+    ninety = [one[3] for one in scores if one is not None]
+    assert entry["factors"][3] == max(ninety)
+    options = ("--mask", "poisson", "--acceleration", 4, "--remove_oversampling", "true")
+    options = (*options, "--method", "cg_sense", "--method.iterations", 5, "--calibrate", path)
+    made = []
+    for poisoned in (False, True):
+        scan, output = tmp_path / "scan2.h5", tmp_path / f"x{poisoned}.npy"
+        if poisoned:
+            with h5py.File(scan, "r+") as file:
+                file["reconstruction_rss"][...] = np.random.default_rng(0).random(
+                    file["reconstruction_rss"].shape
+                )
+        result = mrirecon("recon", scan, *options, "--output", output)
+        assert result.status == 0, result.errors
+        assert "a probability of 67 %" in result.out
+        made.append([np.load(output.with_name(f"x{poisoned}_{n}.npy")) for n in ("low", "high")])
+    assert np.array_equal(made[0][0], made[1][0]) and np.array_equal(made[0][1], made[1][1])
+    assert float(np.mean(np.abs(made[0][1]) - np.abs(made[0][0]))) > 0
+    line = refused(
+        "recon", scan, *options, "--method.iterations", 6, "--output", tmp_path / "y.npy"
+    )
+    assert "iterations was 5, here it is 6" in line

@@ -3,8 +3,13 @@
 import csv
 import io
 import json
+import signal
+import subprocess
+import sys
+import time
 
 import h5py
+import nibabel
 import numpy as np
 import pytest
 
@@ -104,6 +109,62 @@ def test_what_is_there_is_kept(mrirecon, refused, scan_file, tmp_path):
     assert "file" in refused("compare", scan_file, "--output", scan_file, "--methods", "tv")
     assert "no such file" in refused("compare", "none.h5", "--output", tmp_path / "new")
     assert not (tmp_path / "new").exists()
+
+
+KILLED = ("--methods", "cg_sense", "unet", "tv", "zero_filled", *MASK)
+
+
+def test_a_killed_run_goes_on_and_ends_as_an_unbroken_one(mrirecon, scan_file, tmp_path):
+    assert mrirecon("compare", scan_file, "--output", tmp_path / "whole", *KILLED).status == 0
+    folder = tmp_path / "killed"
+    words = ("compare", scan_file, "--output", folder, *KILLED)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "mrirecon", *map(str, words)],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    kept = folder / ".unet.nii.gz.slices" / "compared.safetensors"
+    deadline = time.monotonic() + 120
+    while process.poll() is None and not kept.exists() and time.monotonic() < deadline:
+        time.sleep(0.005)
+    process.kill()
+    assert process.wait() == -signal.SIGKILL
+    assert not (folder / "table.csv").exists()
+    result = mrirecon(*words)
+    assert result.status == 0, result.errors
+    for name in ("cg_sense", "unet"):
+        assert f"{name}: done before" in result.out
+    assert "zero_filled: done before" not in result.out
+    assert sorted(path.name for path in folder.iterdir()) == sorted(
+        path.name for path in (tmp_path / "whole").iterdir()
+    )
+    tables = [
+        [{**row, "seconds": ""} for row in table(one)] for one in (folder, tmp_path / "whole")
+    ]
+    assert tables[0] == tables[1]
+    for name in ("cg_sense", "unet", "tv"):
+        files = [tmp_path / one / f"{name}.nii.gz" for one in ("killed", "whole")]
+        assert np.array_equal(*(nibabel.load(file).get_fdata() for file in files))
+        said = [json.loads(file.with_name(f"{file.name}.json").read_text()) for file in files]
+        assert said[0].get("left_out") == said[1].get("left_out")
+    assert (
+        "file exists" in mrirecon(*words).errors[0] or "--overwrite" in mrirecon(*words).errors[0]
+    )
+
+
+def test_what_another_comparison_kept_is_not_taken(mrirecon, scan_file, tmp_path, monkeypatch):
+    words = ("compare", scan_file, "--output", tmp_path, "--methods", "cg_sense", *MASK)
+
+    def stop(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("mrirecon.cli.compare.finish", stop)
+    mrirecon(*words)
+    assert (tmp_path / ".cg_sense.nii.gz.slices" / "compared.safetensors").exists()
+    monkeypatch.undo()
+    other = mrirecon(*words, "--left_out_seed", 1, "--overwrite")
+    assert other.status == 0 and "done before" not in other.out
+    assert not list(tmp_path.glob(".*"))
 
 
 QUICKER = ("--slices", "1:2", "--device", "cpu")

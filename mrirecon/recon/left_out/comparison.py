@@ -5,14 +5,16 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from os import PathLike, fspath
 from typing import Any
 
+from mrirecon import __version__
 from mrirecon.device import choose_device, synchronize
 from mrirecon.methods.base import Method, Place
 from mrirecon.methods.classical import Adjoint
+from mrirecon.methods.registry import is_slow
 from mrirecon.methods.trust import trust_figures
 from mrirecon.options import EXPECTED, one_line
 from mrirecon.progress import say, slices_progress
@@ -26,9 +28,11 @@ from mrirecon.recon.left_out.ranking import Compared, Ranking
 from mrirecon.recon.left_out.spread import noise_of
 from mrirecon.recon.pipeline import Pipeline, Progress
 from mrirecon.recon.request import Request, request_of
+from mrirecon.recon.slice_store import SliceStore
 from mrirecon.scan import Scan, Volume
 
 DEFAULTS = ("cg_sense", "l1_wavelet", "tv", "unrolled_prior", "dds")  # they need no download
+KEPT = "compared"  # what came of a method, in its store
 SETS = 6  # of left-out samples in each slice: more than tuning uses, for an interval
 
 
@@ -43,6 +47,7 @@ class Contest:
         source: the scan's file, for the JSON.
         device: where to compute.
         seed: of the choice of left-out samples.
+        stores: where what comes of each method is kept, and found again; by default nowhere.
     """
 
     requests: Mapping[str, Request]
@@ -51,6 +56,7 @@ class Contest:
     source: str = ""
     device: str = "cpu"
     seed: int = 0
+    stores: Mapping[str, SliceStore] = field(default_factory=dict)
 
     @classmethod
     def of(
@@ -72,8 +78,37 @@ class Contest:
             requests=named, scan=data, mask=made, source=scan.source, device=device, seed=seed
         )
 
+    def kept_beside(self, files: Mapping[str, PathLike[str]]) -> Contest:
+        """The same contest, of which what is done is kept beside the output of each method, by its name."""
+        about = {"left_out_seed": self.seed, "sets": SETS, "version": __version__}
+        stores = {
+            name: SliceStore(files[name], {**request.describe(self.source), **about})
+            for name, request in self.requests.items()
+        }
+        return replace(self, stores=stores)
+
+    def is_done(self, name: str) -> bool:
+        """Whether what comes of a method was kept."""
+        return name in self.stores and self.stores[name].get(KEPT) is not None
+
     def result_of(self, name: str, progress: Progress | None = None) -> Compared:
-        """Reconstruct by one of the methods, then judge it; what goes wrong is in the result."""
+        """Reconstruct by one of the methods, then judge it; what goes wrong is in the result.
+
+        What was kept is not done again.
+        """
+        store = self.stores.get(name)
+        if store is not None and (kept := store.get(KEPT)) is not None:
+            chosen = self.scan.run(self.requests[name].run_of_slices)
+            geometry = self.scan.geometry.select(slice(chosen.start, chosen.stop))
+            return Compared.of(*kept, geometry)
+        found = self._result_of(name, progress)
+        if store is not None and found.failure:
+            store.clear()
+        elif store is not None:
+            store.put(KEPT, *found.parts())
+        return found
+
+    def _result_of(self, name: str, progress: Progress | None) -> Compared:
         request = self.requests[name]
         work = _Steps(progress)
         try:
@@ -99,7 +134,10 @@ class Contest:
         return replace(found, left_out=judged, volume=replace(volume, info=info))
 
     def _pipeline(self, request: Request, progress: Progress | None = None) -> Pipeline:
-        return request.pipeline(self.scan, device=self.device, progress=progress)
+        name = next(name for name, one in self.requests.items() if one is request)
+        slow = is_slow(request.solver) or bool(request.solver.searches())
+        keep = self.stores.get(name) if slow else None
+        return request.pipeline(self.scan, device=self.device, progress=progress, keep=keep)
 
     @cached_property
     def combined(self) -> dict[Place, Trial]:

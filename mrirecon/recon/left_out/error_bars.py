@@ -2,31 +2,31 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float
 from torch import Tensor
 
 from mrirecon.methods.base import Method, Problem, Solution
 from mrirecon.recon.finish import Finish, Result
 from mrirecon.recon.left_out.prediction import Trial
+from mrirecon.recon.left_out.rehearsal import rehearse
 from mrirecon.recon.left_out.spread import (
     LEAST,
     Factors,
+    Misfit,
+    check_spread,
     deviations_of,
     find_factors,
     measure_misfit,
+    spread_about,
+    std_of,
     student,
-    with_image,
 )
 from mrirecon.tensors import fft2c, ifft2c
-
-SMOOTH = 0.5  # pixels over which the variance is averaged: eight draws alone tell it to 50 %
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,7 +34,7 @@ class ErrorBars:
     """Calibrated error bars of the slices of a scan.
 
     Attributes:
-        factors: found by left-out samples of some slices.
+        factors: of deviations in bands of k-space; one that is the same everywhere multiplies the standard deviation.
         level: nominal level of the intervals.
         info: how they were found, for the JSON.
     """
@@ -51,6 +51,8 @@ class ErrorBars:
 
     def note(self) -> str:
         """What the left-out samples say of it."""
+        if "promise" in self.info:
+            return str(self.info["promise"])
         before, after = self.info["coverage_before"], self.info["coverage_after"]
         text = (
             f"error bars calibrated by {self.info['left_out_samples']} left-out samples: intervals called "
@@ -76,57 +78,65 @@ class ErrorBars:
     ) -> Result:
         """The same with the image, or k-space, and the deviations from it at hand."""
         result = finish(problem, solution)
-        if solution.draws is None and solution.kspace is not None:
-            stretched = self.factors.stretch(deviations, problem.mask)
-        else:
-            stretched = ifft2c(self.factors.stretch(fft2c(deviations), problem.mask))
         figures, extras = dict(result.figures), dict(result.extras)
+        width = self.factors.width
         if solution.draws is None:
-            middle = finish(problem, with_image(solution, centre)).image.abs()
-            made = (finish(problem, with_image(solution, centre + one)) for one in stretched)
-            moduli = torch.stack([one.image.abs() for one in made])
+            std = (width or 1) * std_of(finish, problem, solution, centre, deviations)
         else:
-            draws = centre + stretched
+            draws = solution.draws
+            if width is None:
+                draws = centre + ifft2c(self.factors.stretch(fft2c(deviations), problem.mask))
             named = finish(problem, replace(solution, draws=draws, keep_draws=True)).extras
             moduli = torch.stack([named[f"draw{n}"] for n in range(1, len(draws) + 1)])
-            middle = moduli.mean(0)
+            std = (width or 1) * spread_about(moduli.mean(0), moduli)
             extras |= {name: named[name] for name in extras if name.startswith("draw")}
             variance = draws.abs().var(0)[problem.operator.support()]
-            figures["posterior_std"] = float(variance.mean().sqrt()) / problem.scale
-        std = smooth((moduli - middle).square().sum(0) / (len(moduli) - 1)).sqrt()
-        half, modulus = student(self.level, len(moduli)) * std, result.image.abs()
+            spread = (width or 1) * float(variance.mean().sqrt())
+            figures["posterior_std"] = spread / problem.scale
+        half, modulus = student(self.level, len(deviations)) * std, result.image.abs()
         bars = {"std": std, "low": (modulus - half).clamp_min(0), "high": modulus + half}
         return Result(result.image, figures, {**extras, **bars})
 
 
 def calibrate(
-    method: Method, trials: Sequence[Trial], level: float, done: Callable[[], object] = lambda: None
+    method: Method,
+    trials: Sequence[Trial],
+    level: float,
+    finish: Finish,
+    done: Callable[[], object] = lambda: None,
 ) -> ErrorBars:
-    """Find the factors of a scan, and test them on each set of samples with factors that the others give.
+    """Find the factors of a scan, and test them on samples that did not set them.
+
+    Draws are scaled by `find_factors`, each set of left-out samples being tested with the factors of the others. What
+    `jackknife` gives of one image is scaled by what holds the nominal share of the errors in `rehearse`.
 
     Args:
         method: what solves the slices.
         trials: slices with the sets of samples to leave out.
         level: nominal level of the intervals.
+        finish: what brings a slice to the output.
         done: called after each set.
 
     Raises:
         ValueError: as `measure_misfit` and `find_factors`.
     """
-    misfits = []
+    misfits: list[Misfit] = []
     for trial in trials:
         for number in range(len(trial.sets)):
             misfits.append(measure_misfit(method, trial, number))
             done()
-    factors = find_factors(misfits)
-    others = [misfits[:n] + misfits[n + 1 :] for n in range(len(misfits))]
-    after = None
-    if all(sum(len(one.radius) for one in some) >= LEAST for some in others):
-        tests = [
-            one.covered(find_factors(some), level)
-            for one, some in zip(misfits, others, strict=True)
-        ]
-        after = float(np.mean(tests))
+    if misfits[0].drawn:
+        factors, tests = _by_left_out(misfits, level)
+    else:
+        check_spread(misfits)
+        ratios = []
+        for trial in trials:
+            ratios.append(rehearse(method, trial.problem, finish))
+            done(), done()
+        held = float(np.quantile(torch.cat(ratios).numpy(), level))
+        factors = Factors.everywhere(held / student(level, misfits[0].draws))
+        tests = [one.covered(factors, level) for one in misfits]
+    after = float(np.mean(tests)) if tests else None
     info = {
         "radius": list(factors.radii),
         "factor": list(factors.missing),
@@ -141,12 +151,11 @@ def calibrate(
     return ErrorBars(factors, level, info)
 
 
-def smooth(image: Float[Tensor, "y x"], pixels: float = SMOOTH) -> Float[Tensor, "y x"]:
-    """An image averaged by a Gaussian of so many pixels, as if it went on beyond its border."""
-    reach = math.ceil(3 * pixels)
-    weight = torch.arange(-reach, reach + 1, device=image.device, dtype=image.dtype)
-    weight = torch.exp(-(weight**2) / (2 * pixels**2))
-    weight = (weight / weight.sum())[None, None, None]
-    padded = torch.nn.functional.pad(image[None, None], [reach] * 4, mode="replicate")
-    rows = torch.nn.functional.conv2d(padded, weight)
-    return torch.nn.functional.conv2d(rows, weight.mT)[0, 0]
+def _by_left_out(misfits: list[Misfit], level: float) -> tuple[Factors, list[float]]:
+    """Factors of all sets, and the coverage of each with those of the others; none where these are too few."""
+    others = [misfits[:n] + misfits[n + 1 :] for n in range(len(misfits))]
+    tests = []
+    if all(sum(len(one.radius) for one in some) >= LEAST for some in others):
+        pairs = zip(misfits, others, strict=True)
+        tests = [one.covered(find_factors(some), level) for one, some in pairs]
+    return find_factors(misfits), tests

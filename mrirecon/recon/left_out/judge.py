@@ -5,12 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from os import PathLike
 from pathlib import Path
 from typing import Any, Literal
 
 from mrirecon.methods.base import Method
 from mrirecon.options import Count, check_ranges
 from mrirecon.progress import say
+from mrirecon.recon.finish import Finish
 from mrirecon.recon.left_out.adaptation import (
     LEARNED_SLICES,
     STEPS,
@@ -20,11 +22,13 @@ from mrirecon.recon.left_out.adaptation import (
     adapted,
 )
 from mrirecon.recon.left_out.error_bars import ErrorBars, calibrate
-from mrirecon.recon.left_out.jackknife import PARTS
+from mrirecon.recon.left_out.jackknife import PARTS, NoSpread
 from mrirecon.recon.left_out.prediction import SLICES, trials_of
+from mrirecon.recon.left_out.reference_widths import ReferenceWidths
 from mrirecon.recon.left_out.tuning import search_effort, tune
 from mrirecon.recon.problems import Problems
 from mrirecon.recon.slice_store import SliceStore
+from mrirecon.recon.undersampling import MaskSource
 
 Progress = Callable[[int | float, int], object]
 
@@ -48,6 +52,8 @@ class Judgement:
         adapt_slices: slices of the scan that it learns from.
         calibrate: whether error bars are calibrated.
         level: share of the truth that their intervals are to hold.
+        bars: error bars that are known before: as they are, or by scans with references.
+        mask_kind: kind of the mask, where that is known.
         left_out_seed: seed of the choice of samples that are left out.
     """
 
@@ -55,6 +61,8 @@ class Judgement:
     adapt_slices: Count = LEARNED_SLICES
     calibrate: bool = False
     level: float = 0.9
+    bars: ErrorBars | ReferenceWidths | None = None
+    mask_kind: str | None = None
     left_out_seed: int = 0
 
     def check(self, method: Method) -> None:
@@ -67,13 +75,38 @@ class Judgement:
             raise ValueError(KNOWS_ALL.format(method.name, image))
         if not 0 < self.level < 1:
             raise ValueError(f"level is {self.level}: give a share of the truth, such as 0.9")
-        if self.calibrate and getattr(method, "samples", 2) < 2:
-            raise ValueError(
+        if (self.calibrate or self.bars is not None) and getattr(method, "samples", 2) < 2:
+            raise NoSpread(
                 "--calibrate measures how far draws are apart: give --samples 2 or more, 8 tell it well"
             )
 
 
 NOTHING = Judgement()
+
+
+def judgement_of(
+    calibrate: bool | str | PathLike[str], method: Method, mask: MaskSource | None, **given: Any
+) -> Judgement:
+    """What is asked where `calibrate` may be the file that `ReferenceWidths.read` takes.
+
+    Args:
+        calibrate: by left-out samples, or the file.
+        method: whose error bars they are.
+        mask: of the retrospective undersampling.
+        given: further attributes.
+
+    Raises:
+        ValueError, OSError: if the file cannot be read or is for something else.
+    """
+    if isinstance(calibrate, bool):
+        return Judgement(**given, calibrate=calibrate)
+    if given["adapt"] is not None:
+        raise ValueError(
+            f"calibrate {calibrate} is for weights that are not adapted: leave out --adapt, or give --calibrate true"
+        )
+    widths = ReferenceWidths.read(calibrate).for_method(method, given["level"])
+    kind = None if mask is None or mask.is_given else str(mask.kind)
+    return Judgement(**given, bars=widths, mask_kind=kind)
 
 
 @dataclass(frozen=True, eq=False)
@@ -126,6 +159,12 @@ def judge(
         method, found = trial.adapted(method)
         info["adaptation"] = found.as_json()
         notes.append(found.note())
+    if isinstance(asked.bars, ReferenceWidths):
+        bars = asked.bars.error_bars(problems.scan, asked.level, asked.mask_kind)
+        info["calibration"] = dict(bars.info)
+        notes.append(bars.note())
+    elif asked.bars is not None:
+        bars = asked.bars
     if asked.calibrate:
         bars = trial.calibrated(method)
         info["calibration"] = dict(bars.info)
@@ -196,12 +235,14 @@ class _Trial:
         sets, seed = 1 if adapts else None, self.asked.left_out_seed
         trials = trials_of(self.problems, slices=slices, sets=sets, seed=seed)
         sampled = hasattr(method, "samples")
-        # Draws take long: three sets of samples in all. A method that gives one image is calibrated by six.
-        if sampled and not adapts:
+        if not adapts:  # three sets of samples in all
             trials = [replace(one, sets=one.sets[: -(-SLICES // len(trials))]) for one in trials]
         each = 1 if sampled else 1 + PARTS
         say(self.progress, "calibrating")
-        bars = calibrate(method, trials, self.asked.level, lambda: self.tell(each))
+        self.total += each * sum(len(one.sets) + 2 * (not sampled) for one in trials)
+        finish = Finish(self.problems.scan, self.problems.whitening, "zero", False)
+        level = self.asked.level
+        bars = calibrate(method, trials, level, finish, lambda: self.tell(each))
         if self.keep is not None:
             self.keep.put("calibration", {}, dict(bars.info))
         return bars

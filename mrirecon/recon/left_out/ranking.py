@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
 from functools import cached_property
+from typing import Any
 
+from torch import Tensor
+
+from mrirecon.geometry import Geometry
 from mrirecon.intervals import mean_interval
 from mrirecon.recon.left_out.prediction import LeftOutError
 from mrirecon.scan import Scan, Volume
+from mrirecon.tensors import as_channels, as_complex
 
 # of the table, in their order
 COLUMNS = (
@@ -20,6 +26,8 @@ COLUMNS = (
     "null_space_share",
     "seconds",
 )
+
+IMAGE = "image"  # name of the reconstruction among the tensors that are kept of a result
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,6 +54,27 @@ class Compared:
     seconds: float | None = None
     note: str = ""
     failure: str = ""
+
+    def parts(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """Real tensors and plain values that it can be made of again, with the geometry."""
+        assert self.volume is not None
+        errors = None if self.left_out is None else list(self.left_out.errors)
+        known = {one.name: getattr(self, one.name) for one in fields(self)}
+        about = {**known, "left_out": errors, "volume": self.volume.info}
+        image = {IMAGE: as_channels(self.volume.image)}
+        return {**image, **self.volume.extras}, json.loads(json.dumps(about, default=float))
+
+    @classmethod
+    def of(
+        cls, tensors: Mapping[str, Tensor], about: Mapping[str, Any], geometry: Geometry
+    ) -> Compared:
+        """The inverse of `parts`."""
+        extras = {name: x for name, x in tensors.items() if name != IMAGE}
+        image = as_complex(tensors[IMAGE])
+        volume = Volume(image=image, geometry=geometry, info=about["volume"], extras=extras)
+        errors = about["left_out"]
+        left_out = None if errors is None else LeftOutError(tuple(errors))
+        return cls(**{**about, "volume": volume, "left_out": left_out})
 
     def row(self) -> dict[str, str | float | None]:
         """Value by column; None is an empty cell."""

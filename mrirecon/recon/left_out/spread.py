@@ -13,13 +13,19 @@ from torch import Tensor
 
 from mrirecon.methods.base import Figures, Method, Problem, Solution
 from mrirecon.noise import noise_level
-from mrirecon.recon.left_out.jackknife import image_of, jackknife
+from mrirecon.recon.finish import Finish
+from mrirecon.recon.left_out.jackknife import NoSpread, image_of, jackknife
 from mrirecon.recon.left_out.prediction import Trial, predict
 
 BANDS = 6  # of distance from the k-space origin
 LEAST = 50  # left-out points for a band
 LIMITS = (0.2, 10.0)  # of a factor
+SMOOTH = 0.5  # pixels over which the variance is averaged: eight draws alone tell it to 50 %
 TRUST = 0.5  # how much the square of a factor differs from band to band, relative, before the samples are seen
+NO_SPREAD = (
+    "draws, or reconstructions from fewer samples, agree where samples were left out: there is no spread to calibrate, "
+    "leave out --calibrate"
+)
 
 
 @dataclass(frozen=True)
@@ -36,11 +42,22 @@ class Factors:
     missing: Sequence[float]
     measured: Sequence[float]
 
+    @classmethod
+    def everywhere(cls, factor: float) -> Factors:
+        """One factor for all of k-space."""
+        return cls([0.0], [factor], [factor])
+
+    @property
+    def width(self) -> float | None:
+        """That factor; None where they differ."""
+        every = {*self.missing, *self.measured}
+        return every.pop() if len(every) == 1 else None
+
     def stretch(
         self, kspace: Complex[Tensor, "*batch y x"], mask: Bool[Tensor, "y x"]
     ) -> Complex[Tensor, "*batch y x"]:
         """Deviations in k-space times the factors, which are interpolated over the radius."""
-        radius = _radius(kspace.shape).numpy()
+        radius = radius_of(kspace.shape).numpy()
         missing, measured = (
             torch.from_numpy(np.interp(radius, self.radii, one)).to(kspace.real)
             for one in (self.missing, self.measured)
@@ -59,6 +76,7 @@ class Misfit:
         kept: radius, squared error and variance of the points that were kept, means over the coils.
         noise_std: of the k-space, per real component.
         draws: their number.
+        drawn: whether they are draws, and not reconstructions from fewer samples.
     """
 
     radius: Float[Tensor, " point"]
@@ -67,6 +85,7 @@ class Misfit:
     kept: Float[Tensor, "3 kept"]
     noise_std: float
     draws: int
+    drawn: bool = True
 
     def covered(self, factors: Factors | None, level: float) -> float:
         """Share of the real and imaginary parts that lie in the interval of a nominal level."""
@@ -97,7 +116,7 @@ def measure_misfit(method: Method, trial: Trial, number: int) -> Misfit:
     count = len(deviations)
     variance /= count - 1
     points, kept = trial.sets[number].points.to(error.device), problem.mask
-    radius = _radius(error.shape).to(error.device)
+    radius = radius_of(error.shape).to(error.device)
     of_kept = [radius, error.abs().square().mean(0), variance.mean(0)]
     return Misfit(
         radius=radius[points].cpu(),
@@ -106,6 +125,7 @@ def measure_misfit(method: Method, trial: Trial, number: int) -> Misfit:
         kept=torch.stack([one[kept].cpu() for one in of_kept]),
         noise_std=noise,
         draws=count,
+        drawn=solution.draws is not None,
     )
 
 
@@ -120,11 +140,8 @@ def find_factors(misfits: Sequence[Misfit]) -> Factors:
     Raises:
         ValueError: if too few samples were left out, draws do not differ, or the misfit is not above the noise.
     """
+    check_spread(misfits)
     radius = torch.cat([one.radius for one in misfits])
-    if len(radius) < LEAST:
-        raise ValueError(
-            f"{len(radius)} left-out samples are too few to calibrate with, {LEAST} are needed: leave out --calibrate"
-        )
     bands = min(BANDS, len(radius) // LEAST)
     edges = radius.quantile(torch.linspace(0, 1, bands + 1))[1:-1]
     left = torch.zeros(3, bands, dtype=torch.float64)
@@ -141,16 +158,8 @@ def find_factors(misfits: Sequence[Misfit]) -> Factors:
         kept.index_add_(1, band, torch.stack([noise - one.kept[1], further * one.kept[2]]).double())
     excess, variance, doubt = left
     if not bool((variance > 0).all()):
-        raise ValueError(
-            "draws, or reconstructions from fewer samples, agree where samples were left out: there is no spread to "
-            "calibrate, leave out --calibrate"
-        )
+        raise ValueError(NO_SPREAD)
     whole = float(excess.sum() / variance.sum())
-    if whole <= 0:
-        raise ValueError(
-            "left-out samples are predicted better than their noise level allows: it is too high, and nothing can be "
-            "calibrated (--method.noise_std gives another, or leave out --calibrate)"
-        )
     own = (TRUST * whole) ** 2 / ((TRUST * whole) ** 2 + doubt / variance.square())
     squares = own * excess / variance + (1 - own) * whole
     where = torch.bucketize(radius, edges)
@@ -165,6 +174,55 @@ def find_factors(misfits: Sequence[Misfit]) -> Factors:
     )
 
 
+def check_spread(misfits: Sequence[Misfit]) -> None:
+    """Refuse what cannot be calibrated.
+
+    Raises:
+        ValueError: if too few samples were left out, draws do not differ, or the misfit is not above the noise.
+    """
+    points = sum(len(one.radius) for one in misfits)
+    if points < LEAST:
+        raise ValueError(
+            f"{points} left-out samples are too few to calibrate with, {LEAST} are needed: leave out --calibrate"
+        )
+    if not all(bool((one.variance.sum(0) > 0).any()) for one in misfits):
+        raise ValueError(NO_SPREAD)
+    if sum(float((one.error.abs().square() - 2 * one.noise_std**2).sum()) for one in misfits) <= 0:
+        raise ValueError(
+            "left-out samples are predicted better than their noise level allows: it is too high, and nothing can be "
+            "calibrated (--method.noise_std gives another, or leave out --calibrate)"
+        )
+
+
+def std_of(
+    finish: Finish, problem: Problem, solution: Solution, centre: Tensor, deviations: Tensor
+) -> Float[Tensor, "readout phase"]:
+    """Standard deviation, at each pixel of the output, of an image or k-space with these deviations."""
+    images = (
+        finish(problem, with_image(solution, x)).image.abs()
+        for x in (centre, *(centre + deviations))
+    )
+    return spread_about(next(images), torch.stack([*images]))
+
+
+def spread_about(
+    middle: Float[Tensor, "y x"], moduli: Float[Tensor, "draw y x"]
+) -> Float[Tensor, "y x"]:
+    """Standard deviation of so many images, whose variance is averaged over `SMOOTH` pixels."""
+    return smooth((moduli - middle).square().sum(0) / (len(moduli) - 1), SMOOTH).sqrt()
+
+
+def smooth(image: Float[Tensor, "y x"], pixels: float) -> Float[Tensor, "y x"]:
+    """An image averaged by a Gaussian of so many pixels, as if it went on beyond its border."""
+    reach = math.ceil(3 * pixels)
+    weight = torch.arange(-reach, reach + 1, device=image.device, dtype=image.dtype)
+    weight = torch.exp(-(weight**2) / (2 * pixels**2))
+    weight = (weight / weight.sum())[None, None, None]
+    padded = torch.nn.functional.pad(image[None, None], [reach] * 4, mode="replicate")
+    rows = torch.nn.functional.conv2d(padded, weight)
+    return torch.nn.functional.conv2d(rows, weight.mT)[0, 0]
+
+
 def deviations_of(
     method: Method, problem: Problem, solution: Solution
 ) -> tuple[Tensor, Complex[Tensor, "draw ..."]]:
@@ -176,7 +234,7 @@ def deviations_of(
     if solution.draws is None:
         return image_of(solution), torch.stack(list(jackknife(method, problem, solution)))
     if len(solution.draws) < 2:
-        raise ValueError("one draw has no spread to calibrate: give --samples 2 or more")
+        raise NoSpread("one draw has no spread to calibrate: give --samples 2 or more")
     centre = solution.draws.mean(0)
     return centre, solution.draws - centre
 
@@ -212,6 +270,7 @@ def normal(level: float) -> float:
     return float(norm.ppf((1 + level) / 2))
 
 
-def _radius(shape: Sequence[int]) -> Float[Tensor, "y x"]:
+def radius_of(shape: Sequence[int]) -> Float[Tensor, "y x"]:
+    """Distance of each point from the k-space origin, in units of the sides of k-space."""
     y, x = ((torch.arange(size) - size // 2) / size for size in shape[-2:])
     return torch.hypot(y[:, None], x)
