@@ -108,7 +108,15 @@ def update(path: Path, records: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 def plan(images: Sequence[Image], held_out: set[str], args: argparse.Namespace) -> list[Job]:
     """The files to write; training images `--repeats` times, each time measured in another way."""
-    ranges = Ranges(args.matrix, args.coils, args.snr_db, args.phase_rad, args.correlation)
+    ranges = Ranges(
+        args.matrix,
+        args.coils,
+        args.snr_db,
+        args.phase_rad,
+        args.correlation,
+        args.echo_ms,
+        args.spin_echo,
+    )
     jobs = []
     for image in images:
         held = image.patient in held_out
@@ -215,6 +223,17 @@ def count(low: int) -> Callable[[str], int]:
     return parse
 
 
+def share(text: str) -> float:
+    """A number from 0 to 1."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value <= 1:
+        raise argparse.ArgumentTypeError(f"{text}: give a number from 0 to 1")
+    return value
+
+
 class Range(argparse.Action):
     """LOW HIGH, in this order and within bounds."""
 
@@ -317,6 +336,20 @@ def options() -> argparse.ArgumentParser:
         help="noise correlation of neighbouring coils (default: 0 0.4)",
     )
     add(
+        "--echo_ms",
+        action=Range,
+        bounds=(0, 50),
+        default=(0.0, 8.0),
+        help="echo time of gradient echoes, which turns the phase near air, of fat and of tissue (default: 0 8)",
+    )
+    add(
+        "--spin_echo",
+        type=share,
+        default=0.4,
+        metavar="F",
+        help="share of files that are spin echoes, without that phase (default: 0.4)",
+    )
+    add(
         "--slices",
         type=count(1),
         default=30,
@@ -325,7 +358,7 @@ def options() -> argparse.ArgumentParser:
     )
     add(
         "--share",
-        type=float,
+        type=share,
         default=0.5,
         metavar="F",
         help="a slice is kept if it shows this share of the fullest one's tissue (default: 0.5)",

@@ -18,6 +18,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from mrirecon.geometry import Geometry
+from mrirecon.gradient_echo import GradientEcho
 from mrirecon.io.nifti import turned
 from mrirecon.scan import Scan
 from mrirecon.simulate import coupled_covariance, simulate_scan
@@ -37,6 +38,8 @@ class Ranges:
     snr_db: tuple[float, float]
     phase_rad: tuple[float, float]
     correlation: tuple[float, float]
+    echo_ms: tuple[float, float]
+    spin_echo: float
 
     def draw(self, grid: tuple[int, int], seed: Sequence[int]) -> Acquisition:
         """One acquisition of an image with that grid.
@@ -63,6 +66,16 @@ class Ranges:
             phase_rad=round(float(random.uniform(*self.phase_rad)), 2),
             correlation=round(float(random.uniform(*self.correlation)), 3),
             seed=int(random.integers(2**31)),
+            echo=self._echo(random),
+        )
+
+    def _echo(self, random: np.random.Generator) -> GradientEcho | None:
+        if random.random() < self.spin_echo:
+            return None
+        return GradientEcho(
+            echo_ms=round(float(random.uniform(*self.echo_ms)), 2),
+            cavity_ppm=round(float(random.uniform(0, 4)), 2),
+            tissue_ppm=round(float(random.uniform(-0.2, 0.2)), 3),
         )
 
 
@@ -80,6 +93,7 @@ class Acquisition:
         phase_rad: bound of the object's smooth phase.
         correlation: of the noise of neighbouring coils.
         seed: of phase and noise.
+        echo: what turns the phase of air, fat and tissue; None for a spin echo.
     """
 
     matrix: tuple[int, int]
@@ -91,6 +105,7 @@ class Acquisition:
     phase_rad: float
     correlation: float
     seed: int
+    echo: GradientEcho | None
 
     @property
     def described(self) -> dict[str, Any]:
@@ -175,6 +190,7 @@ def acquire(
         image,
         coils=how.elements,
         phase_rad=how.phase_rad,
+        echo=how.echo,
         oversample=1 if finer else 2,
         affine=affine,
         seed=how.seed,

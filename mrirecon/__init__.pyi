@@ -10,6 +10,7 @@ from .diffusion import ScoreDenoiser as ScoreDenoiser
 from .diffusion import samplers as samplers
 from .diffusion import schedules as schedules
 from .geometry import Geometry as Geometry
+from .gradient_echo import GradientEcho as GradientEcho
 from .io import read_image as read_image
 from .io import read_maps as read_maps
 from .io import read_scan as read_scan

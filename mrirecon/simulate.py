@@ -18,6 +18,7 @@ from torch import Tensor
 
 from mrirecon.birdcage import birdcage_maps
 from mrirecon.geometry import Geometry, geometry_from_affine
+from mrirecon.gradient_echo import GradientEcho
 from mrirecon.scan import Scan
 from mrirecon.tensors import center_crop, fft2c, ifft2c, pad_to
 
@@ -47,6 +48,7 @@ def simulate_scan(
     correlation: float = 0.0,
     noise_covariance: Complex[Tensor, "coil coil"] | None = None,
     phase_rad: float = 3.0,
+    echo: GradientEcho | None = None,
     oversample: int = 2,
     readout_oversampling: float = 1.0,
     partial_fourier: float = 1.0,
@@ -65,6 +67,8 @@ def simulate_scan(
         correlation: noise correlation of neighbouring coils, in [0, 1), see `coupled_covariance`.
         noise_covariance: instead of the three above: E[n n^H] per complex sample.
         phase_rad: bound of the smooth random phase of the object.
+        echo: phase of air, fat and tissue on top of it; None for a spin echo, which has none. The truth is complex: its
+            magnitude is below the image's where fat meets water.
         oversample: ratio of the object's grid to the image's; 1 makes the discrete model exact (an inverse crime).
         readout_oversampling: k-space FOV over image FOV along the readout.
         partial_fourier: fraction of the phase-encoding columns that are acquired, above 0.5.
@@ -95,6 +99,8 @@ def simulate_scan(
     acquired = _partial_fourier(rows, width, partial_fourier)
     geometry = Geometry() if affine is None else geometry_from_affine(affine, magnitude.shape)
     voxel = geometry.voxel_mm or (1.0, 1.0, 1.0)
+    if echo is not None:
+        magnitude = echo(magnitude, voxel, _field_direction(affine))
     scanner = _Scanner(magnitude, voxel, coils, acquired, noise, phase_rad, oversample, seed)
     start = rows // 2 - height // 2
     scan = Scan(
@@ -183,7 +189,7 @@ class _Scanner:
     """What is measured of an object, slice by slice.
 
     Attributes:
-        magnitude: of the object, (readout, phase, slice).
+        object: magnitudes or complex values, (readout, phase, slice).
         voxel_mm: size of its voxels; the coil array lies around their middle.
         coils: how many.
         acquired: points of k-space (readout, phase).
@@ -191,7 +197,7 @@ class _Scanner:
         phase_rad, oversample, seed: as of `simulate_scan`.
     """
 
-    magnitude: np.ndarray
+    object: np.ndarray
     voxel_mm: tuple[float, float, float]
     coils: int
     acquired: Tensor
@@ -211,24 +217,24 @@ class _Scanner:
     def truth(self, index: int) -> Tensor:
         """`Simulation.truth`."""
         image = ifft2c(self._central_kspace(self._object(index)))
-        return center_crop(image, self.magnitude.shape[:2]).to(torch.complex64)
+        return center_crop(image, self.object.shape[:2]).to(torch.complex64)
 
     def maps(self, index: int) -> Tensor:
         """`Simulation.maps`."""
         rows, width = self.acquired.shape
-        return pad_to(self._maps_on(self.magnitude[:, :, index], index), (rows, width))
+        return pad_to(self._maps_on(self.object[:, :, index], index), (rows, width))
 
     def _object(self, index: int) -> Tensor:
         """A slice of the object on its fine grid."""
-        magnitude = _upsampled(self.magnitude[:, :, index], self.oversample)
-        depth = index / max(self.magnitude.shape[2] - 1, 1)
-        phase = smooth_phase(magnitude.shape, self.phase_rad, depth, self.seed)
-        return torch.polar(torch.from_numpy(magnitude), phase)
+        fine = _upsampled(self.object[:, :, index], self.oversample)
+        depth = index / max(self.object.shape[2] - 1, 1)
+        phase = smooth_phase(fine.shape, self.phase_rad, depth, self.seed)
+        return torch.from_numpy(fine) * torch.polar(torch.ones_like(phase), phase)
 
     def _maps_on(self, image: Tensor | np.ndarray, index: int) -> Tensor:
         """Coil maps of a slice on the grid of an image."""
         rows, columns = image.shape
-        height, width, slices = self.magnitude.shape
+        height, width, slices = self.object.shape
         fov = (height * self.voxel_mm[0], width * self.voxel_mm[1])
         place = (index - (slices - 1) / 2) * self.voxel_mm[2]
         return birdcage_maps((rows, columns), self.coils, fov_mm=fov, positions_mm=[place])[0]
@@ -251,6 +257,14 @@ def _checked_image(image: np.ndarray) -> np.ndarray:
     if not volume.any():
         raise ValueError("image to simulate from is zero everywhere: there is nothing to scan")
     return volume if volume.ndim == 3 else volume[:, :, None]
+
+
+def _field_direction(affine: np.ndarray | None) -> np.ndarray:
+    """Unit vector of the main field, from foot to head, along the array's axes; across the slices where unknown."""
+    if affine is None:
+        return np.array([0.0, 0.0, 1.0])
+    along = affine[2, :3] / np.linalg.norm(affine[:3, :3], axis=0)
+    return along / np.linalg.norm(along)
 
 
 def _resolve_covariance(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from mrirecon.cli.run import Command
+from mrirecon.gradient_echo import GradientEcho
 from mrirecon.io import write_scan
 from mrirecon.io.images import read_anatomy
 from mrirecon.options import parse_slices
@@ -17,6 +18,7 @@ def simulate(
     snr: float = 40.0,
     correlation: float = 0.0,
     phase_rad: float = 3.0,
+    echo_ms: float = 0.0,
     readout_oversampling: float = 1.0,
     partial_fourier: float = 1.0,
     volume: int = 0,
@@ -33,6 +35,7 @@ def simulate(
         snr: bright image level over the noise standard deviation per real component.
         correlation: noise correlation of neighbouring coils, from 0 to below 1.
         phase_rad: bound of the object's smooth phase, in radians.
+        echo_ms: echo time of a gradient echo at 3 T, which turns the phase near air and of fat; 0 is a spin echo.
         readout_oversampling: k-space FOV over image FOV along the readout.
         partial_fourier: share of the phase-encoding columns acquired, above 0.5.
         volume: which volume of a 4D image.
@@ -56,6 +59,7 @@ def simulate(
         snr=snr,
         correlation=correlation,
         phase_rad=phase_rad,
+        echo=GradientEcho(echo_ms) if echo_ms else None,
         readout_oversampling=readout_oversampling,
         partial_fourier=partial_fourier,
         affine=affine,

@@ -165,7 +165,7 @@ class UnrolledMethod(NetworkMethod):
     ) -> Complex[Tensor, "coil y x"]:
         """All of k-space as the network has it; gradients flow through it."""
         assert isinstance(module, UnrolledNetwork)
-        return module.unroll(*_seen(problem, module)).kspace()[0]
+        return module.refine(*_seen(problem, module))[0]
 
     def refine(self, problem: Problem) -> Complex[Tensor, "coil y x"]:
         """k-space without gaps."""

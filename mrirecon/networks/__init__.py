@@ -14,6 +14,7 @@ from typing import Any
 
 from mrirecon.networks.base import Model as Model
 from mrirecon.networks.base import Network as Network
+from mrirecon.networks.base import PredictsKspace as PredictsKspace
 from mrirecon.networks.base import Prior as Prior
 from mrirecon.networks.base import UnrolledNetwork as UnrolledNetwork
 from mrirecon.networks.base import calibration_of as calibration_of

@@ -9,7 +9,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Bool, Complex, Float
@@ -111,6 +111,20 @@ class Network(Model):
             calibration: points that a sensitivity network may use (`calibration_of`).
             crop: rows and columns of the image grid that are the output (`Scan.crop`).
         """
+
+
+@runtime_checkable
+class PredictsKspace(Protocol):
+    """A network that gives all of k-space, so that it can be held against samples that it did not see."""
+
+    def refine(
+        self,
+        kspace: Complex[Tensor, "batch adjacent coil y x"],
+        mask: Bool[Tensor, "batch y x"],
+        calibration: Bool[Tensor, "batch y x"],
+    ) -> Complex[Tensor, "batch coil y x"]:
+        """All of k-space as the network has it; arguments as those of `Network.forward`."""
+        ...
 
 
 @dataclass(frozen=True)

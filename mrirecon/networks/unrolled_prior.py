@@ -87,13 +87,29 @@ class UnrolledPrior(Network):
         calibration: Bool[Tensor, "batch y x"],
         crop: tuple[slice, slice],
     ) -> Float[Tensor, "batch h w"]:
+        image, _ = self._image_and_maps(kspace, mask, calibration)
+        return image[(..., *crop)].abs()
+
+    def refine(
+        self,
+        kspace: Complex[Tensor, "batch adjacent coil y x"],
+        mask: Bool[Tensor, "batch y x"],
+        calibration: Bool[Tensor, "batch y x"],
+    ) -> Complex[Tensor, "batch coil y x"]:
+        """The k-space of the image; arguments as those of `forward`."""
+        image, maps = self._image_and_maps(kspace, mask, calibration)
+        return sense(maps, torch.ones_like(mask))(image)
+
+    def _image_and_maps(
+        self, kspace: Tensor, mask: Tensor, calibration: Tensor
+    ) -> tuple[Complex[Tensor, "batch y x"], Complex[Tensor, "batch coil y x"]]:
         y = kspace[:, 0]
         slices = zip(y, calibration, strict=True)
         maps = torch.stack([_maps(one, centre) for one, centre in slices])
         levels = [_levels(*one) for one in zip(y, mask, strict=True)]
         scale, noise = torch.tensor(levels, device=y.device).unbind(1)
         image = self.reconstruct(y / scale[:, None, None, None], sense(maps, mask), noise / scale)
-        return (image * scale[:, None, None])[(..., *crop)].abs()
+        return image * scale[:, None, None], maps
 
     def reconstruct(
         self,

@@ -85,7 +85,7 @@ def test_the_fastmri_package_reads_the_set(images, tmp_path, call):
 
 def scan_of(snr_db=200.0, noisy_target=False, matrix=(48, 40), **options):
     image, affine, _ = thinned(*oriented(head(), AFFINE, "axial"), 2.5, 0.5, 3)
-    ranges = Ranges([matrix], [6], (snr_db, snr_db), (4.0, 4.0), (0.3, 0.3))
+    ranges = Ranges([matrix], [6], (snr_db, snr_db), (4.0, 4.0), (0.3, 0.3), (0, 0), 1.0)
     how = ranges.draw(image.shape[:2], (7,))
     return image, acquire(image, affine, how, noisy_target)
 
@@ -118,7 +118,7 @@ def test_measured_target_is_the_rss_of_the_noisy_data():
 def test_the_image_is_the_source_at_lower_resolution():
     """With all coils alike the RSS is the magnitude itself, cut in k-space; here that is done by numpy."""
     image, affine, _ = thinned(*oriented(head(), AFFINE, "axial"), 2.5, 0.5, 3)
-    how = Ranges([(48, 40)], [6], (99, 99), (3, 3), (0, 0)).draw(image.shape[:2], (7,))
+    how = Ranges([(48, 40)], [6], (99, 99), (3, 3), (0, 0), (0, 0), 1.0).draw(image.shape[:2], (7,))
     how = replace(how, elements=6, receivers=tuple(range(6)), gains=(1.0,) * 6)
     full = np.fft.fftshift(np.fft.fft2(np.fft.ifftshift(image[..., 1]), norm="ortho"))
     rows, columns = (n // 2 - m // 2 for n, m in zip(full.shape, (48, 40), strict=True))
@@ -131,7 +131,9 @@ def test_the_image_is_the_source_at_lower_resolution():
 
 def test_the_objects_phase_is_strong_smooth_and_the_same_for_all_coils():
     image, affine, _ = thinned(*oriented(head(), AFFINE, "axial"), 2.5, 0.5, 3)
-    how = Ranges([(48, 40)], [6], (200, 200), (6, 6), (0, 0)).draw(image.shape[:2], (7,))
+    how = Ranges([(48, 40)], [6], (200, 200), (6, 6), (0, 0), (0, 0), 1.0).draw(
+        image.shape[:2], (7,)
+    )
     with_phase, without = (
         image_of(acquire(image, affine, replace(how, phase_rad=bound)).kspace(1).numpy())
         for bound in (6.0, 0.0)
@@ -237,9 +239,19 @@ def test_matrices_and_coils_are_drawn_from_what_was_asked(images, tmp_path, call
     assert shapes <= {(c, *m) for c in (3, 5) for m in ((48, 40), (40, 32))}
 
 
+def test_gradient_and_spin_echoes_are_drawn_in_their_shares():
+    ranges = Ranges([(48, 40)], [6], (30, 30), (3, 3), (0, 0), (2.0, 8.0), 0.4)
+    echoes = [ranges.draw((64, 64), (number,)).echo for number in range(200)]
+    times = [echo.echo_ms for echo in echoes if echo]
+    assert 0.3 < echoes.count(None) / 200 < 0.5
+    assert min(times) >= 2 and max(times) <= 8 and len(set(times)) > 50
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
+        (("images", "--spin_echo", "1.5"), "give a number from 0 to 1"),
+        (("images", "--echo_ms", "5", "1"), "give LOW <= HIGH"),
         (("nowhere",), "no such file"),
         (("images", "--matrix", "512x512"), "smaller than every --matrix"),
         (("images", "--exclude", "patient"), "no NIfTI file"),

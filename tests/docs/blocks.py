@@ -43,6 +43,8 @@ SMALLER = {
     '--methods=[{"method":"zero_filled"},{"method":"tv","tune":{"iterations":[2,3]}}]',
     "mrirecon train --config configs/tiny_varnet.yaml": f"{FEW_STEPS} {VARNET}",
     "mrirecon train --config configs/fastmri_knee_varnet.yaml": f"{FEW_STEPS} {VARNET}",
+    "mrirecon train --config configs/self_supervised_varnet.yaml": f"{FEW_STEPS} {VARNET}",
+    "mrirecon train --config configs/self_supervised_unrolled_prior.yaml": f"{FEW_STEPS} --network.steps=1",
     "mrirecon train --config configs/prior_tiny.yaml": f"{FEW_STEPS} --network.widths=[4,8] "
     "--data.patches=[[1.0,16]] --data.pixel_mm=[0.5,3.0]",
     "python data_scripts/simulate_training_set.py": "--matrix 32x24 --coils 4 --slices 2",

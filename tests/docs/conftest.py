@@ -1,6 +1,7 @@
 """Small stand-ins for the files that the pages speak of."""
 
 import shutil
+from dataclasses import replace
 
 import nibabel
 import numpy as np
@@ -52,6 +53,11 @@ def stand_ins(tmp_path_factory):
             data = scan(number + (2 if part == "val" else 0))
             data = data if part != "test" else data.undersample(mask)
             write_scan(data, folder / "data" / f"multicoil_{part}" / f"file{number}.h5")
+    sparse = make_mask("uniform1d", SHAPE, 2, center_fraction=0.2, seed=0)
+    for number, part in enumerate(("train", "train", "val")):
+        path = folder / "own" / f"multicoil_{part}" / f"patient{number}.h5"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_scan(replace(scan(number).undersample(sparse), reference=None), path)
     layout = {"num_cascades": 2, "pools": 2, "chans": 4, "sens_pools": 2, "sens_chans": 3}
     network = NETWORKS["varnet"](**layout)
     torch.save(network.state_dict(), folder / "knee_leaderboard_state_dict.pt")

@@ -3,6 +3,7 @@
 import re
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from scan_cases import pipeline_of, undersampled
@@ -39,6 +40,23 @@ def test_the_loss_is_relative():
     assert float(prediction_loss(measured + 1, measured)) == pytest.approx(2**0.5 / 5 + 2 / 7)
     assert float(prediction_loss(1e6 * measured + 1e6, 1e6 * measured)) == pytest.approx(
         2**0.5 / 5 + 2 / 7
+    )
+
+
+def test_the_weighted_loss_by_numpy():
+    random = np.random.default_rng(0)
+    predicted, measured = random.normal(size=(2, 3, 7)) + 1j * random.normal(size=(2, 3, 7))
+    weight = random.uniform(0.5, 4, 7)
+    found = prediction_loss(*map(torch.from_numpy, (predicted, measured, weight)))
+    squares = [(weight * np.abs(x) ** 2).sum() for x in (predicted - measured, measured)]
+    sizes = [
+        (weight * (np.abs(x.real) + np.abs(x.imag))).sum() for x in (predicted - measured, measured)
+    ]
+    expected = np.sqrt(squares[0] / squares[1]) + sizes[0] / sizes[1]
+    assert float(found) == pytest.approx(expected, rel=1e-9)
+    alike = prediction_loss(*map(torch.from_numpy, (predicted, measured, np.full(7, 3.0))))
+    assert float(alike) == pytest.approx(
+        float(prediction_loss(*map(torch.from_numpy, (predicted, measured))))
     )
 
 

@@ -1,5 +1,6 @@
 """Samples that are left out: which they are, that nothing else tells of them, and how well methods predict them."""
 
+import itertools
 from dataclasses import replace
 
 import pytest
@@ -9,7 +10,13 @@ from scan_cases import columns, phantom, pipeline_of, problems_of, undersampled
 from mrirecon.coverage import calibration_region
 from mrirecon.masks import MASKS
 from mrirecon.methods import METHODS, Solution, as_method
-from mrirecon.recon.left_out.choice import choose_left_out, importance, skipped_axis
+from mrirecon.recon.left_out.choice import (
+    LeftOut,
+    choose_left_out,
+    importance,
+    sampled_share,
+    skipped_axis,
+)
 from mrirecon.recon.left_out.prediction import (
     LeftOutError,
     Trial,
@@ -97,11 +104,43 @@ def test_left_out_samples_count_like_what_is_missing():
     mask[:, 20:60] = True  # all columns of the inner half, every fourth one outside
     mask[:, ::4] = True
     candidates = mask.clone()
-    weight = importance(candidates, ~mask, 1)
+    weight = importance(sampled_share(candidates, ~mask, 1), candidates)
     assert bool((weight[:, 30:50] == 0).all())
     # Outside, three are missing for each one that was measured, but in the band at the edge.
     assert float(weight[0, 4]) == pytest.approx(3**0.5, rel=0.1)
-    assert torch.equal(importance(candidates, torch.zeros_like(mask), 1), torch.ones(96, 80))
+    whole = sampled_share(candidates, torch.zeros_like(mask), 1)
+    assert torch.equal(importance(whole, candidates), torch.ones(96, 80))
+
+
+def test_k_weights_make_up_for_what_is_not_seen():
+    """All ways to sample and split five points: the weighted error of left-out ones is that of all unseen ones.
+
+    For any errors that depend on what is seen, as those of a network do (Millard & Chiew 2023).
+    """
+    p = torch.tensor([[0.9, 0.6, 0.3, 0.2, 1.0]], dtype=torch.float64)
+    kept = 0.7
+    everything = torch.ones(1, 5, dtype=torch.bool)
+    weight = LeftOut(everything, p, p, kept).k_weight[0]
+    seen, left_out = 0, 1  # and 2 is missing
+    chances = torch.stack([p[0] * kept, p[0] * (1 - kept), 1 - p[0]])
+    found = wanted = 0.0
+    for state in itertools.product(range(3), repeat=5):
+        state = torch.tensor(state)
+        chance = chances.gather(0, state[None]).prod()
+        key = sum(2**n for n in range(5) if state[n] == seen)
+        errors = torch.rand(5, generator=torch.Generator().manual_seed(key), dtype=torch.float64)
+        found += chance * (weight * errors)[state == left_out].sum()
+        wanted += chance * errors[state != seen].sum()
+    assert float(found) == pytest.approx(float(wanted), rel=1e-12)
+
+
+@pytest.mark.parametrize(("share", "kept"), [(0.1, 0.9), (0.3, 2 / 3), (0.5, 0.5)])
+def test_the_share_that_stays(share, kept):
+    mask = mask_of("poisson")
+    (one,) = choose_left_out(mask, EVERYTHING, count=1, share=share)
+    assert one.kept == pytest.approx(kept)
+    outside = int(mask.sum()) - int(torch.stack(every_set(mask, count=2, share=0.5)).any(0).sum())
+    assert int(one.points.sum()) / (int(mask.sum()) - outside) == pytest.approx(1 - kept, abs=0.01)
 
 
 def test_a_scan_of_the_centre_only_is_refused():

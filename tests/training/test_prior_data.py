@@ -14,6 +14,7 @@ from mrirecon.phantom import shepp_logan
 from mrirecon.prepare import volume_scale
 from mrirecon.simulate import simulate_scan
 from mrirecon.training.prior.data import PriorDataModule
+from mrirecon.training.prior.echoes import with_echoes
 from mrirecon.training.prior.images import find_sources, prepare, stacks
 from mrirecon.training.prior.patches import Augmentation, PatchDataset, PatchRequest
 
@@ -260,6 +261,38 @@ def test_volumes_have_bright_level_one_and_lie_alike(root, cache):
 
 
 SLICES = prior_runs.SLICES
+
+
+def test_echoes_are_the_image_with_the_phase_of_air_and_fat(root, cache):
+    """Of each image so many, each with a phase of its own, kept beside the image and found again."""
+    volume = one_stack(root, cache)[0].volume
+    several = with_echoes([volume], 2, (1.0, 8.0))
+    assert several[0] is volume and len({one.sha256 for one in several}) == 3
+    magnitude = volume.array[...].astype(np.float64)
+    for echo in several[1:]:
+        array = np.asarray(echo.array[...])
+        assert array.dtype == np.complex64 and array.shape == magnitude.shape
+        assert (np.abs(array) <= magnitude + 1e-6).all()
+        inside = magnitude > 0.3
+        assert np.angle(array)[inside].std() > 0.01
+    first, second = (np.asarray(echo.array[...]) for echo in several[1:])
+    assert np.linalg.norm(first - second) > 0.01 * np.linalg.norm(first)
+    before = several[1].path.stat().st_mtime_ns
+    again = with_echoes([volume], 2, (1.0, 8.0))
+    assert again == several and again[1].path.stat().st_mtime_ns == before
+    assert with_echoes([volume], 1, (2.0, 8.0))[1].path != several[1].path
+    data = module(root, cache, echoes=2)
+    assert len(epoch(data.train_dataloader())) == 15 and len(
+        epoch(data.val_dataloader())
+    ) == 3 * len(epoch(module(root, cache).val_dataloader()))
+
+
+@pytest.mark.parametrize(
+    "changed", [{"echoes": -1}, {"echo_ms": (5.0, 1.0)}, {"echo_ms": (-1.0, 1.0)}]
+)
+def test_echoes_that_make_no_sense_are_refused(root, cache, changed):
+    with pytest.raises(ValueError, match=f"data.{next(iter(changed))} is"):
+        module(root, cache, **changed)
 
 
 def test_planes_whose_pixels_are_too_coarse_are_left_out(root, cache):

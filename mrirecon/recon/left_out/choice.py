@@ -24,10 +24,24 @@ class LeftOut:
     Attributes:
         points: which ones.
         weight: how much the squared error of each sample counts (`importance`).
+        density: share of k-space that was sampled at each distance from the origin (`sampled_share`).
+        kept: share of the samples outside the calibration centre that stay.
     """
 
     points: Bool[Tensor, "y x"]
     weight: Float[Tensor, "y x"]
+    density: Float[Tensor, "y x"]
+    kept: float
+
+    @property
+    def k_weight(self) -> Float[Tensor, "y x"]:
+        """1 / (1 - K), with which the errors of left-out samples add up to those of all points that are not seen.
+
+        A point is sampled with probability p, and then stays with probability q. One that a network does not see is
+        left out with probability 1 - K = p (1 - q) / (1 - p q), else it is missing (Millard & Chiew 2023,
+        arXiv:2305.01090). Here p is the share of its band that the mask at hand has sampled.
+        """
+        return (1 - self.density * self.kept) / (self.density * (1 - self.kept))
 
 
 def choose_left_out(
@@ -75,12 +89,13 @@ def choose_left_out(
             one = torch.zeros_like(candidates)
             one[tuple(chosen[order[numbers == number]].T)] = True
             sets.append(one if axis is None else outside & one.unsqueeze(1 - axis))
-    weight = importance(outside, acquired.cpu() & ~mask, axis)
-    return [LeftOut(points, weight) for points in sets]
+    density = sampled_share(outside, acquired.cpu() & ~mask, axis)
+    weight = importance(density, outside)
+    return [LeftOut(points, weight, density, 1 - 1 / group) for points in sets]
 
 
 def importance(
-    candidates: Bool[Tensor, "y x"], missing: Bool[Tensor, "y x"], axis: int | None
+    density: Float[Tensor, "y x"], candidates: Bool[Tensor, "y x"]
 ) -> Float[Tensor, "y x"]:
     """How much the squared error at each sample counts.
 
@@ -88,9 +103,20 @@ def importance(
     Without it the centre, of which most was measured, decides alone; with the ratio itself the outermost samples do,
     which are mostly noise. It is 1 where nothing is missing.
     """
-    weight = torch.ones(candidates.shape)
+    weight = (1 / density - 1).sqrt()
+    return weight if bool((weight * candidates).any()) else torch.ones_like(weight)
+
+
+def sampled_share(
+    candidates: Bool[Tensor, "y x"], missing: Bool[Tensor, "y x"], axis: int | None
+) -> Float[Tensor, "y x"]:
+    """Share of the points outside the calibration centre that was sampled, in bands of distance from the origin.
+
+    It is 1 where nothing is missing, and in bands without candidates.
+    """
+    density = torch.ones(candidates.shape)
     if not bool(missing.any()):
-        return weight
+        return density
     grid = np.indices(candidates.shape).transpose(1, 2, 0)
     if axis is not None:
         grid[..., 1 - axis] = candidates.shape[1 - axis] // 2
@@ -101,8 +127,8 @@ def importance(
         here = band == number
         measured = int((candidates & here).sum())
         if measured:
-            weight[here] = (int((missing & here).sum()) / measured) ** 0.5
-    return weight if bool((weight * candidates).any()) else torch.ones_like(weight)
+            density[here] = measured / (measured + int((missing & here).sum()))
+    return density
 
 
 def skipped_axis(mask: Bool[Tensor, "y x"]) -> int | None:

@@ -3,20 +3,46 @@
 from __future__ import annotations
 
 import torch
-from jaxtyping import Complex, Float
+from jaxtyping import Bool, Complex, Float
 from torch import Tensor
 
 from mrirecon.tensors import as_channels
 
 
 def prediction_loss(
-    predicted: Complex[Tensor, "coil sample"], measured: Complex[Tensor, "coil sample"]
+    predicted: Complex[Tensor, "coil sample"],
+    measured: Complex[Tensor, "coil sample"],
+    weight: Float[Tensor, " sample"] | None = None,
 ) -> Float[Tensor, ""]:
     """Relative L2 plus relative L1 error: ||p - m||_2 / ||m||_2 + ||p - m||_1 / ||m||_1 (Yaman et al. 2020, section 2).
 
     The second term counts the weak samples far from the origin, the first one mostly the strong ones near it.
+
+    Args:
+        predicted: p.
+        measured: m; where all of it is 0 there is nothing to predict, and the loss is 0.
+        weight: how often the squares and the moduli of each sample count in the sums, such as `LeftOut.k_weight`; 1 if
+            None.
     """
     misfit, measured = as_channels(predicted - measured), as_channels(measured)
-    tiny = torch.finfo(measured.dtype).tiny
-    squared = torch.linalg.vector_norm(misfit) / torch.linalg.vector_norm(measured).clamp_min(tiny)
-    return squared + misfit.abs().sum() / measured.abs().sum().clamp_min(tiny)
+    lit = measured.any()
+    weight = torch.ones_like(measured[0, 0]) if weight is None else weight
+    root = weight.sqrt()
+    norm, size = torch.linalg.vector_norm(root * measured), (weight * measured.abs()).sum()
+    misfit = misfit * lit
+    squared = torch.linalg.vector_norm(root * misfit) / torch.where(lit, norm, 1)
+    return squared + (weight * misfit.abs()).sum() / torch.where(lit, size, 1)
+
+
+def squared_error(
+    predicted: Complex[Tensor, "coil y x"],
+    measured: Complex[Tensor, "coil y x"],
+    points: Bool[Tensor, "y x"],
+    weight: Float[Tensor, "y x"],
+) -> tuple[float, float]:
+    """Weighted squared error of the samples at some points, and their weighted energy."""
+    weight = weight[points]
+    squares = [
+        (weight * x[:, points].abs().square()).sum() for x in (predicted - measured, measured)
+    ]
+    return float(squares[0]), float(squares[1])

@@ -14,6 +14,7 @@ from mrirecon.intervals import mean_interval
 from mrirecon.methods.base import Method, Place, Problem, Solution
 from mrirecon.operators import sense
 from mrirecon.recon.left_out.choice import LeftOut, choose_left_out
+from mrirecon.recon.left_out.loss import squared_error
 from mrirecon.recon.problems import Problems
 
 SLICES = 3  # of a scan that are looked at
@@ -170,12 +171,8 @@ def misfit_and_energy(
     """Weighted squared error and energy of one set of left-out samples of a slice."""
     chosen, measured = trial.sets[number], trial.whitened(trial.problem.kspace)
     predicted = trial.of_one_image(trial.whitened(predicted))
-    points = chosen.points.to(measured.device)
-    weight = chosen.weight.to(measured.device)[points]
-    squares = [
-        (weight * x[:, points].abs().square()).sum() for x in (predicted - measured, measured)
-    ]
-    return float(squares[0]), float(squares[1])
+    points, weight = (x.to(measured.device) for x in (chosen.points, chosen.weight))
+    return squared_error(predicted, measured, points, weight)
 
 
 def _seed(seed: int, place: Place) -> int:

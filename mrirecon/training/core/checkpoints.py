@@ -45,7 +45,7 @@ class CheckpointSettings:
     every_steps: int = 0
     every_minutes: float = 10.0
     keep_best: int = 1
-    monitor: Literal["val_ssim", "val_psnr", "val_nmse", "val_loss"] = "val_ssim"
+    monitor: Literal["val_ssim", "val_psnr", "val_nmse", "val_loss", "val_left_out"] = "val_ssim"
     patience: int = 0
 
     def __post_init__(self) -> None:

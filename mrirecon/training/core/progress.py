@@ -60,7 +60,8 @@ class Progress(Callback):
             return
         found = trainer.callback_metrics
         parts = [f"{self._line(trainer)}; validation"]
-        for name, digits in (("loss", 4), ("ssim", 4), ("psnr", 2), ("nmse", 5)):
+        shown = (("loss", 4), ("ssim", 4), ("psnr", 2), ("nmse", 5), ("left_out", 4))
+        for name, digits in shown:
             if f"val_{name}" in found:
                 parts.append(f"{name} {float(found[f'val_{name}']):.{digits}f}")
         self.tell(" ".join(parts))

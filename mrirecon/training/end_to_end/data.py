@@ -14,6 +14,8 @@ from mrirecon.masks import MaskSpec
 from mrirecon.training.core.batches import BucketSampler, SliceLoader, share_of
 from mrirecon.training.end_to_end.dataset import SliceDataset
 from mrirecon.training.end_to_end.index import FileEntry, index_folder
+from mrirecon.training.end_to_end.loss import Loss
+from mrirecon.training.end_to_end.undersampling import Splits
 
 
 class FastMRIDataModule(LightningDataModule):
@@ -33,7 +35,8 @@ class FastMRIDataModule(LightningDataModule):
         index: JSON file to keep the index of the files in; by default one beside the folders, where that is writable.
         train_folder: name below `root`, where it is not CHALLENGE_train.
         val_folder: likewise.
-        full_kspace: give the fully sampled k-space too, for `Loss.complex`.
+        loss: what is minimised, which says what of each slice is read.
+        monitor: by what the best weights are chosen.
     """
 
     def __init__(
@@ -51,7 +54,8 @@ class FastMRIDataModule(LightningDataModule):
         index: str | os.PathLike[str] | None = None,
         train_folder: str | None = None,
         val_folder: str | None = None,
-        full_kspace: bool = False,
+        loss: Loss | None = None,
+        monitor: str = "val_loss",
     ) -> None:
         super().__init__()
         for name, share in (
@@ -65,7 +69,7 @@ class FastMRIDataModule(LightningDataModule):
         self.challenge = challenge
         self.adjacent_slices, self.batch_size, self.workers = adjacent_slices, batch_size, workers
         self.volume_fraction, self.val_volume_fraction = volume_fraction, val_volume_fraction
-        self.seed, self.full_kspace = seed, full_kspace
+        self.seed, self.loss, self.monitor = seed, loss or Loss(), monitor
         self.index = None if index is None else Path(index)
         self.train_folder = self.root / (train_folder or f"{challenge}_train")
         self.val_folder = self.root / (val_folder or f"{challenge}_val")
@@ -80,25 +84,52 @@ class FastMRIDataModule(LightningDataModule):
         """Shuffled slices with random masks.
 
         Raises:
-            ValueError, OSError: if the folder is missing or empty, or a file cannot be used.
+            ValueError, OSError: if the folder is missing or empty, a file cannot be used, or the loss needs targets and
+                there are none.
         """
         entries = _choose(self._entries(self.train_folder), self.volume_fraction, self.seed)
+        terms = " and ".join(f"loss.{name}" for name in self.loss.of_images)
+        if terms and not any(entry.gives_target for entry in entries):
+            raise ValueError(
+                f"{self.train_folder}: all files are undersampled and none has a target, which {terms} needs: "
+                "give 0 there, and loss.self_supervised a weight"
+            )
         return self._loader(entries, self.masks, self.seed)
 
     def val_dataloader(self) -> SliceLoader:
         """Whole volumes, slice by slice, with masks fixed by file name; files with a mask of their own keep it.
 
         Raises:
-            ValueError, OSError: as `train_dataloader`.
+            ValueError, OSError: as `train_dataloader`, or if the best weights cannot be chosen by these files.
         """
         entries = _choose(self._entries(self.val_folder), self.val_volume_fraction, self.seed)
+        judged = self.monitor in ("val_loss", "val_left_out") or any(
+            e.gives_target for e in entries
+        )
+        if self.loss.self_supervised and not judged:
+            raise ValueError(
+                f"{self.val_folder}: no file has a target, which checkpoints.monitor {self.monitor} needs: "
+                "monitor val_left_out"
+            )
         return self._loader(entries, self.val_masks, None)
 
     def _loader(
         self, entries: list[FileEntry], masks: Sequence[MaskSpec], seed: int | None
     ) -> SliceLoader:
         rank, processes, pin = share_of(self.trainer)
-        dataset = SliceDataset(entries, masks, self.adjacent_slices, seed, self.full_kspace)
+        loss, splits = self.loss, None
+        if loss.self_supervised:
+            training = Splits(loss.splits, loss.share, loss.weighting)
+            splits = Splits() if seed is None else training
+        dataset = SliceDataset(
+            entries,
+            masks,
+            self.adjacent_slices,
+            seed,
+            full_kspace=loss.complex > 0,
+            targets=seed is None or bool(loss.of_images),
+            splits=splits,
+        )
         batches = BucketSampler(entries, self.batch_size, seed, rank, processes)
         return SliceLoader(dataset, batches, self.workers, pin)
 

@@ -15,13 +15,13 @@ from torch.utils.data import Dataset
 
 from mrirecon.coverage import coverage_of
 from mrirecon.io.fastmri import SliceReader, read_fastmri
-from mrirecon.masks import MaskSpec
+from mrirecon.masks import MaskSpec, fastmri_seed
 from mrirecon.networks.base import calibration_of
 from mrirecon.scan import Scan
 from mrirecon.tensors import ifft2c, rss
 from mrirecon.training.core.batches import SliceRequest
 from mrirecon.training.end_to_end.index import FileEntry
-from mrirecon.training.end_to_end.undersampling import fixed_mask, random_mask
+from mrirecon.training.end_to_end.undersampling import Splits, fixed_mask, random_mask
 
 
 class Batch(NamedTuple):
@@ -38,6 +38,8 @@ class Batch(NamedTuple):
         slices: in the volume.
         crop: rows and columns of the window.
         full: k-space of the slice before it was undersampled, where that is asked for.
+        left_out: sets of samples to predict, where that is asked for.
+        weight: how much each of them counts.
     """
 
     kspace: Complex[Tensor, "batch adjacent coil y x"]
@@ -50,6 +52,20 @@ class Batch(NamedTuple):
     slices: Int64[Tensor, " batch"]
     crop: tuple[slice, slice]
     full: Complex[Tensor, "batch coil y x"] | None = None
+    left_out: Bool[Tensor, "batch split y x"] | None = None
+    weight: Float[Tensor, "batch y x"] | None = None
+
+    def without(self, number: int) -> Batch:
+        """The slices as if one set of their samples had not been measured: nothing that is left tells of them."""
+        assert self.left_out is not None
+        kept = self.mask & ~self.left_out[:, number]
+        return self._replace(
+            kspace=self.kspace * kept[:, None, None],
+            mask=kept,
+            calibration=self.calibration & calibration_of(kept),
+            target=None,
+            full=None,
+        )
 
 
 class SliceDataset(Dataset[Batch]):
@@ -61,6 +77,8 @@ class SliceDataset(Dataset[Batch]):
         adjacent_slices: odd; neighbours beyond the ends of a volume are its end slices again (HUMUS-Net).
         seed: of the masks of training, drawn anew in each epoch; None fixes them by file name as fastMRI does.
         full_kspace: give the fully sampled k-space too.
+        targets: give targets, where there are any.
+        splits: how samples are split into those that are seen and those to predict; None leaves none out.
     """
 
     def __init__(
@@ -70,6 +88,8 @@ class SliceDataset(Dataset[Batch]):
         adjacent_slices: int = 1,
         seed: int | None = None,
         full_kspace: bool = False,
+        targets: bool = True,
+        splits: Splits | None = None,
     ) -> None:
         if adjacent_slices < 1 or adjacent_slices % 2 == 0:
             raise ValueError(f"adjacent_slices is {adjacent_slices}: give an odd number, as 1 or 3")
@@ -77,7 +97,7 @@ class SliceDataset(Dataset[Batch]):
         self.masks = tuple(masks)
         self.adjacent_slices = adjacent_slices
         self.seed = seed
-        self.full_kspace = full_kspace
+        self.full_kspace, self.targets, self.splits = full_kspace, targets, splits
         self._reader = SliceReader()
 
     def __getitems__(self, requests: list[SliceRequest]) -> Batch:
@@ -87,6 +107,7 @@ class SliceDataset(Dataset[Batch]):
         kspace = torch.empty(size, dtype=torch.complex64)
         slices = [self._read(*pair) for pair in zip(requests, kspace, strict=True)]
         masks, calibrations, targets, full = zip(*slices, strict=True)
+        left_out, weights = self._left_out(requests, masks)
         maxima = [math.nan if entry.maximum is None else entry.maximum for entry in entries]
         return Batch(
             kspace=kspace,
@@ -99,6 +120,8 @@ class SliceDataset(Dataset[Batch]):
             slices=torch.tensor([entry.shape[0] for entry in entries]),
             crop=entries[0].window,
             full=torch.stack(full) if self.full_kspace else None,
+            left_out=left_out,
+            weight=weights,
         )
 
     def _read(
@@ -126,7 +149,28 @@ class SliceDataset(Dataset[Batch]):
         kspace *= mask
         return mask, calibration, target, full
 
+    def _left_out(
+        self, requests: Sequence[SliceRequest], masks: Sequence[Tensor]
+    ) -> tuple[Tensor | None, Tensor | None]:
+        """The samples to predict, drawn anew in each epoch, fixed by file name in validation, and their weights."""
+        if self.splits is None:
+            return None, None
+        found = []
+        for request, mask in zip(requests, masks, strict=True):
+            entry = self.entries[request.entry]
+            key = request.index, *fastmri_seed(entry.name)
+            if self.seed is not None:
+                key = self.seed, request.epoch, *key
+            try:
+                found.append(self.splits.of(mask, _acquired(entry), key))
+            except ValueError as error:
+                raise ValueError(f"{entry.path}: {error}") from error
+        left_out, weights = zip(*found, strict=True)
+        return torch.stack(left_out), torch.stack(weights)
+
     def _target(self, entry: FileEntry, index: int, kspace: Tensor) -> Tensor | None:
+        if not self.targets:
+            return None
         rows, columns = entry.window
         if entry.has_target:
             size = rows.stop - rows.start, columns.stop - columns.start

@@ -77,9 +77,16 @@ def _built(
     network: Network, config: Config, optimizer: OptimizerSettings
 ) -> tuple[UnrolledModule, FastMRIDataModule]:
     data, loss = dict(config["data"]), Loss(**config["loss"])
+    monitor = config["checkpoints"].get("monitor", CheckpointSettings.monitor)
+    if monitor == "val_left_out" and not loss.self_supervised:
+        raise ValueError(
+            "checkpoints.monitor is val_left_out, and no samples are left out: give loss.self_supervised a weight, or "
+            "monitor val_ssim"
+        )
     for name in MASKS:
-        if name == "masks" or data.get(name) is not None:
+        if data.get(name) is not None or (name == "masks" and not loss.self_supervised):
             data[name] = masks_of(data.get(name), f"data.{name}")
+    data["masks"] = data.get("masks") or []  # files may all have masks of their own
     module = UnrolledModule(
         network, loss, optimizer, compile=config["compile"], seed=config["seed"]
     )
@@ -87,12 +94,13 @@ def _built(
         **data,
         seed=config["seed"],
         adjacent_slices=network.adjacent_slices,
-        full_kspace=loss.complex > 0,
+        loss=loss,
+        monitor=monitor,
     )
 
 
 def _training_range(network: Network, data: Config, seen: Config) -> TrainingRange:
-    specs = [MaskSpec(**mask) for mask in data["masks"]]
+    specs = [MaskSpec(**mask) for mask in data.get("masks") or []]
     rows, columns = zip(*seen["matrices"], strict=True)
     levels = seen["intensities"].values()
     return TrainingRange(
@@ -107,7 +115,8 @@ def _training_range(network: Network, data: Config, seen: Config) -> TrainingRan
 
 MASKS = {
     "masks": "kinds of undersampling such as {kind: uniform1d, acceleration: 4, center_fraction: 0.08}; one is drawn "
-    "for each slice and epoch, in validation one for each volume (required)",
+    "for each slice and epoch, in validation one for each volume (required, but for "
+    "loss.self_supervised on files that are undersampled)",
     "val_masks": "kinds for validation, where other ones are wanted",
 }
 END_TO_END = Family(
@@ -116,7 +125,7 @@ END_TO_END = Family(
     checkpoints=CheckpointSettings,
     about_data="data: slices to train on",
     about_loss="loss: weights of its terms",
-    hidden=("seed", "adjacent_slices", "full_kspace", *MASKS),
+    hidden=("seed", "adjacent_slices", "loss", "monitor", *MASKS),
     masks=MASKS,
     where="root",
     build=_built,

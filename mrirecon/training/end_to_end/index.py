@@ -54,9 +54,14 @@ class FileEntry:
         return slice(*self.crop[:2]), slice(*self.crop[2:])
 
     @property
+    def gives_target(self) -> bool:
+        """Whether there is a target, in the file or computed from its full k-space."""
+        return self.has_target or not self.sampled
+
+    @property
     def bucket(self) -> tuple[Any, ...]:
         """What the slices of one batch have in common."""
-        return (*self.shape[1:], *self.crop, self.has_target or not self.sampled)
+        return (*self.shape[1:], *self.crop, self.gives_target)
 
 
 def index_folder(folder: Path, cache: Path | None = None) -> list[FileEntry]:
@@ -111,7 +116,7 @@ def describe(path: Path) -> FileEntry:
     """
     scan, reader = read_fastmri(path), SliceReader()
     size = tuple(part.stop - part.start for part in scan.crop)
-    if size != scan.matrix:
+    if scan.reference is not None and size != scan.matrix:
         raise ValueError(
             f"{path}: its target of {scan.matrix[0]} x {scan.matrix[1]} is interpolated from {size[0]} x {size[1]}: "
             "train on files with targets on the k-space grid"

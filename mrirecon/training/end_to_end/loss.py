@@ -1,8 +1,9 @@
-"""Losses between magnitude images, relative to the volume's maximum, so that their weights mean the same anywhere."""
+"""What is minimised: terms relative to the volume's maximum, or to samples, so that weights mean the same anywhere."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from jaxtyping import Complex, Float
@@ -11,31 +12,59 @@ from torch import Tensor
 from mrirecon.metrics import ssim_map
 from mrirecon.tensors import rss
 
+OF_IMAGES = ("ssim", "l1", "complex")  # terms that compare with a target
+
 
 @dataclass(frozen=True)
 class Loss:
-    """Weighted sum of losses of the magnitude image, and of the complex coil images.
+    """Weighted sum of losses of the magnitude image, of the complex coil images, and of left-out samples.
+
+    Those of images count for files with a target, that of left-out samples for all.
 
     Attributes:
         ssim: weight of 1 - SSIM (the fastMRI baselines' loss).
         l1: weight of the mean absolute error over the maximum.
         complex: weight of the error of the coil images, phase included, over the maximum; for unrolled networks and
             fully sampled files. It sees the noise of the full k-space as truth.
+        self_supervised: weight of the error of measured samples that are left out and predicted from the others, which
+            needs no target (SSDU, Yaman et al. 2020); for networks that give k-space.
+        splits: sets of samples that are left out of a slice in a step, one set at a time (multi-mask SSDU).
+        share: of the samples outside the calibration centre in each set, at most 0.5; of 1/2, 1/3, ... the nearest
+            one is taken.
+        weighting: none, or k: each left-out sample counts for all that are not seen at its distance from the k-space
+            origin (`LeftOut.k_weight`).
 
     Raises:
-        ValueError: if a weight is negative, or all are zero.
+        ValueError: if a weight is negative, all are zero, or the samples cannot be split so.
     """
 
     ssim: float = 1.0
     l1: float = 0.0
     complex: float = 0.0
+    self_supervised: float = 0.0
+    splits: int = 1
+    share: float = 0.3
+    weighting: Literal["none", "k"] = "none"
 
     def __post_init__(self) -> None:
-        for name, weight in vars(self).items():
+        weights = {name: getattr(self, name) for name in (*OF_IMAGES, "self_supervised")}
+        for name, weight in weights.items():
             if not 0 <= weight < float("inf"):
                 raise ValueError(f"loss.{name} is {weight}: give 0 or a positive weight")
-        if not any(vars(self).values()):
-            raise ValueError("all weights of the loss are 0: give loss.ssim or loss.l1 a weight")
+        if not any(weights.values()):
+            raise ValueError(
+                "all weights of the loss are 0: give loss.ssim or loss.l1 a weight, or, without targets, "
+                "loss.self_supervised"
+            )
+        if self.splits < 1:
+            raise ValueError(f"loss.splits is {self.splits}: give at least 1")
+        if not 0 < self.share <= 0.5:
+            raise ValueError(f"loss.share is {self.share}: give more than 0 and at most 0.5")
+
+    @property
+    def of_images(self) -> tuple[str, ...]:
+        """Terms that need a target."""
+        return tuple(name for name in OF_IMAGES if getattr(self, name))
 
     def __call__(
         self,
@@ -45,7 +74,7 @@ class Loss:
         coils: tuple[Complex[Tensor, "batch coil y x"], Complex[Tensor, "batch coil y x"]]
         | None = None,
     ) -> Float[Tensor, ""]:
-        """The loss of a batch; images that are black according to `maximum` and `target` cost nothing.
+        """The losses of the images of a batch; those that are black according to `maximum` and `target` cost nothing.
 
         Args:
             image: found.

@@ -3,25 +3,47 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from collections.abc import Iterable, Iterator
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from mrirecon.metrics import Metrics, SliceScore, mean_metrics, score_slice, volume_metrics
-from mrirecon.networks import Network, UnrolledNetwork
+from mrirecon.networks import Network, PredictsKspace, UnrolledNetwork
 from mrirecon.tensors import ifft2c
 from mrirecon.training.core.base import TrainingModule
 from mrirecon.training.core.optimizer import OptimizerSettings
 from mrirecon.training.end_to_end.dataset import Batch
+from mrirecon.training.end_to_end.left_out import Prediction, left_out_loss, predictions
 from mrirecon.training.end_to_end.loss import Loss
+
+
+class JudgedSlice(NamedTuple):
+    """A slice of a validation.
+
+    Attributes:
+        volume: file name.
+        number: of the slice in the volume.
+        loss: of the slice.
+        score: of its image; None where there is no target.
+        left_out: weighted squared error and energy of samples that were left out; None where none were.
+    """
+
+    volume: str
+    number: int
+    loss: float
+    score: SliceScore | None
+    left_out: tuple[float, float] | None
 
 
 class UnrolledModule(TrainingModule):
     """Trains a network on batches of slices; validates the averaged weights on whole volumes.
 
-    Logs `train_loss` and `lr` every few steps, and after each validation `val_loss` (mean over slices) and `val_nmse`,
-    `val_psnr` and `val_ssim` (means over volumes, fastMRI protocol).
+    Logs `train_loss` and `lr` every few steps, and after each validation `val_loss` (mean over slices), for files with
+    a target `val_nmse`, `val_psnr` and `val_ssim` (means over volumes, fastMRI protocol), and with
+    `Loss.self_supervised` `val_left_out`: ||predicted - measured|| / ||measured|| of a tenth of the samples that are
+    left out and predicted from the others, weighted as in reconstructions (mean over volumes).
 
     Args:
         network: what to train.
@@ -32,6 +54,7 @@ class UnrolledModule(TrainingModule):
 
     Attributes:
         metrics: volume -> metrics, of the latest validation.
+        left_out: volume -> error of left-out samples, likewise.
     """
 
     network: Network
@@ -51,11 +74,32 @@ class UnrolledModule(TrainingModule):
             raise ValueError(
                 f"loss.complex is of coil images, which {network.name} does not have: use loss.ssim and loss.l1"
             )
+        if self.loss.self_supervised and not isinstance(network, PredictsKspace):
+            raise ValueError(
+                f"loss.self_supervised is of predicted k-space, and {network.name} gives a magnitude image, which has "
+                "no phase and no coils: train varnet, humus or unrolled_prior"
+            )
         self.metrics: dict[str, Metrics] = {}
+        self.left_out: dict[str, float] = {}
 
     def batch_loss(self, batch: Batch) -> Tensor:
-        image, coils = self._images(self.network, batch)
-        return self.loss(image, _target(batch), batch.maximum, coils)
+        terms = []
+        if self._has_images(batch):
+            image, coils = self._images(self.network, batch)
+            terms.append(self.loss(image, _target(batch), batch.maximum, coils))
+        if self.loss.self_supervised:
+            found = left_out_loss(self._predictions(self.network, batch))
+            terms.append(self.loss.self_supervised * found)
+        return torch.stack(terms).sum()
+
+    def _has_images(self, batch: Batch) -> bool:
+        """Whether images are compared; without a target they are not, where left-out samples are learned from."""
+        no_target = batch.target is None and self.loss.self_supervised > 0
+        return bool(self.loss.of_images) and not no_target
+
+    def _predictions(self, network: Network, batch: Batch) -> Iterator[Prediction]:
+        assert isinstance(network, PredictsKspace)
+        return predictions(network, batch)
 
     def _images(
         self, network: Network, batch: Batch
@@ -70,7 +114,9 @@ class UnrolledModule(TrainingModule):
 
     def synthetic(self, batch: Batch) -> Batch:
         stream = torch.Generator().manual_seed(0)
-        target = torch.rand(_target(batch).shape, generator=stream)
+        target = None
+        if self._has_images(batch):
+            target = torch.rand(_target(batch).shape, generator=stream)
         noise = torch.randn(*batch.kspace.shape, dtype=batch.kspace.dtype, generator=stream)
         kspace = noise * batch.mask[:, None, None]
         full = None if batch.full is None else noise[:, noise.shape[1] // 2]
@@ -79,34 +125,68 @@ class UnrolledModule(TrainingModule):
 
     def validation_step(self, batch: Batch, index: int) -> Tensor:
         image, coils = self._images(self.final, batch)
-        image, target = image.float(), _target(batch)
+        image, found = image.float(), None
+        if self.loss.self_supervised:
+            found = list(self._predictions(self.final, batch))
         for n, volume in enumerate(batch.volume):
-            one = slice(n, n + 1)
-            of_one = None if coils is None else (coils[0][one], coils[1][one])
-            loss = self.loss(image[one], target[one], batch.maximum[one], of_one)
-            score = score_slice(
-                image[n].cpu(),
-                target[n].cpu(),
-                float(batch.maximum[n]),
-                volume=volume,
-                number=int(batch.index[n]),
-                loss=float(loss),
-            )
-            self.scores.append(score)
+            number, loss, score, left_out = int(batch.index[n]), 0.0, None, None
+            if batch.target is not None or found is None:
+                loss, score = self._score(batch, n, image, coils)
+            if found is not None:
+                loss += self.loss.self_supervised * float(found[n].loss())
+                left_out = found[n].squared_error()
+            self.scores.append(JudgedSlice(volume, number, loss, score, left_out))
         return image
 
-    def judge(self, scores: list[SliceScore]) -> dict[str, float]:
-        self.metrics = volume_metrics(scores)
+    def _score(
+        self, batch: Batch, n: int, image: Tensor, coils: tuple[Tensor, Tensor] | None
+    ) -> tuple[float, SliceScore]:
+        """Loss and score of the image of a slice."""
+        one, target = slice(n, n + 1), _target(batch)
+        of_one = None if coils is None else (coils[0][one], coils[1][one])
+        loss = float(self.loss(image[one], target[one], batch.maximum[one], of_one))
+        score = score_slice(
+            image[n].cpu(),
+            target[n].cpu(),
+            float(batch.maximum[n]),
+            volume=batch.volume[n],
+            number=int(batch.index[n]),
+            loss=loss,
+        )
+        return loss, score
+
+    def judge(self, scores: list[JudgedSlice]) -> dict[str, float]:
+        self.metrics = volume_metrics(one.score for one in scores if one.score is not None)
+        self.left_out = _left_out_errors(scores)
         loss = math.fsum(score.loss for score in scores) / len(scores)
-        return {"loss": loss, **mean_metrics(self.metrics)}
+        return {"loss": loss, **self._means()}
+
+    def _means(self) -> dict[str, float]:
+        means = mean_metrics(self.metrics)
+        if self.left_out:
+            means["left_out"] = math.fsum(self.left_out.values()) / len(self.left_out)
+        return means
 
     def validated(self) -> dict[str, Any]:
-        return {"volumes": len(self.metrics), **mean_metrics(self.metrics)}
+        return {"volumes": len({*self.metrics, *self.left_out}), **self._means()}
+
+
+def _left_out_errors(scores: Iterable[JudgedSlice]) -> dict[str, float]:
+    """Volume -> error of its left-out samples; volumes without signal there are left out."""
+    sums: dict[str, list[tuple[float, float]]] = {}
+    for one in scores:
+        if one.left_out is not None:
+            sums.setdefault(one.volume, []).append(one.left_out)
+    totals = {
+        volume: [math.fsum(x) for x in zip(*those, strict=True)] for volume, those in sums.items()
+    }
+    return {volume: math.sqrt(x[0] / x[1]) for volume, x in totals.items() if x[1] > 0}
 
 
 def _target(batch: Batch) -> Tensor:
     if batch.target is None:
         raise ValueError(
-            f"{batch.volume[0]} has no target: train and validate with fully sampled files or with files that hold one"
+            f"{batch.volume[0]} has no target: train and validate with fully sampled files or with files that hold "
+            "one, or give loss.self_supervised a weight"
         )
     return batch.target

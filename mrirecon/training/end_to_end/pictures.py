@@ -13,7 +13,10 @@ ERROR_GAIN = 5.0
 
 
 class ValidationImages(Callback):
-    """The middle slice of the first volumes: reconstruction, target and five times their difference, side by side."""
+    """The middle slice of the first volumes: reconstruction, target and five times their difference, side by side.
+
+    Where there is no target it is the reconstruction alone.
+    """
 
     def __init__(self, count: int = 4) -> None:
         self.count = count
@@ -36,11 +39,18 @@ class ValidationImages(Callback):
             if middle and volume not in self._chosen and len(self._chosen) < self.count:
                 self._chosen.append(volume)
             if middle and volume in self._chosen:
-                picture = side_by_side(outputs[n], batch.target[n], float(batch.maximum[n]))
+                picture = alone(outputs[n])
+                if batch.target is not None:
+                    picture = side_by_side(outputs[n], batch.target[n], float(batch.maximum[n]))
                 for board in boards:
                     board.experiment.add_image(
                         f"validation/{volume}", picture, trainer.global_step, dataformats="HW"
                     )
+
+
+def alone(image: Tensor) -> Tensor:
+    """A reconstruction (h, w) with values from 0 to 1."""
+    return (image / image.max().clamp_min(1e-30)).float().cpu()
 
 
 def side_by_side(image: Tensor, target: Tensor, maximum: float) -> Tensor:

@@ -1,17 +1,23 @@
-"""Undersampling for training: random masks for each slice and epoch, fixed ones in validation, as fastMRI has them."""
+"""Undersampling for training: random masks for each slice and epoch, fixed ones in validation, as fastMRI has them.
+
+Of the samples that are left, some may be left out once more, so that a network learns to predict them (`Splits`).
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import torch
-from jaxtyping import Bool
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from mrirecon.masks import MaskSpec, fastmri_seed, kind_of
 from mrirecon.masks.area import central
 from mrirecon.networks import calibration_of
+from mrirecon.recon.left_out.choice import SHARE, choose_left_out
 
 Mask = Bool[Tensor, "y x"]
 
@@ -83,3 +89,33 @@ def fixed_mask(
     lines, _ = theirs((1, 1, acquired.shape[1], 2), seed=seed)
     mask = (lines.flatten() > 0).expand(acquired.shape).clone()
     return mask, calibration(chosen, mask, acquired)
+
+
+@dataclass(frozen=True)
+class Splits:
+    """How the samples of a slice are split into those that a network sees and those that it is to predict.
+
+    Attributes:
+        count: number of sets that are left out, each by itself.
+        share: of the samples outside the calibration centre in each set.
+        weighting: how much each sample counts: all alike, by `LeftOut.k_weight`, or by `importance`, which reports of
+            reconstructions use.
+    """
+
+    count: int = 1
+    share: float = SHARE
+    weighting: Literal["none", "k", "importance"] = "importance"
+
+    def of(
+        self, mask: Mask, acquired: Mask, key: tuple[int, ...]
+    ) -> tuple[Bool[Tensor, "split y x"], Float[Tensor, "y x"]]:
+        """The sets, which are a function of mask and key, and the weight of each sample.
+
+        Raises:
+            ValueError: if hardly anything was sampled outside the calibration centre.
+        """
+        seed = int(np.random.SeedSequence(key).generate_state(1)[0])
+        sets = choose_left_out(mask, acquired, count=self.count, share=self.share, seed=seed)
+        weights = {"none": torch.ones_like(sets[0].weight), "importance": sets[0].weight}
+        weights["k"] = sets[0].k_weight
+        return torch.stack([one.points for one in sets]), weights[self.weighting]

@@ -14,7 +14,9 @@ from pytorch_lightning import LightningDataModule
 
 from mrirecon.training.core.batches import BucketSampler, SliceLoader, share_of
 from mrirecon.training.core.trainer import steps_per_epoch, total_steps
+from mrirecon.training.prior.echoes import with_echoes
 from mrirecon.training.prior.images import (
+    Prepared,
     Slices,
     find_sources,
     merge_copies,
@@ -48,6 +50,9 @@ class PriorDataModule(LightningDataModule):
         gain: range of the factor on an image of bright level 1.
         shading: bound of the logarithm of a smooth factor.
         phase_rad: range of the bound of a smooth phase over the whole image.
+        echoes: of each magnitude image that says how it lies so many gradient echoes are used beside it, in which air,
+            fat and tissue turn the phase (`GradientEcho`).
+        echo_ms: range of their echo times.
         batch_size: patches per step and process.
         workers: threads that read ahead; 0 reads when a batch is asked for.
         val_slices: number of slices of each held-out image and plane.
@@ -74,6 +79,8 @@ class PriorDataModule(LightningDataModule):
         gain: tuple[float, float] = (0.7, 1.4),
         shading: float = 0.3,
         phase_rad: tuple[float, float] = (0.0, 6.0),
+        echoes: int = 0,
+        echo_ms: tuple[float, float] = (1.0, 8.0),
         batch_size: int = 16,
         workers: int = 1,
         val_slices: int = 4,
@@ -94,6 +101,7 @@ class PriorDataModule(LightningDataModule):
             shading,
             (phase_rad[0], phase_rad[1]),
         )
+        self.echoes, self.echo_ms = echoes, (echo_ms[0], echo_ms[1])
         self.val_slices = val_slices
         self.val_size = val_size or max(size for _, size in self.patches)
         self.notes: list[str] = []
@@ -112,6 +120,11 @@ class PriorDataModule(LightningDataModule):
             )
         if min(size for _, size in self.patches) < 8 or self.val_size < 8:
             raise ValueError("data.patches or data.val_size is below 8 pixels: give at least 8")
+        if self.echoes < 0:
+            raise ValueError(f"data.echoes is {self.echoes}: give 0 or more")
+        if not 0 <= self.echo_ms[0] <= self.echo_ms[1] < math.inf:
+            first, last = self.echo_ms
+            raise ValueError(f"data.echo_ms is {first} to {last}: give numbers from 0, lower first")
         if self.val_slices < 1:
             raise ValueError(f"data.val_slices is {self.val_slices}: give at least 1")
         if self.batch_size < 1:
@@ -128,6 +141,8 @@ class PriorDataModule(LightningDataModule):
         training, validation = (prepare(images, self.cache) for images in self._images())
         refuse_copies(training, validation)
         self.notes = [*merge_copies(training)[1], *merge_copies(validation)[1]]
+        for images in self._images():
+            self._volumes(images)
 
     def train_dataloader(self) -> SliceLoader:
         """Shuffled random patches.
@@ -169,8 +184,11 @@ class PriorDataModule(LightningDataModule):
         return self._found
 
     def _stacks(self, images: Sequence[Image]) -> list[Slices]:
+        return stacks(self._volumes(images), self.planes, self.how.pixel_mm[1], self.share)
+
+    def _volumes(self, images: Sequence[Image]) -> list[Prepared]:
         volumes, _ = merge_copies(prepare(images, self.cache))
-        return stacks(volumes, self.planes, self.how.pixel_mm[1], self.share)
+        return with_echoes(volumes, self.echoes, self.echo_ms)
 
     def _loader(
         self, chosen: Sequence[Slices], seed: int | None, size: Callable[[int, int], int]
