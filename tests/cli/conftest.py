@@ -29,7 +29,7 @@ def mrirecon(capsys):
         with pytest.raises(SystemExit) as end:
             main([str(arg) for arg in args])
         out, err = capsys.readouterr()
-        lines = [line for line in err.splitlines() if line.strip() and ", elapsed" not in line]
+        lines = [line for line in err.splitlines() if line.strip() and " elapsed " not in line]
         return SimpleNamespace(status=end.value.code or 0, out=out, errors=lines)
 
     return run

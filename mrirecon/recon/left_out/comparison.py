@@ -130,6 +130,8 @@ class Contest:
             judged = left_out_error(pipeline.solver, trials, partial(work.judged, len(trials)))
         except EXPECTED as error:
             return replace(found, note=f"left-out samples cannot judge it: {one_line(error)}")
+        finally:
+            work.say("")
         info = {**volume.info, **_told(volume, judged, found.null_space_share)}
         return replace(found, left_out=judged, volume=replace(volume, info=info))
 
