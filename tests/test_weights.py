@@ -23,7 +23,7 @@ from torch.optim.swa_utils import AveragedModel
 
 from mrirecon.geometry import Geometry
 from mrirecon.masks import make_mask
-from mrirecon.methods import VarNetMethod
+from mrirecon.methods import METHODS, VarNetMethod
 from mrirecon.networks import MODELS, NETWORKS, PRESETS, Prior
 from mrirecon.phantom import shepp_logan
 from mrirecon.simulate import simulate_scan
@@ -1012,3 +1012,18 @@ def test_every_difference_is_its_own_warning():
 def test_what_the_card_does_not_state_is_not_warned_about():
     card = Card(network="varnet", config={})
     assert card.warnings(undersampled("poisson", 15, (96, 96), 2), "poisson", intensity=9.0) == []
+
+
+@pytest.mark.parametrize(
+    ("weights", "said"), [("varnet_tiny", True), ("unrolled_prior_tiny", False)]
+)
+def test_a_reconstruction_says_the_advice_of_its_card(weights, said, tmp_path):
+    scan = simulate_scan(shepp_logan((64, 56)).numpy(), coils=4, snr=50.0).scan
+    method = METHODS[weights.removesuffix("_tiny")](weights=weights)
+    _, notes = method.about(scan)
+    assert any("unrolled_prior does better" in note for note in notes) is said
+    network, card = load_weights(weights)
+    own = replace(card, advice="another one is better", sha256="")
+    save_weights(network, tmp_path / "own.safetensors", own)
+    _, notes = METHODS[card.network](weights=str(tmp_path / "own.safetensors")).about(scan)
+    assert notes.count("another one is better") == 1
