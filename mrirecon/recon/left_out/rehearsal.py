@@ -33,14 +33,15 @@ BLUR = 2.0  # pixels over which the place of detail is known
 def rehearse(method: Method, problem: Problem, finish: Finish) -> Float[Tensor, " pixel"]:
     """|error| over the standard deviation of `jackknife` at bright pixels of a simulated slice.
 
-    The slice has the image that the method makes of the measured samples, and detail that it lost (`lost_power`).
+    The slice has the image that the method makes of the measured samples, with the power of the truth
+    (`resemble_truth`).
 
     Raises:
         ValueError: as `deviations_of`, or if the noise is not known.
     """
     (solution,) = method.solve([problem])
     random = torch.Generator().manual_seed(10007 * problem.place[0] + problem.place[1])
-    truth = add_detail(problem, solution, *deviations_of(method, problem, solution), random)
+    truth = resemble_truth(problem, solution, *deviations_of(method, problem, solution), random)
     kspace = predict(problem, with_image(solution, truth))
     simulated = _measured_anew(problem, kspace, random)
     (again,) = method.solve([simulated])
@@ -51,27 +52,31 @@ def rehearse(method: Method, problem: Problem, finish: Finish) -> Float[Tensor, 
     return (error / std.clamp_min(1e-6 * float(target.max())))[bright].cpu()
 
 
-def add_detail(
+def resemble_truth(
     problem: Problem,
     solution: Solution,
     image: Complex[Tensor, "*set y x"],
     deviations: Complex[Tensor, "part *set y x"],
     random: torch.Generator,
 ) -> Complex[Tensor, "*set y x"]:
-    """The image, or k-space of coils, with random detail of the power that it lost, where it hangs on few samples.
+    """An image, or k-space of coils, with the power of the truth.
 
-    The detail is real but for the phase of the image nearby, as anatomy is.
+    Where the image has more it has noise, and is made smaller; where it has less at missing samples it gets random
+    detail, most where it hangs on few samples, that is real but for the phase of the image nearby, as anatomy is.
     """
     is_kspace = solution.kspace is not None
     images, moved = (ifft2c(x) if is_kspace else x for x in (image, deviations))
     place = moved.abs().square().reshape(-1, *images.shape[-2:]).sum(0)
     place = _average(place, BLUR).to(place).sqrt()
     noise = torch.randn(place.shape, generator=random).to(place)
-    power = lost_power(problem, solution, image).to(place)
+    expected, there = powers_of(problem, solution, image)
+    lost = (expected - there).clamp_min(0) * ~problem.mask
+    smaller = (expected / there.clamp_min(1e-30)).clamp(0, 1).sqrt()
     placed = (noise * place / place.square().mean().sqrt()).to(images.dtype)
-    detail = ifft2c(fft2c(placed) * power.sqrt())
+    detail = ifft2c(fft2c(placed) * lost.sqrt())
     several = images if images.ndim > 2 else images[None]
-    made = (several + _phases(several) * detail).reshape(images.shape)
+    cleaned = ifft2c(fft2c(several) * smaller)
+    made = (cleaned + _phases(several) * detail).reshape(images.shape)
     return fft2c(made) if is_kspace else made
 
 
@@ -82,16 +87,13 @@ def _phases(images: Complex[Tensor, "coil y x"]) -> Complex[Tensor, "coil y x"]:
     return seen / rss(seen).clamp_min(1e-9 * float(seen.abs().max()))
 
 
-def lost_power(
-    problem: Problem,
-    solution: Solution,
-    image: Complex[Tensor, "*set y x"],
-) -> Float[Tensor, "y x"]:
-    """Power that an image lacks at missing samples, sum over the coils.
+def powers_of(
+    problem: Problem, solution: Solution, image: Complex[Tensor, "*set y x"]
+) -> tuple[Float[Tensor, "y x"], Float[Tensor, "y x"]]:
+    """Power of the truth by the measured samples nearby, less their noise, and of an image; sums over the coils.
 
-    It is what measured samples nearby have more than the image at missing ones. Means of samples nearby are wrong where
-    the power is steep, near the origin: those of measured ones are held against samples that `parts_of` leaves out, in
-    rings about the origin, those of the image against the image.
+    Means of samples nearby are wrong where the power is steep, near the origin: those of measured ones are held against
+    samples that `parts_of` leaves out, in rings about the origin, those of the image against the image.
     """
     mask = problem.mask
     missing = problem.near.scan.acquired.to(mask.device) & ~mask
@@ -102,10 +104,15 @@ def lost_power(
     for part in parts_of(problem):
         points = part.points.to(mask.device)
         known[points], told = _power_nearby(measured, mask & ~points)[points], told | points
-    expected = _power_nearby(measured, mask) * _ratio_by_ring(measured, known, told)
-    there = _power_nearby(filled, missing)
-    there *= _ratio_by_ring(filled, there, missing)
-    return (expected - there).clamp_min(0) * missing
+    near, expected = _power_nearby(measured, mask), torch.zeros_like(measured)
+    there = torch.zeros_like(measured)
+    of_missing = near * _ratio_by_ring(measured, known, told)
+    of_measured = near * _ratio_by_ring(measured, near, mask)
+    for where, power in ((missing, of_missing), (mask, of_measured)):
+        shown = _power_nearby(filled, where)
+        there[where] = (shown * _ratio_by_ring(filled, shown, where))[where]
+        expected[where] = power.clamp_min(0)[where]
+    return expected, there
 
 
 def _ratio_by_ring(
