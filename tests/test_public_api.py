@@ -20,7 +20,16 @@ from mrirecon.phantom import shepp_logan
 
 PUBLIC = [
     *("CleanDenoiser", "Coils", "Denoiser", "EstimatedMaps", "Fourier", "GaussianDenoiser"),
-    *("Geometry", "GivenMaps", "Gradient", "LinearOperator", "MASKS", "METHODS", "Mask"),
+    *(
+        "Geometry",
+        "GivenMaps",
+        "Gradient",
+        "GradientEcho",
+        "LinearOperator",
+        "MASKS",
+        "METHODS",
+        "Mask",
+    ),
     *("MaskSpec", "Method", "Needs", "NoiseDenoiser", "PROTOCOLS", "Problem", "Request", "Scan"),
     *("ScoreDenoiser", "SliceMethod", "Solution", "Volume", "Wavelet", "birdcage_maps"),
     *(

@@ -23,7 +23,7 @@ from scan_cases import (
 from mrirecon.device import images_that_fit
 from mrirecon.diffusion import GaussianDenoiser, vp
 from mrirecon.diffusion.samplers import SAMPLERS
-from mrirecon.methods import METHODS, Posterior, posterior
+from mrirecon.methods import METHODS, Posterior, walk
 from mrirecon.methods.first import FIRST_IMAGES
 from mrirecon.methods.registry import options_of
 from mrirecon.methods.trust import null_space
@@ -247,7 +247,7 @@ def test_an_error_that_is_not_about_memory_is_shown(prior, scan, monkeypatch):
 @pytest.mark.parametrize("start", ["noise", *STARTS])
 def test_first_images(start, prior, scan):
     volume = sample("dds", prior, scan, start=start)
-    expected = 5.0 if start == "noise" else posterior.WARM
+    expected = 5.0 if start == "noise" else walk.WARM
     assert volume.info["noise_levels"]["first"] == pytest.approx(expected)
     assert ("start_weights" in volume.info) == (start in NETWORKS)
     assert bool(torch.isfinite(volume.image.abs()).all())
