@@ -54,12 +54,11 @@ def main() -> None:
                     acceleration=MASKS[mask],
                     calibrate=True,
                     level=args.level,
-                    slices=slice(args.slice, args.slice + 1),
                 )
-                scan = request.read(path)
+                scan = request.read(path).select(slice(args.slice, args.slice + 1))
                 pipeline = request.pipeline(request.prepare(scan)[0])
                 with torch.no_grad():
-                    found = figures(pipeline, scan.reference(args.slice))
+                    found = figures(pipeline, scan.reference(0))
                 rows.append({"mask": f"{mask} x{MASKS[mask]}", "method": name, **found})
                 print(rows[-1], flush=True)
     table = pd.DataFrame(rows).groupby(["mask", "method"], sort=False).mean()

@@ -80,22 +80,27 @@ class ErrorBars:
         result = finish(problem, solution)
         figures, extras = dict(result.figures), dict(result.extras)
         width = self.factors.width
+        if width is None:  # else it multiplies the standard deviation itself
+            deviations = self._stretched(problem, solution, deviations)
         if solution.draws is None:
-            std = (width or 1) * std_of(finish, problem, solution, centre, deviations)
+            std = std_of(finish, problem, solution, centre, deviations)
         else:
-            draws = solution.draws
-            if width is None:
-                draws = centre + ifft2c(self.factors.stretch(fft2c(deviations), problem.mask))
+            draws = centre + deviations
             named = finish(problem, replace(solution, draws=draws, keep_draws=True)).extras
             moduli = torch.stack([named[f"draw{n}"] for n in range(1, len(draws) + 1)])
-            std = (width or 1) * spread_about(moduli.mean(0), moduli)
+            std = spread_about(moduli.mean(0), moduli)
             extras |= {name: named[name] for name in extras if name.startswith("draw")}
             variance = draws.abs().var(0)[problem.operator.support()]
-            spread = (width or 1) * float(variance.mean().sqrt())
-            figures["posterior_std"] = spread / problem.scale
+            figures["posterior_std"] = (width or 1) * float(variance.mean().sqrt()) / problem.scale
+        std = (width or 1) * std
         half, modulus = student(self.level, len(deviations)) * std, result.image.abs()
         bars = {"std": std, "low": (modulus - half).clamp_min(0), "high": modulus + half}
         return Result(result.image, figures, {**extras, **bars})
+
+    def _stretched(self, problem: Problem, solution: Solution, deviations: Tensor) -> Tensor:
+        if solution.draws is None and solution.kspace is not None:
+            return self.factors.stretch(deviations, problem.mask)
+        return ifft2c(self.factors.stretch(fft2c(deviations), problem.mask))
 
 
 def calibrate(
@@ -108,7 +113,9 @@ def calibrate(
     """Find the factors of a scan, and test them on samples that did not set them.
 
     Draws are scaled by `find_factors`, each set of left-out samples being tested with the factors of the others. What
-    `jackknife` gives of one image is scaled by what holds the nominal share of the errors in `rehearse`.
+    `jackknife` gives of one image is scaled by the geometric mean of these and of the factor that holds the nominal
+    share of the errors in `rehearse`: left-out samples stand in wider gaps than missing ones where lines are skipped
+    regularly, and what is rehearsed is smoother than the truth.
 
     Args:
         method: what solves the slices.
@@ -125,17 +132,16 @@ def calibrate(
         for number in range(len(trial.sets)):
             misfits.append(measure_misfit(method, trial, number))
             done()
-    if misfits[0].drawn:
-        factors, tests = _by_left_out(misfits, level)
-    else:
+    rehearsed = None
+    if not misfits[0].drawn:
         check_spread(misfits)
         ratios = []
         for trial in trials:
             ratios.append(rehearse(method, trial.problem, finish))
             done(), done()
         held = float(np.quantile(torch.cat(ratios).numpy(), level))
-        factors = Factors.everywhere(held / student(level, misfits[0].draws))
-        tests = [one.covered(factors, level) for one in misfits]
+        rehearsed = held / student(level, misfits[0].draws)
+    factors, tests = _by_left_out(misfits, level, rehearsed)
     after = float(np.mean(tests)) if tests else None
     info = {
         "radius": list(factors.radii),
@@ -147,15 +153,23 @@ def calibrate(
         "left_out_samples": sum(one.error.numel() for one in misfits),
         "sets": len(misfits),
         "draws": misfits[0].draws,
+        **({} if rehearsed is None else {"rehearsed": rehearsed}),
     }
     return ErrorBars(factors, level, info)
 
 
-def _by_left_out(misfits: list[Misfit], level: float) -> tuple[Factors, list[float]]:
+def _by_left_out(
+    misfits: list[Misfit], level: float, rehearsed: float | None
+) -> tuple[Factors, list[float]]:
     """Factors of all sets, and the coverage of each with those of the others; none where these are too few."""
+
+    def found(some: Sequence[Misfit]) -> Factors:
+        factors = find_factors(some)
+        return factors if rehearsed is None else factors.between(rehearsed)
+
     others = [misfits[:n] + misfits[n + 1 :] for n in range(len(misfits))]
     tests = []
     if all(sum(len(one.radius) for one in some) >= LEAST for some in others):
         pairs = zip(misfits, others, strict=True)
-        tests = [one.covered(find_factors(some), level) for one, some in pairs]
-    return find_factors(misfits), tests
+        tests = [one.covered(found(some), level) for one, some in pairs]
+    return found(misfits), tests

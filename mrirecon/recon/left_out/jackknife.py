@@ -20,8 +20,8 @@ class NoSpread(ValueError):
 def jackknife(method: Method, problem: Problem, solution: Solution) -> Iterator[Tensor]:
     """Deviations of reconstructions without a part of the samples each from that with all, in place of those of draws.
 
-    They are too small for an error by a factor that differs from mask to mask and method to method: `rehearse` tells
-    it. They show where an image hangs on few samples (Tukey 1958).
+    They are too small for an error by a factor that differs from mask to mask and method to method: left-out
+    samples and `rehearse` tell it. They show where an image hangs on few samples (Tukey 1958).
 
     Args:
         method: gives a complex image or k-space.

@@ -47,6 +47,13 @@ class Factors:
         """One factor for all of k-space."""
         return cls([0.0], [factor], [factor])
 
+    def between(self, other: float) -> Factors:
+        """The geometric means of these and another factor."""
+        missing, measured = (
+            [(x * other) ** 0.5 for x in one] for one in (self.missing, self.measured)
+        )
+        return Factors(self.radii, missing, measured)
+
     @property
     def width(self) -> float | None:
         """That factor; None where they differ."""
