@@ -66,16 +66,9 @@ class Ranges:
             phase_rad=round(float(random.uniform(*self.phase_rad)), 2),
             correlation=round(float(random.uniform(*self.correlation)), 3),
             seed=int(random.integers(2**31)),
-            echo=self._echo(random),
-        )
-
-    def _echo(self, random: np.random.Generator) -> GradientEcho | None:
-        if random.random() < self.spin_echo:
-            return None
-        return GradientEcho(
-            echo_ms=round(float(random.uniform(*self.echo_ms)), 2),
-            cavity_ppm=round(float(random.uniform(0, 4)), 2),
-            tissue_ppm=round(float(random.uniform(-0.2, 0.2)), 3),
+            echo=None
+            if random.random() < self.spin_echo
+            else GradientEcho.drawn(random, self.echo_ms),
         )
 
 

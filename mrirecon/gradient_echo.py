@@ -15,6 +15,8 @@ PROTON_MHZ = 42.577  # per tesla
 AIR_PPM = 9.4  # susceptibility of air over that of tissue
 FAT_PPM = -3.4  # chemical shift of fat
 TISSUE = 0.1  # of the bright level: below it lies air, bone or a cavity
+CAVITY_PPM = 0.0, 4.0  # what is drawn from
+TISSUE_PPM = -0.2, 0.2
 FAT = 0.45, 0.08  # of the bright level: above it scalp is fat, and how sharply
 SCALP_MM = 7.0  # depth under the skin at which bright tissue is as likely fat as not
 
@@ -47,6 +49,12 @@ class GradientEcho:
             raise ValueError(f"echo_ms is {self.echo_ms}: give a time from 0 on")
         if not 0 < self.tesla < math.inf:
             raise ValueError(f"tesla is {self.tesla}: give a field above 0")
+
+    @classmethod
+    def drawn(cls, random: np.random.Generator, echo_ms: tuple[float, float]) -> GradientEcho:
+        """One with an echo time from a range, and susceptibilities from those of heads."""
+        time, cavity, tissue = (random.uniform(*r) for r in (echo_ms, CAVITY_PPM, TISSUE_PPM))
+        return cls(round(time, 2), cavity_ppm=round(cavity, 2), tissue_ppm=round(tissue, 3))
 
     def __call__(
         self,
@@ -120,9 +128,8 @@ def shimmed(
     """The field without the polynomial of second order that is nearest to it there, as shims of a scanner leave it."""
     y, x, z = np.meshgrid(*(np.linspace(-1, 1, n) for n in field.shape), indexing="ij")
     terms = (np.ones(field.shape), y, x, z, y * y, x * x, z * z, y * x, y * z, x * z)
-    step = tuple(
-        slice(None, None, max(1, n // 48)) for n in field.shape
-    )  # smooth: few points tell it
+    # The polynomial is smooth: few points tell it.
+    step = tuple(slice(None, None, max(1, n // 48)) for n in field.shape)
     inside = where[step]
     if inside.sum() < len(terms):
         return field

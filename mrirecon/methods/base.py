@@ -175,6 +175,11 @@ class Problem:
         """Scan and slice, for messages."""
         return f"{self.near.scan.source}: slice {self.near.scan.first_slice + self.place[1]}"
 
+    def kspace_of(self, image: Complex[Tensor, "*set y x"]) -> Complex[Tensor, "coil y x"]:
+        """All of k-space, sampled or not, as an image has it; what lies outside the coil maps counts for nothing."""
+        A = self.operator
+        return sense(A.maps, torch.ones_like(self.mask), sets=A.sets)(image * A.support())
+
     def residual(self, predicted: Complex[Tensor, "coil y x"]) -> float:
         """||A x - y|| / ||y||: what of the measured data an image does not explain."""
         misfit = torch.linalg.vector_norm(predicted - self.kspace)

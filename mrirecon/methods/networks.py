@@ -20,7 +20,6 @@ from mrirecon.methods.base import Figures, Needs, Pace, Problem, SliceMethod, So
 from mrirecon.methods.trust import trust_figures
 from mrirecon.networks import NETWORKS, Network, UnrolledNetwork, calibration_of
 from mrirecon.networks.unrolled_prior import UnrolledPrior
-from mrirecon.operators import sense
 from mrirecon.options import Positive
 from mrirecon.prepare import volume_scale
 from mrirecon.scan import Scan
@@ -222,8 +221,7 @@ class UnrolledPriorMethod(NetworkMethod):
         self, module: Network, problem: Problem, seed: int | None = None
     ) -> Complex[Tensor, "coil y x"]:
         """All of k-space as the network has it; gradients flow through its last `LEARNED_STEPS` steps."""
-        image = self._image(module, problem, LEARNED_STEPS) * problem.operator.support()
-        return sense(problem.operator.maps, torch.ones_like(problem.mask))(image)
+        return problem.kspace_of(self._image(module, problem, LEARNED_STEPS))
 
     def _image(
         self, network: Network, problem: Problem, learned_steps: int | None

@@ -24,7 +24,6 @@ from mrirecon.methods.networks import NetworkMethod
 from mrirecon.methods.trust import trust_figures
 from mrirecon.methods.walk import Walk
 from mrirecon.networks import Prior
-from mrirecon.operators import sense
 from mrirecon.options import Count, Positive
 from mrirecon.scan import Scan
 from mrirecon.weights import Card, denoiser_with
@@ -202,10 +201,10 @@ class Posterior(Walk):
         With a seed it is that of the image midway (`midway`), after a short walk, and gradients flow through it.
         """
         if seed is not None:
-            return _kspace(problem, self._midway(module, problem, seed))
+            return problem.kspace_of(self._midway(module, problem, seed) * problem.scale)
         few = range(min(self.samples, JUDGED_DRAWS))
         draws = self.with_module(module, self.model[1]).draws_of([problem]).make(draws=few)
-        return _kspace(problem, draws.mean(0)[0])
+        return problem.kspace_of(draws.mean(0)[0] * problem.scale)
 
     def _midway(self, module: Prior, problem: Problem, seed: int) -> Complex[Tensor, "y x"]:
         y, A = problem.kspace[None] / problem.scale, problem.operator
@@ -226,12 +225,6 @@ class Posterior(Walk):
             variance = draws.abs().var(0)[problem.operator.support()]
             figures["posterior_std"] = float(variance.mean().sqrt()) / problem.scale
         return Solution(draws=draws, keep_draws=self.draws, parts=parts, figures=figures)
-
-
-def _kspace(problem: Problem, image: Complex[Tensor, "y x"]) -> Complex[Tensor, "coil y x"]:
-    """Of an image in units of the bright level."""
-    A = problem.operator
-    return sense(A.maps, torch.ones_like(problem.mask))(image * A.support() * problem.scale)
 
 
 def _options(sampler: Callable[..., Tensor]) -> dict[str, inspect.Parameter]:

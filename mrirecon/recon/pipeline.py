@@ -14,6 +14,7 @@ from torch import Tensor
 from mrirecon.device import synchronize
 from mrirecon.methods.base import Method, Place, Preview, Problem, Solution
 from mrirecon.methods.registry import Solves, as_method
+from mrirecon.progress import say
 from mrirecon.recon.coil_maps import EstimatedMaps, MapSource
 from mrirecon.recon.finish import Finish, Result
 from mrirecon.recon.left_out.judge import NOTHING, Judged, Judgement, judge
@@ -211,6 +212,8 @@ class _Work:
         self.tally.skipped = self.problems.skipped
         before = pipeline.judged.effort
         self.total, self.done = before + total, before + done
+        if before:  # counts would be of slices that the scan does not have
+            say(pipeline.progress, "reconstructing")
 
     def batches(self, places: list[Place]) -> Iterator[list[Problem]]:
         """The slices of these places, timed, with what tells how far they are."""

@@ -64,9 +64,9 @@ class Request:
         adapt_slices: slices of the scan that it learns from.
         adapt_save: file (.safetensors) for the adapted weights, which other scans of the protocol can be given.
         left_out_seed: seed of the choice of samples that are left out, for these and for parameters that are auto.
-        calibrate: write error bars as wide as measured samples say that are left out and predicted; with three slices
-            more to sample, and seven times the time of a method that gives one image. A file takes the widths that
-            mrirecon benchmark --error_bars true found by scans with references.
+        calibrate: true writes error bars, as wide as left-out samples tell; it takes three slices more of draws, and
+            seven times the time of a method that gives one image. A file that mrirecon benchmark --error_bars true
+            wrote has the widths that scans with references told.
         level: share of the truth that the intervals of calibrate are to hold.
 
     Raises:

@@ -91,7 +91,7 @@ def _section(items: Sequence[Item], most_pixels: int) -> dict[str, Any]:
     rows = [row for name, item in zip(names, items, strict=True) for row in _calibrated(name, item)]
     plots = []
     if rows:
-        title = "calibration: the share of pixels in intervals that the draws predict"
+        title = "calibration: the share of pixels in intervals that the standard deviation predicts"
         if any("predicted_std" in row for row in rows):
             title += (
                 ", and the error that they predict beside the true one (with few draws even of the right posterior "

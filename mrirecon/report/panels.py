@@ -29,7 +29,7 @@ LEAST_PIXELS = 10_000  # of a picture: with less of it than 100 x 100 a scan is 
 MOST_VOLUMES = 8
 EXTRAS = {
     "error": "|error|",
-    "std": "standard deviation of the draws",
+    "std": "standard deviation",
     "null_space": "null-space part",
     "low": "lower bound",
     "high": "upper bound",

@@ -171,7 +171,7 @@ def test_progress_says_what_is_being_done(scan):
     pipeline_of("unrolled_prior", scan, judgement=judgement, progress=told).run()
     assert told.said[0] == "adapting"
     assert re.fullmatch(r"adapting, left-out error \d\.\d{3}", told.said[1])
-    assert told.said[-2:] == ["calibrating", ""]
+    assert told.said[-3:] == ["calibrating", "", "reconstructing"]
     told = Told()
     pipeline_of("cg_sense", scan, regularization="auto", progress=told).run()
-    assert told.said == ["choosing regularization", ""]
+    assert told.said == ["choosing regularization", "", "reconstructing"]

@@ -113,7 +113,7 @@ def test_maps_of_a_posterior(tmp_path, result, target):
     item = result("dds", reference=target, extras=("std", "null_space"), info=info)
     write_report(tmp_path / "r.html", [item])
     page = parsed(tmp_path / "r.html")
-    assert "standard deviation of the draws" in page.words and "null-space part" in page.words
+    assert "standard deviation" in page.words and "null-space part" in page.words
     assert "25.00%" in page.words and "calibration:" in page.words
     assert "no standard-deviation map" not in page.words
 

@@ -46,7 +46,7 @@ def test_a_row_for_each_kind_of_map_with_its_colour_bar_and_unit(result, target)
     assert bars == [
         "image (a.u.)",
         "|error| (a.u.)",
-        "standard deviation of the draws (a.u.)",
+        "standard deviation (a.u.)",
         "null-space part (a.u.)",
     ]
     maps = {image.get_cmap().name for axis in figure.axes[1:] for image in axis.images}
@@ -62,7 +62,7 @@ def test_maps_of_one_method_leave_no_empty_row(result, target):
     )  # reference over mask, two methods over their errors, one map over the other
     assert all(axis.images for axis in images)
     bars = [a.get_ylabel().replace("\n", " ") for a in figure.axes if a.get_label() == "<colorbar>"]
-    assert bars[2:] == ["standard deviation of the draws (a.u.)", "null-space part (a.u.)"]
+    assert bars[2:] == ["standard deviation (a.u.)", "null-space part (a.u.)"]
 
 
 def test_pixels_have_their_shape_in_millimetres(result):

@@ -24,9 +24,7 @@ from mrirecon.weights import Card
 
 LEARNED_SLICES = 4  # of the scan, unless more are asked for
 STEPS = 40  # most steps of `auto`
-PATIENCE = (
-    20  # steps without a better prediction of the validation samples after which `auto` stops
-)
+PATIENCE = 20  # steps without a better prediction of the validation samples, after which it stops
 CLIP = 1.0  # norm of the gradient
 SHARES = (0.2, 0.5)  # of the samples outside the calibration centre that a step leaves out
 

@@ -112,7 +112,7 @@ class Contest:
         request = self.requests[name]
         work = _Steps(progress)
         try:
-            pipeline = self._pipeline(request, work)
+            pipeline = self._pipeline(name, work)
             started = time.perf_counter()
             volume = pipeline.run()
             synchronize(self.device)
@@ -135,8 +135,8 @@ class Contest:
         info = {**volume.info, **_told(volume, judged, found.null_space_share)}
         return replace(found, left_out=judged, volume=replace(volume, info=info))
 
-    def _pipeline(self, request: Request, progress: Progress | None = None) -> Pipeline:
-        name = next(name for name, one in self.requests.items() if one is request)
+    def _pipeline(self, name: str, progress: Progress | None = None) -> Pipeline:
+        request = self.requests[name]
         slow = is_slow(request.solver) or bool(request.solver.searches())
         keep = self.stores.get(name) if slow else None
         return request.pipeline(self.scan, device=self.device, progress=progress, keep=keep)
@@ -148,8 +148,8 @@ class Contest:
         Raises:
             ValueError, OSError: if no slice has samples that could be left out, or no coil maps.
         """
-        request = next(iter(self.requests.values()))
-        problems = replace(self._pipeline(request), method=Adjoint()).problems
+        first = next(iter(self.requests))
+        problems = replace(self._pipeline(first), method=Adjoint()).problems
         return {
             trial.problem.place: replace(trial, whitening=problems.whitening)
             for trial in trials_of(problems, sets=1, seed=self.seed)

@@ -116,8 +116,7 @@ def predict(problem: Problem, solution: Solution) -> Complex[Tensor, "coil y x"]
     image = solution.image if solution.draws is None else solution.draws.mean(0)
     if image is None:
         raise ValueError("a magnitude image predicts no k-space, a complex image does")
-    A = problem.operator
-    return sense(A.maps, torch.ones_like(problem.mask), sets=A.sets)(image * A.support())
+    return problem.kspace_of(image)
 
 
 @dataclass(frozen=True)

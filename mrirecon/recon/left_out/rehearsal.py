@@ -7,6 +7,7 @@ that looks like the truth, whose reconstruction errs as that of the truth does.
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from itertools import pairwise
 
 import numpy as np
@@ -18,7 +19,14 @@ from mrirecon.methods.base import Method, Place, Problem, Solution
 from mrirecon.recon.finish import Finish
 from mrirecon.recon.left_out.jackknife import parts_of
 from mrirecon.recon.left_out.prediction import predict
-from mrirecon.recon.left_out.spread import deviations_of, noise_of, radius_of, std_of, with_image
+from mrirecon.recon.left_out.spread import (
+    deviations_of,
+    noise_of,
+    radius_of,
+    smooth,
+    std_of,
+    with_image,
+)
 from mrirecon.tensors import complex_noise_like, fft2c, ifft2c, rss
 
 BRIGHT = 0.05  # of the 99th percentile of an image, above which a pixel counts
@@ -28,6 +36,7 @@ STEEP = (0.0, 0.05, 0.1)  # radii of rings in which the power falls too steeply 
 NEAR = 60  # samples that are averaged at least to tell the power at a point
 WIDTHS = (1.5, 3.0, 6.0, 12.0, 24.0, 48.0)  # of that average, in samples
 BLUR = 2.0  # pixels over which the place of detail is known
+_average = partial(smooth, beyond="constant")
 
 
 def rehearse(method: Method, problem: Problem, finish: Finish) -> Float[Tensor, " pixel"]:
@@ -67,7 +76,7 @@ def resemble_truth(
     is_kspace = solution.kspace is not None
     images, moved = (ifft2c(x) if is_kspace else x for x in (image, deviations))
     place = moved.abs().square().reshape(-1, *images.shape[-2:]).sum(0)
-    place = _average(place, BLUR).to(place).sqrt()
+    place = _average(place, BLUR).sqrt()
     noise = torch.randn(place.shape, generator=random).to(place)
     expected, there = powers_of(problem, solution, image)
     lost = (expected - there).clamp_min(0) * ~problem.mask
@@ -139,12 +148,6 @@ def _power_nearby(power: Float[Tensor, "y x"], known: Bool[Tensor, "y x"]) -> Fl
         found[enough] = (total / count.clamp_min(1e-12))[enough]
         done |= enough
     return found.to(power) / flat
-
-
-def _average(x: Float[Tensor, "y x"], width: float) -> Float[Tensor, "y x"]:
-    from scipy.ndimage import gaussian_filter
-
-    return torch.from_numpy(gaussian_filter(x.cpu().numpy(), width, mode="constant")).to(x)
 
 
 def _measured_anew(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import torch
@@ -219,15 +220,13 @@ def spread_about(
     return smooth((moduli - middle).square().sum(0) / (len(moduli) - 1), SMOOTH).sqrt()
 
 
-def smooth(image: Float[Tensor, "y x"], pixels: float) -> Float[Tensor, "y x"]:
-    """An image averaged by a Gaussian of so many pixels, as if it went on beyond its border."""
-    reach = math.ceil(3 * pixels)
-    weight = torch.arange(-reach, reach + 1, device=image.device, dtype=image.dtype)
-    weight = torch.exp(-(weight**2) / (2 * pixels**2))
-    weight = (weight / weight.sum())[None, None, None]
-    padded = torch.nn.functional.pad(image[None, None], [reach] * 4, mode="replicate")
-    rows = torch.nn.functional.conv2d(padded, weight)
-    return torch.nn.functional.conv2d(rows, weight.mT)[0, 0]
+def smooth(
+    image: Float[Tensor, "y x"], pixels: float, beyond: Literal["nearest", "constant"] = "nearest"
+) -> Float[Tensor, "y x"]:
+    """An image averaged by a Gaussian of so many pixels, as if it went on beyond its border, or were 0 there."""
+    from scipy.ndimage import gaussian_filter
+
+    return torch.from_numpy(gaussian_filter(image.cpu().numpy(), pixels, mode=beyond)).to(image)
 
 
 def deviations_of(

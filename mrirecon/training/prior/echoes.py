@@ -12,9 +12,6 @@ from mrirecon.gradient_echo import GradientEcho
 from mrirecon.io.files import replacing
 from mrirecon.training.prior.images import Prepared
 
-CAVITY_PPM = 0.0, 4.0
-TISSUE_PPM = -0.2, 0.2
-
 
 def with_echoes(
     volumes: Sequence[Prepared], echoes: int, echo_ms: tuple[float, float]
@@ -36,11 +33,7 @@ def with_echoes(
 
 def _echo_of(volume: Prepared, number: int, echo_ms: tuple[float, float]) -> Prepared:
     random = np.random.default_rng([int(volume.sha256[:16], 16), number])
-    echo = GradientEcho(
-        echo_ms=random.uniform(*echo_ms),
-        cavity_ppm=random.uniform(*CAVITY_PPM),
-        tissue_ppm=random.uniform(*TISSUE_PPM),
-    )
+    echo = GradientEcho.drawn(random, echo_ms)
     sha256 = hashlib.sha256(repr((volume.sha256, asdict(echo))).encode()).hexdigest()
     path = volume.path.with_name(f"{volume.path.stem}-{sha256[:16]}.npy")
     if not path.exists():
