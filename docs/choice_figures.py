@@ -19,25 +19,56 @@ def draw() -> None:
 
 
 def record() -> records.Record:
-    """The tables, from the records `gallery`, `real_brain` and `coverage`."""
+    """The tables and sentences, from the records of what was measured."""
     return records.Record(
-        what="what the records gallery, real_brain and coverage say, put together for the page on which method to take",
+        what="what other records say, put together for the page on which method to take",
         script="python docs/figures.py choice",
         data="embedded",
-        made={"from": ["gallery", "real_brain", "coverage"]},
+        made={"from": ["gallery", "networks", "coverage"]},
         tolerance={"cells": 0},
         tables={"simulated": _simulated(), "error_bars": _error_bars()},
+        texts=_texts(),
     )
 
 
 def _simulated() -> records.Table:
-    tables = records.read("gallery").tables
     rows = []
     for name in METHODS:
-        found = [next(row for row in tables[key]["rows"] if row[0] == f"`{name}`") for key in MASKS]
-        means = [row[1].partition(" ±")[0] for row in found]
-        rows.append([f"[`{name}`](methods/{name}.md)", *means, found[0][6]])
+        means = [f"{_psnr(name, mask):.2f}" for mask in MASKS]
+        rows.append([f"[`{name}`](methods/{name}.md)", *means, _row(name, "uniform1d_x4")[6]])
     return records.table(["method", *MASKS.values(), "seconds per slice, CPU"], rows)
+
+
+def _texts() -> dict[str, str]:
+    noisy = records.read("networks").tables["uniform1d"]
+    values = dict(zip(noisy["head"], noisy["rows"][0], strict=True))
+    varnet, tv = (float(values[key].split()[0]) for key in ("`varnet`", "tuned `tv`"))
+    gains = [
+        _psnr("dds", mask) - max(_psnr("tv", mask), _psnr("l1_wavelet", mask)) for mask in MASKS
+    ]
+    seconds = {name: _row(name, "uniform1d_x4")[6] for name in ("dds", "unrolled_prior", "dps")}
+    said = [_tenth(gain) for gain in gains]
+    return {
+        "varnet_over_tv_noisy": _tenth(varnet - tv),
+        "tv_over_varnet_quiet": _tenth(
+            _psnr("tv", "uniform1d_x4") - _psnr("varnet", "uniform1d_x4")
+        ),
+        "dds_gain": f"{', '.join(said[:-1])} and {said[-1]} dB",
+        **{f"{name}_seconds": _tenth(float(value)) for name, value in seconds.items()},
+    }
+
+
+def _row(name: str, mask: str) -> list[str]:
+    rows = records.read("gallery").tables[mask]["rows"]
+    return next(row for row in rows if row[0] == f"`{name}`")
+
+
+def _psnr(name: str, mask: str) -> float:
+    return float(_row(name, mask)[1].partition(" ±")[0])
+
+
+def _tenth(value: float) -> str:
+    return f"{value + 1e-9:.1f}"  # halves up, as one rounds by hand
 
 
 def _error_bars() -> records.Table:

@@ -23,36 +23,39 @@ class Part(NamedTuple):
 def overview() -> str:
     """The page that lists the commands."""
     rows = [f"| [`{name}`]({slug(name)}.md) | {does} |" for name, does in COMMANDS.items()]
+    said = [
+        escaped(" ".join(map(str.strip, part.lines))) for part in split(help_of()) if not part.title
+    ]
     text = "\n".join(["| `mrirecon ...` | does |", "|---|---|", *rows])
-    return f"# Commands\n\n{text}\n\n{fenced(help_of())}\n"
+    return "\n\n".join(["# Commands", text, *said]) + "\n"
 
 
 def page(name: str) -> str:
     """The page of a command: what it does, examples, then its options as a definition list."""
     does, parts = COMMANDS[name], split(help_of(*name.split()))
-    examples = [part for part in parts if part.title == "examples"]
-    shown = [f"# {name}", f"{does[0].upper()}{does[1:]}."]
+    shown = [f"# mrirecon {name}", f"{does[0].upper()}{does[1:]}."]
     for part in parts:
         if part.title == "usage":
-            shown.append(fenced("\n".join(line.strip() for line in part.lines)))
-            shown += (
-                [
-                    "## Examples",
-                    *(fenced("\n".join(map(str.strip, one.lines)), "sh") for one in examples),
-                ]
-                if examples
-                else []
-            )
+            shown.append(fenced("\n".join(map(str.strip, part.lines))))
+            shown += examples(parts)
         elif not part.title:
-            shown.append(escaped(" ".join(line.strip() for line in part.lines)))
+            shown.append(escaped(" ".join(map(str.strip, part.lines))))
         elif part.title != "examples":
             shown += [f"## {heading(part.title)}", *definitions(part.lines)]
     if name == "recon":
+        link = "[page of each method](../../methods.md)"
         shown += [
             "## Options of the other methods",
-            "Above are those of the default method; the [page of each method](../../methods.md) has its own.",
+            f"Above are those of the default method; the {link} has its own.",
         ]
     return "\n\n".join(shown) + "\n"
+
+
+def examples(parts: list[Part]) -> list[str]:
+    """The examples of a help text under their heading."""
+    found = [part for part in parts if part.title == "examples"]
+    shown = [fenced("\n".join(map(str.strip, part.lines)), "sh") for part in found]
+    return ["## Examples", *shown] if shown else []
 
 
 def slug(name: str) -> str:

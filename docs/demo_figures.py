@@ -37,7 +37,7 @@ def draw() -> None:
         for name, one in ordered.items()
     ]
     records.Record(
-        what=f"the embedded scan (24 slices) by the methods of the demo, {MASK} x{ACCELERATION:g}, centre {CENTER_FRACTION:g}",
+        what=f"the embedded scan by the methods of the demo, {MASK} x{ACCELERATION:g}, centre {CENTER_FRACTION:g}",
         script="python docs/figures.py demo",
         data="embedded",
         made=records.here(),

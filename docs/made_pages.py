@@ -2,8 +2,8 @@
 
 examples/NAME.md of each script in examples/ (jupytext's percent format): Markdown cells become text, code cells code.
 The pictures that a script saves are kept in docs/images/examples; `python docs/figures.py examples` makes them anew.
-methods/NAME.md of each method (method_pages.py), reference/commands/NAME.md of each command (command_pages.py); in
-reference/python.md the samplers, from their registry.
+methods/NAME.md of each method (method_pages.py), reference/commands/NAME.md of each command (command_pages.py). Each
+section of reference/python.md becomes a page; the samplers in it come from their registry.
 """
 
 from __future__ import annotations
@@ -27,7 +27,8 @@ from mrirecon.diffusion import samplers
 from mrirecon.methods import METHODS
 
 ROOT = Path(__file__).parents[1]
-SAMPLERS, GALLERY = "<!-- every sampler -->", "<!-- gallery -->"
+SAMPLERS, GALLERY, STRIP = "<!-- every sampler -->", "<!-- gallery -->", "<!-- strip -->"
+REFERENCE = "reference/python"  # whose sections become pages
 RECORD = re.compile(r"<!-- (?:record [\w/.-]+|end record) -->\n?")
 
 
@@ -46,11 +47,19 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
     """The text of a page with what stands for made parts, without the comments around what records say."""
+    if page.file.src_uri == f"{REFERENCE}.md":
+        intro, parts = sections(markdown)
+        links = [
+            f"* **[{title}](python/{slug(title)}.md)**: {_names(text)}"
+            for title, text in parts.items()
+        ]
+        markdown = "\n".join([intro, *links])
     if SAMPLERS in markdown:
         each = [f"::: {samplers.__name__}.{name}" for name in samplers.SAMPLERS]
         markdown = markdown.replace(SAMPLERS, "\n\n".join(each))
-    if GALLERY in markdown:
-        markdown = markdown.replace(GALLERY, method_pages.gallery())
+    for stands, made_of in ((GALLERY, method_pages.gallery), (STRIP, method_pages.strip)):
+        if stands in markdown:
+            markdown = markdown.replace(stands, made_of())
     return RECORD.sub("", markdown)
 
 
@@ -62,12 +71,34 @@ def made() -> dict[str, str]:
         f"reference/commands/{command_pages.slug(name)}.md": command_pages.page(name)
         for name in COMMANDS
     }
-    return {
-        **examples,
-        **methods,
-        **commands,
-        "reference/commands/index.md": command_pages.overview(),
+    python = {
+        f"{REFERENCE}/{slug(title)}.md": f"# {title}\n\n{text}"
+        for title, text in reference().items()
     }
+    index = {"reference/commands/index.md": command_pages.overview()}
+    return {**examples, **methods, **commands, **python, **index}
+
+
+def reference() -> dict[str, str]:
+    """The sections of docs/reference/python.md, each of which becomes a page, links going up one folder more."""
+    _, parts = sections((ROOT / "docs" / f"{REFERENCE}.md").read_text("utf-8"))
+    return {title: text.replace("](../", "](../../") for title, text in parts.items()}
+
+
+def sections(markdown: str) -> tuple[str, dict[str, str]]:
+    """What stands before the first section, and the text of each."""
+    intro, *parts = re.split(r"^## ", markdown, flags=re.MULTILINE)
+    return intro, {title: text for title, _, text in (part.partition("\n") for part in parts)}
+
+
+def slug(title: str) -> str:
+    """The file name of a section."""
+    return title.lower().replace(" ", "-")
+
+
+def _names(text: str) -> str:
+    found = re.findall(r"^::: (\S+)", text, re.MULTILINE)
+    return ", ".join(f"[`{name.rpartition('.')[2]}`][{name}]" for name in found)
 
 
 def scripts() -> list[Path]:
@@ -106,6 +137,8 @@ def _expanded(nav: list[Any]) -> list[Any]:
 def _each(kind: str) -> list[Any]:
     if kind == "commands":
         return [{name: f"reference/commands/{command_pages.slug(name)}.md"} for name in COMMANDS]
+    if kind == "reference":
+        return [{title: f"{REFERENCE}/{slug(title)}.md"} for title in reference()]
     if kind == "examples":
         return [f"examples/{script.stem}.md" for script in scripts()]
     return [{name: f"methods/{name}.md"} for name in method_pages.of_family(kind)]

@@ -85,9 +85,10 @@ def draw() -> None:
     images: dict[str, np.ndarray] = {}
     for name, found, image in measure(mr.METHODS):
         numbers[name], images[name] = found, image
-        print(name, found)
     shown = screen(scan, reference)
     FOLDER.mkdir(parents=True, exist_ok=True)
+    whole = thumbnail(shown.picture(reference, SIDE))
+    whole.save(FOLDER / "reference_small.webp", quality=80)
     for name, image in images.items():
         thumbnail(shown.picture(image, SIDE)).save(FOLDER / f"{name}_small.webp", quality=80)
         error = np.minimum(np.abs(np.abs(image) - reference) * ERROR_GAIN, shown.top)

@@ -17,6 +17,7 @@ import records
 import yaml
 from docstring_parser.google import parse
 
+from mrirecon.diffusion import samplers
 from mrirecon.diffusion.samplers import SAMPLERS
 from mrirecon.methods import METHODS, Method
 from mrirecon.options import in_words
@@ -59,6 +60,22 @@ def gallery() -> str:
     return "\n\n".join(parts)
 
 
+def strip() -> str:
+    """The picture of the home page: a few methods beside all samples."""
+    measured = records.read("methods").numbers
+    shown = {"reference": "all samples", "zero_filled": "zero filling", "tv": "total variation"}
+    shown |= {"unrolled_prior": "unrolled prior", "dds": "diffusion (DDS)"}
+    cards = []
+    for name, title in shown.items():
+        picture = f'<img src="images/methods/{name}_small.webp" alt=""><b>{title}</b>'
+        if name in measured:
+            psnr = measured[name]["equispaced x4"]["psnr"]
+            cards.append(f'<a href="methods/{name}/">{picture}{psnr:.1f} dB</a>')
+        else:
+            cards.append(f'<a href="methods/">{picture}a brain scan</a>')
+    return f'<div class="gallery strip">{"".join(cards)}</div>'
+
+
 def page(name: str) -> str:
     """The page of a method as Markdown."""
     note, kind = notes()["methods"][name], METHODS[name]
@@ -87,7 +104,7 @@ def formula(name: str, note: dict[str, Any]) -> str:
     """Its formula: of a sampler from the page on their theory, with the notation."""
     if name not in SAMPLERS:
         notation = "A = sampling · Fourier transform · coil maps, y the k-space, x the image."
-        return f"```text\n{note['formula']}\n```\n\n{notation}"
+        return f"> {escaped(note['formula'])}\n\n{notation}"
     theory = (DOCS / "sampler-theory.md").read_text("utf-8")
     found = re.search(rf"^\*\*`{name}`\*\* \(.+?(?=\n\n)", theory, re.MULTILINE | re.DOTALL)
     assert found is not None, f"sampler-theory.md has no **`{name}`**"
@@ -96,20 +113,20 @@ def formula(name: str, note: dict[str, Any]) -> str:
 
 def figures(name: str) -> Iterator[str]:
     """What was measured of it, as tables."""
-    numbers = records.read("methods").numbers[name]
     rows = []
-    for mask, one in numbers.items():
+    for mask, one in records.read("methods").numbers[name].items():
         if "refused" in one:
             rows.append([mask, "refused", "", "", ""])
         else:
             calls = one["evaluations"] or ""
-            rows.append(
-                [mask, f"{one['psnr']:.2f}", f"{one['ssim']:.3f}", calls, f"{one['seconds']:g}"]
-            )
-    head = ["mask", "PSNR, dB", "SSIM", "network evaluations", "seconds per slice"]
+            numbers = [f"{one['psnr']:.2f}", f"{one['ssim']:.3f}", calls, f"{one['seconds']:g}"]
+            rows.append([mask, *numbers])
+    head = ["mask", "PSNR, dB", "SSIM", "network evaluations", "seconds"]
+    if name not in SAMPLERS:
+        head, rows = head[:3] + head[4:], [row[:3] + row[4:] for row in rows]
     yield (
-        "The slice of the picture, 128 x 96 pixels, with the default options. Seconds are those of one CPU thread of a busy "
-        "machine: compare them with those of other methods only."
+        "The slice of the picture, 128 x 96 pixels, with the default options. Seconds are those of one CPU thread "
+        "of a busy machine, coil maps included: compare them with those of other methods only."
     )
     yield records.markdown(records.table(head, rows))
     found = gallery_rows(name)
@@ -118,9 +135,7 @@ def figures(name: str) -> Iterator[str]:
             "Five simulated scans of two patients whom no network has seen, inside the head "
             "([all methods](../sampler-figures.md)):"
         )
-        yield records.markdown(
-            records.table(["mask", "PSNR, dB", "SSIM", "seconds per slice"], found)
-        )
+        yield records.markdown(records.table(["mask", "PSNR, dB", "SSIM", "seconds"], found))
 
 
 def gallery_rows(name: str) -> list[list[str]]:
@@ -135,18 +150,22 @@ def gallery_rows(name: str) -> list[list[str]]:
 
 def used(name: str, kind: type[Method]) -> str:
     """Code that runs it, from a shell and from Python."""
-    mask = "--mask uniform1d --acceleration 4"
     draws = " --samples 4" if name in SAMPLERS and name != "pnp_admm" else ""
-    lines = [
-        f"```sh\nmrirecon recon scan.h5 --method {name}{draws} --output {name}.nii.gz\n"
-        f"mrirecon recon full.h5 --method {name} {mask} --output {name}4.nii.gz   # undersampled first\n```",
-        f'```python\nimport mrirecon as mr\n\nvolume = mr.reconstruct("scan.h5", method="{name}")\nvolume.plot()\n```',
-        f"As an object: `mr.methods.{kind.__name__}()`."
-        if name not in SAMPLERS
-        else f"As a function on k-space and an operator: [`mr.samplers.{name}`](../reference/python.md#{SAMPLERS[name].__module__.rpartition('.')[0]}.{name}). "
-        f"`configs/samplers/{name}.yaml` has every option with a word on it.",
-    ]
-    return "\n\n".join(lines)
+    shell = (
+        f"mrirecon recon scan.h5 --method {name}{draws} --output {name}.nii.gz\n"
+        "# a fully sampled scan, undersampled first\n"
+        f"mrirecon recon full.h5 --method {name} --mask uniform1d --acceleration 4 --output {name}4.nii.gz"
+    ).replace("--mask uniform1d", "--mask equispaced" if name == "grappa" else "--mask uniform1d")
+    python = f'import mrirecon as mr\n\nvolume = mr.reconstruct("scan.h5", method="{name}")\nvolume.plot()'
+    if name in SAMPLERS:
+        home = f"{samplers.__name__}.{name}"
+        more = (
+            f"As a function of k-space and an operator: [`mr.samplers.{name}`][{home}]. "
+            f"`configs/samplers/{name}.yaml` has every option with a word on it."
+        )
+    else:
+        more = f"As an object: `mr.methods.{kind.__name__}()`."
+    return f"```sh\n{shell}\n```\n\n```python\n{python}\n```\n\n{more}"
 
 
 def options(name: str, kind: type[Method]) -> Iterator[str]:
@@ -162,7 +181,7 @@ def options(name: str, kind: type[Method]) -> Iterator[str]:
 
 
 def meanings(name: str, kind: type[Method]) -> dict[str, str]:
-    """What docstrings say of its options: of the function of a sampler, of the class, and of those it is derived from."""
+    """What docstrings say of its options: of a sampler's function, of the class, of those it is derived from."""
     sources = [SAMPLERS[name]] if name in SAMPLERS else []
     found: dict[str, str] = {}
     for source in [*sources, *kind.__mro__]:
@@ -177,11 +196,9 @@ def escaped(text: str) -> str:
 
 
 def _value(value: object) -> str:
-    return (
-        {True: "true", False: "false", None: "null"}.get(value, str(value))
-        if isinstance(value, bool | None)
-        else str(value)
-    )
+    if isinstance(value, bool) or value is None:
+        return {True: "true", False: "false", None: "null"}[value]
+    return str(value)
 
 
 def of_family(family: str) -> list[str]:

@@ -118,7 +118,7 @@ def test_search_finds_what_people_look_for(site):
 def test_reference_shows_every_public_name(site):
     import mrirecon
 
-    text = (site / "reference" / "python" / "index.html").read_text()
+    text = "".join(page.read_text() for page in (site / "reference" / "python").rglob("*.html"))
     shown = set(re.findall(r'id="mrirecon(?:\.\w+)*\.(\w+)"', text))
     told = set(re.findall(r"mr\.(\w+)", text))
     assert set(mrirecon.__all__) <= shown | told
