@@ -1,24 +1,33 @@
-"""The picture of the README and of the home page: what `mrirecon demo` draws."""
+"""The picture of the README: what `mrirecon demo` draws; and how its report and viewer look in a browser."""
 
 from __future__ import annotations
 
 import json
 import shutil
+import subprocess
 import tempfile
 from pathlib import Path
 
 import records
+from PIL import Image
 
 from mrirecon.cli.demo import ACCELERATION, CENTER_FRACTION, MASK, demo
+from mrirecon.report import write_viewer
 
-TARGET = records.DOCS / "images" / "demo.png"
+IMAGES = records.DOCS / "images"
+TARGET = IMAGES / "demo.png"
+WIDTH, COLOURS = 2000, 256  # a quarter of the size of the file that the demo writes
+VIEWED = ("tv", "varnet")
+PAGE_WIDTH = 1050  # pixels
+PAGES = {"report.html": ("report.png", 1012), "view.html": ("viewer.png", 750)}
 
 
 def draw() -> None:
     """Run the demo, keep its picture, and record the metrics of every method."""
     with tempfile.TemporaryDirectory() as folder:
         demo(output=folder, device="cpu")
-        shutil.copy(Path(folder) / "demo.png", TARGET)
+        keep(Path(folder) / "demo.png")
+        photograph(Path(folder))
         found = {
             path.name.partition(".")[0]: path.read_text()
             for path in Path(folder).glob("*.nii.gz.json")
@@ -46,3 +55,34 @@ def draw() -> None:
         numbers=ordered,
         tables={"all": records.table(["method", "PSNR, dB", "SSIM", "seconds per slice"], rows)},
     ).write("demo")
+
+
+def keep(picture: Path) -> None:
+    """Write the demo's picture for pages, smaller."""
+    with Image.open(picture) as whole:
+        height = round(WIDTH * whole.height / whole.width)
+        small = whole.convert("RGB").resize((WIDTH, height), Image.Resampling.LANCZOS)
+    small.quantize(COLOURS, dither=Image.Dither.NONE).save(TARGET, optimize=True)
+
+
+def photograph(folder: Path) -> None:
+    """Take pictures of the report and of the viewer with chromium, as docs/report.md shows them.
+
+    Raises:
+        FileNotFoundError: if there is no chromium.
+    """
+    write_viewer(folder / "view.html", [folder / f"{name}.nii.gz" for name in VIEWED])
+    browser = shutil.which("chromium") or shutil.which("google-chrome")
+    if browser is None:
+        raise FileNotFoundError(
+            "there is no chromium: install it to take the pictures of the pages"
+        )
+    for page, (name, height) in PAGES.items():
+        target = IMAGES / name
+        options = ["--headless", "--no-sandbox", "--hide-scrollbars", "--virtual-time-budget=5000"]
+        size = f"--window-size={PAGE_WIDTH},{height}"
+        place = [f"--screenshot={target}", (folder / page).as_uri()]
+        subprocess.run([browser, *options, size, *place], check=True, capture_output=True)
+        with Image.open(target) as taken:
+            small = taken.convert("RGB").quantize(COLOURS, dither=Image.Dither.NONE)
+        small.save(target, optimize=True)

@@ -1,34 +1,21 @@
 """Make the figures of the documentation anew, with the records that pages quote.
 
-`python docs/figures.py` makes all, `python docs/figures.py masks text` some. The figures of `methods`, `masks`, `demo`,
-`examples` and `screens` come from the embedded scan, which a clone has. Numbers measured on other data have records
-too (docs/records), with the script of measurements/ that made them; they are not measured here.
+`python docs/figures.py` makes all, `python docs/figures.py masks text` some. The figures of `methods`, `masks`, `demo`
+and `examples` come from the embedded scan, which a clone has. Numbers measured on other data have records too
+(docs/records), with the script of measurements/ that made them; they are not measured here.
 """
 
 from __future__ import annotations
 
 import argparse
-import os
-import runpy
 import sys
-from pathlib import Path
 
 import choice_figures
 import demo_figures
+import example_figures
 import mask_figures
 import method_figures
 import records
-
-
-def examples() -> None:
-    """The pictures that the examples save, by running them where these are kept."""
-    root, before = records.DOCS.parent, Path.cwd()
-    os.chdir(records.DOCS / "images" / "examples")
-    try:
-        for script in sorted((root / "examples").glob("*.py")):
-            runpy.run_path(str(script), run_name="__main__")
-    finally:
-        os.chdir(before)
 
 
 def text() -> None:
@@ -42,7 +29,7 @@ PARTS = {
     "masks": mask_figures.draw,
     "methods": method_figures.draw,
     "demo": demo_figures.draw,
-    "examples": examples,
+    "examples": example_figures.draw,
     "choice": choice_figures.draw,
     "text": text,
 }

@@ -75,6 +75,13 @@ def test_methods_give_what_the_record_says(name):
         assert numbers["evaluations"] == record.numbers[name][mask]["evaluations"]
 
 
+def test_example_says_what_it_printed():
+    text = (ROOT / "examples" / "uncertainty.py").read_text("utf-8")
+    said = records.read("examples").texts
+    assert f"correlations were {said['rank_correlation']} and" in text
+    assert f"truth in {said['covered']} of" in text
+
+
 def test_choice_is_picked_from_the_records():
     assert choice_figures.record() == records.read("choice")
 
