@@ -39,7 +39,8 @@ def page(name: str) -> str:
             shown.append(fenced("\n".join(map(str.strip, part.lines))))
             shown += examples(parts)
         elif not part.title:
-            shown.append(escaped(" ".join(map(str.strip, part.lines))))
+            sentences = " ".join(map(str.strip, part.lines))
+            shown += [] if sentences.rstrip(".") in shown[1] else [escaped(sentences)]
         elif part.title != "examples":
             shown += [f"## {heading(part.title)}", *definitions(part.lines)]
     if name == "recon":

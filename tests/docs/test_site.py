@@ -51,7 +51,10 @@ def test_nothing_is_loaded_from_elsewhere(site):
         assert "@import" not in text and not re.search(r"url\([\"']?(https?:)?//", text)
 
 
-def test_every_method_and_command_has_a_page(site):
+def test_every_method_and_command_has_a_page(site, monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT / "docs"))
+    import command_pages
+
     from mrirecon.cli import COMMANDS
     from mrirecon.methods import METHODS
     from mrirecon.options import names_of
@@ -66,7 +69,8 @@ def test_every_method_and_command_has_a_page(site):
         assert "<dd>-</dd>" not in page, f"{name}: an option without a word"
     for name in COMMANDS:
         page = (site / "reference" / "commands" / name.replace(" ", "-") / "index.html").read_text()
-        assert f"mrirecon {name}" in page and "<dl>" in page
+        assert f"mrirecon {name}" in page
+        assert ("<dl>" in page) == ("\n  -" in command_pages.help_of(*name.split())), name
 
 
 def test_help_becomes_pages(monkeypatch):
