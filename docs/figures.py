@@ -1,8 +1,8 @@
 """Make the figures of the documentation anew, with the records that pages quote.
 
-`python docs/figures.py` makes all, `python docs/figures.py masks text` some. The figures of `methods`, `masks`, `demo`
-and `examples` come from the embedded scan, which a clone has. Numbers measured on other data have records too
-(docs/records), with the script of measurements/ that made them; they are not measured here.
+`python docs/figures.py` makes all, `python docs/figures.py masks text` some. The figures of `masks`, `methods`,
+`regular`, `demo` and `examples` come from the embedded scan, which a clone has. Numbers measured on other data have
+records too (docs/records), with the script of measurements/ that made them; they are not measured here.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ def text() -> None:
 PARTS = {
     "masks": mask_figures.draw,
     "methods": method_figures.draw,
+    "regular": method_figures.draw_regular,
     "demo": demo_figures.draw,
     "examples": example_figures.draw,
     "choice": choice_figures.draw,

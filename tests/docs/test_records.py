@@ -75,6 +75,15 @@ def test_methods_give_what_the_record_says(name):
         assert numbers["evaluations"] == record.numbers[name][mask]["evaluations"]
 
 
+def test_regular_sampling_gives_what_the_record_says():
+    record = records.read("regular")
+    found = method_figures.spaced(method_figures.embedded(), "cg_sense")
+    for spacing, numbers in found.items():
+        for metric, value in numbers.items():
+            told = record.numbers["cg_sense"][spacing][metric]
+            assert value == pytest.approx(told, abs=record.tolerance[metric]), spacing
+
+
 def test_example_says_what_it_printed():
     text = (ROOT / "examples" / "uncertainty.py").read_text("utf-8")
     said = records.read("examples").texts
