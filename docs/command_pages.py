@@ -7,6 +7,8 @@ import re
 from contextlib import redirect_stdout, suppress
 from typing import NamedTuple
 
+from records import escaped
+
 from mrirecon.cli import COMMANDS, main
 
 ENTRY = re.compile(r"^  (\S.*?)(?:  +(\S.*))?$")  # an option, and where there is room its sentence
@@ -101,11 +103,6 @@ def heading(title: str) -> str:
     """A group of options as a heading; what a method computes is said on its own page."""
     short = title.partition(":")[0]
     return short[0].upper() + short[1:]
-
-
-def escaped(text: str) -> str:
-    """Help as Markdown: nothing outside of backticks is markup."""
-    return re.sub(r"`[^`]*`|([|*_<])", lambda one: f"\\{one[1]}" if one[1] else one[0], text)
 
 
 def fenced(text: str, language: str = "text") -> str:

@@ -16,6 +16,7 @@ from typing import Any, get_type_hints
 import records
 import yaml
 from docstring_parser.google import parse
+from records import escaped
 
 from mrirecon.diffusion import samplers
 from mrirecon.diffusion.samplers import SAMPLERS
@@ -188,11 +189,6 @@ def meanings(name: str, kind: type[Method]) -> dict[str, str]:
         for one in parse(inspect.cleandoc(source.__doc__ or "")).params:
             found.setdefault(one.arg_name, one.description or "")
     return found
-
-
-def escaped(text: str) -> str:
-    """Text of a docstring as Markdown: what stands between bars and stars is no markup."""
-    return re.sub(r"([|*_<])(?![^`]*`[^`]*$)", r"\\\1", text)
 
 
 def _value(value: object) -> str:

@@ -104,6 +104,13 @@ def markdown(of: Mapping[str, Any]) -> str:
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
+def escaped(text: str) -> str:
+    """Plain text as Markdown: nothing outside of backticks is markup."""
+    parts = re.split(r"(`[^`]*`)", text)
+    parts[::2] = [re.sub(r"([|*_])", r"\\\1", part).replace("<", "&lt;") for part in parts[::2]]
+    return "".join(parts)
+
+
 def filled(text: str) -> str:
     """A page with what its records say between the comments."""
     return QUOTED.sub(_filled, text)

@@ -85,6 +85,7 @@ def test_help_becomes_pages(monkeypatch):
 
 def test_pages_show_no_markers(site):
     for page in site.rglob("*.html"):
+        assert not re.search(r"\\(&lt;|[|*_])", page.read_text()), f"{page}: a visible backslash"
         assert not re.search(r"<!-- (gallery|every sampler|record |end record)", page.read_text())
 
 
