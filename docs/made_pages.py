@@ -1,41 +1,109 @@
 """Pages that are made when the site is built (a MkDocs hook).
 
 examples/NAME.md of each script in examples/ (jupytext's percent format): Markdown cells become text, code cells code.
-The pictures that a script saves are kept in docs/images/examples; they are made anew by running the scripts there.
-reference/commands.md of what the commands' own help says; in reference/python.md the samplers, from their registry.
+The pictures that a script saves are kept in docs/images/examples; `python docs/figures.py examples` makes them anew.
+methods/NAME.md of each method (method_pages.py), reference/commands/NAME.md of each command (command_pages.py). Each
+section of reference/python.md becomes a page; the samplers in it come from their registry.
 """
 
 from __future__ import annotations
 
-import io
 import re
-from contextlib import redirect_stdout, suppress
+import sys
 from pathlib import Path
+from typing import Any
 
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
 
+sys.path.insert(0, str(Path(__file__).parent))  # MkDocs loads a hook by its path
+
+import command_pages
+import method_pages
+
+from mrirecon.cli import COMMANDS
+from mrirecon.diffusion import samplers
+from mrirecon.methods import METHODS
+
 ROOT = Path(__file__).parents[1]
-SAMPLERS = "<!-- every sampler -->"
+SAMPLERS, GALLERY, STRIP = "<!-- every sampler -->", "<!-- gallery -->", "<!-- strip -->"
+REFERENCE = "reference/python"  # whose sections become pages
+RECORD = re.compile(r"<!-- (?:record [\w/.-]+|end record) -->\n?")
+
+
+def on_config(config: MkDocsConfig) -> MkDocsConfig:
+    """Replace `each: methods` and the like in the navigation by a line for each made page."""
+    config.nav = _expanded(config.nav or [])
+    return config
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
     """Add the made pages to those that are written."""
-    for script in sorted((ROOT / "examples").glob("*.py")):
-        files.append(File.generated(config, f"examples/{script.stem}.md", content=page(script)))
-    files.append(File.generated(config, "reference/commands.md", content=commands()))
+    for path, content in made().items():
+        files.append(File.generated(config, path, content=content))
     return files
 
 
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
-    """The text of a page with what stands for the samplers replaced by one line for each."""
-    if SAMPLERS not in markdown:
-        return markdown
-    from mrirecon.diffusion import samplers
+    """The text of a page with what stands for made parts, without the comments around what records say."""
+    if page.file.src_uri == f"{REFERENCE}.md":
+        intro, parts = sections(markdown)
+        links = [
+            f"* **[{title}](python/{slug(title)}.md)**: {_names(text)}"
+            for title, text in parts.items()
+        ]
+        markdown = "\n".join([intro, *links])
+    if SAMPLERS in markdown:
+        each = [f"::: {samplers.__name__}.{name}" for name in samplers.SAMPLERS]
+        markdown = markdown.replace(SAMPLERS, "\n\n".join(each))
+    for stands, made_of in ((GALLERY, method_pages.gallery), (STRIP, method_pages.strip)):
+        if stands in markdown:
+            markdown = markdown.replace(stands, made_of())
+    return RECORD.sub("", markdown)
 
-    each = [f"::: {samplers.__name__}.{name}" for name in samplers.SAMPLERS]
-    return markdown.replace(SAMPLERS, "\n\n".join(each))
+
+def made() -> dict[str, str]:
+    """The Markdown of each made page by its path."""
+    examples = {f"examples/{script.stem}.md": page(script) for script in scripts()}
+    methods = {f"methods/{name}.md": method_pages.page(name) for name in METHODS}
+    commands = {
+        f"reference/commands/{command_pages.slug(name)}.md": command_pages.page(name)
+        for name in COMMANDS
+    }
+    python = {
+        f"{REFERENCE}/{slug(title)}.md": f"# {title}\n\n{text}"
+        for title, text in reference().items()
+    }
+    index = {"reference/commands/index.md": command_pages.overview()}
+    return {**examples, **methods, **commands, **python, **index}
+
+
+def reference() -> dict[str, str]:
+    """The sections of docs/reference/python.md, each of which becomes a page, links going up one folder more."""
+    _, parts = sections((ROOT / "docs" / f"{REFERENCE}.md").read_text("utf-8"))
+    return {title: text.replace("](../", "](../../") for title, text in parts.items()}
+
+
+def sections(markdown: str) -> tuple[str, dict[str, str]]:
+    """What stands before the first section, and the text of each."""
+    intro, *parts = re.split(r"^## ", markdown, flags=re.MULTILINE)
+    return intro, {title: text for title, _, text in (part.partition("\n") for part in parts)}
+
+
+def slug(title: str) -> str:
+    """The file name of a section."""
+    return title.lower().replace(" ", "-")
+
+
+def _names(text: str) -> str:
+    found = re.findall(r"^::: (\S+)", text, re.MULTILINE)
+    return ", ".join(f"[`{name.rpartition('.')[2]}`][{name}]" for name in found)
+
+
+def scripts() -> list[Path]:
+    """The examples that become pages."""
+    return sorted((ROOT / "examples").glob("*.py"))
 
 
 def page(script: Path) -> str:
@@ -53,39 +121,24 @@ def page(script: Path) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def commands() -> str:
-    """The help of every command, and the options of every method."""
-    from mrirecon.cli import COMMANDS
-    from mrirecon.methods import METHODS
-
-    parts = ["# Commands", "What `mrirecon COMMAND --help` says.", _fenced(_help())]
-    for name, does in COMMANDS.items():
-        parts += [f"## {name}", f"{does[0].upper()}{does[1:]}.", _fenced(_help(*name.split()))]
-    parts += [
-        "## Options of the methods",
-        "Those of `mrirecon recon --method NAME`, beside the ones above.",
-    ]
-    for name, method in METHODS.items():
-        about = (method.__doc__ or "").partition("\n")[0]
-        options = _own(_help("recon", "--method", name), name)
-        parts += [f"### {name}", about, _fenced(options) if options else "It has no options."]
-    return "\n\n".join(filter(None, parts)) + "\n"
+def _expanded(nav: list[Any]) -> list[Any]:
+    found: list[Any] = []
+    for item in nav:
+        (title, inner) = next(iter(item.items())) if isinstance(item, dict) else (None, item)
+        if title == "each":
+            found += _each(inner)
+        elif isinstance(inner, list):
+            found.append({title: _expanded(inner)})
+        else:
+            found.append(item)
+    return found
 
 
-def _help(*command: str) -> str:
-    from mrirecon.cli import main
-
-    with redirect_stdout(io.StringIO()) as said, suppress(SystemExit):
-        main([*command, "--help"])
-    return said.getvalue().replace("\b", "").rstrip()  # jsonargparse hides its metavar by one
-
-
-def _own(text: str, method: str) -> str:
-    """The options of a method in the help of `recon`; empty where it has none."""
-    options = text.partition(f"method {method}: ")[2].partition("\n\n")[0]
-    first = options.find("  --method.")
-    return options[first:] if first >= 0 else ""
-
-
-def _fenced(text: str) -> str:
-    return f"```text\n{text.strip(chr(10))}\n```"
+def _each(kind: str) -> list[Any]:
+    if kind == "commands":
+        return [{name: f"reference/commands/{command_pages.slug(name)}.md"} for name in COMMANDS]
+    if kind == "reference":
+        return [{title: f"{REFERENCE}/{slug(title)}.md"} for title in reference()]
+    if kind == "examples":
+        return [f"examples/{script.stem}.md" for script in scripts()]
+    return [{name: f"methods/{name}.md"} for name in method_pages.of_family(kind)]

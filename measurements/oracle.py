@@ -1,4 +1,4 @@
-"""How near every sampler comes to the exact posterior, for a Gaussian prior: the numbers of docs/samplers.md.
+"""How near every sampler comes to the exact posterior, for a Gaussian prior: the numbers of docs/sampler-theory.md.
 
 A stationary Gaussian prior of mean 0 and variance 1 per real component, with power falling from 70 at the centre of
 k-space to 0.03 at its edge; 33 x 33 pixels, 4 coils, 11 random columns of 33 with 4 central ones, noise 0.05; 100

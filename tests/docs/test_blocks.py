@@ -3,6 +3,7 @@
 import re
 
 import pytest
+import yaml
 from blocks import (
     FENCE,
     FEWER,
@@ -63,12 +64,14 @@ def test_blocks_of_a_page_run(page, page_folder, capsys):
 
 def test_every_method_is_explained():
     docs = ROOT / "docs"
-    methods, gallery, theory = (
-        (docs / page).read_text() for page in ("methods.md", "samplers.md", "sampler-theory.md")
-    )
-    assert all(f"{name}`" in methods for name in METHODS if name not in SAMPLERS)
+    notes = yaml.safe_load((docs / "method_notes.yaml").read_text())
+    theory = (docs / "sampler-theory.md").read_text()
+    assert set(notes["methods"]) == set(METHODS)
+    for name, note in notes["methods"].items():
+        assert note["family"] in notes["families"] and note["title"] and note["when"], name
+        assert ("formula" in note) == (name not in SAMPLERS), name
     for sampler in SAMPLERS:
-        assert f"\n| `{sampler}` |" in gallery, sampler
+        assert f"\n| `{sampler}` |" in theory, sampler
         assert f"\n**`{sampler}`** (" in theory, sampler
 
 

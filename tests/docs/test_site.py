@@ -1,5 +1,6 @@
 """The site builds strictly, and what it shows comes from itself alone."""
 
+import json
 import re
 import subprocess
 import sys
@@ -50,10 +51,79 @@ def test_nothing_is_loaded_from_elsewhere(site):
         assert "@import" not in text and not re.search(r"url\([\"']?(https?:)?//", text)
 
 
+def test_every_method_and_command_has_a_page(site, monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT / "docs"))
+    import command_pages
+
+    from mrirecon.cli import COMMANDS
+    from mrirecon.methods import METHODS
+    from mrirecon.options import names_of
+
+    gallery = (site / "methods" / "index.html").read_text()
+    for name, kind in METHODS.items():
+        assert f'<a href="{name}/"><img src="../images/methods/{name}_small.webp"' in gallery
+        page = (site / "methods" / name / "index.html").read_text()
+        assert f'src="../../images/methods/{name}.webp"' in page
+        for option in names_of(kind):
+            assert f"<dt><code>{option}</code>" in page, f"{name}: {option}"
+        assert "<dd>-</dd>" not in page, f"{name}: an option without a word"
+    for name in COMMANDS:
+        page = (site / "reference" / "commands" / name.replace(" ", "-") / "index.html").read_text()
+        assert f"mrirecon {name}" in page
+        assert ("<dl>" in page) == ("\n  -" in command_pages.help_of(*name.split())), name
+
+
+def test_help_becomes_pages(monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT / "docs"))
+    import command_pages
+
+    page = command_pages.page("mask")
+    assert "`--seed SEED`\n:   the same seed gives the same mask (default: 0)" in page
+    assert "```sh\nmrirecon mask poisson --shape 320 320" in page
+    assert page.count("## Examples") == 1 and "\b" not in page
+
+
+def test_pages_show_no_markers(site):
+    for page in site.rglob("*.html"):
+        assert not re.search(r"\\(&lt;|[|*_])", page.read_text()), f"{page}: a visible backslash"
+        assert not re.search(r"<!-- (gallery|every sampler|record |end record)", page.read_text())
+
+
+def test_search_finds_what_people_look_for(site):
+    from mrirecon.methods import METHODS
+
+    entries = json.loads((site / "search" / "search_index.json").read_text())["docs"]
+
+    def pages(word):
+        word = word.lower()
+        found = [e["location"] for e in entries if word in f"{e['title']} {e['text']}".lower()]
+        return {location.partition("#")[0] for location in found}
+
+    for name in METHODS:
+        assert f"methods/{name}/" in pages(name)
+    for option in (
+        "regularization",
+        "center_fraction",
+        "--overwrite",
+        "cg_steps",
+        "--compress_coils",
+    ):
+        assert pages(option), option
+    for word, page in {
+        "undersample": "howto/undersample/",
+        "DICOM": "formats/",
+        "left-out": "left-out/",
+        "ESPIRiT": "reference/commands/maps/",
+        "GPU": "which-method/",
+        "error bars": "which-method/",
+    }.items():
+        assert page in pages(word), word
+
+
 def test_reference_shows_every_public_name(site):
     import mrirecon
 
-    text = (site / "reference" / "python" / "index.html").read_text()
+    text = "".join(page.read_text() for page in (site / "reference" / "python").rglob("*.html"))
     shown = set(re.findall(r'id="mrirecon(?:\.\w+)*\.(\w+)"', text))
     told = set(re.findall(r"mr\.(\w+)", text))
     assert set(mrirecon.__all__) <= shown | told
