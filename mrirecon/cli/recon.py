@@ -14,6 +14,7 @@ from mrirecon.cli.run import Command
 from mrirecon.cli.shared import (
     CALIBRATION,
     LAYOUT,
+    PLACE,
     SCAN_ARGUMENT,
     add_method,
     preview_file,
@@ -24,6 +25,7 @@ from mrirecon.io import is_complete
 from mrirecon.io.cfl import check_apart
 from mrirecon.io.files import PathLike, check_target
 from mrirecon.io.layout import USUAL, Layout
+from mrirecon.io.place import NOWHERE, Place
 from mrirecon.io.volumes import volume_files
 from mrirecon.options import EXPECTED, one_line
 from mrirecon.progress import slices_progress
@@ -45,7 +47,7 @@ def recon(
     maps: str = "espirit",
     calibration: EstimatedMaps = EstimatedMaps(),  # noqa: B008
     slices: str | None = None,
-    format: Literal["nii.gz", "nii", "h5", "npy", "cfl"] = "nii.gz",
+    format: Literal["nii.gz", "nii", "h5", "npy", "cfl", "dcm", "dicom"] = "nii.gz",
     weights: str | None = None,
     samples: int | None = None,
     seed: int | None = None,
@@ -54,6 +56,7 @@ def recon(
     preview: str | None = None,
     overwrite: bool = False,
     layout: Layout = USUAL,
+    place: Place = NOWHERE,
 ) -> int:
     """Reconstruct scans.
 
@@ -61,7 +64,8 @@ def recon(
 
     Args:
         scan: k-space files.
-        output: .nii.gz, .nii, .h5, .npy or .cfl; with several scans a folder. Several methods add their names to it.
+        output: .nii.gz, .nii, .h5, .npy, .cfl, .dcm or .dicom (a folder of single images); with several scans a
+            folder. Several methods add their names to it.
         method: name and options of the method, or the names of several.
         request: further options.
         mask: undersample retrospectively with this kind of mask (see mrirecon mask --help) or mask file.
@@ -77,6 +81,7 @@ def recon(
         preview: PNG that shows the slices a diffusion method is at, renewed while it works.
         overwrite: replace existing outputs.
         layout: how the arrays of the scans are stored.
+        place: where their images lie.
     """
     where = choose_device(device)
     asked = [
@@ -87,6 +92,7 @@ def recon(
             calibration=calibration,
             slices=slices,
             layout=layout,
+            place=place,
             **request,
         )
         for one in ([{"name": name} for name in method] if isinstance(method, list) else [method])
@@ -223,7 +229,7 @@ def _pictures(page: str, sources: list[str]) -> dict[str, Path]:
 
 
 # options of a request that the command line gives in a way of its own
-SPECIAL = ("method", "mask", "maps", "calibration", "slices", "layout")
+SPECIAL = ("method", "mask", "maps", "calibration", "slices", "layout", "place")
 COMMAND = Command(
     "recon",
     recon,
@@ -239,5 +245,5 @@ COMMAND = Command(
     prepare=add_method,
     prepared=("method",),
     groups=CALIBRATION,
-    flat={"request": (Request, "the data and how they are prepared", SPECIAL), **LAYOUT},
+    flat={"request": (Request, "the data and how they are prepared", SPECIAL), **LAYOUT, **PLACE},
 )

@@ -171,7 +171,8 @@ class Session:
             volume = pipeline.run()
         self.request.save_adapted(pipeline, overwrite=self.overwrite)
         volume = self.request.complete(volume, job.scan, job.mask, source)
-        write_volume(volume, target, overwrite=self.overwrite, inputs=self.inputs)
+        lost = write_volume(volume, target, overwrite=self.overwrite, inputs=self.inputs)
+        volume = replace(volume, info={**volume.info, "notes": [*volume.info["notes"], *lost]})
         if job.pipeline.keep is not None:
             job.pipeline.keep.clear()
         self.listener.wrote(target, volume)
