@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from itertools import chain
 from pathlib import Path
@@ -22,6 +23,7 @@ from mrirecon.cli.shared import (
 )
 from mrirecon.device import Device, choose_device
 from mrirecon.io import is_complete
+from mrirecon.io.bids import NO_BIDS, Bids, sidecar_of, sidecar_path
 from mrirecon.io.cfl import check_apart
 from mrirecon.io.files import PathLike, check_target
 from mrirecon.io.layout import USUAL, Layout
@@ -30,19 +32,20 @@ from mrirecon.io.volumes import volume_files
 from mrirecon.options import EXPECTED, one_line
 from mrirecon.progress import slices_progress
 from mrirecon.recon.coil_maps import EstimatedMaps
+from mrirecon.recon.partial_fourier import missing_side
 from mrirecon.recon.pipeline import Progress
 from mrirecon.recon.request import Request
 from mrirecon.recon.session import Session, choose_outputs, choose_outputs_of_methods
 from mrirecon.recon.team import Elsewhere, Team
-from mrirecon.scan import Volume
+from mrirecon.scan import Scan, Volume
 
 
 def recon(
     *,
     scan: list[str],
-    output: str,
     method: dict[str, Any] | list[str],
     request: dict[str, Any],
+    output: str | None = None,
     mask: str | None = None,
     maps: str = "espirit",
     calibration: EstimatedMaps = EstimatedMaps(),  # noqa: B008
@@ -57,6 +60,7 @@ def recon(
     overwrite: bool = False,
     layout: Layout = USUAL,
     place: Place = NOWHERE,
+    bids: Bids = NO_BIDS,
 ) -> int:
     """Reconstruct scans.
 
@@ -82,6 +86,7 @@ def recon(
         overwrite: replace existing outputs.
         layout: how the arrays of the scans are stored.
         place: where their images lie.
+        bids: how outputs are named in a BIDS dataset.
     """
     where = choose_device(device)
     asked = [
@@ -98,7 +103,14 @@ def recon(
         for one in ([{"name": name} for name in method] if isinstance(method, list) else [method])
     ]
     shown = [preview_file(one.solver, preview) for one in asked]
-    each = _outputs(scan, output, format, [one.solver.name for one in asked])
+    names = [one.solver.name for one in asked]
+    if (output is None) == (bids.bids is None):
+        raise UsageError("give --output, or --bids FOLDER in its place")
+    each = (
+        bids.targets(scan, names, overwrite)
+        if output is None
+        else _outputs(scan, output, format, names)
+    )
     outputs = [*chain.from_iterable(each)]
     inputs: list[PathLike] = [*scan]
     inputs += chain.from_iterable(chain.from_iterable(one.files().values()) for one in asked)
@@ -107,7 +119,11 @@ def recon(
     check_apart([*beside, *chain.from_iterable(map(volume_files, outputs))], inputs)
     team = Team.of_environment()
     sessions = [
-        Session(one, where, Spoken(), overwrite, inputs, picture, team)
+        Session(
+            *(one, where, Spoken(), overwrite, inputs, picture),
+            beside=_bids_sidecar if output is None else None,
+            team=team,
+        )
         for one, picture in zip(asked, shown, strict=True)
     ]
     with team.joined():
@@ -117,6 +133,17 @@ def recon(
         if report is not None and team.leads:
             _report(report, sessions)
     return 1 if any(one.failures for one in sessions) and team.leads else 0
+
+
+def _bids_sidecar(target: Path, volume: Volume, scan: Scan) -> Mapping[Path, Mapping[str, Any]]:
+    """The metadata that BIDS wants beside an image."""
+    if len(volume.image) > 1:
+        raise ValueError(
+            f"{scan.source} has {len(volume.image)} volumes, --bids writes one: give --output"
+        )
+    side = missing_side(scan.acquired)
+    share = None if side is None else (side[2] - side[1]) / scan.acquired.shape[side[0]]
+    return {sidecar_path(target): sidecar_of(volume, share)}
 
 
 def _beside(
@@ -230,10 +257,11 @@ def _pictures(page: str, sources: list[str]) -> dict[str, Path]:
 
 # options of a request that the command line gives in a way of its own
 SPECIAL = ("method", "mask", "maps", "calibration", "slices", "layout", "place")
+BIDS = {"bids": (Bids, "a BIDS dataset in place of an output", ())}
 COMMAND = Command(
     "recon",
     recon,
-    "SCAN... --output OUTPUT [--method NAME...]",
+    "SCAN... (--output OUTPUT | --bids FOLDER) [--method NAME...]",
     {"scan": {**SCAN_ARGUMENT, "nargs": "+", "type": str}},
     (
         "scan.h5 --output brain.nii.gz",
@@ -245,5 +273,10 @@ COMMAND = Command(
     prepare=add_method,
     prepared=("method",),
     groups=CALIBRATION,
-    flat={"request": (Request, "the data and how they are prepared", SPECIAL), **LAYOUT, **PLACE},
+    flat={
+        "request": (Request, "the data and how they are prepared", SPECIAL),
+        **LAYOUT,
+        **PLACE,
+        **BIDS,
+    },
 )

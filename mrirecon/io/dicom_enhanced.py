@@ -6,7 +6,16 @@ from collections.abc import Mapping
 from typing import Any
 
 from mrirecon.io.acquisition import of_volume
-from mrirecon.io.dicom_modules import Series, code, decimals, item, new_uid, rescale, window
+from mrirecon.io.dicom_modules import (
+    Series,
+    code,
+    decimals,
+    item,
+    new_uid,
+    real_world,
+    rescale,
+    window,
+)
 
 KIND = ["DERIVED", "PRIMARY", "VOLUME", "NONE"]
 # SNOMED CT codes of body parts that headers name
@@ -83,6 +92,7 @@ def _shared(series: Series, acquisition: Mapping[str, Any], looks: Mapping[str, 
         PixelValueTransformationSequence=[item(**rescale(frames))],
         FrameVOILUTSequence=[item(**window(frames))],
         MRImageFrameTypeSequence=[item(FrameType=KIND, **looks)],
+        **real_world(frames),
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -26,16 +27,18 @@ class Frames:
     """All images of a series.
 
     Attributes:
-        stored: pixels; value = slope * stored + intercept.
+        stored: pixels; scale * value = slope * stored + intercept.
+        scale: power of ten that values are shown times.
         slope: as DICOM writes it, a decimal of at most 16 characters.
         intercept: the same.
-        window: centre and width for display, in values.
+        window: centre and width for display, of scale * value.
         spacing_mm: distance between rows, between columns, and between slices; None where unknown.
         orientation: LPS directions in which columns and rows grow, in DICOM's order; None where unknown.
         positions_mm: LPS centre of the first pixel of each slice; None where unknown.
     """
 
     stored: np.ndarray
+    scale: float
     slope: str
     intercept: str
     window: tuple[float, float]
@@ -49,8 +52,19 @@ class Frames:
         return self.positions_mm is not None
 
 
-def frames_of(image: Complex[Tensor, "volume slice readout phase"], geometry: Geometry) -> Frames:
-    """The magnitude as frames; voxels that are NaN become 0.
+def scale_of(image: Complex[Tensor, "volume slice readout phase"]) -> float:
+    """The power of ten that brings the largest magnitude to 1000 or more, 1 where it is that large.
+
+    Many viewers show no window that is narrower than 1, and k-space often gives images of far smaller intensities.
+    """
+    largest = float(torch.nan_to_num(image.abs(), nan=0.0).max())
+    return 10.0 ** max(0, 3 - math.floor(math.log10(largest))) if largest > 0 else 1.0
+
+
+def frames_of(
+    image: Complex[Tensor, "volume slice readout phase"], geometry: Geometry, scale: float = 1.0
+) -> Frames:
+    """The magnitude as frames, times a power of ten; voxels that are NaN become 0.
 
     Rows and columns are swapped and flipped so that the patient's right is at the left of axial and coronal slices, and
     anterior (axial, and at the left of sagittal ones) or superior at the top; nothing is resampled. Without an
@@ -59,7 +73,7 @@ def frames_of(image: Complex[Tensor, "volume slice readout phase"], geometry: Ge
     Raises:
         ValueError: if geometry and image have different numbers of slices.
     """
-    values = torch.nan_to_num(image.abs().float(), nan=0.0).permute(2, 3, 1, 0).numpy()
+    values = torch.nan_to_num(image.abs().float(), nan=0.0).permute(2, 3, 1, 0).numpy() * scale
     rows, columns, slices, _ = values.shape
     spacing, orientation, positions = geometry.voxel_mm, None, None
     if geometry.known:
@@ -76,7 +90,8 @@ def frames_of(image: Complex[Tensor, "volume slice readout phase"], geometry: Ge
         orientation = tuple(map(float, (*along_row, *along_column)))
         positions = tuple(_triple(lps[:3] @ [0, 0, index, 1]) for index in range(slices))
     stored, slope, intercept = _quantized(values.transpose(3, 2, 0, 1))
-    return Frames(stored, slope, intercept, _window(values), spacing, orientation, positions)
+    window = _window(values)
+    return Frames(stored, scale, slope, intercept, window, spacing, orientation, positions)
 
 
 def _quantized(values: Float[np.ndarray, "*any"]) -> tuple[np.ndarray, str, str]:

@@ -9,7 +9,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from mrirecon.io.dicom_frames import Frames
+from mrirecon.io.dicom_frames import LARGEST, Frames
 from mrirecon.scan import Volume
 
 CLASSIC_MR = "1.2.840.10008.5.1.4.1.1.4"
@@ -149,7 +149,7 @@ def add_pixels(made: Any, pixels: Any) -> None:
 
 
 def rescale(frames: Frames) -> dict[str, str]:
-    """How stored numbers become values (Modality LUT)."""
+    """How stored numbers become what is shown (Modality LUT): the intensities, or a power of ten times them."""
     return {
         "RescaleIntercept": frames.intercept,
         "RescaleSlope": frames.slope,
@@ -157,10 +157,26 @@ def rescale(frames: Frames) -> dict[str, str]:
     }
 
 
+def real_world(frames: Frames) -> dict[str, Any]:
+    """How stored numbers become the intensities, where these are not what is shown."""
+    if frames.scale == 1:
+        return {}
+    mapping = item(
+        RealWorldValueFirstValueMapped=0,
+        RealWorldValueLastValueMapped=LARGEST,
+        RealWorldValueIntercept=float(frames.intercept) / frames.scale,
+        RealWorldValueSlope=float(frames.slope) / frames.scale,
+        LUTExplanation=f"intensities of the k-space; shown values are {frames.scale:g} times them",
+        LUTLabel="intensities",
+        MeasurementUnitsCodeSequence=[code("1", "UCUM", "no units")],
+    )
+    return {"RealWorldValueMappingSequence": [mapping]}
+
+
 def window(frames: Frames) -> dict[str, Any]:
-    """How values are shown at first; widths below 1 are common here, and need the exact function."""
+    """How values are shown at first."""
     center, width = (f"{x:.8e}" for x in frames.window)
-    return {"WindowCenter": center, "WindowWidth": width, "VOILUTFunction": "LINEAR_EXACT"}
+    return {"WindowCenter": center, "WindowWidth": width}
 
 
 def decimals(values: Any) -> list[str]:

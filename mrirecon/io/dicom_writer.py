@@ -13,7 +13,7 @@ from torch import Tensor
 
 from mrirecon.io.acquisition import of_volume
 from mrirecon.io.dicom_enhanced import add_enhanced
-from mrirecon.io.dicom_frames import frames_of
+from mrirecon.io.dicom_frames import frames_of, scale_of
 from mrirecon.io.dicom_modules import (
     CAPTURE,
     CAPTURES,
@@ -26,6 +26,7 @@ from mrirecon.io.dicom_modules import (
     derivation,
     item,
     new_object,
+    real_world,
     rescale,
     save,
     window,
@@ -69,7 +70,7 @@ def write_multiframe(
     Raises:
         ValueError: if it is beyond the 4 GiB of an object.
     """
-    series = Series(volume, frames_of(image, volume.geometry), name)
+    series = Series(volume, frames_of(image, volume.geometry, scale_of(volume.image)), name)
     frames = series.frames
     if frames.stored.nbytes > LARGEST_OBJECT:
         raise ValueError(
@@ -84,7 +85,7 @@ def write_multiframe(
         add_enhanced(made, series)
     else:
         _add_capture(made, series)
-        made.update(rescale(frames))
+        made.update({**rescale(frames), **real_world(frames)})
         made.PresentationLUTShape = "IDENTITY"
         if made.NumberOfFrames > 1:
             made.FrameIncrementPointer = 0x00182001
@@ -110,7 +111,7 @@ def write_singles(
         folder: where 0001.dcm and so on go; it must be there.
         name: of the image where it is one beside the reconstruction, such as std.
     """
-    series = Series(volume, frames_of(image, volume.geometry), name)
+    series = Series(volume, frames_of(image, volume.geometry, scale_of(volume.image)), name)
     volumes, slices = series.frames.stored.shape[:2]
     for number in range(volumes * slices):
         made = _single(series, *divmod(number, slices))
@@ -152,7 +153,7 @@ def _single(series: Series, volume: int, index: int) -> Any:
             made.EchoNumbers = 1 + _echo(series.volume, volume)
     else:
         _add_capture(made, series)
-    made.update({**rescale(frames), **window(frames)})
+    made.update({**rescale(frames), **window(frames), **real_world(frames)})
     add_pixels(made, frames.stored[volume, index])
     return made
 

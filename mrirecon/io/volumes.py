@@ -87,9 +87,14 @@ def is_complete(path: PathLike) -> bool:
 
 
 def write_volume(
-    volume: Volume, path: PathLike, *, overwrite: bool = False, inputs: Iterable[PathLike] = ()
+    volume: Volume,
+    path: PathLike,
+    *,
+    overwrite: bool = False,
+    inputs: Iterable[PathLike] = (),
+    beside: Mapping[Path, Mapping[str, Any]] | None = None,
 ) -> tuple[str, ...]:
-    """Write a reconstruction and its JSON; both appear whole or not at all.
+    """Write a reconstruction and its JSON, and further JSON files `beside` it; all appear whole or not at all.
 
     `.nii.gz` and `.nii`: float32 magnitude (readout, phase, slice[, volume]). `.h5`: float32 magnitude
     `reconstruction` (slice, readout, phase). `.npy`: complex64 (slice, readout, phase). `.cfl`: complex64 in BART's
@@ -111,19 +116,24 @@ def write_volume(
     """
     path = check_output(path, overwrite, inputs)
     suffix = check_volumes(path, len(volume.image))
-    beside = {name: _files(extra_path(path, name)) for name in volume.extras}
-    names = [file for files in beside.values() for file in files]
-    check_apart(names, inputs)
+    beside = beside or {}
+    extras = {name: _files(extra_path(path, name)) for name in volume.extras}
+    names = [file for files in extras.values() for file in files]
+    check_apart([*names, *beside], inputs)
+    for file in beside:
+        check_target(file, overwrite)
     lost = _lost(volume, suffix)
     if lost:
         notes = [*volume.info.get("notes", ()), *lost]
         volume = replace(volume, info={**volume.info, "notes": notes})
     outputs = [*names, *_files(path)]
     folders = outputs if suffix == ".dicom" else ()
-    with replacing(sidecar(path), *outputs, folders=folders) as (info, *parts):
+    with replacing(sidecar(path), *beside, *outputs, folders=folders) as (info, *parts):
         write_json(info, describe(volume))
         left = iter(parts)
-        for name, files in beside.items():
+        for content in beside.values():
+            write_json(next(left), content)
+        for name, files in extras.items():
             image = volume.extras[name].detach().cpu().to(torch.complex64)
             _write_image(image, volume, [next(left) for _ in files], suffix, name)
         _write_image(volume.image.detach().cpu().to(torch.complex64), volume, list(left), suffix)
@@ -149,7 +159,12 @@ def _lost(volume: Volume, suffix: str) -> tuple[str, ...]:
     """What the volume has and the format cannot hold, one sentence each."""
     if suffix not in DICOM:
         return ()
+    from mrirecon.io.dicom_frames import scale_of
+
+    scale = scale_of(volume.image)
     lost = {
+        f"DICOM shows the intensities times {scale:.0e}, for viewers; its real world values are they": scale
+        != 1,
         "the orientation is unknown: this DICOM is Secondary Capture, which states no position (--like or "
         "--orientation give one)": not volume.geometry.known,
         "voxels that are not a number are 0 in DICOM": not all(
@@ -160,10 +175,15 @@ def _lost(volume: Volume, suffix: str) -> tuple[str, ...]:
 
 
 def extra_path(path: PathLike, name: str) -> Path:
-    """`brain.nii.gz`, `std` -> `brain_std.nii.gz`."""
+    """`brain.nii.gz`, `std` -> `brain_std.nii.gz`; of a BIDS name `sub-1_rec-dds_desc-std_T1w.nii.gz`."""
     path = Path(path)
     suffix = suffix_of(path, VOLUME_SUFFIXES)
-    return path.with_name(f"{path.name[: -len(suffix)]}_{name}{path.name[-len(suffix) :]}")
+    stem, suffix = path.name[: -len(suffix)], path.name[-len(suffix) :]
+    if named := re.fullmatch(r"(sub-.*_rec-[a-zA-Z0-9]+)(_[a-zA-Z0-9]+)", stem):
+        return path.with_name(
+            f"{named[1]}_desc-{re.sub('[^a-zA-Z0-9]', '', name)}{named[2]}{suffix}"
+        )
+    return path.with_name(f"{stem}_{name}{suffix}")
 
 
 def _write_image(
