@@ -12,6 +12,7 @@ from mrirecon.io.dicom_modules import (
     decimals,
     item,
     new_uid,
+    phase_encoding,
     real_world,
     rescale,
     window,
@@ -56,6 +57,7 @@ def add_enhanced(made: Any, series: Series) -> None:
     for keyword in (*TIMES, "MagneticFieldStrength", "ReceiveCoilName"):
         if (value := acquisition.get(keyword)) is not None:
             setattr(made, keyword, decimals([value])[0] if keyword in TIMES else value)
+    made.update(phase_encoding(series.frames, acquisition))
     organization = new_uid()
     made.DimensionOrganizationSequence = [item(DimensionOrganizationUID=organization)]
     made.DimensionIndexSequence = [

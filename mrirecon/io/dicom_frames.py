@@ -35,6 +35,7 @@ class Frames:
         spacing_mm: distance between rows, between columns, and between slices; None where unknown.
         orientation: LPS directions in which columns and rows grow, in DICOM's order; None where unknown.
         positions_mm: LPS centre of the first pixel of each slice; None where unknown.
+        phase_along: ROW where the phase axis of the image runs along rows, else COL.
     """
 
     stored: np.ndarray
@@ -45,6 +46,7 @@ class Frames:
     spacing_mm: tuple[float, float, float] | None
     orientation: tuple[float, ...] | None
     positions_mm: tuple[tuple[float, float, float], ...] | None
+    phase_along: str = "ROW"
 
     @property
     def known(self) -> bool:
@@ -75,8 +77,8 @@ def frames_of(
     """
     values = torch.nan_to_num(image.abs().float(), nan=0.0).permute(2, 3, 1, 0).numpy() * scale
     rows, columns, slices, _ = values.shape
-    spacing, orientation, positions = geometry.voxel_mm, None, None
-    if geometry.known:
+    spacing, orientation, positions, along = geometry.voxel_mm, None, None, "ROW"
+    if geometry.known and geometry.directions is not None:
         if len(geometry.centers_mm or ()) != slices:
             raise ValueError(
                 f"the geometry has {len(geometry.centers_mm or ())} slice positions, the image {slices} slices"
@@ -87,11 +89,12 @@ def frames_of(
         steps = np.linalg.norm(lps[:3, :3], axis=0)
         spacing = (float(steps[0]), float(steps[1]), float(steps[2]))
         along_row, along_column = lps[:3, 1] / steps[1], lps[:3, 0] / steps[0]
+        along = "ROW" if abs(np.dot(geometry.directions[1], along_row)) > 0.5 else "COL"
         orientation = tuple(map(float, (*along_row, *along_column)))
         positions = tuple(_triple(lps[:3] @ [0, 0, index, 1]) for index in range(slices))
     stored, slope, intercept = _quantized(values.transpose(3, 2, 0, 1))
     window = _window(values)
-    return Frames(stored, scale, slope, intercept, window, spacing, orientation, positions)
+    return Frames(stored, scale, slope, intercept, window, spacing, orientation, positions, along)
 
 
 def _quantized(values: Float[np.ndarray, "*any"]) -> tuple[np.ndarray, str, str]:

@@ -136,6 +136,12 @@ def add_frame_of_reference(made: Any, series: Series, acquisition: Mapping[str, 
     made.PositionReferenceIndicator = acquisition.get("PositionReferenceIndicator", "")
 
 
+def phase_encoding(frames: Frames, acquisition: Mapping[str, Any]) -> dict[str, str]:
+    """Along which axis phase encoding is; nothing of a 3D scan, where both axes may be encoded so."""
+    is_3d = acquisition.get("MRAcquisitionType") == "3D"
+    return {} if is_3d else {"InPlanePhaseEncodingDirection": frames.phase_along}
+
+
 def add_pixels(made: Any, pixels: Any) -> None:
     """Add 16-bit frames (row, column), or (frame, row, column)."""
     made.SamplesPerPixel = 1

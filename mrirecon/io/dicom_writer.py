@@ -26,6 +26,7 @@ from mrirecon.io.dicom_modules import (
     derivation,
     item,
     new_object,
+    phase_encoding,
     real_world,
     rescale,
     save,
@@ -142,6 +143,7 @@ def _single(series: Series, volume: int, index: int) -> Any:
                 SequenceVariant=acquisition.get("SequenceVariant", "NONE"),
                 InversionTime=acquisition.get("InversionTime") if "IR" in sequence else None,
                 **{keyword: acquisition.get(keyword) for keyword in ACQUIRED},
+                **phase_encoding(frames, acquisition),
             )
         )
         for keyword in MAY_BE_EMPTY:

@@ -118,6 +118,12 @@ def test_dcm2niix_gives_the_nifti_that_is_written(tmp_path, dcm2niix, suffix, pl
     (got, affine), (want, expected) = canonical(made), canonical(tmp_path / "v.nii.gz")
     np.testing.assert_allclose(affine, expected, atol=1e-4)
     np.testing.assert_allclose(got, want, atol=0.6 * 2000 / 65535)
+    # Of axes i, j and k of its image, which runs where our phase encoding does
+    said = json.loads(made.with_suffix(".json").read_text())
+    if suffix == ".dicom":
+        axis = "ijk".index(said["PhaseEncodingAxis"])
+        column = nibabel.load(made).affine[:3, axis] / 1.25
+        assert np.isclose(abs(column @ (PLACES[place][1] * [-1, -1, 1])), 1, atol=1e-3)
 
 
 def test_dcm2niix_joins_repetitions_and_parts_echoes(tmp_path, dcm2niix):
