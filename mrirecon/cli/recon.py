@@ -9,8 +9,9 @@ from itertools import chain
 from pathlib import Path
 from typing import Any, Literal
 
-from mrirecon.cli.config import UsageError
+from mrirecon.cli.config import Settings, UsageError
 from mrirecon.cli.outputs import summary
+from mrirecon.cli.parser import Parser
 from mrirecon.cli.run import Command
 from mrirecon.cli.shared import (
     CALIBRATION,
@@ -45,7 +46,7 @@ def recon(
     scan: list[str],
     method: dict[str, Any] | list[str],
     request: dict[str, Any],
-    output: str | None = None,
+    output: str | None,
     mask: str | None = None,
     maps: str = "espirit",
     calibration: EstimatedMaps = EstimatedMaps(),  # noqa: B008
@@ -104,8 +105,8 @@ def recon(
     ]
     shown = [preview_file(one.solver, preview) for one in asked]
     names = [one.solver.name for one in asked]
-    if (output is None) == (bids.bids is None):
-        raise UsageError("give --output, or --bids FOLDER in its place")
+    if output is not None and bids.bids is not None:
+        raise UsageError("--output and --bids both say where images go: leave one out")
     each = (
         bids.targets(scan, names, overwrite)
         if output is None
@@ -255,6 +256,17 @@ def _pictures(page: str, sources: list[str]) -> dict[str, Path]:
     return {source: stem.with_name(f"{stem.name}{name}.png") for source, name in names.items()}
 
 
+def prepare(parser: Parser, args: list[str], settings: Settings) -> tuple[list[str], Settings]:
+    """Add the options of the method; with `--bids` no output is needed.
+
+    Raises:
+        UsageError: as `add_method`.
+    """
+    into_dataset = "bids" in settings or any(one.partition("=")[0] == "--bids" for one in args)
+    parser.require("--output", not into_dataset)
+    return add_method(parser, args, settings)
+
+
 # options of a request that the command line gives in a way of its own
 SPECIAL = ("method", "mask", "maps", "calibration", "slices", "layout", "place")
 BIDS = {"bids": (Bids, "a BIDS dataset in place of an output", ())}
@@ -270,7 +282,7 @@ COMMAND = Command(
         "session/*.h5 --output volumes --report volumes/report.html",
         "multicoil_test/*.h5 --method varnet --weights best.safetensors --format h5 --output leaderboard",
     ),
-    prepare=add_method,
+    prepare=prepare,
     prepared=("method",),
     groups=CALIBRATION,
     flat={
