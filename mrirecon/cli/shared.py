@@ -71,7 +71,9 @@ def add_method(parser: Parser, args: list[str], settings: Settings) -> tuple[lis
         parser.explain(f"--method.{option}", text)
     parser.explain("--method", METHOD_HELP, "NAME")
     if "weights" in settings or any(one.partition("=")[0] == "--weights" for one in args):
-        parser.require("--method.weights", False)  # either option gives a network those that it has not
+        parser.require(
+            "--method.weights", False
+        )  # either option gives a network those that it has not
     return args, {**settings, "method": {**configured, "name": name}}
 
 
