@@ -48,7 +48,7 @@ class Scan:
         first_slice: number of the first slice in the file, where others were left out before it.
         mask_kind: name of the retrospective mask in `masks.MASKS`, where one was applied.
         attributes: whatever else the file says (fastMRI `acquisition`, `max`, `norm`, `patient_id`, ...).
-        acquisition: who and what was scanned, by DICOM keyword, where `Place.of` put it.
+        acquisition: who and what was scanned, by DICOM keyword, where `Placement.of` put it.
         notes: what the reader had to assume or ignore; `info` prints them.
         axes: names of the axes of the array in the file, in their order; none where a header orders the data.
 

@@ -20,7 +20,7 @@ from mrirecon.io import check_output, write_volume
 from mrirecon.io.cfl import check_apart
 from mrirecon.io.files import PathLike, check_target, replacing
 from mrirecon.io.layout import USUAL, Layout
-from mrirecon.io.place import NOWHERE, Place
+from mrirecon.io.place import NOWHERE, Placement
 from mrirecon.methods.classical import Regularized
 from mrirecon.methods.registry import METHODS, method_name
 from mrirecon.progress import slices_progress
@@ -45,7 +45,7 @@ def compare(
     device: Device = "auto",
     overwrite: bool = False,
     layout: Layout = USUAL,
-    place: Place = NOWHERE,
+    place: Placement = NOWHERE,
 ) -> int:
     """Compare methods on a scan that has no reference.
 

@@ -6,7 +6,7 @@ from mrirecon.cli.run import Command
 from mrirecon.cli.shared import LAYOUT, PLACE, SCAN_ARGUMENT
 from mrirecon.io import read_scan, write_scan
 from mrirecon.io.layout import USUAL, Layout
-from mrirecon.io.place import NOWHERE, Place
+from mrirecon.io.place import NOWHERE, Placement
 from mrirecon.options import parse_slices
 
 
@@ -17,7 +17,7 @@ def convert(
     slices: str | None = None,
     overwrite: bool = False,
     layout: Layout = USUAL,
-    place: Place = NOWHERE,
+    place: Placement = NOWHERE,
 ) -> None:
     """Convert k-space between formats.
 

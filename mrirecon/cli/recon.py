@@ -28,7 +28,7 @@ from mrirecon.io.bids import NO_BIDS, Bids, sidecar_of, sidecar_path
 from mrirecon.io.cfl import check_apart
 from mrirecon.io.files import PathLike, check_target
 from mrirecon.io.layout import USUAL, Layout
-from mrirecon.io.place import NOWHERE, Place
+from mrirecon.io.place import NOWHERE, Placement
 from mrirecon.io.volumes import volume_files
 from mrirecon.options import EXPECTED, one_line
 from mrirecon.progress import slices_progress
@@ -60,7 +60,7 @@ def recon(
     preview: str | None = None,
     overwrite: bool = False,
     layout: Layout = USUAL,
-    place: Place = NOWHERE,
+    place: Placement = NOWHERE,
     bids: Bids = NO_BIDS,
 ) -> int:
     """Reconstruct scans.
@@ -105,26 +105,17 @@ def recon(
     ]
     shown = [preview_file(one.solver, preview) for one in asked]
     names = [one.solver.name for one in asked]
-    if output is not None and bids.bids is not None:
-        raise UsageError("--output and --bids both say where images go: leave one out")
-    each = (
-        bids.targets(scan, names, overwrite)
-        if output is None
-        else _outputs(scan, output, format, names)
-    )
+    dataset = _outputs_in_dataset(bids, scan, output, names, overwrite)
+    each = dataset or _outputs(scan, output or "", format, names)
     outputs = [*chain.from_iterable(each)]
     inputs: list[PathLike] = [*scan]
     inputs += chain.from_iterable(chain.from_iterable(one.files().values()) for one in asked)
     adapted = asked[0].adapt_save
     beside = _beside(scan, outputs, report, preview, adapted, overwrite)
     check_apart([*beside, *chain.from_iterable(map(volume_files, outputs))], inputs)
-    team = Team.of_environment()
+    team, metadata = Team.of_environment(), _bids_sidecar if bids.bids is not None else None
     sessions = [
-        Session(
-            *(one, where, Spoken(), overwrite, inputs, picture),
-            beside=_bids_sidecar if output is None else None,
-            team=team,
-        )
+        Session(one, where, Spoken(), overwrite, inputs, picture, metadata, team)
         for one, picture in zip(asked, shown, strict=True)
     ]
     with team.joined():
@@ -176,6 +167,22 @@ def _outputs(scans: list[str], output: str, kind: str, methods: list[str]) -> li
     if len(methods) == 1:
         return [choose_outputs(scans, output, kind)]
     return list(choose_outputs_of_methods(scans, output, methods, kind).values())
+
+
+def _outputs_in_dataset(
+    bids: Bids, scans: list[str], output: str | None, methods: list[str], overwrite: bool
+) -> list[list[Path]]:
+    """The same in a BIDS dataset; nothing where there is none.
+
+    Raises:
+        UsageError: if both a dataset and an output are given.
+        ValueError, OSError: as `Bids.targets`.
+    """
+    if bids.bids is None:
+        return []
+    if output is not None:
+        raise UsageError("--output and --bids both say where images go: leave one out")
+    return bids.targets(scans, methods, overwrite)
 
 
 def _run(sessions: list[Session], scans: list[str], outputs: list[list[Path]]) -> None:

@@ -31,7 +31,7 @@ KEYWORDS = (
 
 
 @dataclass(frozen=True, eq=False)
-class Series:
+class SeriesHeaders:
     """What the headers of a series say.
 
     Attributes:
@@ -105,7 +105,7 @@ def read_series(
     return _said(folder, read)
 
 
-def read_headers(path: Path) -> Series:
+def read_headers(path: Path) -> SeriesHeaders:
     """What the headers of a series say; several volumes of the same slices count once.
 
     Args:
@@ -116,7 +116,7 @@ def read_headers(path: Path) -> Series:
         ValueError: as `read_series`.
     """
 
-    def read() -> Series:
+    def read() -> SeriesHeaders:
         images = _images(path, series_files(path), headers_only=True)
         planes = _sorted(path, images, repeated=True)
         first = images[0]
@@ -125,7 +125,7 @@ def read_headers(path: Path) -> Series:
         along = str(attributes.pop("InPlanePhaseEncodingDirection", ""))
         axis = {"ROW": 1, "COL": 0, "COLUMN": 0}.get(along)
         shape = (int(first.Rows), int(first.Columns), len(planes))
-        return Series(shape, _affine(planes), axis, attributes)
+        return SeriesHeaders(shape, _affine(planes), axis, attributes)
 
     return _said(path, read)
 

@@ -48,7 +48,7 @@ class Reference:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Place:
+class Placement:
     """Where the image lies, of a scan whose file does not say.
 
     Attributes:
@@ -217,7 +217,7 @@ class Place:
         return replace(placed, note=note, frame=reference.frame), notes
 
 
-NOWHERE = Place()
+NOWHERE = Placement()
 FRAME = ("FrameOfReferenceUID", "PositionReferenceIndicator", "PatientPosition")
 
 

@@ -21,7 +21,7 @@ from mrirecon.echo import center_echo
 from mrirecon.io import read_scan
 from mrirecon.io.files import suffix_of
 from mrirecon.io.layout import Layout
-from mrirecon.io.place import Place
+from mrirecon.io.place import Placement
 from mrirecon.methods.base import Method, Preview
 from mrirecon.methods.registry import as_method, is_slow, options_of, who_has
 from mrirecon.noise import dead_coils, partly_dead, silent_coils
@@ -95,7 +95,7 @@ class Request:
     compression: Literal["svd", "geometric"] = "svd"
     remove_oversampling: bool = False
     layout: Layout = field(default_factory=Layout)
-    place: Place = field(default_factory=Place)
+    place: Placement = field(default_factory=Placement)
     adapt: Count | Literal["auto"] | None = None
     adapt_slices: Count = NOTHING.adapt_slices
     adapt_save: Path_ | None = None
@@ -275,7 +275,7 @@ def reconstruct(
             diffusion method counts parts of a slice too.
         preview: for a diffusion method, called every few noise levels with what is known of the slices it is at.
         options: those of `Request`, such as mask, acceleration, maps, slices; those of its `Layout`, such as axes, and
-            of its `Place`, such as voxel_size; and those of the method, such as weights, samples, seed.
+            of its `Placement`, such as voxel_size; and those of the method, such as weights, samples, seed.
 
     Raises:
         ValueError: if the method, an option or a value does not exist, or the scan does not suit them.
@@ -304,12 +304,12 @@ def reconstruct(
 
 
 def request_of(method: Any, options: Mapping[str, Any]) -> Request:
-    """The request of a method and keywords, which are those of `Request`, `Layout`, `Place` or the method.
+    """The request of a method and keywords, which are those of `Request`, `Layout`, `Placement` or the method.
 
     Raises:
         ValueError: if a keyword is none of them, naming the nearest; or as `Request`.
     """
-    parts = {"layout": Layout, "place": Place}
+    parts = {"layout": Layout, "place": Placement}
     own = [one.name for one in fields(Request) if one.name not in ("method", *parts)]
     inner = {part: [one.name for one in fields(kind)] for part, kind in parts.items()}
     others = [name for names in inner.values() for name in names]

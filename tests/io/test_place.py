@@ -10,7 +10,7 @@ from scan_cases import array_scan
 
 from mrirecon.geometry import Geometry
 from mrirecon.io import read_scan, write_scan, write_volume
-from mrirecon.io.place import Place
+from mrirecon.io.place import Placement
 from mrirecon.scan import Volume
 
 SHAPE = (3, 2, 8, 6)  # slice, coil, readout, phase
@@ -45,7 +45,7 @@ def written(placed, path):
 
 
 def test_a_voxel_size_alone_leaves_the_orientation_unknown(tmp_path):
-    placed = Place(voxel_size=(1.0, 2.0, 5.0)).of(scan())
+    placed = Placement(voxel_size=(1.0, 2.0, 5.0)).of(scan())
     image = written(placed, tmp_path / "v.nii")
     assert image.header.get_zooms() == (1, 2, 5)
     assert image.header["sform_code"] == image.header["qform_code"] == 0
@@ -55,7 +55,7 @@ def test_a_voxel_size_alone_leaves_the_orientation_unknown(tmp_path):
 
 @pytest.mark.parametrize("letters", ["LPS", "PLS", "ARI", "IPR", "pls"])
 def test_an_orientation_points_where_its_letters_say(tmp_path, letters):
-    placed = Place(voxel_size=(1.0, 2.0, 5.0), orientation=letters).of(scan())
+    placed = Placement(voxel_size=(1.0, 2.0, 5.0), orientation=letters).of(scan())
     image = written(placed, tmp_path / "v.nii")
     assert nibabel.aff2axcodes(image.affine) == tuple(letters.upper())
     assert np.allclose(image.affine @ [4, 3, 1, 1], [0, 0, 0, 1])  # the middle
@@ -65,20 +65,20 @@ def test_an_orientation_points_where_its_letters_say(tmp_path, letters):
 
 def test_an_orientation_needs_a_voxel_size_which_the_file_may_have():
     with pytest.raises(ValueError, match="give --voxel_size"):
-        Place(orientation="LPS").of(scan())
+        Placement(orientation="LPS").of(scan())
     own = scan(geometry=Geometry(voxel_mm=(1.0, 2.0, 5.0)))
-    assert Place(orientation="LPS").of(own).geometry.voxel_mm == (1, 2, 5)
-    other = Place(voxel_size=(1.0, 2.0, 6.0)).of(own)
+    assert Placement(orientation="LPS").of(own).geometry.voxel_mm == (1, 2, 5)
+    other = Placement(voxel_size=(1.0, 2.0, 6.0)).of(own)
     assert other.geometry.voxel_mm == (1, 2, 6)
     assert (
         other.notes[-1] == "the voxel size of the file, 1 x 2 x 5 mm, is replaced by --voxel_size"
     )
-    assert Place(voxel_size=(1.0, 2.0, 5.0)).of(own).notes == own.notes
+    assert Placement(voxel_size=(1.0, 2.0, 5.0)).of(own).notes == own.notes
 
 
 def test_like_nifti_gives_its_affine_and_says_what_it_cannot_know(tmp_path):
     affine = image_like(tmp_path / "other.nii.gz")
-    placed = Place(like=str(tmp_path / "other.nii.gz")).of(scan())
+    placed = Placement(like=str(tmp_path / "other.nii.gz")).of(scan())
     np.testing.assert_allclose(written(placed, tmp_path / "v.nii").affine, affine, atol=1e-5)
     assert "cannot be known" in placed.geometry.note and "--orientation" in placed.notes[-1]
     part = placed.select(slice(1, 3))
@@ -92,8 +92,8 @@ def test_like_with_an_orientation_is_the_same_grid_in_other_axes(tmp_path):
     )  # axes that grow to S, P and R
     image_like(tmp_path / "other.nii", (3, 6, 8), turned[:, [2, 1, 0, 3]])
     with pytest.raises(ValueError, match=r"is 3 x 6 x 8, .* 8 x 6 x 3 .*: give an image of this"):
-        Place(like=str(tmp_path / "other.nii")).of(scan())
-    placed = Place(like=str(tmp_path / "other.nii"), orientation="IAR").of(scan())
+        Placement(like=str(tmp_path / "other.nii")).of(scan())
+    placed = Placement(like=str(tmp_path / "other.nii"), orientation="IAR").of(scan())
     image = written(placed, tmp_path / "v.nii")
     assert nibabel.aff2axcodes(image.affine) == ("I", "A", "R")
     ours = image.affine @ [[0], [0], [0], [1]]
@@ -105,11 +105,11 @@ def test_like_with_an_orientation_is_the_same_grid_in_other_axes(tmp_path):
 
 def test_a_position_of_its_own_is_never_overridden(tmp_path):
     image_like(tmp_path / "other.nii")
-    own = Place(voxel_size=(1.0, 1.0, 5.0), orientation="LPS").of(scan())
+    own = Placement(voxel_size=(1.0, 1.0, 5.0), orientation="LPS").of(scan())
     for place, name in (
-        (Place(voxel_size=(1.0, 1.0, 5.0)), "voxel_size"),
-        (Place(orientation="LPS"), "orientation"),
-        (Place(like=str(tmp_path / "other.nii")), "like"),
+        (Placement(voxel_size=(1.0, 1.0, 5.0)), "voxel_size"),
+        (Placement(orientation="LPS"), "orientation"),
+        (Placement(like=str(tmp_path / "other.nii")), "like"),
     ):
         with pytest.raises(ValueError, match=f"of its own: leave out --{name}"):
             place.of(own)
@@ -128,19 +128,19 @@ def test_a_position_of_its_own_is_never_overridden(tmp_path):
 )
 def test_what_cannot_be_is_refused_before_a_scan_is_read(options, said):
     with pytest.raises(ValueError, match=said):
-        Place(**options)
+        Placement(**options)
 
 
 def test_like_without_an_affine_is_refused(tmp_path):
     nibabel.save(nibabel.Nifti1Image(np.ones((8, 6, 3)), None), tmp_path / "other.nii")
     with pytest.raises(ValueError, match="says nothing of its orientation"):
-        _ = Place(like=str(tmp_path / "other.nii")).reference
+        _ = Placement(like=str(tmp_path / "other.nii")).reference
     with pytest.raises(FileNotFoundError, match="no such file"):
-        _ = Place(like=str(tmp_path / "none.nii")).reference
+        _ = Placement(like=str(tmp_path / "none.nii")).reference
 
 
 def test_a_given_geometry_goes_through_mrd(tmp_path):
-    placed = Place(voxel_size=(1.0, 2.0, 5.0), orientation="PLS").of(scan())
+    placed = Placement(voxel_size=(1.0, 2.0, 5.0), orientation="PLS").of(scan())
     write_scan(placed, tmp_path / "scan.mrd")
     back = read_scan(tmp_path / "scan.mrd").geometry
     np.testing.assert_allclose(
@@ -160,23 +160,23 @@ HEADER = """<ismrmrdHeader xmlns="http://www.ismrm.org/ISMRMRD">
 
 
 def test_a_header_says_whom_and_what_was_scanned():
-    found = Place().of(scan(header=HEADER)).acquisition
+    found = Placement().of(scan(header=HEADER)).acquisition
     assert (found["PatientName"], found["StudyDate"]) == ("Doe^Jane", "20250102")
     assert (found["RepetitionTime"], found["EchoTime"]) == (500, 5)
     assert "InversionTime" not in found  # Siemens headers have one of every sequence
     flair = HEADER.replace("t2_tse", "t2_tirm_FLAIR")
-    assert Place().of(scan(header=flair)).acquisition["InversionTime"] == 300
+    assert Placement().of(scan(header=flair)).acquisition["InversionTime"] == 300
     two = replace(scan(header=HEADER), volumes=2, volume_names=("contrast 1", "contrast 0"))
-    assert Place().of(two).acquisition["EchoTime"] == [10, 5]
+    assert Placement().of(two).acquisition["EchoTime"] == [10, 5]
     bad = HEADER.replace("1.2.3", "unknown").replace("2025-01-02", "yesterday")
-    assert not {"StudyInstanceUID", "StudyDate"} & set(Place().of(scan(header=bad)).acquisition)
+    assert not {"StudyInstanceUID", "StudyDate"} & set(Placement().of(scan(header=bad)).acquisition)
 
 
 def test_like_dicom_gives_place_patient_and_frame(tmp_path):
     """Of a series that says along which axis phase encoding is; ours are the columns of its rows."""
     pydicom = pytest.importorskip("pydicom")
     affine = image_like(tmp_path / "other.nii")
-    first = Place(like=str(tmp_path / "other.nii")).of(scan())
+    first = Placement(like=str(tmp_path / "other.nii")).of(scan())
     series = tmp_path / "series.dicom"
     acquisition = {"PatientID": "17", "EchoTime": 12.0, "FrameOfReferenceUID": "1.2.9"}
     image = torch.ones(1, SHAPE[0], *SHAPE[2:], dtype=torch.complex64)
@@ -185,18 +185,18 @@ def test_like_dicom_gives_place_patient_and_frame(tmp_path):
     one = pydicom.dcmread(series / "0001.dcm")  # readout runs to the left: along rows
     assert (one.Rows, one.Columns, one.InPlanePhaseEncodingDirection) == (6, 8, "COL")
     for like in (series, series / "0002.dcm"):
-        placed = Place(like=str(like)).of(scan(header=HEADER))
+        placed = Placement(like=str(like)).of(scan(header=HEADER))
         got = written(placed, tmp_path / f"{like.stem}.nii").affine
         assert np.allclose(np.linalg.norm(got[:3, :3], axis=0), [1.5, 1.25, 4], atol=1e-4)
         assert np.allclose(np.abs(got[:3, 0]), np.abs(affine[:3, 0]), atol=1e-4)
         assert placed.acquisition["PatientID"] == "17" and placed.acquisition["EchoTime"] == 12
         assert placed.acquisition["FrameOfReferenceUID"] == "1.2.9"
-    assert len(Place(like=str(series / "0002.dcm")).files()) == 3
+    assert len(Placement(like=str(series / "0002.dcm")).files()) == 3
     # A scan that knows where it lies keeps that, and the frame that its own header names.
     own = scan(header=HEADER, geometry=first.geometry)
-    kept = Place(like=str(series)).of(own)
+    kept = Placement(like=str(series)).of(own)
     assert kept.geometry == first.geometry and kept.acquisition["PatientID"] == "17"
     assert kept.acquisition["FrameOfReferenceUID"] == "1.2.4"
     assert "position and orientation the scan's own" in kept.notes[-1]
-    headless = Place(like=str(series)).of(scan(geometry=first.geometry))
+    headless = Placement(like=str(series)).of(scan(geometry=first.geometry))
     assert "FrameOfReferenceUID" not in headless.acquisition
