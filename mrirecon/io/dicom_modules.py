@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import uuid
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -40,7 +41,7 @@ class Series:
         volume: the reconstruction.
         frames: its pixels.
         name: of the image where it is one beside it, such as std.
-        uid, frame_uid, study_uid: of the series, its frame of reference, and its study.
+        uid: of the series.
         made: when.
     """
 
@@ -48,8 +49,6 @@ class Series:
     frames: Frames
     name: str = ""
     uid: str = field(default_factory=lambda: new_uid())
-    frame_uid: str = field(default_factory=lambda: new_uid())
-    study_uid: str = field(default_factory=lambda: new_uid())
     made: datetime = field(default_factory=datetime.now)
 
     @property
@@ -62,6 +61,28 @@ class Series:
 def new_uid() -> str:
     """A unique identifier derived from a UUID (PS3.5 B.2)."""
     return f"2.25.{uuid.uuid4().int}"
+
+
+def identified(volume: Volume) -> Volume:
+    """The volume with a study and a frame of reference, where nothing is known of them.
+
+    Outputs that are made from one file share both, as long as they lie at one place; the file is told by its name, size
+    and time of change.
+    """
+    request = volume.info.get("request")
+    scan = request.get("scan") if isinstance(request, Mapping) else None
+
+    def uid(*parts: str) -> str:
+        if not scan:
+            return new_uid()
+        key = json.dumps([*parts, str(Path(request["source"]).absolute()), scan], sort_keys=True)
+        return f"2.25.{uuid.uuid5(uuid.NAMESPACE_OID, key).int}"
+
+    made = {
+        "StudyInstanceUID": uid("study"),
+        "FrameOfReferenceUID": uid("frame", volume.geometry.note),
+    }
+    return replace(volume, acquisition={**made, **volume.acquisition})
 
 
 def item(**values: Any) -> Any:
@@ -87,7 +108,7 @@ def new_object(series: Series, sop_class: str, number: int, acquisition: Mapping
         series: what it belongs to.
         sop_class: what it is.
         number: of the object in the series, from 1.
-        acquisition: of the volume that it shows.
+        acquisition: of the volume that it shows, `identified`.
     """
     from mrirecon import __version__
 
@@ -108,7 +129,7 @@ def new_object(series: Series, sop_class: str, number: int, acquisition: Mapping
         **known,
         Manufacturer=acquisition.get("Manufacturer", ""),
         SoftwareVersions=f"mrirecon {__version__}",
-        StudyInstanceUID=acquisition.get("StudyInstanceUID", series.study_uid),
+        StudyInstanceUID=acquisition["StudyInstanceUID"],
         SeriesInstanceUID=series.uid,
         SeriesNumber=1000 + int(acquisition.get("SeriesNumber", 0)),
         SeriesDescription=series.description,
@@ -129,10 +150,10 @@ def new_object(series: Series, sop_class: str, number: int, acquisition: Mapping
     return made
 
 
-def add_frame_of_reference(made: Any, series: Series, acquisition: Mapping[str, Any]) -> None:
-    """Say what positions refer to: a frame of the scan where that is known, else one of this series alone."""
+def add_frame_of_reference(made: Any, acquisition: Mapping[str, Any]) -> None:
+    """Say what positions refer to."""
     made.PatientPosition = acquisition.get("PatientPosition", "")
-    made.FrameOfReferenceUID = acquisition.get("FrameOfReferenceUID", series.frame_uid)
+    made.FrameOfReferenceUID = acquisition["FrameOfReferenceUID"]
     made.PositionReferenceIndicator = acquisition.get("PositionReferenceIndicator", "")
 
 

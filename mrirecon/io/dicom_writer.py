@@ -64,7 +64,7 @@ def write_multiframe(
 
     Args:
         image: what is written, whose magnitude is taken.
-        volume: how it was made.
+        volume: how it was made, `identified`.
         path: of the file.
         name: of the image where it is one beside the reconstruction, such as std.
 
@@ -82,7 +82,7 @@ def write_multiframe(
     made = new_object(series, ENHANCED_MR if frames.known else CAPTURES, 1, acquisition)
     made.NumberOfFrames = frames.stored.shape[1]
     if frames.known:
-        add_frame_of_reference(made, series, acquisition)
+        add_frame_of_reference(made, acquisition)
         add_enhanced(made, series)
     else:
         _add_capture(made, series)
@@ -108,7 +108,7 @@ def write_singles(
 
     Args:
         image: what is written, whose magnitude is taken.
-        volume: how it was made.
+        volume: how it was made, `identified`.
         folder: where 0001.dcm and so on go; it must be there.
         name: of the image where it is one beside the reconstruction, such as std.
     """
@@ -129,7 +129,7 @@ def _single(series: Series, volume: int, index: int) -> Any:
     made.DerivationDescription = derivation(series.volume)
     if frames.known and frames.orientation and frames.positions_mm and frames.spacing_mm:
         made.ImageType = ["DERIVED", "SECONDARY", "OTHER"]
-        add_frame_of_reference(made, series, acquisition)
+        add_frame_of_reference(made, acquisition)
         between = frames.spacing_mm[2]
         made.PixelSpacing = decimals(frames.spacing_mm[:2])
         made.ImageOrientationPatient = decimals(frames.orientation)

@@ -122,6 +122,10 @@ def write_volume(
     check_apart([*names, *beside], inputs)
     for file in beside:
         check_target(file, overwrite)
+    if suffix in DICOM:
+        from mrirecon.io.dicom_modules import identified
+
+        volume = identified(volume)
     lost = _lost(volume, suffix)
     if lost:
         notes = [*volume.info.get("notes", ()), *lost]

@@ -93,6 +93,18 @@ def test_dicom_of_a_scan_and_of_another_like_it(mrirecon, refused, scan_file, ba
         b.FrameOfReferenceUID,
     )
     assert a.SeriesInstanceUID != b.SeriesInstanceUID
+    other = ("--method", "zero_filled", "--output", tmp_path / "other.dcm")
+    assert mrirecon("recon", scan_file, *other).status == 0  # of the same scan: the same study
+    c = pydicom.dcmread(tmp_path / "other.dcm")
+    assert (a.StudyInstanceUID, a.FrameOfReferenceUID) == (
+        c.StudyInstanceUID,
+        c.FrameOfReferenceUID,
+    )
+    placed = ("--voxel_size", "1,2,5", "--orientation", "PLS", "--output", tmp_path / "placed.dcm")
+    assert mrirecon("recon", bare, *placed, *ADJOINT).status == 0  # another scan at another place
+    d = pydicom.dcmread(tmp_path / "placed.dcm")
+    assert d.StudyInstanceUID != a.StudyInstanceUID
+    assert d.FrameOfReferenceUID != a.FrameOfReferenceUID
     done = mrirecon("recon", bare, "--output", tmp_path / "unknown.dcm", *ADJOINT)
     assert "Secondary Capture" in done.out
     line = refused(*("recon", bare, "--like", first, "--output", first, "--overwrite", *ADJOINT))

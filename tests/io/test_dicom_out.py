@@ -234,6 +234,8 @@ def test_images_beside_it_are_series_of_their_own(tmp_path):
     image, beside = objects(tmp_path / "v.dicom"), objects(tmp_path / "v_std.dicom")
     assert beside[0].SeriesDescription.startswith("mrirecon tv std:")
     assert beside[0].SeriesInstanceUID != image[0].SeriesInstanceUID
+    assert beside[0].StudyInstanceUID == image[0].StudyInstanceUID
+    assert beside[0].FrameOfReferenceUID == image[0].FrameOfReferenceUID
     slope = float(beside[0].RescaleSlope)
     assert {float(np.round(slope * one.pixel_array.max(), 3)) for one in beside} == {0.0, 3.0}
 
