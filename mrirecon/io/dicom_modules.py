@@ -69,8 +69,8 @@ def identified(volume: Volume) -> Volume:
     Outputs that are made from one file share both, as long as they lie at one place; the file is told by its name, size
     and time of change.
     """
-    request = volume.info.get("request")
-    scan = request.get("scan") if isinstance(request, Mapping) else None
+    request: Mapping[str, Any] = volume.info.get("request") or {}
+    scan = request.get("scan")
 
     def uid(*parts: str) -> str:
         if not scan:
