@@ -91,6 +91,8 @@ def in_words(hint: Any) -> str:
         return "one of " * (len(inner) > 1) + ", ".join(map(str, inner))
     if origin in (Union, UnionType):
         return " or ".join(in_words(part) for part in inner if part is not NoneType)
+    if origin is tuple and set(inner) == {float}:
+        return f"{len(inner)} numbers"
     if origin in (list, tuple):
         return f"a list of {in_words(inner[0])}" if inner else "a list"
     words = {int: "a whole number", float: "a number", bool: "true or false", str: "a text"}

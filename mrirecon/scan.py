@@ -48,6 +48,7 @@ class Scan:
         first_slice: number of the first slice in the file, where others were left out before it.
         mask_kind: name of the retrospective mask in `masks.MASKS`, where one was applied.
         attributes: whatever else the file says (fastMRI `acquisition`, `max`, `norm`, `patient_id`, ...).
+        acquisition: who and what was scanned, by DICOM keyword, where `Placement.of` put it.
         notes: what the reader had to assume or ignore; `info` prints them.
         axes: names of the axes of the array in the file, in their order; none where a header orders the data.
 
@@ -77,6 +78,7 @@ class Scan:
     first_slice: int = 0
     mask_kind: str | None = None
     attributes: Mapping[str, Any] = field(default_factory=dict)
+    acquisition: Mapping[str, Any] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     axes: tuple[str, ...] = ()
 
@@ -258,6 +260,7 @@ class Volume:
         geometry: where the image grid lies in the patient.
         info: method, parameters, masks, seeds, accelerations, times; written as JSON beside the output.
         extras: further images on the same grid by name, such as `std`, written as NAME_std beside the output.
+        acquisition: who and what was scanned, by DICOM keyword, for DICOM and BIDS; it never enters the JSON.
 
     Example:
         middle = volume.image[0, 1].abs()
@@ -267,6 +270,7 @@ class Volume:
     geometry: Geometry
     info: Mapping[str, Any] = field(default_factory=dict)
     extras: Mapping[str, Float[Tensor, "volume slice readout phase"]] = field(default_factory=dict)
+    acquisition: Mapping[str, Any] = field(default_factory=dict)
 
     def __repr__(self) -> str:
         size = " x ".join(map(str, self.image.shape[1:]))

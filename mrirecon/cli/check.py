@@ -105,6 +105,12 @@ class Options:
             while not equals and rest and len(words) < wanted and not rest[0].startswith("--"):
                 if hint is bool and rest[0].lower() not in ("true", "false"):
                     break
+                if (
+                    words
+                    and self._numbers(name)
+                    and not (_is_number(words[0]) and _is_number(rest[0]))
+                ):
+                    break
                 words.append(rest.popleft())
             if not words and wanted == 1 and hint not in (None, bool):
                 raise UsageError(f"{flag} has no value: it takes {in_words(hint)}")
@@ -125,6 +131,8 @@ class Options:
             return 0
         if isinstance(action.nargs, int):
             return action.nargs
+        if numbers := self._numbers(name):
+            return numbers
         return sys.maxsize if self._is_list(name) or action.nargs in ("+", "*") else 1
 
     def _spelt_out(self, name: str, flag: str, words: list[str]) -> list[str]:
@@ -133,11 +141,20 @@ class Options:
             return [f"{flag}=true"]
         if self._is_list(name) and not _is_array(words):
             return [f"{flag}={json.dumps(words)}"]
+        if self._numbers(name):
+            return [f"{flag}={_array(words)}"]
         return [flag, *words]
 
     def _is_list(self, name: str) -> bool:
         """Whether an option takes several words, as a list of texts does."""
         return self.types.get(name) in (list[str], list[str] | None, tuple[str, ...])
+
+    def _numbers(self, name: str) -> int:
+        """How many numbers an option takes that takes several, as `1 1 5` or `1,1,5`; else 0."""
+        hint = self.types.get(name)
+        tuples = [one for one in (hint, *get_args(hint)) if get_origin(one) is tuple]
+        inner = get_args(tuples[0]) if tuples else ()
+        return len(inner) if set(inner) == {float} else 0
 
     def _inner(self, name: str) -> list[str]:
         """The options of a group."""
@@ -177,7 +194,7 @@ class Options:
             return
         if self._is_list(name) and not _is_array(words):
             return
-        for word in words:
+        for word in [_array(words)] if self._numbers(name) else words:
             refuse_classes(f"--{name}", _loaded(word))
             self._refuse_other_types(name, word)
 
@@ -218,6 +235,19 @@ class Options:
         if inner and "." in name:
             return f"there are {', '.join('--' + other for other in inner)}"
         return f"{self.prog} --help lists them"
+
+
+def _is_number(word: str) -> bool:
+    try:
+        float(word)
+    except ValueError:
+        return False
+    return True
+
+
+def _array(words: list[str]) -> str:
+    """Words, or one with commas, as an array."""
+    return words[0] if _is_array(words) else f"[{','.join(words)}]"
 
 
 def _is_array(words: list[str]) -> bool:

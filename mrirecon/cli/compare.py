@@ -14,12 +14,13 @@ from typing import Any
 
 from mrirecon.cli.config import UsageError
 from mrirecon.cli.run import Command
-from mrirecon.cli.shared import CALIBRATION, LAYOUT, SCAN_ARGUMENT
+from mrirecon.cli.shared import CALIBRATION, LAYOUT, PLACE, SCAN_ARGUMENT
 from mrirecon.device import Device, choose_device
 from mrirecon.io import check_output, write_volume
 from mrirecon.io.cfl import check_apart
 from mrirecon.io.files import PathLike, check_target, replacing
 from mrirecon.io.layout import USUAL, Layout
+from mrirecon.io.place import NOWHERE, Placement
 from mrirecon.methods.classical import Regularized
 from mrirecon.methods.registry import METHODS, method_name
 from mrirecon.progress import slices_progress
@@ -44,6 +45,7 @@ def compare(
     device: Device = "auto",
     overwrite: bool = False,
     layout: Layout = USUAL,
+    place: Placement = NOWHERE,
 ) -> int:
     """Compare methods on a scan that has no reference.
 
@@ -65,6 +67,7 @@ def compare(
         device: where to compute; auto takes a GPU where there is one.
         overwrite: replace existing outputs.
         layout: how the array of the scan is stored.
+        place: where its image lies.
     """
     where = choose_device(device)
     requests = [
@@ -75,6 +78,7 @@ def compare(
             calibration=calibration,
             slices=slices,
             layout=layout,
+            place=place,
             **request,
         )
         for name in _distinct(methods)
@@ -248,7 +252,7 @@ def _folder(path: Path) -> Iterator[Path]:
 
 # options of a request that the command line gives in a way of its own, and what is for networks that are adapted
 SPECIAL = (
-    *("method", "mask", "maps", "calibration", "slices", "layout"),
+    *("method", "mask", "maps", "calibration", "slices", "layout", "place"),
     *("adapt", "adapt_slices", "adapt_save"),
 )
 NAMES = {
@@ -267,5 +271,5 @@ COMMAND = Command(
         "scan.h5 --methods cg_sense l1_wavelet tv --tune true --output compared",
     ),
     groups=CALIBRATION,
-    flat={"request": (Request, "the data and how they are prepared", SPECIAL), **LAYOUT},
+    flat={"request": (Request, "the data and how they are prepared", SPECIAL), **LAYOUT, **PLACE},
 )

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from mrirecon.cli.run import Command
-from mrirecon.cli.shared import LAYOUT, SCAN_ARGUMENT
+from mrirecon.cli.shared import LAYOUT, PLACE, SCAN_ARGUMENT
 from mrirecon.io import read_scan, write_scan
 from mrirecon.io.layout import USUAL, Layout
+from mrirecon.io.place import NOWHERE, Placement
 from mrirecon.options import parse_slices
 
 
@@ -16,6 +17,7 @@ def convert(
     slices: str | None = None,
     overwrite: bool = False,
     layout: Layout = USUAL,
+    place: Placement = NOWHERE,
 ) -> None:
     """Convert k-space between formats.
 
@@ -28,9 +30,10 @@ def convert(
         slices: A:B takes slices A to B - 1 only.
         overwrite: replace an existing output.
         layout: how the array of SRC is stored.
+        place: where its image lies.
     """
     part = parse_slices(slices)
-    scan = read_scan(src, layout).select(part)
+    scan = place.of(read_scan(src, layout)).select(part)
     lost = write_scan(scan, dst, overwrite=overwrite)
     shape = " x ".join(map(str, scan.shape))
     print(
@@ -53,5 +56,5 @@ COMMAND = Command(
         "scan.h5 scan.cfl --slices 10:12",
         "kspace.mat scan.h5 --axes readout,phase,coil",
     ),
-    flat=LAYOUT,
+    flat={**LAYOUT, **PLACE},
 )

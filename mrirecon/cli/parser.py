@@ -74,11 +74,11 @@ class Parser(ArgumentParser):
         if action is not None:
             action.help, action.metavar = text, metavar or action.metavar
 
-    def relax(self, option: str) -> None:
-        """Let an option be left out, if there is one."""
+    def require(self, option: str, required: bool = True) -> None:
+        """Let an option be required, or be left out, if there is one."""
         action = self._option_string_actions.get(option)
         if action is not None:
-            action.required = False
+            action.required = required
 
     def add_options(
         self,

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from itertools import chain
 from pathlib import Path
 from typing import Any, Literal
 
-from mrirecon.cli.config import UsageError
+from mrirecon.cli.config import Settings, UsageError
 from mrirecon.cli.outputs import summary
+from mrirecon.cli.parser import Parser
 from mrirecon.cli.run import Command
 from mrirecon.cli.shared import (
     CALIBRATION,
     LAYOUT,
+    PLACE,
     SCAN_ARGUMENT,
     add_method,
     preview_file,
@@ -21,31 +24,34 @@ from mrirecon.cli.shared import (
 )
 from mrirecon.device import Device, choose_device
 from mrirecon.io import is_complete
+from mrirecon.io.bids import NO_BIDS, Bids, sidecar_of, sidecar_path
 from mrirecon.io.cfl import check_apart
 from mrirecon.io.files import PathLike, check_target
 from mrirecon.io.layout import USUAL, Layout
+from mrirecon.io.place import NOWHERE, Placement
 from mrirecon.io.volumes import volume_files
 from mrirecon.options import EXPECTED, one_line
 from mrirecon.progress import slices_progress
 from mrirecon.recon.coil_maps import EstimatedMaps
+from mrirecon.recon.partial_fourier import missing_side
 from mrirecon.recon.pipeline import Progress
 from mrirecon.recon.request import Request
 from mrirecon.recon.session import Session, choose_outputs, choose_outputs_of_methods
 from mrirecon.recon.team import Elsewhere, Team
-from mrirecon.scan import Volume
+from mrirecon.scan import Scan, Volume
 
 
 def recon(
     *,
     scan: list[str],
-    output: str,
     method: dict[str, Any] | list[str],
     request: dict[str, Any],
+    output: str | None,
     mask: str | None = None,
     maps: str = "espirit",
     calibration: EstimatedMaps = EstimatedMaps(),  # noqa: B008
     slices: str | None = None,
-    format: Literal["nii.gz", "nii", "h5", "npy", "cfl"] = "nii.gz",
+    format: Literal["nii.gz", "nii", "h5", "npy", "cfl", "dcm", "dicom"] = "nii.gz",
     weights: str | None = None,
     samples: int | None = None,
     seed: int | None = None,
@@ -54,6 +60,8 @@ def recon(
     preview: str | None = None,
     overwrite: bool = False,
     layout: Layout = USUAL,
+    place: Placement = NOWHERE,
+    bids: Bids = NO_BIDS,
 ) -> int:
     """Reconstruct scans.
 
@@ -61,7 +69,8 @@ def recon(
 
     Args:
         scan: k-space files.
-        output: .nii.gz, .nii, .h5, .npy or .cfl; with several scans a folder. Several methods add their names to it.
+        output: .nii.gz, .nii, .h5, .npy, .cfl, .dcm or .dicom (a folder of single images); with several scans a
+            folder. Several methods add their names to it.
         method: name and options of the method, or the names of several.
         request: further options.
         mask: undersample retrospectively with this kind of mask (see mrirecon mask --help) or mask file.
@@ -77,6 +86,8 @@ def recon(
         preview: PNG that shows the slices a diffusion method is at, renewed while it works.
         overwrite: replace existing outputs.
         layout: how the arrays of the scans are stored.
+        place: where their images lie.
+        bids: how outputs are named in a BIDS dataset.
     """
     where = choose_device(device)
     asked = [
@@ -87,21 +98,24 @@ def recon(
             calibration=calibration,
             slices=slices,
             layout=layout,
+            place=place,
             **request,
         )
         for one in ([{"name": name} for name in method] if isinstance(method, list) else [method])
     ]
     shown = [preview_file(one.solver, preview) for one in asked]
-    each = _outputs(scan, output, format, [one.solver.name for one in asked])
+    names = [one.solver.name for one in asked]
+    dataset = _outputs_in_dataset(bids, scan, output, names, overwrite)
+    each = dataset or _outputs(scan, output or "", format, names)
     outputs = [*chain.from_iterable(each)]
     inputs: list[PathLike] = [*scan]
     inputs += chain.from_iterable(chain.from_iterable(one.files().values()) for one in asked)
     adapted = asked[0].adapt_save
     beside = _beside(scan, outputs, report, preview, adapted, overwrite)
     check_apart([*beside, *chain.from_iterable(map(volume_files, outputs))], inputs)
-    team = Team.of_environment()
+    team, metadata = Team.of_environment(), _bids_sidecar if bids.bids is not None else None
     sessions = [
-        Session(one, where, Spoken(), overwrite, inputs, picture, team)
+        Session(one, where, Spoken(), overwrite, inputs, picture, metadata, team)
         for one, picture in zip(asked, shown, strict=True)
     ]
     with team.joined():
@@ -111,6 +125,17 @@ def recon(
         if report is not None and team.leads:
             _report(report, sessions)
     return 1 if any(one.failures for one in sessions) and team.leads else 0
+
+
+def _bids_sidecar(target: Path, volume: Volume, scan: Scan) -> Mapping[Path, Mapping[str, Any]]:
+    """The metadata that BIDS wants beside an image."""
+    if len(volume.image) > 1:
+        raise ValueError(
+            f"{scan.source} has {len(volume.image)} volumes, --bids writes one: give --output"
+        )
+    side = missing_side(scan.acquired)
+    share = None if side is None else (side[2] - side[1]) / scan.acquired.shape[side[0]]
+    return {sidecar_path(target): sidecar_of(volume, share)}
 
 
 def _beside(
@@ -142,6 +167,22 @@ def _outputs(scans: list[str], output: str, kind: str, methods: list[str]) -> li
     if len(methods) == 1:
         return [choose_outputs(scans, output, kind)]
     return list(choose_outputs_of_methods(scans, output, methods, kind).values())
+
+
+def _outputs_in_dataset(
+    bids: Bids, scans: list[str], output: str | None, methods: list[str], overwrite: bool
+) -> list[list[Path]]:
+    """The same in a BIDS dataset; nothing where there is none.
+
+    Raises:
+        UsageError: if both a dataset and an output are given.
+        ValueError, OSError: as `Bids.targets`.
+    """
+    if bids.bids is None:
+        return []
+    if output is not None:
+        raise UsageError("--output and --bids both say where images go: leave one out")
+    return bids.targets(scans, methods, overwrite)
 
 
 def _run(sessions: list[Session], scans: list[str], outputs: list[list[Path]]) -> None:
@@ -222,12 +263,24 @@ def _pictures(page: str, sources: list[str]) -> dict[str, Path]:
     return {source: stem.with_name(f"{stem.name}{name}.png") for source, name in names.items()}
 
 
+def prepare(parser: Parser, args: list[str], settings: Settings) -> tuple[list[str], Settings]:
+    """Add the options of the method; with `--bids` no output is needed.
+
+    Raises:
+        UsageError: as `add_method`.
+    """
+    into_dataset = "bids" in settings or any(one.partition("=")[0] == "--bids" for one in args)
+    parser.require("--output", not into_dataset)
+    return add_method(parser, args, settings)
+
+
 # options of a request that the command line gives in a way of its own
-SPECIAL = ("method", "mask", "maps", "calibration", "slices", "layout")
+SPECIAL = ("method", "mask", "maps", "calibration", "slices", "layout", "place")
+BIDS = {"bids": (Bids, "a BIDS dataset in place of an output", ())}
 COMMAND = Command(
     "recon",
     recon,
-    "SCAN... --output OUTPUT [--method NAME...]",
+    "SCAN... (--output OUTPUT | --bids FOLDER) [--method NAME...]",
     {"scan": {**SCAN_ARGUMENT, "nargs": "+", "type": str}},
     (
         "scan.h5 --output brain.nii.gz",
@@ -236,8 +289,13 @@ COMMAND = Command(
         "session/*.h5 --output volumes --report volumes/report.html",
         "multicoil_test/*.h5 --method varnet --weights best.safetensors --format h5 --output leaderboard",
     ),
-    prepare=add_method,
+    prepare=prepare,
     prepared=("method",),
     groups=CALIBRATION,
-    flat={"request": (Request, "the data and how they are prepared", SPECIAL), **LAYOUT},
+    flat={
+        "request": (Request, "the data and how they are prepared", SPECIAL),
+        **LAYOUT,
+        **PLACE,
+        **BIDS,
+    },
 )

@@ -14,6 +14,7 @@ from mrirecon.cli.parser import Parser
 from mrirecon.cli.preview import PreviewFile
 from mrirecon.io.files import check_target
 from mrirecon.io.layout import Layout
+from mrirecon.io.place import Placement
 from mrirecon.methods.base import Method
 from mrirecon.methods.posterior import Posterior
 from mrirecon.methods.registry import (
@@ -36,6 +37,7 @@ SCAN_ARGUMENT = {
 CALIBRATION = {"calibration": (EstimatedMaps, "how coil maps are estimated", ("kind",))}
 # the same, options without a name before them
 LAYOUT = {"layout": (Layout, "how k-space is stored, where the file does not say", ())}
+PLACE = {"place": (Placement, "where the image lies, where the file does not say", ())}
 
 
 def add_method(parser: Parser, args: list[str], settings: Settings) -> tuple[list[str], Settings]:
@@ -69,7 +71,9 @@ def add_method(parser: Parser, args: list[str], settings: Settings) -> tuple[lis
         parser.explain(f"--method.{option}", text)
     parser.explain("--method", METHOD_HELP, "NAME")
     if "weights" in settings or any(one.partition("=")[0] == "--weights" for one in args):
-        parser.relax("--method.weights")  # either option gives a network those that it has not
+        parser.require(
+            "--method.weights", False
+        )  # either option gives a network those that it has not
     return args, {**settings, "method": {**configured, "name": name}}
 
 

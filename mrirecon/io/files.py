@@ -6,7 +6,8 @@ import json
 import math
 import os
 import secrets
-from collections.abc import Iterator, Mapping, Sequence
+import shutil
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from glob import escape
 from pathlib import Path
@@ -78,7 +79,7 @@ def existing_file(path: PathLike) -> Path:
     return path
 
 
-def check_target(path: PathLike, overwrite: bool = False) -> Path:
+def check_target(path: PathLike, overwrite: bool = False, *, is_folder: bool = False) -> Path:
     """The path, after checking that a file can be written there; to be called before a long computation.
 
     Partial files that a killed run left for this output are removed.
@@ -86,7 +87,7 @@ def check_target(path: PathLike, overwrite: bool = False) -> Path:
     Raises:
         FileNotFoundError, NotADirectoryError, PermissionError: if its folder is missing, not a folder, or read-only.
         FileExistsError: if there is a file already and `overwrite` is false.
-        IsADirectoryError: if there is a folder of that name.
+        IsADirectoryError: if there is a folder of that name, and no folder is to be written.
         OSError: if the name is too long.
     """
     path = Path(path)
@@ -97,7 +98,7 @@ def check_target(path: PathLike, overwrite: bool = False) -> Path:
         raise FileNotFoundError(f"cannot write {path}: the folder {folder} does not exist")
     if not folder.is_dir():
         raise NotADirectoryError(f"cannot write {path}: {folder} is not a folder")
-    if path.is_dir():
+    if path.is_dir() and not is_folder:
         raise IsADirectoryError(f"cannot write {path}: it is a folder, give a file name")
     if path.exists() and not overwrite:
         raise FileExistsError(f"{path} exists already: choose another name or give --overwrite")
@@ -108,11 +109,12 @@ def check_target(path: PathLike, overwrite: bool = False) -> Path:
 
 
 @contextmanager
-def replacing(*paths: Path) -> Iterator[tuple[Path, ...]]:
+def replacing(*paths: Path, folders: Collection[Path] = ()) -> Iterator[tuple[Path, ...]]:
     """Temporary names in the same folder for `paths`; on success they are renamed in order, on failure removed.
 
     The existence of the last path means that the output is complete. When it is overwritten, the old file is removed
-    first, so that a killed run never leaves an old file beside new companions.
+    first, so that a killed run never leaves an old file beside new companions. Those in `folders` are folders, which
+    are renamed with everything in them.
 
     Raises:
         OSError: of the same kind as what went wrong (disk full, no permission, ...), as one sentence.
@@ -121,11 +123,13 @@ def replacing(*paths: Path) -> Iterator[tuple[Path, ...]]:
         try:
             for path in paths:
                 clear_partial(path.parent, path.name)
-            parts = tuple(stack.enter_context(_partial(path)) for path in paths)
+            parts = tuple(stack.enter_context(_partial(path, path in folders)) for path in paths)
             yield parts
             if len(paths) > 1:
-                paths[-1].unlink(missing_ok=True)
+                _remove(paths[-1])
             for part, path in zip(parts, paths, strict=True):
+                if path in folders:
+                    _remove(path)
                 part.replace(path)
         except OSError as error:
             if error.errno is None:  # raised with a message by a reader or writer of this package
@@ -134,26 +138,37 @@ def replacing(*paths: Path) -> Iterator[tuple[Path, ...]]:
 
 
 @contextmanager
-def _partial(path: Path) -> Iterator[Path]:
-    """A temporary file beside `path`, removed at the end; it is locked as long as its writer is alive."""
-    part, file = _new_partial(path)
+def _partial(path: Path, is_folder: bool) -> Iterator[Path]:
+    """A temporary file or folder beside `path`, removed at the end; it is locked as long as its writer is alive."""
+    part, file = _new_partial(path, is_folder)
     try:
         yield part
     finally:
-        part.unlink(missing_ok=True)
+        _remove(part)
         _unlock(file)
 
 
-def _new_partial(path: Path, tries: int = 3) -> tuple[Path, int]:
-    """An empty file, open and locked. On a file system without locks it is unlocked, but no other run removes it."""
+def _new_partial(path: Path, is_folder: bool, tries: int = 3) -> tuple[Path, int]:
+    """An empty file or folder, open and locked. On a file system without locks no other run removes it either."""
     part = path.with_name(f".partial-{secrets.token_hex(4)}-{_tail(path.name)}")
-    file = os.open(part, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o666)
+    if is_folder:
+        part.mkdir()
+    create = 0 if is_folder else os.O_CREAT | os.O_EXCL | os.O_RDWR
+    file = os.open(part, os.O_RDONLY | create, 0o666)
     # Another run may have met it before the lock.
     if tries > 1 and not (_lock(file) and part.exists()):
-        part.unlink(missing_ok=True)
+        _remove(part)
         _unlock(file)
-        return _new_partial(path, tries - 1)
+        return _new_partial(path, is_folder, tries - 1)
     return part, file
+
+
+def _remove(path: Path) -> None:
+    """Remove a file, or a folder with everything in it, if there is one."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def clear_partial(folder: Path, name: str | None = None) -> None:
@@ -161,9 +176,9 @@ def clear_partial(folder: Path, name: str | None = None) -> None:
     pattern = "*" if name is None else f"????????-{escape(_tail(name))}"
     for path in folder.glob(f".partial-{pattern}"):
         with suppress(OSError):  # removed meanwhile, or of another user
-            file = os.open(path, os.O_RDWR)
+            file = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
             if _lock(file):
-                path.unlink(missing_ok=True)
+                _remove(path)
             _unlock(file)
 
 

@@ -257,9 +257,22 @@ def _claimed_code(image: Any) -> tuple[np.ndarray | None, int]:
     return (affine, int(code)) if code else image.get_qform(coded=True)
 
 
+def read_grid(path: PathLike) -> tuple[tuple[int, int, int], Float[np.ndarray, "4 4"]] | None:
+    """Size of the first three axes of an image, and its affine to RAS mm; None where it claims none.
+
+    Raises:
+        FileNotFoundError, IsADirectoryError: if there is no such file.
+        ValueError: if it is no NIfTI.
+    """
+    image = _open(existing_file(path))
+    affine = _claimed_affine(image)
+    x, y, z = (*image.shape, 1, 1)[:3]
+    return None if affine is None else ((int(x), int(y), int(z)), affine)
+
+
 def turned(
-    image: Float[np.ndarray, "x y z"], affine: Float[np.ndarray, "4 4"], codes: str
-) -> tuple[Float[np.ndarray, "a b c"], Float[np.ndarray, "4 4"]]:
+    image: Float[np.ndarray, "x y z *volume"], affine: Float[np.ndarray, "4 4"], codes: str
+) -> tuple[Float[np.ndarray, "a b c *volume"], Float[np.ndarray, "4 4"]]:
     """An image reoriented by swapping and flipping axes, without resampling, and its new affine.
 
     Args:
@@ -270,10 +283,27 @@ def turned(
     """
     from nibabel import orientations
 
-    wanted = orientations.axcodes2ornt(tuple(codes))
-    turn = orientations.ornt_transform(orientations.io_orientation(affine), wanted)
+    turn = _turn(affine, codes)
     result = np.ascontiguousarray(orientations.apply_orientation(image, turn))
-    return result, affine @ orientations.inv_ornt_aff(turn, image.shape)
+    return result, affine @ orientations.inv_ornt_aff(turn, image.shape[:3])
+
+
+def turned_grid(
+    shape: tuple[int, int, int], affine: Float[np.ndarray, "4 4"], codes: str
+) -> tuple[tuple[int, int, int], Float[np.ndarray, "4 4"]]:
+    """Shape and affine that `turned` gives an image of this shape."""
+    from nibabel import orientations
+
+    turn = _turn(affine, codes)
+    x, y, z = (shape[axis] for axis in np.argsort(turn[:, 0]))
+    return (x, y, z), affine @ orientations.inv_ornt_aff(turn, shape)
+
+
+def _turn(affine: np.ndarray, codes: str) -> np.ndarray:
+    from nibabel import orientations
+
+    wanted = orientations.axcodes2ornt(tuple(codes))
+    return orientations.ornt_transform(orientations.io_orientation(affine), wanted)
 
 
 def _description(volume: Volume) -> bytes:
@@ -284,6 +314,8 @@ def _description(volume: Volume) -> bytes:
     acceleration = volume.info.get("acceleration")
     if isinstance(acceleration, dict) and isinstance(acceleration.get("achieved"), float):
         words.append(f"R={acceleration['achieved']:.4g}")
+    if volume.geometry.note.startswith("given by"):
+        words.append("; geometry given")
     if volume.geometry.voxel_mm is None:
         words.append(f"; {VOXEL_UNKNOWN}")
     elif not volume.geometry.known:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import platform
+import re
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +41,9 @@ from mrirecon.io.nifti import read_image, write_nifti
 from mrirecon.io.numpy import open_npy, write_npy
 from mrirecon.scan import Volume
 
-VOLUME_SUFFIXES = (".nii.gz", ".nii", ".h5", ".npy", ".cfl")
+VOLUME_SUFFIXES = (".nii.gz", ".nii", ".h5", ".npy", ".cfl", ".dcm", ".dicom")
+DICOM = (".dcm", ".dicom")  # one object, and a folder of single images
+ONE_VOLUME = (".h5", ".npy", ".dcm")
 TARGETS = ("reconstruction", "reconstruction_rss", "reconstruction_esc")
 
 
@@ -47,78 +51,143 @@ def check_output(path: PathLike, overwrite: bool = False, inputs: Iterable[PathL
     """The path, after checking that `write_volume` can write it; to be called before a long reconstruction.
 
     Raises:
-        ValueError: if the suffix is not one of `VOLUME_SUFFIXES`, or the path is one of the `inputs`.
+        ValueError: if the suffix is not one of `VOLUME_SUFFIXES`, the path is one of the `inputs`, or a folder that
+            would be replaced holds more than images in DICOM.
         OSError: as `files.check_target`: no such folder, file exists, is a folder, read-only.
+        ModuleNotFoundError: if it is DICOM and pydicom is missing.
     """
     path = Path(path)
     check_apart(volume_files(path), inputs)
+    suffix = suffix_of(path, VOLUME_SUFFIXES)
     for file in _files(path):
-        check_target(file, overwrite)
+        check_target(file, overwrite, is_folder=suffix == ".dicom")
+    if suffix in DICOM:
+        from mrirecon.io.dicom_writer import check_pydicom
+
+        check_pydicom(path)
+        others = [one.name for one in _inside(path) if not re.fullmatch(r"\d{4,}\.dcm", one.name)]
+        if others:
+            raise ValueError(
+                f"{path} holds {others[0]}, which was not written here and would be lost: give another name"
+            )
     return path
 
 
 def volume_files(path: PathLike) -> tuple[Path, ...]:
-    """All files of an output, its JSON first."""
-    return sidecar(path), *_files(Path(path))
+    """All files of an output, its JSON first; those of a folder that is there with it."""
+    return sidecar(path), *_files(Path(path)), *_inside(Path(path))
 
 
 def is_complete(path: PathLike) -> bool:
     """Whether an output was written completely; the image is renamed into place last, after its JSON."""
-    return all(file.is_file() for file in volume_files(path))
+    is_folder = suffix_of(path, VOLUME_SUFFIXES) == ".dicom"
+    images = _files(Path(path))
+    there = (image.is_dir() if is_folder else image.is_file() for image in images)
+    return sidecar(path).is_file() and all(there)
 
 
 def write_volume(
-    volume: Volume, path: PathLike, *, overwrite: bool = False, inputs: Iterable[PathLike] = ()
-) -> None:
-    """Write a reconstruction and its JSON; both appear whole or not at all.
+    volume: Volume,
+    path: PathLike,
+    *,
+    overwrite: bool = False,
+    inputs: Iterable[PathLike] = (),
+    beside: Mapping[Path, Mapping[str, Any]] | None = None,
+) -> tuple[str, ...]:
+    """Write a reconstruction and its JSON, and further JSON files `beside` it; all appear whole or not at all.
 
     `.nii.gz` and `.nii`: float32 magnitude (readout, phase, slice[, volume]). `.h5`: float32 magnitude
     `reconstruction` (slice, readout, phase). `.npy`: complex64 (slice, readout, phase). `.cfl`: complex64 in BART's
-    dimensions, slices in 13 and volumes in 10. Intensities are those of the k-space, never rescaled. Each image of
-    `volume.extras` becomes a file of the same type beside it, NAME_std for `std`; older ones are replaced. The
-    `inputs`, from which the volume was made, are never replaced.
+    dimensions, slices in 13 and volumes in 10. `.dcm`: DICOM, one Enhanced MR Image; `.dicom`: a folder of MR Images,
+    one a slice; both are Secondary Capture where the geometry is unknown. Intensities are those of the k-space, never
+    rescaled (to 1/65535 of the largest in DICOM). Each image of `volume.extras` becomes a file of the same type beside
+    it, NAME_std for `std`; older ones are replaced. The `inputs`, from which the volume was made, are never replaced.
+
+    Returns:
+        What the format could not hold, one sentence each; the JSON has them among its notes.
 
     Raises:
-        ValueError: for an unknown suffix, several volumes in .h5 or .npy, or a file that is one of the `inputs`.
+        ValueError: for an unknown suffix, several volumes in .h5, .npy or .dcm, or a file that is one of the `inputs`.
         OSError: as `check_output`, or if the disk is full.
+        ModuleNotFoundError: if it is DICOM and pydicom is missing.
 
     Example:
         mr.write_volume(volume, "brain.nii.gz")
     """
     path = check_output(path, overwrite, inputs)
     suffix = check_volumes(path, len(volume.image))
-    beside = {name: _files(extra_path(path, name)) for name in volume.extras}
-    names = [file for files in beside.values() for file in files]
-    check_apart(names, inputs)
-    with replacing(sidecar(path), *names, *_files(path)) as (info, *parts):
+    beside = beside or {}
+    extras = {name: _files(extra_path(path, name)) for name in volume.extras}
+    names = [file for files in extras.values() for file in files]
+    check_apart([*names, *beside], inputs)
+    for file in beside:
+        check_target(file, overwrite)
+    if suffix in DICOM:
+        from mrirecon.io.dicom_modules import identified
+
+        volume = identified(volume)
+    lost = _lost(volume, suffix)
+    if lost:
+        notes = [*volume.info.get("notes", ()), *lost]
+        volume = replace(volume, info={**volume.info, "notes": notes})
+    outputs = [*names, *_files(path)]
+    folders = outputs if suffix == ".dicom" else ()
+    with replacing(sidecar(path), *beside, *outputs, folders=folders) as (info, *parts):
         write_json(info, describe(volume))
         left = iter(parts)
-        for name, files in beside.items():
+        for content in beside.values():
+            write_json(next(left), content)
+        for name, files in extras.items():
             image = volume.extras[name].detach().cpu().to(torch.complex64)
-            _write_image(image, volume, [next(left) for _ in files], suffix)
+            _write_image(image, volume, [next(left) for _ in files], suffix, name)
         _write_image(volume.image.detach().cpu().to(torch.complex64), volume, list(left), suffix)
+    return lost
 
 
 def check_volumes(path: PathLike, volumes: int) -> str:
     """The suffix of an output, after checking that its format can hold so many volumes.
 
     Raises:
-        ValueError: for an unknown suffix, or several volumes in .h5 or .npy.
+        ValueError: for an unknown suffix, or several volumes in .h5, .npy or .dcm.
     """
     suffix = suffix_of(path, VOLUME_SUFFIXES)
-    if volumes > 1 and suffix in (".h5", ".npy"):
+    if volumes > 1 and suffix in ONE_VOLUME:
         raise ValueError(
             f"{path}: {suffix} holds one volume, this reconstruction has {volumes}: "
-            "write .nii.gz, .nii or .cfl"
+            f"write {'.dicom' if suffix == '.dcm' else '.nii.gz, .nii or .cfl'}"
         )
     return suffix
 
 
+def _lost(volume: Volume, suffix: str) -> tuple[str, ...]:
+    """What the volume has and the format cannot hold, one sentence each."""
+    if suffix not in DICOM:
+        return ()
+    from mrirecon.io.dicom_frames import scale_of
+
+    scale = scale_of(volume.image)
+    lost = {
+        f"DICOM shows the intensities times {scale:.0e}, for viewers; its real world values are they": scale
+        != 1,
+        "the orientation is unknown: this DICOM is Secondary Capture, which states no position (--like or "
+        "--orientation give one)": not volume.geometry.known,
+        "voxels that are not a number are 0 in DICOM": not all(
+            bool(torch.isfinite(image).all()) for image in volume.extras.values()
+        ),
+    }
+    return tuple(sentence for sentence, is_lost in lost.items() if is_lost)
+
+
 def extra_path(path: PathLike, name: str) -> Path:
-    """`brain.nii.gz`, `std` -> `brain_std.nii.gz`."""
+    """`brain.nii.gz`, `std` -> `brain_std.nii.gz`; of a BIDS name `sub-1_rec-dds_desc-std_T1w.nii.gz`."""
     path = Path(path)
     suffix = suffix_of(path, VOLUME_SUFFIXES)
-    return path.with_name(f"{path.name[: -len(suffix)]}_{name}{path.name[-len(suffix) :]}")
+    stem, suffix = path.name[: -len(suffix)], path.name[-len(suffix) :]
+    if named := re.fullmatch(r"(sub-.*_rec-[a-zA-Z0-9]+)(_[a-zA-Z0-9]+)", stem):
+        return path.with_name(
+            f"{named[1]}_desc-{re.sub('[^a-zA-Z0-9]', '', name)}{named[2]}{suffix}"
+        )
+    return path.with_name(f"{stem}_{name}{suffix}")
 
 
 def _write_image(
@@ -126,6 +195,7 @@ def _write_image(
     volume: Volume,
     parts: list[Path],
     suffix: str,
+    name: str = "",
 ) -> None:
     volumes, slices, readout, phase = image.shape
     if suffix == ".h5":
@@ -137,6 +207,11 @@ def _write_image(
         dims = {READOUT: readout, PHASE: phase, TIME: volumes, SLICE: slices}
         blocks = slice_blocks(lambda index, volume: image[volume, index], slices, volumes)
         write_cfl((parts[1], parts[0]), dims, blocks)
+    elif suffix in DICOM:
+        from mrirecon.io.dicom_writer import write_multiframe, write_singles
+
+        write = write_multiframe if suffix == ".dcm" else write_singles
+        write(image, volume, parts[-1], name)
     else:
         write_nifti(Volume(image=image, geometry=volume.geometry, info=volume.info), parts[-1])
 
@@ -173,6 +248,10 @@ def read_volume(path: PathLike) -> Float[Tensor, "slice readout phase"]:
     """
     path = Path(path)
     suffix = path.suffix.lower()
+    if suffix in DICOM:
+        raise ValueError(
+            f"{path} is DICOM, whose rows and columns are turned for viewers: give the volume as .nii.gz, .npy or .h5"
+        )
     array: np.ndarray | FileArray
     if suffix in (".cfl", ".hdr"):
         array = _image_of_cfl(path)
@@ -245,3 +324,9 @@ def _files(path: Path) -> tuple[Path, ...]:
         data, header = pair(path)
         return header, data
     return (path,)
+
+
+def _inside(path: Path) -> tuple[Path, ...]:
+    """What is in the folder that an output is, if there is one."""
+    is_folder = suffix_of(path, VOLUME_SUFFIXES) == ".dicom" and path.is_dir()
+    return tuple(sorted(path.iterdir())) if is_folder else ()

@@ -91,7 +91,13 @@ class Pipeline:
             )
         geometry = scan.geometry.select(slice(chosen.start, chosen.stop))
         info = self._record(work.tally).as_json()
-        return Volume(image=output.image, geometry=geometry, info=info, extras=output.extras)
+        return Volume(
+            image=output.image,
+            geometry=geometry,
+            info=info,
+            extras=output.extras,
+            acquisition=scan.acquisition,
+        )
 
     def solve_share(self, share: int, shares: int) -> None:
         """Solve every `shares`-th slice from the `share`-th and put it into `keep`, for several processes.

@@ -19,9 +19,9 @@ from mrirecon.coverage import coverage_of
 from mrirecon.device import choose_device
 from mrirecon.echo import center_echo
 from mrirecon.io import read_scan
-from mrirecon.io.cfl import parts_of
 from mrirecon.io.files import suffix_of
 from mrirecon.io.layout import Layout
+from mrirecon.io.place import Placement
 from mrirecon.methods.base import Method, Preview
 from mrirecon.methods.registry import as_method, is_slow, options_of, who_has
 from mrirecon.noise import dead_coils, partly_dead, silent_coils
@@ -32,6 +32,7 @@ from mrirecon.recon.left_out.adaptation import Adaptable
 from mrirecon.recon.left_out.judge import NOTHING, Judgement, judgement_of
 from mrirecon.recon.pipeline import Pipeline, Progress, check_partial_fourier
 from mrirecon.recon.record import describe_mask, metrics_of
+from mrirecon.recon.sources import files_of, status_of
 from mrirecon.recon.undersampling import MaskSource, mask_from, narrow, undersample
 from mrirecon.scan import Scan, Volume
 from mrirecon.weights import save_weights, sha256_of
@@ -59,6 +60,7 @@ class Request:
         compression: one matrix for the scan (svd), or one per readout position (geometric).
         remove_oversampling: crop the readout to the reconstruction FOV before reconstructing, for speed.
         layout: how the array of the scan is stored, where that is not as usual.
+        place: where the image lies, where the file does not say.
         adapt: adapt the weights of a network, or of the prior of a sampler, to the scan, in so many steps or, with
             auto, until left-out samples are predicted no better.
         adapt_slices: slices of the scan that it learns from.
@@ -93,6 +95,7 @@ class Request:
     compression: Literal["svd", "geometric"] = "svd"
     remove_oversampling: bool = False
     layout: Layout = field(default_factory=Layout)
+    place: Placement = field(default_factory=Placement)
     adapt: Count | Literal["auto"] | None = None
     adapt_slices: Count = NOTHING.adapt_slices
     adapt_save: Path_ | None = None
@@ -114,7 +117,7 @@ class Request:
             suffix_of(self.adapt_save, (".safetensors",))
         check_partial_fourier(self.solver, self.partial_fourier)
         self.judgement.check(self.solver)
-        _ = self.mask_source, self.map_source, self.run_of_slices
+        _ = self.mask_source, self.map_source, self.run_of_slices, self.place.reference
 
     @cached_property
     def solver(self) -> Method:
@@ -160,6 +163,7 @@ class Request:
             ValueError, OSError: if the scan does not suit the request.
         """
         scan.run(self.run_of_slices)  # refuses what lies beyond
+        scan = self.place.of(scan)
         if self.remove_oversampling:
             scan = prepare.remove_oversampling(scan)
         # A kind of mask is drawn about the echo; a given one names samples of the file.
@@ -227,6 +231,7 @@ class Request:
             "maps": self.map_source.describe(),
             "slices": [start, None if self.run_of_slices.stop is None else stop],
             "layout": asdict(self.layout),
+            "place": asdict(self.place),
         }
         # These are in the resolved ones.
         left_out = ("acceleration", "center_fraction", "mask_seed", "calibration", "adapt_save")
@@ -236,7 +241,7 @@ class Request:
             if one.name not in (*resolved, *left_out)
         }
         hashes = {name: sha256_of(*parts) for name, parts in self.files().items()}
-        return {"source": source, "scan": _status(source), **resolved, **plain, "sha256": hashes}
+        return {"source": source, "scan": status_of(source), **resolved, **plain, "sha256": hashes}
 
     def files(self) -> dict[str, tuple[Path, ...]]:
         """The files, besides the scan, that the result depends on."""
@@ -246,7 +251,8 @@ class Request:
             "mask": mask.kind if mask is not None and mask.is_given else None,
             "maps": self.map_source.describe().get("source"),
         }
-        given = {name: _parts(path) for name, path in named.items() if path is not None}
+        given = {name: files_of(path) for name, path in named.items() if path is not None}
+        given["like"] = self.place.files()
         return {**self.solver.files(), **{name: parts for name, parts in given.items() if parts}}
 
 
@@ -268,8 +274,8 @@ def reconstruct(
         progress: true shows a line of progress; a function is called with (slices done, slices in all), where a
             diffusion method counts parts of a slice too.
         preview: for a diffusion method, called every few noise levels with what is known of the slices it is at.
-        options: those of `Request`, such as mask, acceleration, maps, slices; those of its `Layout`, such as axes; and
-            those of the method, such as weights, samples, seed, regularization.
+        options: those of `Request`, such as mask, acceleration, maps, slices; those of its `Layout`, such as axes, and
+            of its `Placement`, such as voxel_size; and those of the method, such as weights, samples, seed.
 
     Raises:
         ValueError: if the method, an option or a value does not exist, or the scan does not suit them.
@@ -298,51 +304,43 @@ def reconstruct(
 
 
 def request_of(method: Any, options: Mapping[str, Any]) -> Request:
-    """The request of a method and keywords, which are those of `Request`, of `Layout` or of the method.
+    """The request of a method and keywords, which are those of `Request`, `Layout`, `Placement` or the method.
 
     Raises:
         ValueError: if a keyword is none of them, naming the nearest; or as `Request`.
     """
-    own = [one.name for one in fields(Request) if one.name not in ("method", "layout")]
-    stored = [one.name for one in fields(Layout)]
-    of_method = {k: v for k, v in options.items() if k not in (*own, *stored, "layout")}
+    parts = {"layout": Layout, "place": Placement}
+    own = [one.name for one in fields(Request) if one.name not in ("method", *parts)]
+    inner = {part: [one.name for one in fields(kind)] for part, kind in parts.items()}
+    others = [name for names in inner.values() for name in names]
+    of_method = {k: v for k, v in options.items() if k not in (*own, *others, *parts)}
     known = options_of(method) if isinstance(method, str) else []
     for option in of_method:
         if option in _OF_COMMAND_LINE:
             raise ValueError(
                 f"unknown keyword {option!r}: in Python it is {_OF_COMMAND_LINE[option]}"
             )
-        near = get_close_matches(option, [*own, *stored], n=1, cutoff=0.8)
+        near = get_close_matches(option, [*own, *others], n=1, cutoff=0.8)
         if near and not who_has(option) and not get_close_matches(option, known, cutoff=0.8):
             raise ValueError(f"unknown keyword {option!r}: did you mean {near[0]}?")
-    layout = {name: options[name] for name in stored if name in options}
-    given = {name: options[name] for name in own if name in options}
+    made = {
+        part: replace(
+            options.get(part, kind()), **check(kind, _chosen(inner[part], options), "reconstruct")
+        )
+        for part, kind in parts.items()
+    }
+    given = _chosen(own, options)
     if "slices" in given:
         given["slices"] = parse_slices(given["slices"])
     return Request(
         method=as_method(method, of_method),
-        layout=replace(options.get("layout", Layout()), **layout),
+        **made,
         **check(Request, given, "reconstruct"),
     )
 
 
+def _chosen(names: list[str], options: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: options[name] for name in names if name in options}
+
+
 _OF_COMMAND_LINE = {"accel": "acceleration="}
-
-
-def _status(source: str) -> dict[str, int] | None:
-    """Whether a file is still the same is told by this, for its hash takes as long as reading it; None of no file."""
-    if not (parts := _parts(source)):
-        return None
-    status = [part.stat() for part in parts]
-    return {
-        "size": sum(part.st_size for part in status),
-        "modified": max(part.st_mtime_ns for part in status),
-    }
-
-
-def _parts(source: str) -> tuple[Path, ...]:
-    """The files of that name; none where it is the name of something else, as of a kind of mask."""
-    try:
-        return parts_of(Path(source))
-    except OSError:
-        return ()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -74,6 +74,7 @@ class Session:
         overwrite: replace what is there.
         inputs: files that no output may replace.
         preview: takes what is known of slices that are being sampled.
+        beside: gives further JSON files that are written with an output.
         team: the processes of this run.
         done: what was reconstructed, as `write_report` takes it.
         complete: scans whose reconstruction was there already.
@@ -86,6 +87,7 @@ class Session:
     overwrite: bool = False
     inputs: list[PathLike] = field(default_factory=list)
     preview: Callable[[Preview], object] | None = None
+    beside: Callable[[Path, Volume, Scan], Mapping[Path, Mapping[str, Any]]] | None = None
     team: Team = field(default_factory=Team)
     done: list[tuple[Scan, Volume]] = field(default_factory=list)
     complete: list[str] = field(default_factory=list)
@@ -171,7 +173,14 @@ class Session:
             volume = pipeline.run()
         self.request.save_adapted(pipeline, overwrite=self.overwrite)
         volume = self.request.complete(volume, job.scan, job.mask, source)
-        write_volume(volume, target, overwrite=self.overwrite, inputs=self.inputs)
+        lost = write_volume(
+            volume,
+            target,
+            overwrite=self.overwrite,
+            inputs=self.inputs,
+            beside=None if self.beside is None else self.beside(target, volume, job.scan),
+        )
+        volume = replace(volume, info={**volume.info, "notes": [*volume.info["notes"], *lost]})
         if job.pipeline.keep is not None:
             job.pipeline.keep.clear()
         self.listener.wrote(target, volume)

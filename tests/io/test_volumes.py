@@ -16,7 +16,7 @@ from mrirecon.io import (
     sidecar,
     write_volume,
 )
-from mrirecon.io.volumes import read_complex
+from mrirecon.io.volumes import DICOM, read_complex
 from mrirecon.scan import Volume
 
 
@@ -30,7 +30,7 @@ def volume(shape=(1, 3, 5, 4), seed=0, **info):
     )
 
 
-@pytest.mark.parametrize("suffix", VOLUME_SUFFIXES)
+@pytest.mark.parametrize("suffix", [s for s in VOLUME_SUFFIXES if s not in DICOM])
 def test_every_output_reads_back_as_its_magnitude(tmp_path, suffix):
     v = volume()
     write_volume(v, tmp_path / f"v{suffix}")
@@ -102,10 +102,15 @@ def test_complete_means_every_file_stands(tmp_path, suffix):
     files = [p for p in tmp_path.iterdir()]
     assert len(files) == (3 if suffix == ".cfl" else 2)
     for file in files:
-        content = file.read_bytes()
-        file.unlink()
+        aside = file.rename(tmp_path / "aside")
         assert not is_complete(path)
-        file.write_bytes(content)
+        aside.rename(file)
+
+
+def content(path):
+    """The bytes of an output, whether it is a file or a folder."""
+    files = sorted(path.iterdir()) if path.is_dir() else [path]
+    return [file.read_bytes() for file in files]
 
 
 @pytest.mark.parametrize("suffix", VOLUME_SUFFIXES)
@@ -115,9 +120,12 @@ def test_nothing_is_overwritten_unless_asked(tmp_path, suffix):
     for call in (lambda: check_output(path), lambda: write_volume(volume(seed=2), path)):
         with pytest.raises(FileExistsError, match="exists already"):
             call()
-    np.testing.assert_allclose(read_volume(path), volume(seed=1).image[0].abs(), rtol=1e-6)
+    first = content(path)
+    write_volume(volume(seed=1), tmp_path / f"same{suffix}")
     write_volume(volume(seed=2), path, overwrite=True)
-    np.testing.assert_allclose(read_volume(path), volume(seed=2).image[0].abs(), rtol=1e-6)
+    if suffix not in DICOM:  # whose identifiers are new every time
+        assert first == content(tmp_path / f"same{suffix}")
+    assert first != content(path)
 
 
 def test_unknown_suffixes_list_the_known_ones(tmp_path):
