@@ -13,14 +13,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mrirecon.io import SCAN_SUFFIXES, read_image, read_scan
+from mrirecon.io import read_image, read_scan
+from mrirecon.io.batch import Inputs
 from mrirecon.io.cfl import parts_of
 from mrirecon.options import check, fits, names_of, parse_slices
 from mrirecon.prepare import volume_scale
 from mrirecon.scan import Scan
 from mrirecon.simulate import simulate_scan
 
-SUFFIXES = (*SCAN_SUFFIXES, ".hdf5", ".dat")
 EMBEDDED = "embedded"  # the brain volume that nibabel comes with
 NOT_PLAIN = ("image", "affine", "source", "noise_covariance")  # of `simulate_scan`
 _NOISE = 3  # first word of the seeds; those of `simulate` are 1 and 2
@@ -103,24 +103,15 @@ class Source:
 def find_scans(
     paths: Sequence[str], slices: int | str | None = None, limit: int | None = None
 ) -> list[Source]:
-    """The scans that files and folders stand for, folders in the order of their names; `limit` of them, evenly spread.
+    """The scans that files, folders and patterns stand for (`Inputs.named`); `limit` of them, evenly spread.
 
     Raises:
-        FileNotFoundError: if a path does not exist, or a folder holds no scan.
+        FileNotFoundError: if a path does not exist, a folder holds no scan, or no file matches a pattern.
         ValueError: if `slices` or `limit` are impossible.
     """
     if limit is not None and limit < 1:
         raise ValueError(f"limit is {limit}: give 1 or more")
-    found: list[Path] = []
-    for text in paths:
-        path = Path(text)
-        if path.is_dir():
-            inside = [p for p in sorted(path.iterdir()) if _is_scan(p)]
-            if not inside:
-                raise FileNotFoundError(f"{path} holds no scan ({', '.join(SUFFIXES)})")
-            found += inside
-        else:
-            found.append(path)
+    found = [Path(one) for one in Inputs.named(paths).paths]
     unique = list({path.resolve(): path for path in found}.values())
     if limit is not None and limit < len(unique):
         unique = [unique[int((n + 0.5) * len(unique) / limit)] for n in range(limit)]
@@ -195,9 +186,3 @@ def add_noise(scan: Scan, level: float, seed: int) -> tuple[Scan, float]:
     note = f"noise of {level:g} of the bright level added (standard deviation {std:.4g} per real component)"
     noisy = replace(scan, read=read, noise_covariance=covariance, notes=(*scan.notes, note))
     return noisy, std
-
-
-def _is_scan(path: Path) -> bool:
-    return (
-        path.suffix.lower() in SUFFIXES and path.is_file() and not path.name.startswith((".", "_"))
-    )

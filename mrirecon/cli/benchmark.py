@@ -17,9 +17,9 @@ from mrirecon.cli.config import UsageError
 from mrirecon.cli.run import Command
 from mrirecon.cli.shared import CALIBRATION
 from mrirecon.device import Device, choose_device
+from mrirecon.io.files import make_folder
 from mrirecon.progress import work_progress
 from mrirecon.recon import EstimatedMaps
-from mrirecon.recon.session import make_folder
 from mrirecon.recon.team import Team
 
 if TYPE_CHECKING:

@@ -18,7 +18,7 @@ from mrirecon.cli.shared import CALIBRATION, LAYOUT, SCAN_ARGUMENT
 from mrirecon.device import Device, choose_device
 from mrirecon.io import check_output, write_volume
 from mrirecon.io.cfl import check_apart
-from mrirecon.io.files import PathLike, check_target, replacing
+from mrirecon.io.files import PathLike, check_target, make_folder, replacing
 from mrirecon.io.layout import USUAL, Layout
 from mrirecon.methods.classical import Regularized
 from mrirecon.methods.registry import METHODS, method_name
@@ -27,7 +27,6 @@ from mrirecon.recon.coil_maps import EstimatedMaps
 from mrirecon.recon.left_out.comparison import DEFAULTS, Contest, finish, run_each
 from mrirecon.recon.left_out.ranking import COLUMNS, Ranking
 from mrirecon.recon.request import Request
-from mrirecon.recon.session import make_folder
 
 
 def compare(

@@ -21,6 +21,7 @@ from mrirecon.cli.shared import (
 )
 from mrirecon.device import Device, choose_device
 from mrirecon.io import is_complete
+from mrirecon.io.batch import Inputs, outputs_of_methods
 from mrirecon.io.cfl import check_apart
 from mrirecon.io.files import PathLike, check_target
 from mrirecon.io.layout import USUAL, Layout
@@ -30,7 +31,7 @@ from mrirecon.progress import slices_progress
 from mrirecon.recon.coil_maps import EstimatedMaps
 from mrirecon.recon.pipeline import Progress
 from mrirecon.recon.request import Request
-from mrirecon.recon.session import Session, choose_outputs, choose_outputs_of_methods
+from mrirecon.recon.session import Session
 from mrirecon.recon.team import Elsewhere, Team
 from mrirecon.scan import Volume
 
@@ -45,7 +46,7 @@ def recon(
     maps: str = "espirit",
     calibration: EstimatedMaps = EstimatedMaps(),  # noqa: B008
     slices: str | None = None,
-    format: Literal["nii.gz", "nii", "h5", "npy", "cfl"] = "nii.gz",
+    format: Literal["nii.gz", "nii", "h5", "npy", "cfl"] | None = None,
     weights: str | None = None,
     samples: int | None = None,
     seed: int | None = None,
@@ -60,15 +61,17 @@ def recon(
     Beside each output stands OUTPUT.json with every parameter, seed and number. A rerun skips what is complete.
 
     Args:
-        scan: k-space files.
-        output: .nii.gz, .nii, .h5, .npy or .cfl; with several scans a folder. Several methods add their names to it.
+        scan: k-space files, folders of them, or patterns such as "*.h5".
+        output: .nii.gz, .nii, .h5, .npy or .cfl; a folder for several scans, or with a slash at its end. Several
+            methods add their names to it.
         method: name and options of the method, or the names of several.
         request: further options.
         mask: undersample retrospectively with this kind of mask (see mrirecon mask --help) or mask file.
         maps: espirit, lowres, or a file of coil maps.
         calibration: how maps are estimated.
         slices: A:B reconstructs slices A to B - 1 only.
-        format: format of the files in that folder; h5 is what the fastMRI leaderboard takes.
+        format: format of the files in that folder, nii.gz where none is given; h5 is what the fastMRI leaderboard
+            takes.
         weights: weights of a learned method, a shipped name or a .safetensors file (the same as --method.weights).
         samples: draws per slice of a diffusion method (the same as --method.samples).
         seed: seed of the draws of a diffusion method (the same as --method.seed).
@@ -92,12 +95,14 @@ def recon(
         for one in ([{"name": name} for name in method] if isinstance(method, list) else [method])
     ]
     shown = [preview_file(one.solver, preview) for one in asked]
-    each = _outputs(scan, output, format, [one.solver.name for one in asked])
+    named = Inputs.named(scan, layout)
+    scans = named.paths
+    each = _outputs(named, output, format, [one.solver.name for one in asked])
     outputs = [*chain.from_iterable(each)]
-    inputs: list[PathLike] = [*scan]
+    inputs: list[PathLike] = [*scans]
     inputs += chain.from_iterable(chain.from_iterable(one.files().values()) for one in asked)
     adapted = asked[0].adapt_save
-    beside = _beside(scan, outputs, report, preview, adapted, overwrite)
+    beside = _beside(scans, outputs, report, preview, adapted, overwrite)
     check_apart([*beside, *chain.from_iterable(map(volume_files, outputs))], inputs)
     team = Team.of_environment()
     sessions = [
@@ -105,7 +110,7 @@ def recon(
         for one, picture in zip(asked, shown, strict=True)
     ]
     with team.joined():
-        _run(sessions, scan, each)
+        _run(sessions, scans, each)
         if adapted is not None and sessions[0].done:
             print(f"{adapted}: the adapted weights")
         if report is not None and team.leads:
@@ -137,11 +142,11 @@ def _beside(
     return files
 
 
-def _outputs(scans: list[str], output: str, kind: str, methods: list[str]) -> list[list[Path]]:
+def _outputs(scans: Inputs, output: str, kind: str | None, methods: list[str]) -> list[list[Path]]:
     """One output per scan, of each method."""
     if len(methods) == 1:
-        return [choose_outputs(scans, output, kind)]
-    return list(choose_outputs_of_methods(scans, output, methods, kind).values())
+        return [scans.outputs(output, kind)]
+    return list(outputs_of_methods(scans, output, methods, kind).values())
 
 
 def _run(sessions: list[Session], scans: list[str], outputs: list[list[Path]]) -> None:

@@ -13,9 +13,9 @@ from rich.text import Text
 from mrirecon.cli.config import Settings, UsageError, take
 from mrirecon.cli.parser import Parser
 from mrirecon.cli.run import Command
+from mrirecon.io.files import make_folder
 from mrirecon.nearest import suggest
 from mrirecon.networks import MODELS, PRESETS
-from mrirecon.recon.session import make_folder
 from mrirecon.training.core.export import About
 from mrirecon.training.core.memory import step_memory
 from mrirecon.training.core.optimizer import OptimizerSettings

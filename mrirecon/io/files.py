@@ -107,6 +107,20 @@ def check_target(path: PathLike, overwrite: bool = False) -> Path:
     return path
 
 
+def make_folder(folder: Path) -> Path:
+    """The folder, made where it is missing.
+
+    Raises:
+        OSError: if that is not possible, in one sentence.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        reason = "is a file" if isinstance(error, FileExistsError) else f"({error.strerror})"
+        raise type(error)(f"{folder} cannot be made a folder: it {reason}") from error
+    return folder
+
+
 @contextmanager
 def replacing(*paths: Path) -> Iterator[tuple[Path, ...]]:
     """Temporary names in the same folder for `paths`; on success they are renamed in order, on failure removed.
