@@ -185,6 +185,29 @@ class Scan:
             geometry=self.geometry.select(slice(start, stop)),
         )
 
+    def select_volume(self, volume: int) -> Scan:
+        """The scan with one of its volumes, counted from 0.
+
+        Raises:
+            ValueError: if there is no such volume.
+        """
+        if not 0 <= volume < self.volumes:
+            there = f"volumes 0 to {self.volumes - 1}" if self.volumes > 1 else "one volume, 0"
+            raise ValueError(f"volume {volume}: {self.source} has {there}")
+
+        def of(function: Callable[[int, int], Tensor]) -> Callable[[int, int], Tensor]:
+            return lambda _, index: function(volume, index)
+
+        return replace(
+            self,
+            volumes=1,
+            volume_names=(),
+            read=of(self.read),
+            sampling=None if self.sampling is None else of(self.sampling),
+            calibration=None if self.calibration is None else of(self.calibration),
+            echo_shifts=self.echo_shifts[volume : volume + 1],
+        )
+
     def undersample(
         self, mask: Bool[Tensor, "readout phase"], note: str = "", kind: str | None = None
     ) -> Scan:

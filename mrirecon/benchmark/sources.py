@@ -35,6 +35,7 @@ class Source:
         name: in the table.
         slices: a number takes so many in the middle, A:B those from A to B - 1, None all.
         simulation: options of `simulate_scan`; None for a file of k-space.
+        volume: of a scan with several; None where it has one.
 
     Raises:
         ValueError: if the slices are neither a number nor A:B.
@@ -44,6 +45,7 @@ class Source:
     name: str
     slices: int | str | None = None
     simulation: Mapping[str, Any] | None = None
+    volume: int | None = None
 
     def __post_init__(self) -> None:
         """Check the slices."""
@@ -69,7 +71,8 @@ class Source:
 
     def identity(self, sha256: str) -> dict[str, Any]:
         """All that its samples depend on."""
-        return {"sha256": sha256, "slices": self.slices, "simulation": self.simulation}
+        chosen = {} if self.volume is None else {"volume": self.volume}
+        return {"sha256": sha256, "slices": self.slices, "simulation": self.simulation, **chosen}
 
     def read(self) -> Scan:
         """The scan, with its slices.
@@ -78,8 +81,12 @@ class Source:
             ValueError, OSError: if it cannot be read, has no such slices, or several volumes.
         """
         scan = read_scan(self.path) if self.simulation is None else self._simulated()
+        if self.volume is not None and self.simulation is None:
+            scan = scan.select_volume(self.volume)
         if scan.volumes > 1:
-            raise ValueError(f"{scan.source} has {scan.volumes} volumes: a benchmark takes one")
+            raise ValueError(
+                f"{scan.source} has {scan.volumes} volumes: choose one, such as volume 0 (--volume 0)"
+            )
         return scan.select(self.part(scan.shape[0]))
 
     def part(self, count: int) -> slice:
@@ -101,7 +108,10 @@ class Source:
 
 
 def find_scans(
-    paths: Sequence[str], slices: int | str | None = None, limit: int | None = None
+    paths: Sequence[str],
+    slices: int | str | None = None,
+    limit: int | None = None,
+    volume: int | None = None,
 ) -> list[Source]:
     """The scans that files, folders and patterns stand for (`Inputs.named`); `limit` of them, evenly spread.
 
@@ -118,7 +128,9 @@ def find_scans(
     stems = [path.stem for path in unique]
     names = [p.stem if stems.count(p.stem) == 1 else str(p) for p in unique]
     pairs = zip(unique, names, strict=True)
-    sources = [Source(path=str(path), name=name, slices=slices) for path, name in pairs]
+    sources = [
+        Source(path=str(path), name=name, slices=slices, volume=volume) for path, name in pairs
+    ]
     for source in sources:
         _ = source.parts  # says what is missing
     return sources

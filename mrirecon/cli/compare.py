@@ -13,10 +13,12 @@ from pathlib import Path
 from typing import Any
 
 from mrirecon.cli.config import UsageError
+from mrirecon.cli.outputs import for_each
 from mrirecon.cli.run import Command
-from mrirecon.cli.shared import CALIBRATION, LAYOUT, SCAN_ARGUMENT
+from mrirecon.cli.shared import CALIBRATION, LAYOUT, SCANS_ARGUMENT
 from mrirecon.device import Device, choose_device
 from mrirecon.io import check_output, write_volume
+from mrirecon.io.batch import Inputs
 from mrirecon.io.cfl import check_apart
 from mrirecon.io.files import PathLike, check_target, make_folder, replacing
 from mrirecon.io.layout import USUAL, Layout
@@ -31,7 +33,7 @@ from mrirecon.recon.request import Request
 
 def compare(
     *,
-    scan: str,
+    scan: list[str],
     methods: list[str],
     output: str,
     request: dict[str, Any],
@@ -44,7 +46,7 @@ def compare(
     overwrite: bool = False,
     layout: Layout = USUAL,
 ) -> int:
-    """Compare methods on a scan that has no reference.
+    """Compare methods on scans that have no reference.
 
     Every method reconstructs the scan. Then some measured samples are left out, the same ones for each method, and
     predicted from the others: the method with the least error ranks first, and methods whose errors do not differ
@@ -52,7 +54,7 @@ def compare(
     run that was stopped goes on with what is missing.
 
     Args:
-        scan: k-space file.
+        scan: k-space file; of several, of a folder or a pattern, each gets a folder in OUTPUT.
         methods: names of methods.
         output: folder.
         request: further options.
@@ -78,14 +80,22 @@ def compare(
         )
         for name in _distinct(methods)
     ]
-    if not output:
-        raise UsageError("--output '' is no name of a folder")
     named = chain.from_iterable(one.files().values() for one in requests)
-    inputs: list[PathLike] = [scan, *chain.from_iterable(named)]
-    data = requests[0].read(scan)
-    contest = Contest.of(requests, data, where, request.get("left_out_seed", 0))
-    with _folder(Path(output)) as folder:
-        files = Files(folder, overwrite, inputs)
+    others: list[PathLike] = [*chain.from_iterable(named)]
+    seed = request.get("left_out_seed", 0)
+    scans = Inputs.named(scan, layout)
+
+    def one(path: str, folder: Path) -> int:
+        return _compare(path, requests, Files(folder, overwrite, [path, *others]), where, seed)
+
+    return for_each("compare", scans.paths, scans.folders(output), one)
+
+
+def _compare(scan: str, requests: Sequence[Request], files: Files, where: str, seed: int) -> int:
+    """Compare on one scan; the exit status."""
+    contest = Contest.of(requests, requests[0].read(scan), where, seed)
+    with _folder(files.folder):
+        overwrite, inputs = files.overwrite, files.inputs
         contest = contest.kept_beside({name: files.volume(name) for name in contest.requests})
         done = [name for name in contest.requests if contest.is_done(name)]
         if len(done) == len(contest.requests):  # stopped while the pages were written
@@ -259,8 +269,8 @@ NAMES = {
 COMMAND = Command(
     "compare",
     compare,
-    "SCAN --output FOLDER [--methods NAME...]",
-    {"scan": SCAN_ARGUMENT, "--methods": NAMES},
+    "SCAN... --output FOLDER [--methods NAME...]",
+    {"scan": SCANS_ARGUMENT, "--methods": NAMES},
     (
         "scan.h5 --output compared",
         "scan.h5 --methods cg_sense l1_wavelet tv --tune true --output compared",

@@ -20,6 +20,7 @@ def evaluate(
     recon: str,
     target: str,
     protocol: Literal["fastmri", "slice", "dds-minmax"] = "fastmri",
+    volume: int | None = None,
     output: str | None = None,
     overwrite: bool = False,
 ) -> None:
@@ -29,6 +30,7 @@ def evaluate(
         recon: volume written by recon, or a folder of them.
         target: volume, or fastMRI file with its target, or a folder with files of the same names.
         protocol: fastmri (the leaderboard's), slice, or dds-minmax (forgives scale; for the DDS tables only).
+        volume: of files with several volumes take this one, from 0.
         output: also write the numbers as JSON.
         overwrite: replace an existing output.
     """
@@ -38,7 +40,7 @@ def evaluate(
     pairs = _pairs(Path(recon), Path(target))
     rows, notes = {}, []
     for one, other in pairs:
-        image, truth = read_volume(one), read_volume(other)
+        image, truth = read_volume(one, volume), read_volume(other, volume)
         rows[one.name] = measure(image, truth, protocol)
         gain = None if protocol == "dds-minmax" else common_gain(image, truth)
         if gain is not None:

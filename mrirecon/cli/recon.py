@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import sys
 from contextlib import AbstractContextManager
 from itertools import chain
 from pathlib import Path
 from typing import Any, Literal
 
 from mrirecon.cli.config import UsageError
-from mrirecon.cli.outputs import summary
+from mrirecon.cli.outputs import say_failed, summary
 from mrirecon.cli.run import Command
 from mrirecon.cli.shared import (
     CALIBRATION,
     LAYOUT,
-    SCAN_ARGUMENT,
+    SCANS_ARGUMENT,
     add_method,
     preview_file,
     with_choices,
@@ -26,7 +25,7 @@ from mrirecon.io.cfl import check_apart
 from mrirecon.io.files import PathLike, check_target
 from mrirecon.io.layout import USUAL, Layout
 from mrirecon.io.volumes import volume_files
-from mrirecon.options import EXPECTED, one_line
+from mrirecon.options import EXPECTED
 from mrirecon.progress import slices_progress
 from mrirecon.recon.coil_maps import EstimatedMaps
 from mrirecon.recon.pipeline import Progress
@@ -186,9 +185,7 @@ class Spoken:
         print(f"{target}: complete, skipped")
 
     def failed(self, source: str, error: Exception) -> None:
-        text = one_line(error)
-        named = "" if source in text else f"{source}: "
-        print(f"mrirecon recon: error: {named}{text}", file=sys.stderr)
+        say_failed("recon", source, error)
 
 
 def _report(path: str, sessions: list[Session]) -> None:
@@ -233,7 +230,7 @@ COMMAND = Command(
     "recon",
     recon,
     "SCAN... --output OUTPUT [--method NAME...]",
-    {"scan": {**SCAN_ARGUMENT, "nargs": "+", "type": str}},
+    {"scan": SCANS_ARGUMENT},
     (
         "scan.h5 --output brain.nii.gz",
         "scan.h5 --mask poisson --acceleration 6 --method tv --method.iterations 50 --output tv.nii.gz",

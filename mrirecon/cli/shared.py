@@ -32,6 +32,12 @@ SCAN_ARGUMENT = {
     "metavar": "SCAN",
     "help": "k-space file: fastMRI or MRD HDF5, BART cfl, npy, npz, MATLAB or Siemens twix",
 }
+SCANS_ARGUMENT = {
+    **SCAN_ARGUMENT,
+    "nargs": "+",
+    "type": str,
+    "help": f"{SCAN_ARGUMENT['help']}; a folder of them, or a pattern such as '*.h5'",
+}
 # group of options -> (class, title in the help, fields that are no options)
 CALIBRATION = {"calibration": (EstimatedMaps, "how coil maps are estimated", ("kind",))}
 # the same, options without a name before them

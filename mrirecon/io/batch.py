@@ -8,8 +8,8 @@ from glob import glob, has_magic
 from os import sep
 from pathlib import Path
 
-from mrirecon.io.cfl import pair, parts_of
-from mrirecon.io.files import make_folder, suffix_of
+from mrirecon.io.cfl import pair
+from mrirecon.io.files import existing_file, make_folder, suffix_of
 from mrirecon.io.foreign import foreign_folder
 from mrirecon.io.layout import Layout
 from mrirecon.io.scans import INPUT_SUFFIXES, READABLE, is_scan
@@ -34,15 +34,14 @@ class Inputs:
 
         Raises:
             FileNotFoundError: if a folder holds no scan, no file matches a pattern, or the only file does not exist.
-            ValueError: if a folder is one of another program.
-            OSError: if the only file cannot be read.
+            ValueError: if a folder is one of another program, or a name is empty.
         """
         found: list[str] = []
         for word in words:
             found += _stands_for(word, layout)
         paths = list(dict.fromkeys(found))
-        if len(words) == 1 and paths == list(words):
-            parts_of(Path(paths[0]))  # says what is missing, before the output is looked at
+        if paths == list(words[:1]) and not _is_there(Path(paths[0])):
+            existing_file(paths[0])  # says so, before the output is looked at
         return cls(paths, len(paths) > 1 or paths != list(words))
 
     def outputs(
@@ -69,16 +68,33 @@ class Inputs:
         """
         if not self.means_folder(output, kind, suffixes):
             return [Path(output)]
-        folder = Path(output)
+        targets = self._inside(Path(output), f".{kind or default}")
+        make_folder(Path(output))
+        return targets
+
+    def folders(self, output: str) -> list[Path]:
+        """A folder per scan: OUTPUT itself for one file, else one inside it that is called like the scan.
+
+        Raises:
+            ValueError: if two scans would have the same one, or OUTPUT is empty.
+        """
+        if not output:
+            raise ValueError("--output '' is no name of a folder")
+        return self._inside(Path(output), "") if self.folder else [Path(output)]
+
+    def _inside(self, folder: Path, ending: str) -> list[Path]:
+        """What is called like the scans in a folder."""
         targets: dict[Path, str] = {}
         for scan in self.paths:
-            target = folder / f"{stem_of(scan)}.{kind or default}"
+            path = Path(scan)
+            stem = path.stem if path.suffix.lower() in INPUT_SUFFIXES else path.name
+            target = folder / f"{stem}{ending}"
             if target in targets:
                 raise ValueError(
-                    f"{targets[target]} and {scan} would both become {target}: write them to different folders"
+                    f"{targets[target]} and {scan} would both become {target}: "
+                    "give one after the other, to different folders"
                 )
             targets[target] = scan
-        make_folder(folder)
         return list(targets)
 
     def means_folder(self, output: str, kind: str | None, suffixes: Sequence[str]) -> bool:
@@ -96,7 +112,7 @@ class Inputs:
         if self.folder:
             if as_file:
                 raise ValueError(
-                    f"--output {output} is named like a file: several scans, and those of a folder, go to a folder"
+                    f"{output} is named like a file: several scans, and those of a folder, go to a folder"
                 )
             return True
         if kind is None:
@@ -106,9 +122,7 @@ class Inputs:
                 )
             return False
         if as_file and suffix_of(path, suffixes) != f".{kind}":
-            raise ValueError(
-                f"--format {kind} is not what --output {output} ends in: leave one of them out"
-            )
+            raise ValueError(f"--format {kind} is not what {output} ends in: leave one of them out")
         return not as_file
 
 
@@ -153,16 +167,12 @@ def scans_in(folder: Path, layout: Layout | None = None) -> list[Path]:
     raise FileNotFoundError(f"{folder} is a folder without scans ({READABLE}): {remedy}")
 
 
-def stem_of(scan: str) -> str:
-    """The name of a scan without its suffix."""
-    path = Path(scan)
-    return path.stem if path.suffix.lower() in INPUT_SUFFIXES else path.name
-
-
 def _stands_for(word: str, layout: Layout | None) -> list[str]:
     """The scans of a folder or pattern, or the word itself."""
+    if not word:
+        raise ValueError("a SCAN is empty: give a file, a folder or a pattern such as '*.h5'")
     path = Path(word)
-    if path.is_dir() and not (_is_pair(word)):
+    if path.is_dir() and not _is_pair(word):
         return [
             f"{word.rstrip('/')}/{one.name}" if path.name else str(one)
             for one in scans_in(path, layout)
@@ -182,6 +192,11 @@ def _stands_for(word: str, layout: Layout | None) -> list[str]:
         for one in inside
         for scan in (_stands_for(one, layout) if Path(one).is_dir() else [one])
     ]
+
+
+def _is_there(path: Path) -> bool:
+    """Whether there is anything of that name, as BART gives names too."""
+    return any(part.exists() for part in (path, *pair(path)))
 
 
 def _is_pair(word: str) -> bool:

@@ -106,7 +106,7 @@ def write_scan(scan: Scan, path: PathLike, overwrite: bool = False) -> tuple[str
     if scan.volumes > 1 and suffix in (".h5", ".npy", ".npz"):
         raise ValueError(
             f"{path}: {suffix} holds one volume, {scan.source} has {scan.volumes}: "
-            "write .mrd or .cfl"
+            "write .mrd or .cfl, or one of them, such as --volume 0"
         )
     files = (pair(path)[1], path) if suffix == ".cfl" else (path,)
     check_apart(files, [scan.source])

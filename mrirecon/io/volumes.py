@@ -109,7 +109,7 @@ def check_volumes(path: PathLike, volumes: int) -> str:
     if volumes > 1 and suffix in (".h5", ".npy"):
         raise ValueError(
             f"{path}: {suffix} holds one volume, this reconstruction has {volumes}: "
-            "write .nii.gz, .nii or .cfl"
+            "write .nii.gz, .nii or .cfl, or one of them, such as --volume 0"
         )
     return suffix
 
@@ -161,12 +161,16 @@ def describe(volume: Volume) -> Mapping[str, Any]:
     }
 
 
-def read_volume(path: PathLike) -> Float[Tensor, "slice readout phase"]:
+def read_volume(path: PathLike, volume: int | None = None) -> Float[Tensor, "slice readout phase"]:
     """Magnitude of one volume, for metrics: an output of `write_volume`, or the target in a fastMRI file.
+
+    Args:
+        path: of the file.
+        volume: which one of a file that has several, counted from 0.
 
     Raises:
         FileNotFoundError, IsADirectoryError: if there is no such file.
-        ValueError: if it is damaged, of another kind, empty, or has several volumes.
+        ValueError: if it is damaged, of another kind, empty, or has several volumes and none of them is chosen.
 
     Example:
         target = mr.read_volume("scan.h5")  # (slice, readout, phase)
@@ -176,7 +180,6 @@ def read_volume(path: PathLike) -> Float[Tensor, "slice readout phase"]:
     array: np.ndarray | FileArray
     if suffix in (".cfl", ".hdr"):
         array = _image_of_cfl(path)
-        array = array[0] if len(array) == 1 else array
     elif suffix == ".npy":
         array = open_npy(path)
     elif is_hdf5(existing_file(path)):
@@ -191,6 +194,8 @@ def read_volume(path: PathLike) -> Float[Tensor, "slice readout phase"]:
     else:
         data, _ = read_image(path)
         array = np.moveaxis(data, (0, 1, 2), (-2, -1, -3))
+    if array.ndim == 4:
+        array = array[0 if len(array) == 1 else _chosen(path, len(array), volume)]
     if array.ndim != 3 or array.dtype.kind not in "fciu":
         size = " x ".join(map(str, array.shape))
         raise ValueError(
@@ -220,6 +225,16 @@ def read_complex(path: PathLike) -> Complex[Tensor, "volume slice readout phase"
     if not bool(torch.isfinite(image).all()):
         raise ValueError(f"{path}: the image holds NaN or infinite values: reconstruct it again")
     return image
+
+
+def _chosen(path: Path, count: int, volume: int | None) -> int:
+    if volume is None:
+        raise ValueError(
+            f"{path} has {count} volumes: choose one, such as --volume 0 for the first"
+        )
+    if not 0 <= volume < count:
+        raise ValueError(f"volume {volume}: {path} has volumes 0 to {count - 1}")
+    return volume
 
 
 def _refuse_empty(path: Path, array: np.ndarray | FileArray) -> None:

@@ -53,6 +53,7 @@ class Request:
         maps: espirit, lowres, a file of coil maps, a tensor (slice, coil, readout, phase), or a source of maps.
         calibration: how maps are estimated.
         slices: A:B reconstructs slices A to B - 1 only.
+        volume: of a scan with several volumes take only this one, from 0.
         partial_fourier: what to do about the side that partial Fourier left out.
         whiten: prewhiten when the scan has a noise measurement.
         compress_coils: combine the coils to this many virtual ones, for speed.
@@ -87,6 +88,7 @@ class Request:
     maps: Any = "espirit"
     calibration: EstimatedMaps = field(default_factory=EstimatedMaps)
     slices: str | slice | None = None
+    volume: int | None = None
     partial_fourier: Literal["zero", "homodyne", "pocs"] = "zero"
     whiten: bool = True
     compress_coils: Count | None = None
@@ -160,6 +162,7 @@ class Request:
             ValueError, OSError: if the scan does not suit the request.
         """
         scan.run(self.run_of_slices)  # refuses what lies beyond
+        scan = scan if self.volume is None else scan.select_volume(self.volume)
         if self.remove_oversampling:
             scan = prepare.remove_oversampling(scan)
         # A kind of mask is drawn about the echo; a given one names samples of the file.
@@ -308,10 +311,8 @@ def request_of(method: Any, options: Mapping[str, Any]) -> Request:
     of_method = {k: v for k, v in options.items() if k not in (*own, *stored, "layout")}
     known = options_of(method) if isinstance(method, str) else []
     for option in of_method:
-        if option in _OF_COMMAND_LINE:
-            raise ValueError(
-                f"unknown keyword {option!r}: in Python it is {_OF_COMMAND_LINE[option]}"
-            )
+        if option == "accel":
+            raise ValueError("unknown keyword 'accel': in Python it is acceleration=")
         near = get_close_matches(option, [*own, *stored], n=1, cutoff=0.8)
         if near and not who_has(option) and not get_close_matches(option, known, cutoff=0.8):
             raise ValueError(f"unknown keyword {option!r}: did you mean {near[0]}?")
@@ -324,9 +325,6 @@ def request_of(method: Any, options: Mapping[str, Any]) -> Request:
         layout=replace(options.get("layout", Layout()), **layout),
         **check(Request, given, "reconstruct"),
     )
-
-
-_OF_COMMAND_LINE = {"accel": "acceleration="}
 
 
 def _status(source: str) -> dict[str, int] | None:

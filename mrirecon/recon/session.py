@@ -115,9 +115,8 @@ class Session:
 
     def _prepare(self, source: str, target: Path) -> Job:
         check_output(target, self.overwrite)
-        scan = self.request.read(source)
-        check_volumes(target, scan.volumes)  # before the work, not after it
-        data, made = self.request.prepare(scan)
+        data, made = self.request.prepare(self.request.read(source))
+        check_volumes(target, data.volumes)  # before the work, not after it
         judged = self.request.adapt is not None or self.request.calibrate is not False
         slow = is_slow(self.request.solver) or self.team.size > 1 or judged
         keep = SliceStore(target, self.request.describe(source)) if slow else None
