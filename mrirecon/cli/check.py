@@ -8,25 +8,14 @@ import sys
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from difflib import get_close_matches
 from types import UnionType
 from typing import Any, Literal, Union, get_args, get_origin
 
 import yaml
 
 from mrirecon.cli.config import Settings, UsageError, refuse_classes
+from mrirecon.nearest import known_as, likeliest, usual_for
 from mrirecon.options import fits, in_words
-
-# what people type -> what the option may be called here
-ALIASES = {
-    "accel": ("acceleration",),
-    "lr": ("optimizer.lr",),
-    "learning_rate": ("optimizer.lr",),
-    "lambda": ("method.regularization",),
-    "method.lambda": ("method.regularization",),
-    "steps": ("trainer.max_steps", "method.iterations", "method.levels"),
-    "method.steps": ("method.iterations", "method.levels"),
-}
 
 
 @dataclass
@@ -70,13 +59,16 @@ class Options:
 
     def named(self, name: str) -> str:
         """The name of an option here, where another one is usual elsewhere, or it is written in capitals."""
-        there = self.there
-        for other in (name, *ALIASES.get(name.lower(), ()), name.lower(), name.replace("-", "_")):
-            if f"--{other}" in there:
-                return other
-        return name
+        if any(action.dest == name for action in self.actions):
+            return name
+        known = [flag.removeprefix("--") for flag in self.there]
+        return known_as(name, known) or usual_for(name, known) or name
 
     def renamed(self, arg: str) -> str:
+        """An argument with the name that its option has here; `-o` is short for `--output`."""
+        if arg.startswith("-o") and "--output" in self.there:
+            value = arg.removeprefix("-o").removeprefix("=")
+            return f"--output={value}" if value else "--output"
         flag, equals, value = arg.partition("=")
         if not flag.startswith("--"):
             return arg
@@ -108,6 +100,8 @@ class Options:
                 words.append(rest.popleft())
             if not words and wanted == 1 and hint not in (None, bool):
                 raise UsageError(f"{flag} has no value: it takes {in_words(hint)}")
+            if name in typed.options:
+                raise UsageError(_twice(name, typed.options[name], words, wanted > 1))
             typed.options[name] = words
             typed.args += [arg] if equals else self._spelt_out(name, flag, words)
         return typed
@@ -212,12 +206,20 @@ class Options:
         twins = [other for other in known if other.endswith("." + name.rpartition(".")[2])]
         if twins and not inner:
             return f"did you mean --{twins[0]}?"
-        near = get_close_matches(name, inner if inner and "." in name else known, n=1)
+        near = likeliest(name, inner if inner and "." in name else known)
         if near:
-            return f"did you mean --{near[0]}?"
+            return f"did you mean --{near}?"
         if inner and "." in name:
             return f"there are {', '.join('--' + other for other in inner)}"
         return f"{self.prog} --help lists them"
+
+
+def _twice(name: str, first: list[str], second: list[str], many: bool) -> str:
+    """What to say of an option that is given twice."""
+    if many and not (_is_array(first) or _is_array(second)):
+        return f"--{name} is given twice: write --{name} {' '.join([*first, *second])}"
+    values = " and ".join(" ".join(words) or "alone" for words in (first, second))
+    return f"--{name} is given twice ({values}): leave one of them out"
 
 
 def _is_array(words: list[str]) -> bool:

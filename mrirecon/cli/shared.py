@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import fields
 from difflib import get_close_matches
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -55,7 +56,7 @@ def add_method(parser: Parser, args: list[str], settings: Settings) -> tuple[lis
     """
     args, typed = _take_methods(args)
     if len(typed) > 1:
-        raise UsageError("--method is given twice: name several methods after one --method")
+        raise UsageError(f"--method is given twice: write --method {' '.join(chain(*typed))}")
     configured = settings.get("method", {})
     several = isinstance(configured, list) and all(isinstance(one, str) for one in configured)
     names = typed[0] if typed else configured if several else []

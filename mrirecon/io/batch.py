@@ -106,9 +106,9 @@ class Inputs:
         path = Path(output)
         if not output or not (path.name or path.is_dir()):
             raise ValueError(f"--output {output!r} is no name of a file or folder")
-        if path.is_dir() or output.endswith(("/", sep)):
-            return True
         as_file = path.name.lower().endswith(tuple(suffixes))
+        if output.endswith(("/", sep)) or (path.is_dir() and not as_file):
+            return True
         if self.folder:
             if as_file:
                 raise ValueError(
