@@ -42,7 +42,7 @@ def completion(*, shell: str) -> None:
     print(shtab.complete(_all_commands(shtab.FILE), shell))
 
 
-def _all_commands(file: dict[str, str]) -> argparse.ArgumentParser:
+def _all_commands(file: dict[str, Any]) -> argparse.ArgumentParser:
     """The commands with their options, as plain as shtab wants them."""
     parser = argparse.ArgumentParser("mrirecon")
     homes = {"": parser.add_subparsers()}
@@ -59,7 +59,7 @@ def _all_commands(file: dict[str, str]) -> argparse.ArgumentParser:
     return parser
 
 
-def _add(target: argparse.ArgumentParser, command: Command, file: dict[str, str]) -> None:
+def _add(target: argparse.ArgumentParser, command: Command, file: dict[str, Any]) -> None:
     """The options of a command, those of every method among them."""
     parser, _, _ = parser_of(command, [])
     there = parser.known()
