@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 from difflib import get_close_matches
 
+CUTOFF = 0.65  # of likeness: `noise` is no `coils`
 # what an option is called elsewhere -> what it may be called here, the likelier first
 SYNONYMS: dict[str, tuple[str, ...]] = {
     "accel": ("acceleration",),
+    "r": ("acceleration",),
     "acc": ("acceleration",),
     "acceleration_factor": ("acceleration",),
     "accelerations": ("acceleration",),
@@ -22,7 +24,8 @@ SYNONYMS: dict[str, tuple[str, ...]] = {
     "batch": ("batch_size",),
     "batch_size": ("batch_size",),
     "num_workers": ("workers",),
-    "gpus": ("devices",),
+    "gpus": ("devices", "device"),
+    "gpu": ("device",),
     "data_path": ("root",),
     "resume": ("ckpt_path",),
     "lambda": ("regularization",),
@@ -84,7 +87,7 @@ def nearest(name: str, known: Iterable[str]) -> str | None:
     """The known name that is most like it, or begins so, whatever its capitals; None where none is."""
     plain = {other.lower(): other for other in known}
     wanted = name.lower().replace("-", "_")
-    near = get_close_matches(wanted, list(plain), n=1)
+    near = get_close_matches(wanted, list(plain), n=1, cutoff=CUTOFF)
     begun = [other for other in plain if wanted and other.startswith(wanted)]
     return plain[(near or begun)[0]] if near or begun else None
 

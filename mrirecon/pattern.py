@@ -52,12 +52,12 @@ def pattern_of(
         return Pattern("full", "full")
     region = calibration_region(mask)
     centre = (0, 0) if region is None else (_length(region[0]), _length(region[1]))
-    rows, columns = np.asarray(sampled.any(axis=1)), np.asarray(sampled.any(axis=0))
+    rows, columns = sampled.any(axis=1), sampled.any(axis=0)
     if (sampled == (np.outer(rows, columns) & covered)).all():
         if _is_run(rows) and not _is_run(columns):
-            return _of_lines(columns, covered.any(axis=0), "column", centre[1])
+            return _of_lines(columns, np.logical_or.reduce(covered, 0), "column", centre[1])
         if _is_run(columns) and not _is_run(rows):
-            return _of_lines(rows, covered.any(axis=1), "row", centre[0])
+            return _of_lines(rows, np.logical_or.reduce(covered, 1), "row", centre[0])
         if _is_run(rows) and _is_run(columns):
             size = (int(rows.sum()), int(columns.sum()))
             return Pattern("centre", f"the central {size[0]} x {size[1]} points only")

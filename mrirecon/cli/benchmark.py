@@ -136,8 +136,9 @@ COMMAND = Command(
     benchmark,
     "--config FILE.yaml --output DIR",
     examples=(
-        "--config configs/benchmark/small.yaml --scans multicoil_val --tuning.scans multicoil_train --output table",
-        "--config configs/benchmark/leaderboard_knee.yaml --scans multicoil_val --output table --limit 20",
+        "--config configs/benchmark/small.yaml --scans data/multicoil_val --tuning.scans data/multicoil_train "
+        "--output table",
+        "--config configs/benchmark/leaderboard_knee.yaml --scans data/multicoil_val --output table --limit 20",
     ),
     groups={**CALIBRATION, "tuning": (Tuning, "how methods with values to tune are tuned", ())},
     flat={"plan": (Benchmark, "how methods are compared", SPECIAL)},

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import sys
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
@@ -86,8 +87,8 @@ class Options:
             flag, equals, value = arg.partition("=")
             action = self.there.get(flag) or self._mapping_of(flag)
             if action is None:
-                if arg.startswith("--"):
-                    raise UsageError(f"unknown option {flag}: {self._nearest(flag[2:])}")
+                if arg.startswith("--") or re.match(r"-[A-Za-z]", arg):
+                    raise UsageError(f"unknown option {flag}: {self._nearest(flag.lstrip('-'))}")
                 typed.words.append(arg)
                 typed.args.append(arg)
                 continue
@@ -100,10 +101,11 @@ class Options:
                 words.append(rest.popleft())
             if not words and wanted == 1 and hint not in (None, bool):
                 raise UsageError(f"{flag} has no value: it takes {in_words(hint)}")
+            words = [known_as(word, _choices(hint)) or word for word in words]
             if name in typed.options:
                 raise UsageError(_twice(name, typed.options[name], words, wanted > 1))
             typed.options[name] = words
-            typed.args += [arg] if equals else self._spelt_out(name, flag, words)
+            typed.args += [f"{flag}={words[0]}"] if equals else self._spelt_out(name, flag, words)
         return typed
 
     def _mapping_of(self, flag: str) -> argparse.Action | None:
@@ -189,11 +191,24 @@ class Options:
         missing = [str(a.metavar or a.dest) for a in places[len(typed.words) :] if a.required]
         missing += [f"--{a.dest}" for a in required if a.dest not in {*typed.options, *configured}]
         if missing:
-            raise UsageError(f"give {' and '.join(missing)}")
+            raise UsageError(
+                f"give {' and '.join(missing)}{self._meant(missing, typed.words, places)}"
+            )
         several = any(a.nargs in ("+", "*") for a in self.actions if not a.option_strings)
         if len(typed.words) > len(places) and not several:
             word = typed.words[len(places)]
             raise UsageError(f"{word!r} is one word too many: see {self.prog} --help")
+
+    def _meant(
+        self, missing: list[str], words: list[str], places: Sequence[argparse.Action]
+    ) -> str:
+        """Which option was meant by a word too many, or by a YAML file among the words."""
+        last = words[-1] if words else ""
+        if last.endswith((".yaml", ".yml")):
+            return f": did you mean --config {last}?"
+        return (
+            f": did you mean --output {last}?" if "--output" in missing and len(words) > 1 else ""
+        )
 
     def _nearest(self, name: str) -> str:
         known = [
@@ -206,7 +221,8 @@ class Options:
         twins = [other for other in known if other.endswith("." + name.rpartition(".")[2])]
         if twins and not inner:
             return f"did you mean --{twins[0]}?"
-        near = likeliest(name, inner if inner and "." in name else known)
+        among = inner if inner and "." in name else known
+        near = likeliest(name, among) if len(name) > 1 else usual_for(name, known)
         if near:
             return f"did you mean --{near}?"
         if inner and "." in name:
@@ -239,6 +255,13 @@ def _meanings(value: Any, hint: Any) -> list[Any]:
         except ValueError:
             continue
     return [*words, *([] if isinstance(loaded, str) else [loaded])]
+
+
+def _choices(hint: Any) -> list[str]:
+    """The names that a type takes, which may be written in any capitals."""
+    parts = get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
+    inner = (one for part in parts if get_origin(part) is Literal for one in get_args(part))
+    return [one for one in inner if isinstance(one, str)]
 
 
 def _takes_text(hint: Any) -> bool:

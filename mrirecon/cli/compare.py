@@ -15,7 +15,7 @@ from typing import Any
 from mrirecon.cli.config import UsageError
 from mrirecon.cli.outputs import for_each
 from mrirecon.cli.run import Command
-from mrirecon.cli.shared import CALIBRATION, LAYOUT, SCANS_ARGUMENT
+from mrirecon.cli.shared import CALIBRATION, LAYOUT, SCANS_ARGUMENT, known_method
 from mrirecon.device import Device, choose_device
 from mrirecon.io import check_output, write_volume
 from mrirecon.io.batch import Inputs
@@ -23,7 +23,7 @@ from mrirecon.io.cfl import check_apart
 from mrirecon.io.files import PathLike, check_target, make_folder, replacing
 from mrirecon.io.layout import USUAL, Layout
 from mrirecon.methods.classical import Regularized
-from mrirecon.methods.registry import METHODS, method_name
+from mrirecon.methods.registry import METHODS
 from mrirecon.progress import slices_progress
 from mrirecon.recon.coil_maps import EstimatedMaps
 from mrirecon.recon.left_out.comparison import DEFAULTS, Contest, finish, run_each
@@ -225,10 +225,7 @@ def _distinct(methods: Sequence[str]) -> list[str]:
     """
     names: list[str] = []
     for given in methods:
-        try:
-            name = method_name(given)
-        except ValueError as error:
-            raise UsageError(f"--methods: {error}") from error
+        name = known_method(given)
         if name in names:
             raise UsageError(f"--methods: {name} is given twice")
         names.append(name)
@@ -272,7 +269,7 @@ COMMAND = Command(
     "SCAN... --output FOLDER [--methods NAME...]",
     {"scan": SCANS_ARGUMENT, "--methods": NAMES},
     (
-        "scan.h5 --output compared",
+        "scan.h5 --mask poisson --acceleration 3 --output compared",
         "scan.h5 --methods cg_sense l1_wavelet tv --tune true --output compared",
     ),
     groups=CALIBRATION,

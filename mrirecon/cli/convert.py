@@ -86,11 +86,11 @@ COMMAND = Command(
         "dst": {"metavar": "DST", "help": "k-space file to write; a folder where SRC is one"},
     },
     (
-        "meas.dat scan.mrd",
-        "scan.h5 scan.cfl --slices 10:12",
+        "meas.dat meas.mrd",
+        "scan.h5 middle.cfl --slices 1:2",
         "scan.h5 fourfold.h5 --mask poisson --acceleration 4",
-        "multicoil_val undersampled --mask fastmri_random --acceleration 8",
-        "kspace.mat scan.h5 --axes readout,phase,coil",
+        "data/multicoil_val undersampled --mask fastmri_random --acceleration 4",
+        "kspace.mat scan.mrd --axes readout,phase,coil",
     ),
     flat={"undersampling": (Request, "what of it is kept", HIDDEN), **LAYOUT},
 )

@@ -41,6 +41,11 @@ def evaluate(
     rows, notes = {}, []
     for one, other in pairs:
         image, truth = read_volume(one, volume), read_volume(other, volume)
+        if image.shape != truth.shape:
+            sizes = [" x ".join(map(str, x.shape)) for x in (image, truth)]
+            raise ValueError(
+                f"{one} is {sizes[0]}, {other} is {sizes[1]} (slice x readout x phase): give volumes of one size"
+            )
         rows[one.name] = measure(image, truth, protocol)
         gain = None if protocol == "dds-minmax" else common_gain(image, truth)
         if gain is not None:
@@ -77,7 +82,9 @@ def _pairs(recon: Path, target: Path) -> list[tuple[Path, Path]]:
     made, known = _volumes(recon), _volumes(target)
     names = sorted(made.keys() & known.keys())
     if not names:
-        raise ValueError(f"no file name of {recon} is in {target}")
+        raise ValueError(
+            f"no file name of {recon} is in {target}: give folders with files of the same names"
+        )
     for folder, files in ((recon, made), (target, known)):
         if alone := len(files) - len(names):
             print(
@@ -111,5 +118,5 @@ COMMAND = Command(
             "help": "volume, fastMRI file with its target, or a folder with files of the same names",
         },
     },
-    ("brain.nii.gz truth.nii.gz", "volumes multicoil_val --output metrics.json"),
+    ("brain.nii.gz truth.nii.gz", "volumes data/multicoil_val --output metrics.json"),
 )

@@ -61,14 +61,14 @@ def add_method(parser: Parser, args: list[str], settings: Settings) -> tuple[lis
     several = isinstance(configured, list) and all(isinstance(one, str) for one in configured)
     names = typed[0] if typed else configured if several else []
     if len(names) > 1:
-        return _add_methods(parser, args, settings, list(map(_known, names)))
+        return _add_methods(parser, args, settings, list(map(known_method, names)))
     if not isinstance(configured, dict):
         configured = {"name": names[0] if names else configured}
     known = configured.get("name", DEFAULT)
     name = names[0] if names else known
     if "name" in configured and name != known:
         configured = {}
-    name = _known(name)
+    name = known_method(name)
     parser.add_argument("--method.name", default=name)
     about = (METHODS[name].__doc__ or "").partition("\n")[0].removesuffix(".")
     parser.add_options(METHODS[name], "method", f"method {name}: {about}", (), instantiate=False)
@@ -86,10 +86,20 @@ METHOD_HELP = (
 )
 
 
-def _known(name: object) -> str:
+def known_method(name: object) -> str:
+    """The name of a method, whatever its capitals.
+
+    Raises:
+        UsageError: if there is none; what is probably meant is named.
+    """
     try:
         return method_name(name)
     except ValueError as error:
+        parts = str(name).split(",")
+        if len(parts) > 1:
+            raise UsageError(
+                f"{name!r} is no method: write several as {' '.join(parts)}"
+            ) from error
         raise UsageError(str(error)) from error
 
 

@@ -55,13 +55,14 @@ def info(*, file: str) -> None:
         file: name of shipped weights, or a file.
     """
     path = locate(file)
-    print(path)
     if path.suffix.lower() == ".safetensors" and path.with_suffix(".json").exists():
         network, card = load_weights(path)
+        print(path)
         count = sum(p.numel() for p in network.parameters())
         _print({**_described(card), "parameters": f"{count:,}"})
     else:
         report = import_weights(path)[1]
+        print(path)
         _print(_found(report, report.card()))
 
 
@@ -80,6 +81,8 @@ def convert(
             maximum was 1. Left out it is that of the published file of this name.
         overwrite: replace an existing output.
     """
+    if file in shipped_weights():
+        raise ValueError(f"{file} comes along and needs no import: --weights {file} takes it")
     suffix_of(output, (".safetensors",))
     check_apart([output, Path(output).with_suffix(".json")], [file])
     check_target(output, overwrite)
@@ -147,6 +150,7 @@ COMMANDS = {
                 "help": f"weights, or the name of shipped ones ({', '.join(shipped_weights()) or 'none'})",
             }
         },
+        ("unrolled_prior_tiny", "knee_leaderboard_state_dict.pt"),
     ),
     "import": Command(
         "weights import",

@@ -40,7 +40,7 @@ class Inputs:
         for word in words:
             found += _stands_for(word, layout)
         paths = list(dict.fromkeys(found))
-        if paths == list(words[:1]) and not _is_there(Path(paths[0])):
+        if len(words) == 1 and paths == list(words) and not _is_there(Path(paths[0])):
             existing_file(paths[0])  # says so, before the output is looked at
         return cls(paths, len(paths) > 1 or paths != list(words))
 
@@ -78,8 +78,10 @@ class Inputs:
         Raises:
             ValueError: if two scans would have the same one, or OUTPUT is empty.
         """
-        if not output:
-            raise ValueError("--output '' is no name of a folder")
+        if not output or output.lower().endswith((".html", ".csv", *VOLUME_SUFFIXES)):
+            raise ValueError(
+                f"--output {output!r} is no name of a folder: give one without a suffix"
+            )
         return self._inside(Path(output), "") if self.folder else [Path(output)]
 
     def _inside(self, folder: Path, ending: str) -> list[Path]:

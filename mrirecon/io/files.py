@@ -94,7 +94,9 @@ def check_target(path: PathLike, overwrite: bool = False) -> Path:
     if len(os.fsencode(path.name)) > LONGEST_NAME:
         raise OSError(f"cannot write {path}: its name is longer than {LONGEST_NAME} bytes")
     if not folder.exists():
-        raise FileNotFoundError(f"cannot write {path}: the folder {folder} does not exist")
+        raise FileNotFoundError(
+            f"cannot write {path}: the folder {folder} does not exist: make it first"
+        )
     if not folder.is_dir():
         raise NotADirectoryError(f"cannot write {path}: {folder} is not a folder")
     if path.is_dir():

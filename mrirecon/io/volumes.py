@@ -189,7 +189,8 @@ def read_volume(path: PathLike, volume: int | None = None) -> Float[Tensor, "sli
             array = read_array(str(path), file[target]) if target else np.empty(0)
         if target is None:
             raise ValueError(
-                f"{path} has no image ({', '.join(TARGETS)}): it has {', '.join(found) or 'nothing'}"
+                f"{path} has no image ({', '.join(TARGETS)}): it has {', '.join(found) or 'nothing'}; of k-space "
+                "reconstruct one first"
             )
     else:
         data, _ = read_image(path)

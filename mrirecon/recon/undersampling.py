@@ -193,7 +193,7 @@ def undersample_file(scan: Scan, source: MaskSource) -> tuple[Scan, dict[str, An
     return replace(stored, reference=None, attributes=attributes, notes=tuple(notes)), made
 
 
-def _notes(coverage: Coverage, mask: Tensor, kind: str, asked: float | None) -> Iterator[str]:
+def _notes(coverage: Coverage, mask: Tensor, kind: str, asked: Number | None) -> Iterator[str]:
     """What is to be said of a mask on a scan that covers so much."""
     yield (
         f"undersampled retrospectively ({kind})"
