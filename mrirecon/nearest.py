@@ -55,6 +55,7 @@ SYNONYMS: dict[str, tuple[str, ...]] = {
     "output_dir": ("output",),
     "force": ("overwrite",),
     "index": ("volume",),
+    "volume": ("index",),
 }
 
 

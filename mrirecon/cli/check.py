@@ -59,9 +59,7 @@ class Options:
         return typed.args
 
     def named(self, name: str) -> str:
-        """The name of an option here, where another one is usual elsewhere, or it is written in capitals."""
-        if any(action.dest == name for action in self.actions):
-            return name
+        """The name of an option on the command line here, where another one is usual elsewhere, or it is written in capitals."""
         known = [flag.removeprefix("--") for flag in self.there]
         return known_as(name, known) or usual_for(name, known) or name
 

@@ -134,7 +134,11 @@ class Parser(ArgumentParser):
         """
         options = Options(self._actions, self._types, self.prog)
         args = [options.renamed(arg) for arg in args]
-        settings = {options.named(name): value for name, value in settings.items()}
+        there = {action.dest for action in self._actions}
+        settings = {
+            name if name in there else options.named(name): value
+            for name, value in settings.items()
+        }
         args = options.check(args, settings)
         # Nothing that is typed or configured may name a module to import, which would run it.
         set_parsing_settings(instantiate_subclass_spec_in_any=False, import_path_denylist=["*"])
