@@ -90,7 +90,7 @@ COMMAND = Command(
         "scan.h5 middle.cfl --slices 1:2",
         "scan.h5 fourfold.h5 --mask poisson --acceleration 4",
         "data/multicoil_val undersampled --mask fastmri_random --acceleration 4",
-        "kspace.mat scan.mrd --axes readout,phase,coil",
+        "kspace.mat own.mrd --axes readout,phase,coil",
     ),
     flat={"undersampling": (Request, "what of it is kept", HIDDEN), **LAYOUT},
 )

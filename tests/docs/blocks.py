@@ -86,10 +86,10 @@ def commands(text):
             yield words, None
 
 
-def run_shell(text, capsys):
+def run_shell(text, capsys, smaller=SMALLER):
     for words, target in commands(text):
         line = " ".join(words)
-        extra = [more for begin, more in SMALLER.items() if line.startswith(begin)]
+        extra = [more for begin, more in smaller.items() if line.startswith(begin)]
         words = with_options([name for word in words for name in expanded(word)], extra)
         capsys.readouterr()
         if words[0] == "mrirecon":
