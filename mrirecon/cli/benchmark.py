@@ -137,7 +137,7 @@ COMMAND = Command(
     "--config FILE.yaml --output DIR",
     examples=(
         "--config configs/benchmark/small.yaml --scans data/multicoil_val --tuning.scans data/multicoil_train "
-        "--output table",
+        "-o table",
         "--config configs/benchmark/leaderboard_knee.yaml --scans data/multicoil_val --output table --limit 20",
     ),
     groups={**CALIBRATION, "tuning": (Tuning, "how methods with values to tune are tuned", ())},

@@ -95,7 +95,7 @@ def known_method(name: object) -> str:
     try:
         return method_name(name)
     except ValueError as error:
-        parts = str(name).split(",")
+        parts = name.split(",") if isinstance(name, str) else []
         if len(parts) > 1:
             raise UsageError(
                 f"{name!r} is no method: write several as {' '.join(parts)}"

@@ -70,6 +70,7 @@ def test_one_scan_and_a_file_name_is_that_file(mrirecon, folder):
         (("b*.cfl", "-o", "lb"), ["b*.cfl: no file matches"]),
         (("session/*.txt", "-o", "lb"), ["session/*.txt", "none of the 1 files", "pattern"]),
         (("none.h5", "-o", "lb"), ["none.h5: no such file"]),
+        (("single/c.h5", "-o", ""), ["--output ''", "no name of a file or folder"]),
         (("session", "-o", "x.nii.gz"), ["x.nii.gz is named like a file", "folder"]),
         (("single", "-o", "x.nii.gz"), ["x.nii.gz is named like a file", "folder"]),
         (("single/c.h5", "-o", "x.nii", "--format", "h5"), ["--format h5", "x.nii", "leave one"]),
