@@ -185,29 +185,6 @@ class Scan:
             geometry=self.geometry.select(slice(start, stop)),
         )
 
-    def select_volume(self, volume: int) -> Scan:
-        """The scan with one of its volumes, counted from 0.
-
-        Raises:
-            ValueError: if there is no such volume.
-        """
-        if not 0 <= volume < self.volumes:
-            there = f"volumes 0 to {self.volumes - 1}" if self.volumes > 1 else "one volume, 0"
-            raise ValueError(f"volume {volume}: {self.source} has {there}")
-
-        def of(function: Callable[[int, int], Tensor]) -> Callable[[int, int], Tensor]:
-            return lambda _, index: function(volume, index)
-
-        return replace(
-            self,
-            volumes=1,
-            volume_names=(),
-            read=of(self.read),
-            sampling=None if self.sampling is None else of(self.sampling),
-            calibration=None if self.calibration is None else of(self.calibration),
-            echo_shifts=self.echo_shifts[volume : volume + 1],
-        )
-
     def undersample(
         self, mask: Bool[Tensor, "readout phase"], note: str = "", kind: str | None = None
     ) -> Scan:
@@ -319,6 +296,30 @@ class Volume:
         facts = {name: self.info[name] for name in names if name in self.info}
         middle = self.image.shape[1] // 2
         return html_of(self.image[0, middle], {"volume": repr(self), "slice": middle, **facts})
+
+
+def one_volume(scan: Scan, volume: int) -> Scan:
+    """A scan with one of its volumes, counted from 0.
+
+    Raises:
+        ValueError: if there is no such volume.
+    """
+    if not 0 <= volume < scan.volumes:
+        there = f"volumes 0 to {scan.volumes - 1}" if scan.volumes > 1 else "one volume, 0"
+        raise ValueError(f"volume {volume}: {scan.source} has {there}")
+
+    def of(function: Callable[[int, int], Tensor]) -> Callable[[int, int], Tensor]:
+        return lambda _, index: function(volume, index)
+
+    return replace(
+        scan,
+        volumes=1,
+        volume_names=(),
+        read=of(scan.read),
+        sampling=None if scan.sampling is None else of(scan.sampling),
+        calibration=None if scan.calibration is None else of(scan.calibration),
+        echo_shifts=scan.echo_shifts[volume : volume + 1],
+    )
 
 
 def _shift_slices(start: int) -> Callable[[Any], Any]:

@@ -18,7 +18,7 @@ from mrirecon.io.batch import Inputs
 from mrirecon.io.cfl import parts_of
 from mrirecon.options import check, fits, names_of, parse_slices
 from mrirecon.prepare import volume_scale
-from mrirecon.scan import Scan
+from mrirecon.scan import Scan, one_volume
 from mrirecon.simulate import simulate_scan
 
 EMBEDDED = "embedded"  # the brain volume that nibabel comes with
@@ -82,7 +82,7 @@ class Source:
         """
         scan = read_scan(self.path) if self.simulation is None else self._simulated()
         if self.volume is not None and self.simulation is None:
-            scan = scan.select_volume(self.volume)
+            scan = one_volume(scan, self.volume)
         if scan.volumes > 1:
             raise ValueError(
                 f"{scan.source} has {scan.volumes} volumes: choose one, such as volume 0 (--volume 0)"

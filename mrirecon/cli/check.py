@@ -59,7 +59,7 @@ class Options:
         return typed.args
 
     def named(self, name: str) -> str:
-        """The name of an option on the command line here, where another one is usual elsewhere, or it is written in capitals."""
+        """The name of an option on the command line, where another one is usual elsewhere, or capitals are typed."""
         known = [flag.removeprefix("--") for flag in self.there]
         return known_as(name, known) or usual_for(name, known) or name
 

@@ -16,6 +16,7 @@ from mrirecon.io.layout import USUAL, Layout
 from mrirecon.options import parse_slices
 from mrirecon.recon.request import Request
 from mrirecon.recon.undersampling import mask_from, undersample_file
+from mrirecon.scan import one_volume
 
 
 def convert(
@@ -52,7 +53,7 @@ def convert(
 
     def write(path: str, target: Path) -> None:
         scan = read_scan(path, layout)
-        scan = scan if volume is None else scan.select_volume(volume)
+        scan = scan if volume is None else one_volume(scan, volume)
         said = ""
         if source is not None:
             covered = coverage_of(scan).acquired

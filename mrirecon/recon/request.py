@@ -33,7 +33,7 @@ from mrirecon.recon.left_out.judge import NOTHING, Judgement, judgement_of
 from mrirecon.recon.pipeline import Pipeline, Progress, check_partial_fourier
 from mrirecon.recon.record import describe_mask, metrics_of
 from mrirecon.recon.undersampling import MaskSource, mask_from, narrow, undersample
-from mrirecon.scan import Scan, Volume
+from mrirecon.scan import Scan, Volume, one_volume
 from mrirecon.weights import save_weights, sha256_of
 
 Path_: TypeAlias = str | PathLike[str]
@@ -162,7 +162,7 @@ class Request:
             ValueError, OSError: if the scan does not suit the request.
         """
         scan.run(self.run_of_slices)  # refuses what lies beyond
-        scan = scan if self.volume is None else scan.select_volume(self.volume)
+        scan = scan if self.volume is None else one_volume(scan, self.volume)
         if self.remove_oversampling:
             scan = prepare.remove_oversampling(scan)
         # A kind of mask is drawn about the echo; a given one names samples of the file.
