@@ -225,7 +225,10 @@ def _distinct(methods: Sequence[str]) -> list[str]:
     """
     names: list[str] = []
     for given in methods:
-        name = known_method(given)
+        try:
+            name = known_method(given)
+        except UsageError as error:
+            raise UsageError(f"--methods: {error}") from error
         if name in names:
             raise UsageError(f"--methods: {name} is given twice")
         names.append(name)

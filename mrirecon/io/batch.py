@@ -78,7 +78,8 @@ class Inputs:
         Raises:
             ValueError: if two scans would have the same one, or OUTPUT is empty.
         """
-        if not output or output.lower().endswith((".html", ".csv", *VOLUME_SUFFIXES)):
+        named_like_a_file = output.lower().endswith((".html", ".csv", *VOLUME_SUFFIXES))
+        if not output or (named_like_a_file and not Path(output).exists()):
             raise ValueError(
                 f"--output {output!r} is no name of a folder: give one without a suffix"
             )
