@@ -94,6 +94,8 @@ def in_words(hint: Any) -> str:
     if origin is tuple and set(inner) == {float}:
         return f"{len(inner)} numbers"
     if origin in (list, tuple):
+        if inner and get_origin(inner[0]) is dict:
+            return "a list such as [{NAME: VALUE, NAME: VALUE}]"
         return f"a list of {in_words(inner[0])}" if inner else "a list"
     words = {int: "a whole number", float: "a number", bool: "true or false", str: "a text"}
     mapping = isinstance(origin or hint, type) and issubclass(origin or hint, Mapping)

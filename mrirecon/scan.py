@@ -302,6 +302,30 @@ class Volume:
         return html_of(self.image[0, middle], {"volume": repr(self), "slice": middle, **facts})
 
 
+def one_volume(scan: Scan, volume: int) -> Scan:
+    """A scan with one of its volumes, counted from 0.
+
+    Raises:
+        ValueError: if there is no such volume.
+    """
+    if not 0 <= volume < scan.volumes:
+        there = f"volumes 0 to {scan.volumes - 1}" if scan.volumes > 1 else "one volume, 0"
+        raise ValueError(f"volume {volume}: {scan.source} has {there}")
+
+    def of(function: Callable[[int, int], Tensor]) -> Callable[[int, int], Tensor]:
+        return lambda _, index: function(volume, index)
+
+    return replace(
+        scan,
+        volumes=1,
+        volume_names=(),
+        read=of(scan.read),
+        sampling=None if scan.sampling is None else of(scan.sampling),
+        calibration=None if scan.calibration is None else of(scan.calibration),
+        echo_shifts=scan.echo_shifts[volume : volume + 1],
+    )
+
+
 def _shift_slices(start: int) -> Callable[[Any], Any]:
     def shift(function: Callable[[int, int], Tensor] | None) -> Callable[[int, int], Tensor] | None:
         if function is None:

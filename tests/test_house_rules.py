@@ -16,6 +16,7 @@ LAYERS = [
     ("io",),
     (
         "coverage",
+        "pattern",
         "phantom",
         "birdcage",
         "gradient_echo",
@@ -44,6 +45,7 @@ WITHIN_ROW = [
     ("scan", "show"),
     ("scan", "geometry"),
     ("masks", "coverage"),
+    ("pattern", "coverage"),
     ("simulate", "birdcage"),
     ("simulate", "gradient_echo"),
     ("calibration", "coverage"),

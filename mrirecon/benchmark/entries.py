@@ -267,7 +267,9 @@ def _checked(
     known = [name for name in names_of(cls) if name != "options" or cls is MethodEntry]
     checked = check(cls, given, where, known=[*known, *more])
     if missing := [name for name in required if name not in checked]:
-        raise ValueError(f"{where}: {dict(given)} has no {missing[0]}")
+        raise ValueError(
+            f"{where}: {dict(given)} has no {missing[0]}: add `{missing[0]}: ...` to it"
+        )
     return checked
 
 

@@ -25,6 +25,7 @@ class Tuning:
         slices: A:B takes slices A to B - 1 of each only.
         middle: take only so many slices in the middle of each.
         limit: take only so many of the scans, evenly spread over them.
+        volume: of scans with several volumes take this one.
         protocol: of the metric.
         metric: psnr, ssim, nmse or nrmse.
 
@@ -36,6 +37,7 @@ class Tuning:
     slices: str | None = None
     middle: int | None = None
     limit: int | None = None
+    volume: int | None = None
     protocol: str = "fastmri"
     metric: str = "psnr"
 
@@ -129,4 +131,4 @@ class Benchmark:
         if not any(method.tune for method in self.methods):
             return ()
         part = chosen_slices(wanted.slices, wanted.middle)
-        return tuple(find_scans(wanted.scans, part, wanted.limit))
+        return tuple(find_scans(wanted.scans, part, wanted.limit, wanted.volume))

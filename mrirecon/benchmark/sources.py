@@ -13,14 +13,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mrirecon.io import SCAN_SUFFIXES, read_image, read_scan
+from mrirecon.io import read_image, read_scan
+from mrirecon.io.batch import Inputs
 from mrirecon.io.cfl import parts_of
 from mrirecon.options import check, fits, names_of, parse_slices
 from mrirecon.prepare import volume_scale
-from mrirecon.scan import Scan
+from mrirecon.scan import Scan, one_volume
 from mrirecon.simulate import simulate_scan
 
-SUFFIXES = (*SCAN_SUFFIXES, ".hdf5", ".dat")
 EMBEDDED = "embedded"  # the brain volume that nibabel comes with
 NOT_PLAIN = ("image", "affine", "source", "noise_covariance")  # of `simulate_scan`
 _NOISE = 3  # first word of the seeds; those of `simulate` are 1 and 2
@@ -35,6 +35,7 @@ class Source:
         name: in the table.
         slices: a number takes so many in the middle, A:B those from A to B - 1, None all.
         simulation: options of `simulate_scan`; None for a file of k-space.
+        volume: of a scan with several; None where it has one.
 
     Raises:
         ValueError: if the slices are neither a number nor A:B.
@@ -44,6 +45,7 @@ class Source:
     name: str
     slices: int | str | None = None
     simulation: Mapping[str, Any] | None = None
+    volume: int | None = None
 
     def __post_init__(self) -> None:
         """Check the slices."""
@@ -69,7 +71,8 @@ class Source:
 
     def identity(self, sha256: str) -> dict[str, Any]:
         """All that its samples depend on."""
-        return {"sha256": sha256, "slices": self.slices, "simulation": self.simulation}
+        chosen = {} if self.volume is None else {"volume": self.volume}
+        return {"sha256": sha256, "slices": self.slices, "simulation": self.simulation, **chosen}
 
     def read(self) -> Scan:
         """The scan, with its slices.
@@ -78,8 +81,12 @@ class Source:
             ValueError, OSError: if it cannot be read, has no such slices, or several volumes.
         """
         scan = read_scan(self.path) if self.simulation is None else self._simulated()
+        if self.volume is not None and self.simulation is None:
+            scan = one_volume(scan, self.volume)
         if scan.volumes > 1:
-            raise ValueError(f"{scan.source} has {scan.volumes} volumes: a benchmark takes one")
+            raise ValueError(
+                f"{scan.source} has {scan.volumes} volumes: choose one, such as volume 0 (--volume 0)"
+            )
         return scan.select(self.part(scan.shape[0]))
 
     def part(self, count: int) -> slice:
@@ -101,33 +108,29 @@ class Source:
 
 
 def find_scans(
-    paths: Sequence[str], slices: int | str | None = None, limit: int | None = None
+    paths: Sequence[str],
+    slices: int | str | None = None,
+    limit: int | None = None,
+    volume: int | None = None,
 ) -> list[Source]:
-    """The scans that files and folders stand for, folders in the order of their names; `limit` of them, evenly spread.
+    """The scans that files, folders and patterns stand for (`Inputs.named`); `limit` of them, evenly spread.
 
     Raises:
-        FileNotFoundError: if a path does not exist, or a folder holds no scan.
+        FileNotFoundError: if a path does not exist, a folder holds no scan, or no file matches a pattern.
         ValueError: if `slices` or `limit` are impossible.
     """
     if limit is not None and limit < 1:
         raise ValueError(f"limit is {limit}: give 1 or more")
-    found: list[Path] = []
-    for text in paths:
-        path = Path(text)
-        if path.is_dir():
-            inside = [p for p in sorted(path.iterdir()) if _is_scan(p)]
-            if not inside:
-                raise FileNotFoundError(f"{path} holds no scan ({', '.join(SUFFIXES)})")
-            found += inside
-        else:
-            found.append(path)
+    found = [Path(one) for one in Inputs.named(paths).paths]
     unique = list({path.resolve(): path for path in found}.values())
     if limit is not None and limit < len(unique):
         unique = [unique[int((n + 0.5) * len(unique) / limit)] for n in range(limit)]
     stems = [path.stem for path in unique]
     names = [p.stem if stems.count(p.stem) == 1 else str(p) for p in unique]
     pairs = zip(unique, names, strict=True)
-    sources = [Source(path=str(path), name=name, slices=slices) for path, name in pairs]
+    sources = [
+        Source(path=str(path), name=name, slices=slices, volume=volume) for path, name in pairs
+    ]
     for source in sources:
         _ = source.parts  # says what is missing
     return sources
@@ -195,9 +198,3 @@ def add_noise(scan: Scan, level: float, seed: int) -> tuple[Scan, float]:
     note = f"noise of {level:g} of the bright level added (standard deviation {std:.4g} per real component)"
     noisy = replace(scan, read=read, noise_covariance=covariance, notes=(*scan.notes, note))
     return noisy, std
-
-
-def _is_scan(path: Path) -> bool:
-    return (
-        path.suffix.lower() in SUFFIXES and path.is_file() and not path.name.startswith((".", "_"))
-    )

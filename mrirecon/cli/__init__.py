@@ -27,18 +27,23 @@ COMMANDS = {
     "view": "make a page that shows NIfTI volumes in three planes, offline",
     "evaluate": "compare a reconstruction with its target under a named protocol",
     "benchmark": "compare methods x masks on the same scans: one table",
+    "methods": "list the methods and the kinds of masks, with a line on each",
+    "weights list": "list the weights that come along, and published ones that can be imported",
     "weights info": "print what a file of network weights is",
     "weights import": "convert published weights, matched to the last key",
+    "completion": "print what makes bash, zsh, fish or tcsh complete commands, options and names",
 }
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Run one command and exit with its status."""
     args = list(sys.argv[1:] if argv is None else argv)
+    if args[:1] == ["help"]:
+        args = [*args[1:], "--help"]
     if not args or args[0] in ("-h", "--help"):
         print(_usage())
         sys.exit(0)
-    if args[0] == "--version":
+    if args[0] in ("-V", "--version"):
         print(f"mrirecon {__version__}")
         sys.exit(0)
     family = {name: does for name, does in COMMANDS.items() if name.startswith(f"{args[0]} ")}
@@ -77,7 +82,7 @@ def _usage(commands: Mapping[str, str] = COMMANDS) -> str:
     lines = [f"  {name:<{width}}{does}" for name, does in commands.items()]
     return textwrap.dedent(
         """\
-        usage: mrirecon COMMAND [OPTIONS]      (mrirecon COMMAND --help lists a command's options)
+        usage: mrirecon COMMAND [OPTIONS]      (mrirecon help COMMAND lists a command's options)
 
         MRI reconstruction: every method on the same scan, through one operator, to a NIfTI volume.
         Research software: not for diagnosis or treatment.
@@ -86,5 +91,5 @@ def _usage(commands: Mapping[str, str] = COMMANDS) -> str:
         {commands}
 
         Every option can also stand in a YAML file given with --config; --print_config shows the resolved one.
-        --debug shows the traceback of an error; --version prints the version."""
+        --debug shows the traceback of an error; -V or --version prints the version."""
     ).format(commands="\n".join(lines))

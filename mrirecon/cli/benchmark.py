@@ -17,9 +17,9 @@ from mrirecon.cli.config import UsageError
 from mrirecon.cli.run import Command
 from mrirecon.cli.shared import CALIBRATION
 from mrirecon.device import Device, choose_device
+from mrirecon.io.files import make_folder
 from mrirecon.progress import work_progress
 from mrirecon.recon import EstimatedMaps
-from mrirecon.recon.session import make_folder
 from mrirecon.recon.team import Team
 
 if TYPE_CHECKING:
@@ -38,6 +38,7 @@ def benchmark(
     slices: str | None = None,
     middle: int | None = None,
     limit: int | None = None,
+    volume: int | None = None,
     weights: dict[str, str] = {},  # noqa: B006
     calibration: EstimatedMaps = EstimatedMaps(),  # noqa: B008
     tuning: Tuning = Tuning(),  # noqa: B008
@@ -57,11 +58,12 @@ def benchmark(
         output: folder of this table.
         masks: list of {kind, acceleration, center_fraction or center_size, seed or seeds, name}.
         methods: list of {method, name, options, weights, seeds, tune, if_shipped}; the method samplers is each of them.
-        scans: fully sampled k-space files, and folders of them.
+        scans: fully sampled k-space files, folders of them, and patterns such as "*.h5".
         simulated: list of {image, name, and options of simulate}; the image embedded is that of the demo.
         slices: A:B takes slices A to B - 1 of each scan only.
         middle: take only so many slices in the middle of each scan.
         limit: take only so many of the scans, evenly spread over them.
+        volume: of scans with several volumes take this one, from 0.
         weights: names or files for methods that name none themselves, by method; prior is for every diffusion method.
         calibration: how maps are estimated.
         tuning: how methods with values to tune are tuned.
@@ -76,7 +78,7 @@ def benchmark(
     check_weights(weights)
     entries = method_entries(methods, weights)
     part = chosen_slices(slices, middle)
-    sources = find_scans(scans or [], part, limit) + simulated_scans(simulated or [], part)
+    sources = find_scans(scans or [], part, limit, volume) + simulated_scans(simulated or [], part)
     if not sources:
         raise UsageError("there are no scans: give --scans with files or folders, or simulated")
     made = Benchmark(
@@ -134,8 +136,9 @@ COMMAND = Command(
     benchmark,
     "--config FILE.yaml --output DIR",
     examples=(
-        "--config configs/benchmark/small.yaml --scans multicoil_val --tuning.scans multicoil_train --output table",
-        "--config configs/benchmark/leaderboard_knee.yaml --scans multicoil_val --output table --limit 20",
+        "--config configs/benchmark/small.yaml --scans data/multicoil_val --tuning.scans data/multicoil_train "
+        "-o table",
+        "--config configs/benchmark/leaderboard_knee.yaml --scans data/multicoil_val --output table --limit 20",
     ),
     groups={**CALIBRATION, "tuning": (Tuning, "how methods with values to tune are tuned", ())},
     flat={"plan": (Benchmark, "how methods are compared", SPECIAL)},

@@ -4,29 +4,19 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import sys
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from difflib import get_close_matches
 from types import UnionType
 from typing import Any, Literal, Union, get_args, get_origin
 
 import yaml
 
 from mrirecon.cli.config import Settings, UsageError, refuse_classes
+from mrirecon.nearest import known_as, likeliest, usual_for
 from mrirecon.options import fits, in_words
-
-# what people type -> what the option may be called here
-ALIASES = {
-    "accel": ("acceleration",),
-    "lr": ("optimizer.lr",),
-    "learning_rate": ("optimizer.lr",),
-    "lambda": ("method.regularization",),
-    "method.lambda": ("method.regularization",),
-    "steps": ("trainer.max_steps", "method.iterations", "method.levels"),
-    "method.steps": ("method.iterations", "method.levels"),
-}
 
 
 @dataclass
@@ -69,14 +59,15 @@ class Options:
         return typed.args
 
     def named(self, name: str) -> str:
-        """The name of an option here, where another one is usual elsewhere, or it is written in capitals."""
-        there = self.there
-        for other in (name, *ALIASES.get(name.lower(), ()), name.lower(), name.replace("-", "_")):
-            if f"--{other}" in there:
-                return other
-        return name
+        """The name of an option on the command line, where another one is usual elsewhere, or capitals are typed."""
+        known = [flag.removeprefix("--") for flag in self.there]
+        return known_as(name, known) or usual_for(name, known) or name
 
     def renamed(self, arg: str) -> str:
+        """An argument with the name that its option has here; `-o` is short for `--output`."""
+        if arg.startswith("-o") and "--output" in self.there:
+            value = arg.removeprefix("-o").removeprefix("=")
+            return f"--output={value}" if value else "--output"
         flag, equals, value = arg.partition("=")
         if not flag.startswith("--"):
             return arg
@@ -94,8 +85,8 @@ class Options:
             flag, equals, value = arg.partition("=")
             action = self.there.get(flag) or self._mapping_of(flag)
             if action is None:
-                if arg.startswith("--"):
-                    raise UsageError(f"unknown option {flag}: {self._nearest(flag[2:])}")
+                if arg.startswith("--") or re.match(r"-[A-Za-z]", arg):
+                    raise UsageError(f"unknown option {flag}: {self._nearest(flag.lstrip('-'))}")
                 typed.words.append(arg)
                 typed.args.append(arg)
                 continue
@@ -114,8 +105,11 @@ class Options:
                 words.append(rest.popleft())
             if not words and wanted == 1 and hint not in (None, bool):
                 raise UsageError(f"{flag} has no value: it takes {in_words(hint)}")
+            words = [known_as(word, _choices(hint)) or word for word in words]
+            if name in typed.options:
+                raise UsageError(_twice(name, typed.options[name], words, wanted > 1))
             typed.options[name] = words
-            typed.args += [arg] if equals else self._spelt_out(name, flag, words)
+            typed.args += [f"{flag}={words[0]}"] if equals else self._spelt_out(name, flag, words)
         return typed
 
     def _mapping_of(self, flag: str) -> argparse.Action | None:
@@ -212,11 +206,24 @@ class Options:
         missing = [str(a.metavar or a.dest) for a in places[len(typed.words) :] if a.required]
         missing += [f"--{a.dest}" for a in required if a.dest not in {*typed.options, *configured}]
         if missing:
-            raise UsageError(f"give {' and '.join(missing)}")
+            raise UsageError(
+                f"give {' and '.join(missing)}{self._meant(missing, typed.words, places)}"
+            )
         several = any(a.nargs in ("+", "*") for a in self.actions if not a.option_strings)
         if len(typed.words) > len(places) and not several:
             word = typed.words[len(places)]
             raise UsageError(f"{word!r} is one word too many: see {self.prog} --help")
+
+    def _meant(
+        self, missing: list[str], words: list[str], places: Sequence[argparse.Action]
+    ) -> str:
+        """Which option was meant by a word too many, or by a YAML file among the words."""
+        last = words[-1] if words else ""
+        if last.endswith((".yaml", ".yml")):
+            return f": did you mean --config {last}?"
+        return (
+            f": did you mean --output {last}?" if "--output" in missing and len(words) > 1 else ""
+        )
 
     def _nearest(self, name: str) -> str:
         known = [
@@ -229,9 +236,10 @@ class Options:
         twins = [other for other in known if other.endswith("." + name.rpartition(".")[2])]
         if twins and not inner:
             return f"did you mean --{twins[0]}?"
-        near = get_close_matches(name, inner if inner and "." in name else known, n=1)
+        among = inner if inner and "." in name else known
+        near = likeliest(name, among) if len(name) > 1 else usual_for(name, known)
         if near:
-            return f"did you mean --{near[0]}?"
+            return f"did you mean --{near}?"
         if inner and "." in name:
             return f"there are {', '.join('--' + other for other in inner)}"
         return f"{self.prog} --help lists them"
@@ -248,6 +256,14 @@ def _is_number(word: str) -> bool:
 def _array(words: list[str]) -> str:
     """Words, or one with commas, as an array."""
     return words[0] if _is_array(words) else f"[{','.join(words)}]"
+
+
+def _twice(name: str, first: list[str], second: list[str], many: bool) -> str:
+    """What to say of an option that is given twice."""
+    if many and not (_is_array(first) or _is_array(second)):
+        return f"--{name} is given twice: write --{name} {' '.join([*first, *second])}"
+    values = " and ".join(" ".join(words) or "alone" for words in (first, second))
+    return f"--{name} is given twice ({values}): leave one of them out"
 
 
 def _is_array(words: list[str]) -> bool:
@@ -267,6 +283,13 @@ def _meanings(value: Any, hint: Any) -> list[Any]:
         except ValueError:
             continue
     return [*words, *([] if isinstance(loaded, str) else [loaded])]
+
+
+def _choices(hint: Any) -> list[str]:
+    """The names that a type takes, which may be written in any capitals."""
+    parts = get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
+    inner = (one for part in parts if get_origin(part) is Literal for one in get_args(part))
+    return [one for one in inner if isinstance(one, str)]
 
 
 def _takes_text(hint: Any) -> bool:

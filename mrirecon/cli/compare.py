@@ -13,27 +13,28 @@ from pathlib import Path
 from typing import Any
 
 from mrirecon.cli.config import UsageError
+from mrirecon.cli.outputs import for_each
 from mrirecon.cli.run import Command
-from mrirecon.cli.shared import CALIBRATION, LAYOUT, PLACE, SCAN_ARGUMENT
+from mrirecon.cli.shared import CALIBRATION, LAYOUT, PLACE, SCANS_ARGUMENT, known_method
 from mrirecon.device import Device, choose_device
 from mrirecon.io import check_output, write_volume
+from mrirecon.io.batch import Inputs
 from mrirecon.io.cfl import check_apart
-from mrirecon.io.files import PathLike, check_target, replacing
+from mrirecon.io.files import PathLike, check_target, make_folder, replacing
 from mrirecon.io.layout import USUAL, Layout
 from mrirecon.io.place import NOWHERE, Placement
 from mrirecon.methods.classical import Regularized
-from mrirecon.methods.registry import METHODS, method_name
+from mrirecon.methods.registry import METHODS
 from mrirecon.progress import slices_progress
 from mrirecon.recon.coil_maps import EstimatedMaps
 from mrirecon.recon.left_out.comparison import DEFAULTS, Contest, finish, run_each
 from mrirecon.recon.left_out.ranking import COLUMNS, Ranking
 from mrirecon.recon.request import Request
-from mrirecon.recon.session import make_folder
 
 
 def compare(
     *,
-    scan: str,
+    scan: list[str],
     methods: list[str],
     output: str,
     request: dict[str, Any],
@@ -47,7 +48,7 @@ def compare(
     layout: Layout = USUAL,
     place: Placement = NOWHERE,
 ) -> int:
-    """Compare methods on a scan that has no reference.
+    """Compare methods on scans that have no reference.
 
     Every method reconstructs the scan. Then some measured samples are left out, the same ones for each method, and
     predicted from the others: the method with the least error ranks first, and methods whose errors do not differ
@@ -55,7 +56,7 @@ def compare(
     run that was stopped goes on with what is missing.
 
     Args:
-        scan: k-space file.
+        scan: k-space file; of several, of a folder or a pattern, each gets a folder in OUTPUT.
         methods: names of methods.
         output: folder.
         request: further options.
@@ -83,14 +84,22 @@ def compare(
         )
         for name in _distinct(methods)
     ]
-    if not output:
-        raise UsageError("--output '' is no name of a folder")
     named = chain.from_iterable(one.files().values() for one in requests)
-    inputs: list[PathLike] = [scan, *chain.from_iterable(named)]
-    data = requests[0].read(scan)
-    contest = Contest.of(requests, data, where, request.get("left_out_seed", 0))
-    with _folder(Path(output)) as folder:
-        files = Files(folder, overwrite, inputs)
+    others: list[PathLike] = [*chain.from_iterable(named)]
+    seed = request.get("left_out_seed", 0)
+    scans = Inputs.named(scan, layout)
+
+    def one(path: str, folder: Path) -> int:
+        return _compare(path, requests, Files(folder, overwrite, [path, *others]), where, seed)
+
+    return for_each("compare", scans.paths, scans.folders(output), one)
+
+
+def _compare(scan: str, requests: Sequence[Request], files: Files, where: str, seed: int) -> int:
+    """Compare on one scan; the exit status."""
+    contest = Contest.of(requests, requests[0].read(scan), where, seed)
+    with _folder(files.folder):
+        overwrite, inputs = files.overwrite, files.inputs
         contest = contest.kept_beside({name: files.volume(name) for name in contest.requests})
         done = [name for name in contest.requests if contest.is_done(name)]
         if len(done) == len(contest.requests):  # stopped while the pages were written
@@ -221,8 +230,8 @@ def _distinct(methods: Sequence[str]) -> list[str]:
     names: list[str] = []
     for given in methods:
         try:
-            name = method_name(given)
-        except ValueError as error:
+            name = known_method(given)
+        except UsageError as error:
             raise UsageError(f"--methods: {error}") from error
         if name in names:
             raise UsageError(f"--methods: {name} is given twice")
@@ -264,10 +273,10 @@ NAMES = {
 COMMAND = Command(
     "compare",
     compare,
-    "SCAN --output FOLDER [--methods NAME...]",
-    {"scan": SCAN_ARGUMENT, "--methods": NAMES},
+    "SCAN... --output FOLDER [--methods NAME...]",
+    {"scan": SCANS_ARGUMENT, "--methods": NAMES},
     (
-        "scan.h5 --output compared",
+        "scan.h5 --mask poisson --acceleration 3 --output compared",
         "scan.h5 --methods cg_sense l1_wavelet tv --tune true --output compared",
     ),
     groups=CALIBRATION,

@@ -13,13 +13,13 @@ from mrirecon.cli.outputs import summary
 from mrirecon.cli.run import Command
 from mrirecon.device import Device, choose_device
 from mrirecon.io import read_image, write_volume
+from mrirecon.io.files import make_folder
 from mrirecon.io.volumes import extra_path
 from mrirecon.masks import MaskSpec
 from mrirecon.methods.walk import SHIPPED as PRIOR
 from mrirecon.options import parse_slices
 from mrirecon.progress import slices_progress
 from mrirecon.recon.request import Request
-from mrirecon.recon.session import make_folder
 from mrirecon.recon.undersampling import DrawnMask
 from mrirecon.report import comparison, write_png, write_report
 from mrirecon.simulate import demo_simulation

@@ -20,6 +20,7 @@ def evaluate(
     recon: str,
     target: str,
     protocol: Literal["fastmri", "slice", "dds-minmax"] = "fastmri",
+    volume: int | None = None,
     output: str | None = None,
     overwrite: bool = False,
 ) -> None:
@@ -29,6 +30,7 @@ def evaluate(
         recon: volume written by recon, or a folder of them.
         target: volume, or fastMRI file with its target, or a folder with files of the same names.
         protocol: fastmri (the leaderboard's), slice, or dds-minmax (forgives scale; for the DDS tables only).
+        volume: of files with several volumes take this one, from 0.
         output: also write the numbers as JSON.
         overwrite: replace an existing output.
     """
@@ -38,7 +40,12 @@ def evaluate(
     pairs = _pairs(Path(recon), Path(target))
     rows, notes = {}, []
     for one, other in pairs:
-        image, truth = read_volume(one), read_volume(other)
+        image, truth = read_volume(one, volume), read_volume(other, volume)
+        if image.shape != truth.shape:
+            sizes = [" x ".join(map(str, x.shape)) for x in (image, truth)]
+            raise ValueError(
+                f"{one} is {sizes[0]}, {other} is {sizes[1]} (slice x readout x phase): give volumes of one size"
+            )
         rows[one.name] = measure(image, truth, protocol)
         gain = None if protocol == "dds-minmax" else common_gain(image, truth)
         if gain is not None:
@@ -75,7 +82,9 @@ def _pairs(recon: Path, target: Path) -> list[tuple[Path, Path]]:
     made, known = _volumes(recon), _volumes(target)
     names = sorted(made.keys() & known.keys())
     if not names:
-        raise ValueError(f"no file name of {recon} is in {target}")
+        raise ValueError(
+            f"no file name of {recon} is in {target}: give folders with files of the same names"
+        )
     for folder, files in ((recon, made), (target, known)):
         if alone := len(files) - len(names):
             print(
@@ -109,5 +118,5 @@ COMMAND = Command(
             "help": "volume, fastMRI file with its target, or a folder with files of the same names",
         },
     },
-    ("brain.nii.gz truth.nii.gz", "volumes multicoil_val --output metrics.json"),
+    ("brain.nii.gz truth.nii.gz", "volumes data/multicoil_val --output metrics.json"),
 )

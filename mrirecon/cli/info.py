@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 
 from mrirecon.calibration import calibration_note
+from mrirecon.cli.config import UsageError
+from mrirecon.cli.outputs import for_each
 from mrirecon.cli.run import Command
-from mrirecon.cli.shared import LAYOUT, SCAN_ARGUMENT
+from mrirecon.cli.shared import LAYOUT, SCANS_ARGUMENT
 from mrirecon.coverage import achieved_acceleration, calibration_region, covered_by
 from mrirecon.echo import center_echo
 from mrirecon.geometry import Geometry
-from mrirecon.io import read_scan
+from mrirecon.io import MASK_SUFFIXES, read_scan, write_mask
+from mrirecon.io.batch import Inputs
+from mrirecon.io.cfl import check_apart
+from mrirecon.io.files import check_target, suffix_of
 from mrirecon.io.layout import USUAL, Layout
+from mrirecon.pattern import Pattern, pattern_of
 from mrirecon.recon.coil_maps import EstimatedMaps, calibration_block
 from mrirecon.recon.partial_fourier import missing_side
 from mrirecon.scan import Scan
@@ -19,21 +27,44 @@ from mrirecon.scan import Scan
 AXES = ("readout", "phase")
 
 
-def info(*, scan: str, layout: Layout = USUAL) -> None:
-    """Print what a scan holds and what recon would do with it.
+def info(
+    *,
+    scan: list[str],
+    mask_output: str | None = None,
+    overwrite: bool = False,
+    layout: Layout = USUAL,
+) -> int:
+    """Print what scans hold, how they were sampled, and what recon would do with them.
 
     Args:
-        scan: k-space file.
-        layout: how its array is stored.
+        scan: k-space files, folders of them, or patterns.
+        mask_output: also write the mask of the middle slice, as .png (white is sampled) or .npy.
+        overwrite: replace an existing mask.
+        layout: how their arrays are stored.
     """
-    data = center_echo(read_scan(scan, layout))
-    lines = {**_contents(data), **_sampling(data), **_geometry(data.geometry), **_plan(data)}
-    width = max(map(len, lines)) + 2
-    print(f"{scan}")
-    for name, text in lines.items():
-        print(f"  {name:<{width}}{text}")
-    for note in data.notes:
-        print(f"  {'note':<{width}}{note}")
+    scans = Inputs.named(scan, layout)
+    if mask_output is not None:
+        if len(scans.paths) > 1:
+            raise UsageError(f"--mask_output {mask_output} takes the mask of one scan: give one")
+        suffix_of(mask_output, MASK_SUFFIXES)
+        check_apart([mask_output], scans.paths)
+        check_target(mask_output, overwrite)
+
+    def tell(path: str, mask_file: Path) -> None:
+        stored = read_scan(path, layout)
+        data = center_echo(stored)
+        lines = {**_contents(data), **_sampling(data), **_geometry(data.geometry), **_plan(data)}
+        width = max(map(len, lines)) + 2
+        print(f"{path}")
+        for name, text in lines.items():
+            print(f"  {name:<{width}}{text}")
+        for note in data.notes:
+            print(f"  {'note':<{width}}{note}")
+        if mask_output is not None:
+            write_mask(mask_file, stored.measured(stored.middle() or 0)[1], overwrite=overwrite)
+            print(f"{mask_file}: the mask of slice {stored.middle() or 0}")
+
+    return for_each("info", scans.paths, [Path(mask_output or "")] * len(scans.paths), tell)
 
 
 def _contents(scan: Scan) -> dict[str, str]:
@@ -72,7 +103,10 @@ def _sampling(scan: Scan) -> dict[str, str]:
     acquired = covered_by(mask, scan.acquired)
     total, without = achieved_acceleration(mask, acquired)
     region = calibration_region(mask)
+    pattern = pattern_of(mask, acquired)
     lines = {
+        "sampling": pattern.text,
+        "begin with": _begin_with(pattern, scan.shape[1]),
         "acquired": f"{int(acquired.any(dim=1).sum())} readout x {int(acquired.any(dim=0).sum())} phase positions, "
         f"{int(acquired.sum())} points (zero padding, partial Fourier and empty corners excluded)",
         "sampled": f"{int(mask.sum())} points, {int(mask.any(dim=0).sum())} of {mask.shape[1]} columns "
@@ -92,6 +126,18 @@ def _sampling(scan: Scan) -> dict[str, str]:
             f"along {AXES[axis]}: {first}:{stop} of {acquired.shape[axis]} acquired (see --partial_fourier)"
         )
     return lines
+
+
+def _begin_with(pattern: Pattern, coils: int) -> str:
+    """The methods to try first."""
+    if pattern.kind == "full":
+        return "zero_filled, or adjoint, which keeps the phase"
+    if pattern.kind == "centre":
+        return "zero_filled: nothing tells what lies beyond"
+    if pattern.kind == "random" or coils == 1:
+        return "l1_wavelet or tv; for a head unrolled_prior"
+    both = "cg_sense or grappa" if pattern.kind == "columns" else "cg_sense"
+    return f"{both}; for a head unrolled_prior"
 
 
 def _geometry(geometry: Geometry) -> dict[str, str]:
@@ -137,8 +183,8 @@ def _plan(scan: Scan) -> dict[str, str]:
 COMMAND = Command(
     "info",
     info,
-    "SCAN",
-    {"scan": SCAN_ARGUMENT},
-    ("scan.h5", "kspace.mat --axes readout,phase,coil"),
+    "SCAN...",
+    {"scan": SCANS_ARGUMENT},
+    ("scan.h5", "scan.h5 --mask_output mask.png", "kspace.mat --axes readout,phase,coil"),
     flat=LAYOUT,
 )

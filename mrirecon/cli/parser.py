@@ -66,13 +66,22 @@ class Parser(ArgumentParser):
         debug = "show the traceback of an error, not only its line"
         self.add_argument("--debug", action="help", dest=argparse.SUPPRESS, help=debug)
         self.explain("--help", "show this and exit")
-        self.explain("--print_config", "print all options as YAML, with their values, and exit")
+        # jsonargparse hides the space before it by a backspace, which a file would hold.
+        self.explain(
+            "--print_config", "print all options as YAML, with their values, and exit", "[=FLAGS]"
+        )
 
     def explain(self, option: str, text: str, metavar: str | None = None) -> None:
         """Replace what the help says about an option, if there is one; `argparse.SUPPRESS` hides it."""
         action = self._option_string_actions.get(option)
         if action is not None:
             action.help, action.metavar = text, metavar or action.metavar
+
+    def shorten(self, option: str, short: str) -> None:
+        """Show a short name of an option in the help, if there is one."""
+        action = self._option_string_actions.get(option)
+        if action is not None:
+            action.option_strings = [short, option]
 
     def require(self, option: str, required: bool = True) -> None:
         """Let an option be required, or be left out, if there is one."""
@@ -113,6 +122,10 @@ class Parser(ArgumentParser):
             if hint is bool and f"--{name}" in self._option_string_actions:
                 self._option_string_actions[f"--{name}"].metavar = "[{true,false}]"
 
+    def known(self) -> list[tuple[argparse.Action, Any]]:
+        """Every argument, with its type where that is known."""
+        return [(action, self._types.get(action.dest)) for action in self._actions]
+
     def parse(self, args: list[str], settings: Settings) -> dict[str, Any]:
         """The value of every option; `settings` come from a YAML file.
 
@@ -121,7 +134,11 @@ class Parser(ArgumentParser):
         """
         options = Options(self._actions, self._types, self.prog)
         args = [options.renamed(arg) for arg in args]
-        settings = {options.named(name): value for name, value in settings.items()}
+        there = {action.dest for action in self._actions}
+        settings = {
+            name if name in there else options.named(name): value
+            for name, value in settings.items()
+        }
         args = options.check(args, settings)
         # Nothing that is typed or configured may name a module to import, which would run it.
         set_parsing_settings(instantiate_subclass_spec_in_any=False, import_path_denylist=["*"])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from itertools import chain
@@ -10,33 +9,34 @@ from pathlib import Path
 from typing import Any, Literal
 
 from mrirecon.cli.config import Settings, UsageError
-from mrirecon.cli.outputs import summary
+from mrirecon.cli.outputs import say_failed, summary
 from mrirecon.cli.parser import Parser
 from mrirecon.cli.run import Command
 from mrirecon.cli.shared import (
     CALIBRATION,
     LAYOUT,
     PLACE,
-    SCAN_ARGUMENT,
+    SCANS_ARGUMENT,
     add_method,
     preview_file,
     with_choices,
 )
 from mrirecon.device import Device, choose_device
 from mrirecon.io import is_complete
+from mrirecon.io.batch import Inputs, outputs_of_methods
 from mrirecon.io.bids import NO_BIDS, Bids, sidecar_of, sidecar_path
 from mrirecon.io.cfl import check_apart
 from mrirecon.io.files import PathLike, check_target
 from mrirecon.io.layout import USUAL, Layout
 from mrirecon.io.place import NOWHERE, Placement
 from mrirecon.io.volumes import volume_files
-from mrirecon.options import EXPECTED, one_line
+from mrirecon.options import EXPECTED
 from mrirecon.progress import slices_progress
 from mrirecon.recon.coil_maps import EstimatedMaps
 from mrirecon.recon.partial_fourier import missing_side
 from mrirecon.recon.pipeline import Progress
 from mrirecon.recon.request import Request
-from mrirecon.recon.session import Session, choose_outputs, choose_outputs_of_methods
+from mrirecon.recon.session import Session
 from mrirecon.recon.team import Elsewhere, Team
 from mrirecon.scan import Scan, Volume
 
@@ -51,7 +51,7 @@ def recon(
     maps: str = "espirit",
     calibration: EstimatedMaps = EstimatedMaps(),  # noqa: B008
     slices: str | None = None,
-    format: Literal["nii.gz", "nii", "h5", "npy", "cfl", "dcm", "dicom"] = "nii.gz",
+    format: Literal["nii.gz", "nii", "h5", "npy", "cfl", "dcm", "dicom"] | None = None,
     weights: str | None = None,
     samples: int | None = None,
     seed: int | None = None,
@@ -68,16 +68,17 @@ def recon(
     Beside each output stands OUTPUT.json with every parameter, seed and number. A rerun skips what is complete.
 
     Args:
-        scan: k-space files.
-        output: .nii.gz, .nii, .h5, .npy, .cfl, .dcm or .dicom (a folder of single images); with several scans a
-            folder. Several methods add their names to it.
+        scan: k-space files, folders of them, or patterns such as "*.h5".
+        output: .nii.gz, .nii, .h5, .npy, .cfl, .dcm or .dicom (a folder of single images); a folder for several
+            scans, or with a slash at its end. Several methods add their names to it.
         method: name and options of the method, or the names of several.
         request: further options.
         mask: undersample retrospectively with this kind of mask (see mrirecon mask --help) or mask file.
         maps: espirit, lowres, or a file of coil maps.
         calibration: how maps are estimated.
         slices: A:B reconstructs slices A to B - 1 only.
-        format: format of the files in that folder; h5 is what the fastMRI leaderboard takes.
+        format: format of the files in that folder, nii.gz where none is given; h5 is what the fastMRI leaderboard
+            takes.
         weights: weights of a learned method, a shipped name or a .safetensors file (the same as --method.weights).
         samples: draws per slice of a diffusion method (the same as --method.samples).
         seed: seed of the draws of a diffusion method (the same as --method.seed).
@@ -104,14 +105,15 @@ def recon(
         for one in ([{"name": name} for name in method] if isinstance(method, list) else [method])
     ]
     shown = [preview_file(one.solver, preview) for one in asked]
-    names = [one.solver.name for one in asked]
-    dataset = _outputs_in_dataset(bids, scan, output, names, overwrite)
-    each = dataset or _outputs(scan, output or "", format, names)
+    named = Inputs.named(scan, layout)
+    scans, names = named.paths, [one.solver.name for one in asked]
+    dataset = _outputs_in_dataset(bids, scans, output, names, overwrite)
+    each = dataset or _outputs(named, output or "", format, names)
     outputs = [*chain.from_iterable(each)]
-    inputs: list[PathLike] = [*scan]
+    inputs: list[PathLike] = [*scans]
     inputs += chain.from_iterable(chain.from_iterable(one.files().values()) for one in asked)
     adapted = asked[0].adapt_save
-    beside = _beside(scan, outputs, report, preview, adapted, overwrite)
+    beside = _beside(scans, outputs, report, preview, adapted, overwrite)
     check_apart([*beside, *chain.from_iterable(map(volume_files, outputs))], inputs)
     team, metadata = Team.of_environment(), _bids_sidecar if bids.bids is not None else None
     sessions = [
@@ -119,7 +121,7 @@ def recon(
         for one, picture in zip(asked, shown, strict=True)
     ]
     with team.joined():
-        _run(sessions, scan, each)
+        _run(sessions, scans, each)
         if adapted is not None and sessions[0].done:
             print(f"{adapted}: the adapted weights")
         if report is not None and team.leads:
@@ -131,7 +133,7 @@ def _bids_sidecar(target: Path, volume: Volume, scan: Scan) -> Mapping[Path, Map
     """The metadata that BIDS wants beside an image."""
     if len(volume.image) > 1:
         raise ValueError(
-            f"{scan.source} has {len(volume.image)} volumes, --bids writes one: give --output"
+            f"{scan.source} has {len(volume.image)} volumes, --bids writes one: choose it with --volume, or give --output"
         )
     side = missing_side(scan.acquired)
     share = None if side is None else (side[2] - side[1]) / scan.acquired.shape[side[0]]
@@ -162,11 +164,11 @@ def _beside(
     return files
 
 
-def _outputs(scans: list[str], output: str, kind: str, methods: list[str]) -> list[list[Path]]:
+def _outputs(scans: Inputs, output: str, kind: str | None, methods: list[str]) -> list[list[Path]]:
     """One output per scan, of each method."""
     if len(methods) == 1:
-        return [choose_outputs(scans, output, kind)]
-    return list(choose_outputs_of_methods(scans, output, methods, kind).values())
+        return [scans.outputs(output, kind)]
+    return list(outputs_of_methods(scans, output, methods, kind).values())
 
 
 def _outputs_in_dataset(
@@ -222,9 +224,7 @@ class Spoken:
         print(f"{target}: complete, skipped")
 
     def failed(self, source: str, error: Exception) -> None:
-        text = one_line(error)
-        named = "" if source in text else f"{source}: "
-        print(f"mrirecon recon: error: {named}{text}", file=sys.stderr)
+        say_failed("recon", source, error)
 
 
 def _report(path: str, sessions: list[Session]) -> None:
@@ -281,13 +281,13 @@ COMMAND = Command(
     "recon",
     recon,
     "SCAN... (--output OUTPUT | --bids FOLDER) [--method NAME...]",
-    {"scan": {**SCAN_ARGUMENT, "nargs": "+", "type": str}},
+    {"scan": SCANS_ARGUMENT},
     (
         "scan.h5 --output brain.nii.gz",
         "scan.h5 --mask poisson --acceleration 6 --method tv --method.iterations 50 --output tv.nii.gz",
         "scan.h5 --method tv cg_sense dds --output brain.nii.gz",
-        "session/*.h5 --output volumes --report volumes/report.html",
-        "multicoil_test/*.h5 --method varnet --weights best.safetensors --format h5 --output leaderboard",
+        "session --output volumes --report volumes/report.html",
+        "data/multicoil_test/*.h5 --method varnet --weights best.safetensors --format h5 --output leaderboard",
     ),
     prepare=prepare,
     prepared=("method",),

@@ -71,6 +71,21 @@ def run(command: Command, argv: Sequence[str]) -> int:
 
 def parse(command: Command, args: list[str]) -> dict[str, Any]:
     """Arguments of the command's function."""
+    parser, args, settings = parser_of(command, args)
+    values = parser.parse(args, settings)
+    del values["config"]
+    for name, (kind, _, hidden) in command.flat.items():
+        own = {one: values.pop(one) for one in names_of(kind) if one not in hidden}
+        values[name] = own if hidden else kind(**own)
+    return {k: v.as_dict() if isinstance(v, Namespace) else v for k, v in values.items()}
+
+
+def parser_of(command: Command, args: list[str]) -> tuple[Parser, list[str], Settings]:
+    """The parser of a command for these arguments, those that are left for it, and the settings of a YAML file.
+
+    Raises:
+        UsageError: if the file or the name of a method or network is wrong.
+    """
     about = inspect.getdoc(command.function) or ""
     parser = Parser(f"mrirecon {command.name}", command.usage, about.partition("\n\nArgs:")[0])
     examples = [f"  mrirecon {command.name} {example}" for example in command.examples]
@@ -96,9 +111,5 @@ def parse(command: Command, args: list[str]) -> dict[str, Any]:
         args, settings = command.prepare(parser, args, settings)
     for name, (kind, title, hidden) in command.groups.items():
         parser.add_options(kind, name, title, hidden)
-    values = parser.parse(args, settings)
-    del values["config"]
-    for name, (kind, _, hidden) in command.flat.items():
-        own = {one: values.pop(one) for one in names_of(kind) if one not in hidden}
-        values[name] = own if hidden else kind(**own)
-    return {k: v.as_dict() if isinstance(v, Namespace) else v for k, v in values.items()}
+    parser.shorten("--output", "-o")
+    return parser, args, settings

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import fields
 from difflib import get_close_matches
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,12 @@ SCAN_ARGUMENT = {
     "metavar": "SCAN",
     "help": "k-space file: fastMRI or MRD HDF5, BART cfl, npy, npz, MATLAB or Siemens twix",
 }
+SCANS_ARGUMENT = {
+    **SCAN_ARGUMENT,
+    "nargs": "+",
+    "type": str,
+    "help": f"{SCAN_ARGUMENT['help']}; a folder of them, or a pattern such as '*.h5'",
+}
 # group of options -> (class, title in the help, fields that are no options)
 CALIBRATION = {"calibration": (EstimatedMaps, "how coil maps are estimated", ("kind",))}
 # the same, options without a name before them
@@ -51,19 +58,19 @@ def add_method(parser: Parser, args: list[str], settings: Settings) -> tuple[lis
     """
     args, typed = _take_methods(args)
     if len(typed) > 1:
-        raise UsageError("--method is given twice: name several methods after one --method")
+        raise UsageError(f"--method is given twice: write --method {' '.join(chain(*typed))}")
     configured = settings.get("method", {})
     several = isinstance(configured, list) and all(isinstance(one, str) for one in configured)
     names = typed[0] if typed else configured if several else []
     if len(names) > 1:
-        return _add_methods(parser, args, settings, list(map(_known, names)))
+        return _add_methods(parser, args, settings, list(map(known_method, names)))
     if not isinstance(configured, dict):
         configured = {"name": names[0] if names else configured}
     known = configured.get("name", DEFAULT)
     name = names[0] if names else known
     if "name" in configured and name != known:
         configured = {}
-    name = _known(name)
+    name = known_method(name)
     parser.add_argument("--method.name", default=name)
     about = (METHODS[name].__doc__ or "").partition("\n")[0].removesuffix(".")
     parser.add_options(METHODS[name], "method", f"method {name}: {about}", (), instantiate=False)
@@ -83,10 +90,20 @@ METHOD_HELP = (
 )
 
 
-def _known(name: object) -> str:
+def known_method(name: object) -> str:
+    """The name of a method, whatever its capitals.
+
+    Raises:
+        UsageError: if there is none; what is probably meant is named.
+    """
     try:
         return method_name(name)
     except ValueError as error:
+        parts = name.split(",") if isinstance(name, str) else []
+        if len(parts) > 1:
+            raise UsageError(
+                f"{name!r} is no method: write several as {' '.join(parts)}"
+            ) from error
         raise UsageError(str(error)) from error
 
 

@@ -85,7 +85,7 @@ COMMAND = Command(
         }
     },
     (
-        "brain.nii.gz --output scan.h5 --coils 12 --snr 30",
-        "brain.nii.gz --output scan.mrd --slices 10:12",
+        "brain.nii.gz --output simulated.h5 --coils 12 --snr 30",
+        "brain.nii.gz --output simulated.mrd --slices 1:2",
     ),
 )

@@ -13,9 +13,9 @@ from rich.text import Text
 from mrirecon.cli.config import Settings, UsageError, take
 from mrirecon.cli.parser import Parser
 from mrirecon.cli.run import Command
+from mrirecon.io.files import make_folder
 from mrirecon.nearest import suggest
 from mrirecon.networks import MODELS, PRESETS
-from mrirecon.recon.session import make_folder
 from mrirecon.training.core.export import About
 from mrirecon.training.core.memory import step_memory
 from mrirecon.training.core.optimizer import OptimizerSettings
@@ -35,7 +35,7 @@ PREPARED = ("network", "data", "loss", "optimizer", "checkpoints", "trainer", "a
 
 def train(
     *,
-    output: str,
+    output: str | None = None,
     weights: str | None = None,
     ckpt_path: str | None = None,
     seed: int = 0,
@@ -50,7 +50,7 @@ def train(
     at the end weights.safetensors with weights.json, ready for `mrirecon recon --weights`.
 
     Args:
-        output: folder of this run.
+        output: folder of this run; a dry run needs none.
         weights: trained weights to begin with, a shipped name or a file; of unrolled_prior also those of its denoiser.
         ckpt_path: checkpoint to go on from, of this run or of another; last is this run's latest, and starts from the
             beginning if there is none.
@@ -63,8 +63,10 @@ def train(
     """
     if seed < 0:
         raise ValueError(f"--seed is {seed}: give 0 or a positive number")
+    if not (output or dry_run):
+        raise UsageError("give --output, the folder of this run")
     config = {
-        "output": output,
+        "output": output or "",
         "seed": seed,
         **{name: groups[name] for name in PREPARED},
         "images": images,
@@ -190,9 +192,9 @@ COMMAND = Command(
     train,
     "--config FILE.yaml",
     examples=(
-        "--config configs/tiny_varnet.yaml --data.root /data/fastmri --output runs/tiny",
-        "--config configs/tiny_varnet.yaml --data.root /data/fastmri --output runs/tiny --ckpt_path last",
-        "--config configs/fastmri_knee_varnet.yaml --data.root /data/fastmri --dry_run",
+        "--config configs/tiny_varnet.yaml --data.root data --output runs/tiny",
+        "--config configs/tiny_varnet.yaml --data.root data --output runs/tiny --ckpt_path last",
+        "--config configs/fastmri_knee_varnet.yaml --data.root data --dry_run",
         "--config configs/prior_tiny.yaml --data.sources images --data.cache cache --output runs/prior",
     ),
     prepare=_prepare,

@@ -1,7 +1,8 @@
-"""`mrirecon weights info` and `mrirecon weights import`."""
+"""`mrirecon weights list`, `mrirecon weights info` and `mrirecon weights import`."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -16,9 +17,35 @@ from mrirecon.weights import (
     import_weights,
     load_weights,
     locate,
+    read_card,
     save_weights,
     shipped_weights,
 )
+from mrirecon.weights.recognise import PUBLISHED
+
+
+def listed() -> None:
+    """List the weights that come along, and published ones whose files are known."""
+    print("come along (--weights NAME of recon; `mrirecon weights info NAME` says all of one):")
+    _print({name: _row(read_card(locate(name))) for name in shipped_weights()})
+    print(
+        "published by others (get the file from its authors, then `mrirecon weights import FILE`):"
+    )
+    width = max(len(name) for _, name in PUBLISHED) + 2
+    for (network, name), known in PUBLISHED.items():
+        about = f"{_use(network)}; {known['data']}; by {known['attribution'].partition('); ')[0].removesuffix(')')})"
+        print(f"  {name:<{width}}{about}; licence: its authors'")
+
+
+def _row(card: Card) -> str:
+    """What weights of ours are, in a line."""
+    data = re.sub(r" \(.*?\)", "", card.data).partition(":")[0].partition(", 72 ")[0]
+    return f"{_use(card.network)}; {data}; licence: {card.licence}"
+
+
+def _use(network: str) -> str:
+    """What a network is for."""
+    return f"{network}, for {'--method dds and the other samplers' if network in PRIORS else f'--method {network}'}"
 
 
 def info(*, file: str) -> None:
@@ -28,13 +55,14 @@ def info(*, file: str) -> None:
         file: name of shipped weights, or a file.
     """
     path = locate(file)
-    print(path)
     if path.suffix.lower() == ".safetensors" and path.with_suffix(".json").exists():
         network, card = load_weights(path)
+        print(path)
         count = sum(p.numel() for p in network.parameters())
         _print({**_described(card), "parameters": f"{count:,}"})
     else:
         report = import_weights(path)[1]
+        print(path)
         _print(_found(report, report.card()))
 
 
@@ -53,6 +81,8 @@ def convert(
             maximum was 1. Left out it is that of the published file of this name.
         overwrite: replace an existing output.
     """
+    if file in shipped_weights():
+        raise ValueError(f"{file} comes along and needs no import: --weights {file} takes it")
     suffix_of(output, (".safetensors",))
     check_apart([output, Path(output).with_suffix(".json")], [file])
     check_target(output, overwrite)
@@ -109,6 +139,7 @@ def _print(lines: dict[str, Any]) -> None:
 
 FILE = {"metavar": "FILE"}
 COMMANDS = {
+    "list": Command("weights list", listed, ""),
     "info": Command(
         "weights info",
         info,
@@ -119,6 +150,7 @@ COMMANDS = {
                 "help": f"weights, or the name of shipped ones ({', '.join(shipped_weights()) or 'none'})",
             }
         },
+        ("unrolled_prior_tiny", "knee_leaderboard_state_dict.pt"),
     ),
     "import": Command(
         "weights import",

@@ -95,7 +95,9 @@ def check_target(path: PathLike, overwrite: bool = False, *, is_folder: bool = F
     if len(os.fsencode(path.name)) > LONGEST_NAME:
         raise OSError(f"cannot write {path}: its name is longer than {LONGEST_NAME} bytes")
     if not folder.exists():
-        raise FileNotFoundError(f"cannot write {path}: the folder {folder} does not exist")
+        raise FileNotFoundError(
+            f"cannot write {path}: the folder {folder} does not exist: make it first"
+        )
     if not folder.is_dir():
         raise NotADirectoryError(f"cannot write {path}: {folder} is not a folder")
     if path.is_dir() and not is_folder:
@@ -106,6 +108,20 @@ def check_target(path: PathLike, overwrite: bool = False, *, is_folder: bool = F
         raise PermissionError(f"cannot write {path}: the folder {folder} is read-only")
     clear_partial(folder, path.name)
     return path
+
+
+def make_folder(folder: Path) -> Path:
+    """The folder, made where it is missing.
+
+    Raises:
+        OSError: if that is not possible, in one sentence.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        reason = "is a file" if isinstance(error, FileExistsError) else f"({error.strerror})"
+        raise type(error)(f"{folder} cannot be made a folder: it {reason}") from error
+    return folder
 
 
 @contextmanager

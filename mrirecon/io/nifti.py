@@ -202,7 +202,9 @@ def _open(path: Path) -> Any:
         image: Any = nibabel.load(path, mmap=False)
     except Exception as error:  # of damaged files nibabel raises a dozen kinds
         reason = str(error).partition("\n")[0]
-        raise ValueError(f"{path} is no NIfTI image, or a damaged one: {reason}") from error
+        raise ValueError(
+            f"{path} is no NIfTI image, or a damaged one: {reason}: give a whole .nii or .nii.gz"
+        ) from error
     if not isinstance(image, nibabel.Nifti1Pair):
         raise ValueError(
             f"{path} is {type(image).__name__} of nibabel, no NIfTI image: make it one with "

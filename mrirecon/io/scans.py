@@ -9,24 +9,36 @@ from typing import Any
 
 from mrirecon.io.cfl import check_apart, pair, read_cfl, write_scan_cfl
 from mrirecon.io.fastmri import read_fastmri, write_fastmri
-from mrirecon.io.files import PathLike, check_target, existing_file, replacing, suffix_of
+from mrirecon.io.files import (
+    PathLike,
+    check_target,
+    existing_file,
+    replacing,
+    sidecar,
+    suffix_of,
+)
 from mrirecon.io.foreign import foreign, foreign_folder, foreign_hdf5
 from mrirecon.io.hdf5 import datasets, is_hdf5, names, reading
 from mrirecon.io.layout import Layout
 from mrirecon.io.mask_arrays import refuse_mask
 from mrirecon.io.mat import read_mat
 from mrirecon.io.mrd_header import parse_header
-from mrirecon.io.numpy import read_numpy, write_npy, write_npz
+from mrirecon.io.numpy import open_npy, read_numpy, write_npy, write_npz
 from mrirecon.io.partitions import are_partitions, transformed
 from mrirecon.io.plausible import doubts
 from mrirecon.io.reconcile import reconciled
 from mrirecon.scan import Scan
 
-SCAN_SUFFIXES = (".h5", ".mrd", ".cfl", ".npy", ".npz")
+SCAN_SUFFIXES = (".h5", ".mrd", ".cfl", ".npy", ".npz")  # of scans that are written
+INPUT_SUFFIXES = (*SCAN_SUFFIXES, ".hdf5", ".hdr", ".dat", ".mat")
 READABLE = "fastMRI or MRD HDF5, BART cfl, npy, npz, mat and Siemens twix"
 HEAD = 352  # bytes from which formats are recognised
 
 Reader = Callable[[Path, Layout], Scan]
+
+
+class NotAScan(ValueError):
+    """A file, in good order as far as can be seen, of something else than k-space."""
 
 
 def read_scan(path: PathLike, layout: Layout | None = None, **stored: Any) -> Scan:
@@ -53,6 +65,26 @@ def read_scan(path: PathLike, layout: Layout | None = None, **stored: Any) -> Sc
     return _checked(_as_3d(layout.centred(_reader(path, layout)(path, layout))), layout)
 
 
+def is_scan(path: Path, layout: Layout | None = None) -> bool:
+    """Whether a file is a scan by its content, or, where it is damaged, by its suffix.
+
+    A cfl pair is its .cfl. Hidden files are none, nor outputs of this program, which have their JSON beside them.
+    """
+    suffix = path.suffix.lower()
+    if path.name.startswith((".", "_")) or suffix == ".hdr" or not path.is_file():
+        return False
+    if sidecar(path).is_file():
+        return False
+    try:
+        if _reader(path, layout or Layout()) is read_numpy and suffix == ".npy":
+            return open_npy(path).dtype.kind == "c"  # a mask, or an image
+    except NotAScan:
+        return False
+    except (ValueError, OSError):
+        return suffix in INPUT_SUFFIXES
+    return True
+
+
 def write_scan(scan: Scan, path: PathLike, overwrite: bool = False) -> tuple[str, ...]:
     """Write k-space slice by slice as complex64; the format follows the suffix.
 
@@ -74,7 +106,7 @@ def write_scan(scan: Scan, path: PathLike, overwrite: bool = False) -> tuple[str
     if scan.volumes > 1 and suffix in (".h5", ".npy", ".npz"):
         raise ValueError(
             f"{path}: {suffix} holds one volume, {scan.source} has {scan.volumes}: "
-            "write .mrd or .cfl"
+            "write .mrd or .cfl, or one of them, such as --volume 0"
         )
     files = (pair(path)[1], path) if suffix == ".cfl" else (path,)
     check_apart(files, [scan.source])
@@ -156,7 +188,7 @@ def _reader(path: Path, layout: Layout) -> Reader:
     ):
         return read_cfl
     if path.is_dir() and (advice := foreign_folder(path)):
-        raise ValueError(f"{path} {advice}")
+        raise NotAScan(f"{path} {advice}")
     with existing_file(path).open("rb") as stream:
         head = stream.read(HEAD)
     suffix = path.suffix.lower()
@@ -167,7 +199,7 @@ def _reader(path: Path, layout: Layout) -> Reader:
     if head.startswith((b"\x93NUMPY", b"PK\x03\x04")):
         return read_numpy
     if advice := foreign(path, head):
-        raise ValueError(f"{path} {advice}")
+        raise NotAScan(f"{path} {advice}")
     if suffix == ".hdr":
         return read_cfl
     if not head:
@@ -181,7 +213,7 @@ def _reader(path: Path, layout: Layout) -> Reader:
         from mrirecon.io.twix import read_twix
 
         return _ordered("Siemens twix", read_twix)
-    raise ValueError(f"{path} is of no kind that can be read: {READABLE}")
+    raise NotAScan(f"{path} is of no kind that can be read: {READABLE}")
 
 
 def _hdf5_reader(path: Path, layout: Layout) -> Reader:
@@ -200,14 +232,14 @@ def _hdf5_reader(path: Path, layout: Layout) -> Reader:
 
         return _ordered("MRD", read_mrd)
     if inside is not None:
-        raise ValueError(
+        raise NotAScan(
             f"{path}: {name!r} is a group, no array: name one with --variable, it holds {inside}"
         )
     if layout.variable is not None:
-        raise ValueError(f"{path} has no array {name!r}: it has {listed}")
+        raise NotAScan(f"{path} has no array {name!r}: it has {listed}")
     if advice := foreign_hdf5(path, found):
-        raise ValueError(f"{path} {advice}")
-    raise ValueError(
+        raise NotAScan(f"{path} {advice}")
+    raise NotAScan(
         f"{path} has neither 'kspace' (fastMRI) nor 'dataset' (MRD): it has {listed}; name another array of k-space "
         "with --variable"
     )

@@ -154,7 +154,7 @@ def check_volumes(path: PathLike, volumes: int) -> str:
     if volumes > 1 and suffix in ONE_VOLUME:
         raise ValueError(
             f"{path}: {suffix} holds one volume, this reconstruction has {volumes}: "
-            f"write {'.dicom' if suffix == '.dcm' else '.nii.gz, .nii or .cfl'}"
+            f"write {'.dicom' if suffix == '.dcm' else '.nii.gz, .nii or .cfl'}, or one of them, such as --volume 0"
         )
     return suffix
 
@@ -236,12 +236,16 @@ def describe(volume: Volume) -> Mapping[str, Any]:
     }
 
 
-def read_volume(path: PathLike) -> Float[Tensor, "slice readout phase"]:
+def read_volume(path: PathLike, volume: int | None = None) -> Float[Tensor, "slice readout phase"]:
     """Magnitude of one volume, for metrics: an output of `write_volume`, or the target in a fastMRI file.
+
+    Args:
+        path: of the file.
+        volume: which one of a file that has several, counted from 0.
 
     Raises:
         FileNotFoundError, IsADirectoryError: if there is no such file.
-        ValueError: if it is damaged, of another kind, empty, or has several volumes.
+        ValueError: if it is damaged, of another kind, empty, or has several volumes and none of them is chosen.
 
     Example:
         target = mr.read_volume("scan.h5")  # (slice, readout, phase)
@@ -255,7 +259,6 @@ def read_volume(path: PathLike) -> Float[Tensor, "slice readout phase"]:
     array: np.ndarray | FileArray
     if suffix in (".cfl", ".hdr"):
         array = _image_of_cfl(path)
-        array = array[0] if len(array) == 1 else array
     elif suffix == ".npy":
         array = open_npy(path)
     elif is_hdf5(existing_file(path)):
@@ -265,11 +268,14 @@ def read_volume(path: PathLike) -> Float[Tensor, "slice readout phase"]:
             array = read_array(str(path), file[target]) if target else np.empty(0)
         if target is None:
             raise ValueError(
-                f"{path} has no image ({', '.join(TARGETS)}): it has {', '.join(found) or 'nothing'}"
+                f"{path} has no image ({', '.join(TARGETS)}): it has {', '.join(found) or 'nothing'}; of k-space "
+                "reconstruct one first"
             )
     else:
         data, _ = read_image(path)
         array = np.moveaxis(data, (0, 1, 2), (-2, -1, -3))
+    if array.ndim == 4:
+        array = array[0 if len(array) == 1 else _chosen(path, len(array), volume)]
     if array.ndim != 3 or array.dtype.kind not in "fciu":
         size = " x ".join(map(str, array.shape))
         raise ValueError(
@@ -299,6 +305,16 @@ def read_complex(path: PathLike) -> Complex[Tensor, "volume slice readout phase"
     if not bool(torch.isfinite(image).all()):
         raise ValueError(f"{path}: the image holds NaN or infinite values: reconstruct it again")
     return image
+
+
+def _chosen(path: Path, count: int, volume: int | None) -> int:
+    if volume is None:
+        raise ValueError(
+            f"{path} has {count} volumes: choose one, such as --volume 0 for the first"
+        )
+    if not 0 <= volume < count:
+        raise ValueError(f"volume {volume}: {path} has volumes 0 to {count - 1}")
+    return volume
 
 
 def _refuse_empty(path: Path, array: np.ndarray | FileArray) -> None:

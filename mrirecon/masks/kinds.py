@@ -27,12 +27,19 @@ class Kind:
         samples: whole columns, or points.
         calibration: what is fully sampled about the origin: columns, a square, or nothing by construction.
         origin: where it comes from; those of fastMRI and of the papers know the whole grid only, as published.
+        about: a sentence on it; by default the first of the docstring of `make`.
     """
 
     make: Callable[..., Tensor]
     samples: Literal["columns", "points"] = "columns"
     calibration: Literal["columns", "square", "none"] = "columns"
     origin: Literal["own", "fastmri", "paper"] = "own"
+    about: str = ""
+
+    def __post_init__(self) -> None:
+        """Take the sentence of the function."""
+        if not self.about:
+            object.__setattr__(self, "about", (self.make.__doc__ or "").partition("\n")[0])
 
     @property
     def options(self) -> list[str]:
@@ -52,8 +59,8 @@ MASKS: dict[str, Kind] = {
     "poisson": Kind(own.poisson, "points", "square"),
     "equispaced": Kind(own.equispaced),
     **{
-        f"fastmri_{kind}": Kind(partial(others.fastmri_mask, kind), origin="fastmri")
-        for kind in others.FASTMRI
+        f"fastmri_{kind}": Kind(partial(others.fastmri_mask, kind), origin="fastmri", about=about)
+        for kind, (_, about) in others.FASTMRI.items()
     },
     "paper_uniform1d": Kind(others.paper_uniform1d, origin="paper"),
     "paper_gaussian1d": Kind(others.paper_gaussian1d, origin="paper"),

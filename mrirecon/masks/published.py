@@ -24,13 +24,28 @@ from mrirecon.masks.area import (
     over_budget,
 )
 
-# kind -> the class of the fastmri package that makes it
+# kind -> the class of the fastmri package that makes it, and what that does
 FASTMRI = {
-    "random": "RandomMaskFunc",
-    "equispaced": "EquiSpacedMaskFunc",
-    "equispaced_fraction": "EquispacedMaskFractionFunc",
-    "magic": "MagicMaskFunc",
-    "magic_fraction": "MagicMaskFractionFunc",
+    "random": (
+        "RandomMaskFunc",
+        "Each column outside the calibration with the same probability; the knee leaderboard's.",
+    ),
+    "equispaced": (
+        "EquiSpacedMaskFunc",
+        "Every R-th column, and the calibration columns on top: more than W / R.",
+    ),
+    "equispaced_fraction": (
+        "EquispacedMaskFractionFunc",
+        "Equispaced at a wider, rounded spacing that makes up for the calibration; the brain leaderboard's.",
+    ),
+    "magic": (
+        "MagicMaskFunc",
+        "Every R-th column, shifted on the other side of k-space (Defazio 2019), and the calibration on top.",
+    ),
+    "magic_fraction": (
+        "MagicMaskFractionFunc",
+        "The same at a wider spacing that makes up for the calibration: about W / R columns.",
+    ),
 }
 
 
@@ -78,7 +93,7 @@ def fastmri_mask(
         if kind == "random":
             raise ValueError("fastmri_random has no offset: leave it out")
         check_offset(offset, round(acceleration))
-    draw = getattr(subsample, FASTMRI[kind])([center_fraction], [acceleration])
+    draw = getattr(subsample, FASTMRI[kind][0])([center_fraction], [acceleration])
     lines, _ = draw((1, 1, width, 2), offset=offset, seed=check_legacy_seed(seed))
     columns = lines.flatten().numpy() > 0
     if not columns.any():

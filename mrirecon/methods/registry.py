@@ -206,7 +206,7 @@ def who_does(option: str) -> str:
     """A few methods that have an option, in words; nothing where none has."""
     others = who_has(option)
     shown = ", ".join(others[:4]) + (", ..." if len(others) > 4 else "")
-    return f"{shown} do" if others else ""
+    return f"{shown} {'do' if len(others) > 1 else 'does'}" if others else ""
 
 
 def method_name(name: object) -> str:

@@ -34,7 +34,7 @@ from mrirecon.recon.pipeline import Pipeline, Progress, check_partial_fourier
 from mrirecon.recon.record import describe_mask, metrics_of
 from mrirecon.recon.sources import files_of, status_of
 from mrirecon.recon.undersampling import MaskSource, mask_from, narrow, undersample
-from mrirecon.scan import Scan, Volume
+from mrirecon.scan import Scan, Volume, one_volume
 from mrirecon.weights import save_weights, sha256_of
 
 Path_: TypeAlias = str | PathLike[str]
@@ -54,6 +54,7 @@ class Request:
         maps: espirit, lowres, a file of coil maps, a tensor (slice, coil, readout, phase), or a source of maps.
         calibration: how maps are estimated.
         slices: A:B reconstructs slices A to B - 1 only.
+        volume: of a scan with several volumes take only this one, from 0.
         partial_fourier: what to do about the side that partial Fourier left out.
         whiten: prewhiten when the scan has a noise measurement.
         compress_coils: combine the coils to this many virtual ones, for speed.
@@ -89,6 +90,7 @@ class Request:
     maps: Any = "espirit"
     calibration: EstimatedMaps = field(default_factory=EstimatedMaps)
     slices: str | slice | None = None
+    volume: int | None = None
     partial_fourier: Literal["zero", "homodyne", "pocs"] = "zero"
     whiten: bool = True
     compress_coils: Count | None = None
@@ -163,7 +165,7 @@ class Request:
             ValueError, OSError: if the scan does not suit the request.
         """
         scan.run(self.run_of_slices)  # refuses what lies beyond
-        scan = self.place.of(scan)
+        scan = self.place.of(scan if self.volume is None else one_volume(scan, self.volume))
         if self.remove_oversampling:
             scan = prepare.remove_oversampling(scan)
         # A kind of mask is drawn about the echo; a given one names samples of the file.
@@ -316,10 +318,8 @@ def request_of(method: Any, options: Mapping[str, Any]) -> Request:
     of_method = {k: v for k, v in options.items() if k not in (*own, *others, *parts)}
     known = options_of(method) if isinstance(method, str) else []
     for option in of_method:
-        if option in _OF_COMMAND_LINE:
-            raise ValueError(
-                f"unknown keyword {option!r}: in Python it is {_OF_COMMAND_LINE[option]}"
-            )
+        if option == "accel":
+            raise ValueError("unknown keyword 'accel': in Python it is acceleration=")
         near = get_close_matches(option, [*own, *others], n=1, cutoff=0.8)
         if near and not who_has(option) and not get_close_matches(option, known, cutoff=0.8):
             raise ValueError(f"unknown keyword {option!r}: did you mean {near[0]}?")
@@ -341,6 +341,3 @@ def request_of(method: Any, options: Mapping[str, Any]) -> Request:
 
 def _chosen(names: list[str], options: Mapping[str, Any]) -> dict[str, Any]:
     return {name: options[name] for name in names if name in options}
-
-
-_OF_COMMAND_LINE = {"accel": "acceleration="}

@@ -10,16 +10,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
-from mrirecon.io import (
-    SCAN_SUFFIXES,
-    VOLUME_SUFFIXES,
-    check_output,
-    is_complete,
-    sidecar,
-    write_volume,
-)
-from mrirecon.io.files import PathLike, suffix_of
-from mrirecon.io.volumes import check_volumes, extra_path
+from mrirecon.io import check_output, is_complete, sidecar, write_volume
+from mrirecon.io.files import PathLike
+from mrirecon.io.volumes import check_volumes
 from mrirecon.methods.base import Preview
 from mrirecon.methods.registry import is_slow
 from mrirecon.options import EXPECTED
@@ -28,8 +21,6 @@ from mrirecon.recon.request import Request
 from mrirecon.recon.slice_store import SliceStore
 from mrirecon.recon.team import Elsewhere, Team
 from mrirecon.scan import Scan, Volume
-
-INPUT_SUFFIXES = (*SCAN_SUFFIXES, ".hdf5", ".hdr", ".dat", ".mat")
 
 
 @runtime_checkable
@@ -126,9 +117,8 @@ class Session:
 
     def _prepare(self, source: str, target: Path) -> Job:
         check_output(target, self.overwrite)
-        scan = self.request.read(source)
-        check_volumes(target, scan.volumes)  # before the work, not after it
-        data, made = self.request.prepare(scan)
+        data, made = self.request.prepare(self.request.read(source))
+        check_volumes(target, data.volumes)  # before the work, not after it
         judged = self.request.adapt is not None or self.request.calibrate is not False
         slow = is_slow(self.request.solver) or self.team.size > 1 or judged
         keep = SliceStore(target, self.request.describe(source)) if slow else None
@@ -185,69 +175,6 @@ class Session:
             job.pipeline.keep.clear()
         self.listener.wrote(target, volume)
         self.done.append((job.scan.select(self.request.run_of_slices), volume))
-
-
-def choose_outputs(scans: list[str], output: str, kind: str = "nii.gz") -> list[Path]:
-    """One output per scan: OUTPUT itself, or for several scans files of a kind in the folder OUTPUT, which is made.
-
-    Raises:
-        ValueError: if two scans would have the same output name, or the folder is named like a volume.
-        OSError: if the folder cannot be made.
-    """
-    if not output or (len(scans) == 1 and not Path(output).name):
-        raise ValueError(f"--output {output!r} is no name of a file")
-    if len(scans) == 1:
-        return [Path(output)]
-    folder = Path(output)
-    if folder.name.lower().endswith(VOLUME_SUFFIXES):
-        raise ValueError(f"--output {folder} is named like a file: several scans go to a folder")
-    targets: dict[Path, str] = {}
-    for scan in scans:
-        path = Path(scan)
-        stem = path.stem if path.suffix.lower() in INPUT_SUFFIXES else path.name
-        target = folder / f"{stem}.{kind}"
-        if target in targets:
-            raise ValueError(
-                f"{targets[target]} and {scan} would both become {target}: "
-                "reconstruct them to different folders"
-            )
-        targets[target] = scan
-    make_folder(folder)
-    return list(targets)
-
-
-def choose_outputs_of_methods(
-    scans: list[str], output: str, methods: list[str], kind: str = "nii.gz"
-) -> dict[str, list[Path]]:
-    """Method -> one output per scan: of `brain.nii.gz` that is `brain_METHOD.nii.gz`, in a folder `METHOD.nii.gz`.
-
-    Outputs of several scans are `SCAN_METHOD.nii.gz` in the folder.
-
-    Raises:
-        ValueError, OSError: as `choose_outputs`, or if the output is neither named like a volume nor like a folder.
-    """
-    path = Path(output)
-    if len(scans) == 1 and not path.name.lower().endswith(VOLUME_SUFFIXES):
-        if path.suffix and not path.is_dir():
-            suffix_of(path, VOLUME_SUFFIXES)  # refuses it
-        folder = make_folder(path)
-        return {method: [folder / f"{method}.{kind}"] for method in methods}
-    outputs = choose_outputs(scans, output, kind)
-    return {method: [extra_path(one, method) for one in outputs] for method in methods}
-
-
-def make_folder(folder: Path) -> Path:
-    """The folder, made where it is missing.
-
-    Raises:
-        OSError: if that is not possible, in one sentence.
-    """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        reason = "is a file" if isinstance(error, FileExistsError) else f"({error.strerror})"
-        raise type(error)(f"{folder} cannot be made a folder: it {reason}") from error
-    return folder
 
 
 def already_done(target: Path, request: dict[str, Any]) -> bool:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from os import PathLike, fspath
 from pathlib import Path
 from typing import Any, ClassVar, TypeAlias
 
+import torch
 from torch import Tensor
 
-from mrirecon.coverage import Coverage, achieved_acceleration
+from mrirecon.coverage import Coverage, achieved_acceleration, coverage_of
+from mrirecon.echo import center_echo
 from mrirecon.io import expand_mask, read_mask
 from mrirecon.io.mask_arrays import as_mask
 from mrirecon.masks import MASKS, MaskSpec, Number, Seed
@@ -160,16 +163,45 @@ def undersample(scan: Scan, coverage: Coverage, source: MaskSource) -> tuple[Sca
     Raises:
         ValueError, OSError: if the mask cannot be made, or is of another size than the k-space.
     """
-    kind = source.kind
     mask, made = source.make((scan.shape[2], scan.shape[3]), coverage.acquired)
-    note = f"the scan was undersampled already: its mask is intersected with {kind}"
-    if coverage.complete:
-        note = f"undersampled retrospectively ({kind})"
-    scan, asked = scan.undersample(mask, note, kind), made.get("acceleration")
+    notes = (*scan.notes, *_notes(coverage, mask, source.kind, made.get("acceleration")))
+    return replace(scan.undersample(mask, kind=source.kind), notes=notes), made
+
+
+def undersample_file(scan: Scan, source: MaskSource) -> tuple[Scan, dict[str, Any]]:
+    """A scan as it is stored with the points of a mask only, to be written, and how the mask came about.
+
+    A kind of mask is drawn about the echo of the first volume, as it is for a reconstruction, but k-space stays where
+    it is in the file. The reference is left out: a file with one would pass for fully sampled.
+
+    Raises:
+        ValueError, OSError: as `undersample`.
+    """
+    centred = scan if source.is_given else center_echo(scan)
+    coverage = coverage_of(centred)
+    mask, made = source.make((scan.shape[2], scan.shape[3]), coverage.acquired)
+    along, across = (-round(shift) for shift in centred.echo_shift)
+    stored = narrow(scan, coverage_of(scan)).undersample(
+        torch.roll(mask, (along, across), (0, 1)), kind=source.kind
+    )
+    notes = [*stored.notes, *_notes(coverage, mask, source.kind, made.get("acceleration"))]
+    if scan.reference is not None:
+        notes.append(
+            f"the reference image is left out, as in fastMRI's test sets: evaluate against {scan.source}"
+        )
+    attributes = {**scan.attributes, "undersampled": made}
+    return replace(stored, reference=None, attributes=attributes, notes=tuple(notes)), made
+
+
+def _notes(coverage: Coverage, mask: Tensor, kind: str, asked: Number | None) -> Iterator[str]:
+    """What is to be said of a mask on a scan that covers so much."""
+    yield (
+        f"undersampled retrospectively ({kind})"
+        if coverage.complete
+        else f"the scan was undersampled already: its mask is intersected with {kind}"
+    )
     sampled = coverage.sampled & mask
     if asked is not None and bool(sampled[coverage.acquired].any()):
         reached = achieved_acceleration(sampled, coverage.acquired).total
         if abs(reached / asked - 1) > MISSED:
-            note = f"acceleration {asked:g} was asked for, {kind} makes it {reached:.2f} here"
-            scan = replace(scan, notes=(*scan.notes, note))
-    return scan, made
+            yield f"acceleration {asked:g} was asked for, {kind} makes it {reached:.2f} here"

@@ -28,7 +28,7 @@ FENCE = re.compile(
     r"^(?:<!-- not run: (?P<reason>[^>]+?) -->\n)?```(?P<language>\w*)\n(?P<text>.*?)^```$",
     re.MULTILINE | re.DOTALL,
 )
-# What a line gets here beyond what the page says, by how it begins; later options win.
+# What a line gets here beyond what the page says, or in place of it, by how it begins.
 FEW_STEPS = """--trainer.max_epochs=1 --trainer.max_steps=1 --trainer.limit_train_batches=1
     --trainer.limit_val_batches=1 --trainer.accelerator=cpu --trainer.devices=1 --trainer.precision=32-true
     --compile=false --images=0
@@ -86,11 +86,11 @@ def commands(text):
             yield words, None
 
 
-def run_shell(text, capsys):
+def run_shell(text, capsys, smaller=SMALLER):
     for words, target in commands(text):
         line = " ".join(words)
-        extra = [more for begin, more in SMALLER.items() if line.startswith(begin)]
-        words = [name for word in words for name in expanded(word)] + " ".join(extra).split()
+        extra = [more for begin, more in smaller.items() if line.startswith(begin)]
+        words = with_options([name for word in words for name in expanded(word)], extra)
         capsys.readouterr()
         if words[0] == "mrirecon":
             status = _mrirecon(words[1:])
@@ -103,6 +103,19 @@ def run_shell(text, capsys):
         assert not status, f"{line}\n{out}\n{err}"
         if target is not None:
             Path(target).write_text(out)
+
+
+def with_options(words, lines):
+    """The words with further options, which replace those of the same name."""
+    more = " ".join(lines).split()
+    names = {word.partition("=")[0] for word in more if word.startswith("--")}
+    kept, left_out = [], False
+    for word in words:
+        if word.startswith("--"):
+            left_out = word.partition("=")[0] in names
+        if not left_out:
+            kept.append(word)
+    return kept + more
 
 
 def expanded(word):
