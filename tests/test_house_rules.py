@@ -12,7 +12,19 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 
 # The layers, lowest first: a module imports from a lower row or from its own folder.
 LAYERS = [
-    ("nearest", "options", "device", "progress", "show", "tensors", "geometry", "scan"),
+    (
+        "nearest",
+        "options",
+        "device",
+        "progress",
+        "brief",
+        "plots",
+        "tensors",
+        "geometry",
+        "volume",
+        "scan_pictures",
+        "scan",
+    ),
     ("io",),
     (
         "coverage",
@@ -28,7 +40,7 @@ LAYERS = [
     ),
     ("operators",),
     ("networks", "diffusion"),
-    ("weights", "metrics", "intervals"),
+    ("weights", "metrics", "side_by_side", "intervals"),
     ("methods",),
     ("recon",),
     ("training", "report", "benchmark"),
@@ -41,7 +53,16 @@ WITHIN_ROW = [
     ("options", "nearest"),
     ("device", "nearest"),
     ("scan", "tensors"),
-    ("scan", "show"),
+    ("plots", "nearest"),
+    ("plots", "options"),
+    ("geometry", "brief"),
+    ("volume", "plots"),
+    ("volume", "geometry"),
+    ("scan_pictures", "plots"),
+    ("scan_pictures", "tensors"),
+    ("scan_pictures", "geometry"),
+    ("scan", "scan_pictures"),
+    ("scan", "volume"),
     ("scan", "geometry"),
     ("masks", "coverage"),
     ("simulate", "birdcage"),
@@ -52,6 +73,7 @@ WITHIN_ROW = [
     ("noise", "prepare"),
     ("prepare", "calibration"),
     ("prepare", "coverage"),
+    ("side_by_side", "metrics"),
     ("benchmark", "report"),
 ]
 FORMAT_LIBRARIES = {"h5py", "nibabel", "ismrmrd", "twixtools", "pydicom", "png", "PIL"}

@@ -12,6 +12,7 @@ from typing import Any, Literal
 from jaxtyping import Bool
 from torch import Tensor
 
+from mrirecon.brief import brief
 from mrirecon.masks import own
 from mrirecon.masks import published as others
 from mrirecon.masks.area import Acquired, Number, Seed, covered_lines
@@ -33,6 +34,8 @@ class Kind:
     samples: Literal["columns", "points"] = "columns"
     calibration: Literal["columns", "square", "none"] = "columns"
     origin: Literal["own", "fastmri", "paper"] = "own"
+
+    __repr__ = brief
 
     @property
     def options(self) -> list[str]:
@@ -140,6 +143,8 @@ class MaskSpec:
     center_fraction: Number | None = None
     center_size: int | None = None
     options: Mapping[str, Any] = field(default_factory=dict, hash=False)
+
+    __repr__ = brief
 
     def __post_init__(self) -> None:
         """Check what can be checked without the grid; the kind gets its usual spelling."""

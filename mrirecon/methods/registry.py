@@ -83,6 +83,9 @@ class Registry(Mapping[str, type[Method]]):
     def __len__(self) -> int:
         return sum(1 for _ in self)
 
+    def __repr__(self) -> str:
+        return f"methods {', '.join(self)}"
+
     def add(self, method: type[Method]) -> None:
         """Add a class under its name.
 

@@ -12,6 +12,7 @@ import torch
 from jaxtyping import Complex
 from torch import Tensor
 
+from mrirecon.brief import brief
 from mrirecon.calibration import calibration_data
 from mrirecon.coverage import calibration_region
 from mrirecon.io import read_maps
@@ -146,6 +147,8 @@ class GivenMaps(MapSource):
     whitening: Complex[Tensor, "channel channel"] | None = None
     kind: str = "file"
     first: int | None = None
+
+    __repr__ = brief
 
     def __call__(self, scan: Scan, index: int, device: str) -> Complex[Tensor, "set coil y x"]:
         maps = self.maps if self.maps.ndim == 5 else self.maps.unsqueeze(1)
