@@ -21,7 +21,7 @@ Slices: TypeAlias = (
     int | str | slice | None
 )  # one slice, a run such as "10:16" (":" is all), None for the middle
 Kind: TypeAlias = Literal["image", "kspace", "mask", "reference"]  # of a scan
-Window: TypeAlias = tuple[float, float]  # what is shown black, and what is shown white
+Window: TypeAlias = tuple[float | int, float | int]  # what is shown black, and what is shown white
 
 
 def chosen(slices: Slices, count: int) -> list[int]:

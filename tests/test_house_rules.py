@@ -65,6 +65,7 @@ WITHIN_ROW = [
     ("scan", "volume"),
     ("scan", "geometry"),
     ("masks", "coverage"),
+    ("phantom", "simulate"),
     ("simulate", "birdcage"),
     ("simulate", "gradient_echo"),
     ("calibration", "coverage"),

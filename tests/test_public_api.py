@@ -36,6 +36,7 @@ PUBLIC = [
         "compare",
         "complex_noise_like",
         "conjugate_gradient",
+        "demo_scan",
         "espirit",
         "estimate_maps",
         "evaluate",
