@@ -114,8 +114,10 @@ def evaluate(
         OSError: if a file cannot be read.
 
     Example:
-        print(mr.evaluate(volume, scan).psnr)
-        print(mr.evaluate("brain.nii.gz", "scan.h5").ssim)
+        >>> mr.evaluate(volume, scan).psnr > 20
+        True
+        >>> mr.evaluate("scan.h5", scan).ssim  # the target in the file
+        1.0
     """
     if protocol not in PROTOCOLS:
         raise ValueError(f"unknown protocol {protocol!r}: choose one of {', '.join(PROTOCOLS)}")

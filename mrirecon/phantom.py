@@ -77,7 +77,8 @@ def demo_scan(slices: str | slice | None = None) -> Scan:
         ValueError: if there are no such slices.
 
     Example:
-        scan = mr.demo_scan("11:13")
+        >>> mr.demo_scan("11:13")
+        Scan brain volume of nibabel, simulated scan (simulation): 2 slices x 8 coils x 256 x 96, output 128 x 96
     """
     # nibabel ships a real brain volume with an oblique affine: nothing is redistributed here.
     data, affine = read_image(str(files("nibabel") / "tests" / "data" / "example4d.nii.gz"))

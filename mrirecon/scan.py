@@ -53,8 +53,12 @@ class Scan(ScanPictures):
         axes: names of the axes of the array in the file, in their order; none where a header orders the data.
 
     Example:
-        kspace, sampled = scan.measured(0)  # of the first slice
-        less = scan.select(slice(0, 2)).undersample(mask)
+        >>> scan = mr.read_scan("scan.h5")
+        >>> scan
+        Scan scan.h5 (fastmri): 3 slices x 4 coils x 40 x 32, output 40 x 32
+        >>> kspace, sampled = scan.measured(0)  # of the first slice
+        >>> scan.select(slice(0, 2)).undersample(mask).shape
+        (2, 4, 40, 32)
     """
 
     source: str

@@ -49,7 +49,9 @@ def show(
         OSError: if there is no such file.
 
     Example:
-        mr.show([volume, mr.run(mr.methods.CGSense(), scan)], scan)
+        >>> axes = mr.show([volume, mr.run(mr.methods.CGSense(), scan)], scan)
+        >>> axes.shape  # the errors stand below the images
+        (2, 3)
     """
     given = _listed(images)
     if titles is not None and len(titles) != len(given):

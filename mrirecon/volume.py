@@ -24,7 +24,11 @@ class Volume:
         extras: further images on the same grid by name, such as `std`, written as NAME_std beside the output.
 
     Example:
-        middle = volume.image[0, 1].abs()
+        >>> volume
+        Volume by zero_filled: 3 x 40 x 32 (slice, readout, phase)
+        >>> middle = volume.image[0, 1].abs()
+        >>> volume.plot(1).get_title()
+        'zero_filled, slice 1'
     """
 
     image: Complex[Tensor, "volume slice readout phase"]

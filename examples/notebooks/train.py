@@ -9,8 +9,10 @@
 from pathlib import Path
 from tempfile import mkdtemp
 
+from pytorch_lightning import Trainer
+
 import mrirecon as mr
-from mrirecon.training.core.trainer import TrainerSettings, build_trainer, quiet
+from mrirecon.training.core.trainer import quiet
 from mrirecon.training.end_to_end.data import FastMRIDataModule
 from mrirecon.training.end_to_end.loss import Loss
 from mrirecon.training.end_to_end.module import UnrolledModule
@@ -35,7 +37,15 @@ module = UnrolledModule(network, Loss(ssim=1.0, l1=1.0))
 
 # %%
 with quiet():
-    trainer = build_trainer(TrainerSettings(max_steps=30, accelerator="cpu"), folder, [])
+    trainer = Trainer(
+        max_steps=30,
+        accelerator="cpu",
+        use_distributed_sampler=False,
+        enable_checkpointing=False,
+        enable_model_summary=False,
+        enable_progress_bar=False,
+        logger=False,
+    )
     trainer.fit(module, data)
 {name: round(float(value), 3) for name, value in trainer.callback_metrics.items()}
 

@@ -94,7 +94,9 @@ def make_mask(
         ValueError: if the kind or an option does not exist (the nearest one is named) or the request cannot be met.
 
     Example:
-        mask = mr.make_mask("poisson", (320, 320), 8, center_fraction=0.04, seed=0)
+        >>> mask = mr.make_mask("poisson", (320, 320), 8, center_fraction=0.04, seed=0)
+        >>> mask.numel() / int(mask.sum())
+        8.0
     """
     chosen = kind_of(kind)
     _check_options(kind, options)
@@ -135,7 +137,9 @@ class MaskSpec:
         ValueError: if the kind or an option does not exist, or a number is out of its range.
 
     Example:
-        mask = mr.MaskSpec("poisson", 4).draw(scan.shape[2:], seed=0)
+        >>> mr.MaskSpec("poisson", 4)
+        MaskSpec(kind='poisson', acceleration=4)
+        >>> mask = mr.MaskSpec("poisson", 4).draw(scan.shape[2:], seed=0)
     """
 
     kind: str

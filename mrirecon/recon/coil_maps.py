@@ -294,7 +294,8 @@ def estimate_maps(
         ValueError: if the centre of k-space is not fully sampled, or an option is impossible.
 
     Example:
-        maps = mr.estimate_maps(scan, 1, size=20)
+        >>> mr.estimate_maps(scan, 1, size=20).shape
+        torch.Size([4, 40, 32])
     """
     maps = EstimatedMaps(**options)(scan, index, device)
     return maps[0] if len(maps) == 1 else maps

@@ -293,7 +293,8 @@ def run(
         ValueError: if the scan does not suit the method.
 
     Example:
-        volume = mr.run(mr.methods.TotalVariation(regularization=0.01), scan, device="cpu")
+        >>> mr.run(mr.methods.TotalVariation(regularization=0.01), scan, slices=slice(0, 1), device="cpu")
+        Volume by tv: 1 x 40 x 32 (slice, readout, phase)
     """
     solver = as_method(method)
     with progress_of(progress, solver.name) as told:

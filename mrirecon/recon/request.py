@@ -279,7 +279,11 @@ def reconstruct(
         OSError: if a file cannot be read.
 
     Example:
-        volume = mr.reconstruct("scan.h5", method="tv", mask="poisson", acceleration=4, regularization=0.01)
+        >>> volume = mr.reconstruct("scan.h5", method="tv", mask="poisson", acceleration=4, regularization=0.01)
+        >>> volume
+        Volume by tv: 3 x 40 x 32 (slice, readout, phase)
+        >>> round(volume.info["acceleration"]["achieved"], 1)
+        4.0
     """
     request = request_of(method, options)
     if preview is not None and not is_slow(request.solver):

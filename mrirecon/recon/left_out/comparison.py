@@ -268,9 +268,11 @@ def compare(
         OSError: if a file cannot be read.
 
     Example:
-        found = mr.compare("scan.h5", ["cg_sense", {"name": "tv", "regularization": "auto"}])
-        for row in found.rows():
-            print(row["method"], row["left_out_error"], found.ranks[row["method"]])
+        >>> found = mr.compare("scan.h5", ["cg_sense", {"name": "tv", "regularization": "auto"}])
+        >>> for row in found.rows():
+        ...     print(row["method"], found.ranks[row["method"]], row["left_out_error"])
+        tv 1 0...
+        cg_sense ... 0...
     """
     requests = [request_of(one, options) for one in methods]
     data = scan if isinstance(scan, Scan) else _first(requests).read(fspath(scan))
