@@ -7,7 +7,7 @@ import html
 import io
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal, TypeAlias, get_args
+from typing import Any, TypeAlias
 
 import torch
 from jaxtyping import Float, Num
@@ -20,7 +20,7 @@ LARGEST = 384  # pixels along a side of the picture in a notebook
 Slices: TypeAlias = (
     int | str | slice | None
 )  # one slice, a run such as "10:16" (":" is all), None for the middle
-Kind: TypeAlias = Literal["image", "kspace", "mask", "reference"]  # of a scan
+KINDS = ("image", "kspace", "mask", "reference")  # of pictures of a scan
 Window: TypeAlias = tuple[float | int, float | int]  # what is shown black, and what is shown white
 
 
@@ -44,8 +44,8 @@ def chosen(slices: Slices, count: int) -> list[int]:
 
 def check_kind(kind: str) -> None:
     """Raise ValueError for what a scan cannot be shown as."""
-    if kind not in get_args(Kind):
-        raise ValueError(f"unknown kind {kind!r}: {suggest(kind, get_args(Kind))}")
+    if kind not in KINDS:
+        raise ValueError(f"unknown kind {kind!r}: {suggest(kind, KINDS)}")
 
 
 def plot_slices(

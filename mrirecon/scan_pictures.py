@@ -12,7 +12,6 @@ from torch import Tensor
 
 from mrirecon.geometry import Geometry
 from mrirecon.plots import (
-    Kind,
     Slices,
     Window,
     check_kind,
@@ -56,7 +55,7 @@ class ScanPictures:
         self,
         slices: Slices = None,
         *,
-        kind: Kind = "image",
+        kind: str = "image",
         volume: int = 0,
         window: Window | None = None,
         title: str | None = None,

@@ -158,7 +158,7 @@ def test_evaluate_takes_what_people_have(scan, volume, tmp_path):
         mr.evaluate(volume, replace(scan, reference=None))
     with pytest.raises(ValueError, match="give one volume"):
         mr.evaluate(volume.image.repeat(2, 1, 1, 1), scan)
-    with pytest.raises(ValueError, match="reconstruction is .3, 24"):
+    with pytest.raises(ValueError, match="reconstruction is"):
         mr.evaluate(volume.image[0], scan)
     with pytest.raises(ValueError, match="a <U1 array: give a volume"):
         mr.evaluate(np.array(["a"]), scan)

@@ -76,7 +76,7 @@ def test_dry_run(mrirecon, root, config, tmp_path):
     shown = mrirecon("train", "--config", config(), *given(root, tmp_path), "--dry_run")
     assert shown.status == 0 and not shown.errors
     assert not (tmp_path / "run").exists()
-    resolved, _, memory = shown.out.partition("memory of a training step")
+    resolved, _, memory = shown.out.partition("network      ")
     assert yaml.safe_load(resolved)["network"]["name"] == "denoiser"
     assert "4 x 24 x 24 (batch x row x column)" in memory and "averaged parameters" in memory
 
