@@ -20,4 +20,5 @@ class ExampleCode(griffe.Extension):
 
 
 def _fenced(found: re.Match[str]) -> str:
-    return f"Example:\n    ```python\n{found[1].rstrip()}\n    ```\n"
+    language = "pycon" if found[1].lstrip().startswith(">>>") else "python"
+    return f"Example:\n    ```{language}\n{found[1].rstrip()}\n    ```\n"

@@ -43,6 +43,7 @@ from .operators import espirit as espirit
 from .operators import fista as fista
 from .operators import pdhg as pdhg
 from .operators import sense as sense
+from .phantom import demo_scan as demo_scan
 from .prepare import volume_scale as volume_scale
 from .recon import EstimatedMaps as EstimatedMaps
 from .recon import GivenMaps as GivenMaps
@@ -52,12 +53,13 @@ from .recon import estimate_maps as estimate_maps
 from .recon import reconstruct as reconstruct
 from .recon import run as run
 from .scan import Scan as Scan
-from .scan import Volume as Volume
+from .side_by_side import show as show
 from .simulate import simulate_scan as simulate_scan
 from .tensors import complex_noise_like as complex_noise_like
 from .tensors import fft2c as fft2c
 from .tensors import ifft2c as ifft2c
 from .tensors import rss as rss
+from .volume import Volume as Volume
 from .weights import import_weights as import_weights
 from .weights import load_prior as load_prior
 from .weights import load_weights as load_weights

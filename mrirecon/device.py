@@ -43,6 +43,19 @@ def choose_device(name: str) -> str:
     return f"cuda:{number}"
 
 
+def describe_device(device: torch.device | str) -> str:
+    """A device in a few words: the model of a GPU, the threads of a CPU."""
+    device = torch.device(device)
+    if device.type == "cuda":
+        return f"{device} ({torch.cuda.get_device_name(device)})"
+    threads = torch.get_num_threads()
+    return (
+        f"{device.type} ({threads} thread{'s' * (threads > 1)})"
+        if device.type == "cpu"
+        else str(device)
+    )
+
+
 def synchronize(device: str) -> None:
     """Wait until a GPU has finished its work, such as before reading a clock; nothing to do on a CPU."""
     kind = torch.device(device).type

@@ -7,6 +7,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 from jaxtyping import Float
 
+from mrirecon.brief import brief
+
 FRAMES = ("scanner", "aligned", "talairach", "mni", "template")  # codes 1 to 5 of NIfTI
 
 
@@ -32,6 +34,8 @@ class Geometry:
     centers_mm: tuple[tuple[float, float, float], ...] | None = None
     note: str = ""
     frame: str = FRAMES[0]
+
+    __repr__ = brief
 
     @property
     def known(self) -> bool:

@@ -14,6 +14,8 @@ import torch
 from jaxtyping import Bool, Float, Num
 from torch import Tensor
 
+from mrirecon.io.given import Images, pair_of
+
 WINDOW = 7  # side of the uniform SSIM window, in pixels
 
 
@@ -84,8 +86,8 @@ Example:
 
 
 def evaluate(
-    reconstruction: Num[Tensor, "_ _ _"],  # not the target's shape: the error says so in words
-    target: Num[Tensor, "slice readout phase"],
+    reconstruction: Images,
+    target: Images,
     protocol: str = "fastmri",
     *,
     max_value: float | None = None,
@@ -98,8 +100,8 @@ def evaluate(
     offset of the images, and serves only for comparison with their tables.
 
     Args:
-        reconstruction: (slice, readout, phase); the magnitude of complex images is evaluated.
-        target: ground truth, in the same units.
+        reconstruction: a volume, an array (slice, readout, phase) or a file of one; of complex images the magnitude.
+        target: ground truth in the same units, likewise; or a scan, which has it as its reference.
         protocol: a name in `PROTOCOLS`.
         max_value: peak for PSNR and SSIM under `fastmri`, such as the attribute `max` of a file; None takes the maximum
             of the target.
@@ -107,18 +109,21 @@ def evaluate(
             in it, and slices without support are left out.
 
     Raises:
-        ValueError: if shapes disagree, images are smaller than the SSIM window, a value is not finite, a target (slice)
-            is zero or constant, the support is empty, or the protocol is unknown.
+        ValueError: if one is no image, shapes disagree, images are smaller than the SSIM window, a value is not finite,
+            a target (slice) is zero or constant, the support is empty, or the protocol is unknown.
+        OSError: if a file cannot be read.
 
     Example:
-        target = torch.stack([scan.reference(index) for index in range(scan.shape[0])])
-        print(mr.evaluate(volume.image[0], target).psnr)
+        >>> mr.evaluate(volume, scan).psnr > 20
+        True
+        >>> mr.evaluate("scan.h5", scan).ssim  # the target in the file
+        1.0
     """
     if protocol not in PROTOCOLS:
         raise ValueError(f"unknown protocol {protocol!r}: choose one of {', '.join(PROTOCOLS)}")
     if max_value is not None and protocol != "fastmri":
         raise ValueError(f"protocol {protocol!r} takes each slice's own peak: leave out max_value")
-    x, t = _magnitude(reconstruction, "reconstruction"), _magnitude(target, "target")
+    x, t = (_magnitude(*one) for one in pair_of(reconstruction, target))
     _check_shapes(x, t)
     inside = None if support is None else support.cpu()
     if inside is not None:

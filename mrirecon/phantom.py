@@ -1,12 +1,19 @@
-"""The Shepp-Logan phantom and its Fourier transform, both in closed form."""
+"""The Shepp-Logan phantom and its Fourier transform, both in closed form, and the scan of the demo."""
 
 from __future__ import annotations
 
 import math
+from dataclasses import replace
+from importlib.resources import files
 
 import torch
 from jaxtyping import Complex, Float
 from torch import Tensor
+
+from mrirecon.io import read_image
+from mrirecon.options import parse_slices
+from mrirecon.scan import Scan
+from mrirecon.simulate import demo_simulation
 
 # Toft, "The Radon Transform" (1996), appendix B: intensity, semi-axes (x, y), centre (x, y), angle in degrees.
 ELLIPSES = (
@@ -58,3 +65,26 @@ def _rotated(x: Tensor, y: Tensor, degrees: float) -> tuple[Tensor, Tensor]:
     """Coordinates along the axes of an ellipse that is rotated counter-clockwise."""
     cos, sin = math.cos(math.radians(degrees)), math.sin(math.radians(degrees))
     return cos * x + sin * y, cos * y - sin * x
+
+
+def demo_scan(slices: str | slice | None = None) -> Scan:
+    """The embedded scan of `mrirecon demo`: a head, 8 coils, 24 slices of 128 x 96, with its truth as reference.
+
+    Args:
+        slices: a run of them, such as "10:13".
+
+    Raises:
+        ValueError: if there are no such slices.
+
+    Example:
+        >>> mr.demo_scan("11:13")
+        Scan brain volume of nibabel, simulated scan (simulation): 2 slices x 8 coils x 256 x 96, output 128 x 96
+    """
+    # nibabel ships a real brain volume with an oblique affine: nothing is redistributed here.
+    data, affine = read_image(str(files("nibabel") / "tests" / "data" / "example4d.nii.gz"))
+    if affine is None:
+        raise ValueError("nibabel's example volume has no affine: reinstall nibabel")
+    scan = demo_simulation(data[..., 0], affine).scan
+    return replace(
+        scan.select(parse_slices(slices)), source="brain volume of nibabel, simulated scan"
+    )

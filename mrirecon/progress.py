@@ -1,13 +1,20 @@
-"""A line of progress, on a terminal and in notebooks: what is being done, how far it is, how long it will take."""
+"""A line of progress, on a terminal and in notebooks: what is being done, how far it is, how long it will take.
+
+Commands show it always. Calls from Python show it where somebody can see it (`is_watched`), unless told otherwise.
+"""
 
 from __future__ import annotations
 
+import os
+import sys
+import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Protocol, runtime_checkable
 
+SWITCH = "MRIRECON_PROGRESS"  # environment variable; 0 shows no line of progress in Python
 NUMBERS = 58  # characters beside the name in a line of progress: a long name is cut short, not they
 TIMES = 42  # the same without the counts
 
@@ -25,6 +32,54 @@ def say(progress: object, doing: str) -> None:
     """Show what is being done besides solving slices, "" when it is over, where the callback shows words."""
     if isinstance(progress, Line):
         progress.say(doing)
+
+
+def progress_of(given: object, task: str) -> AbstractContextManager[Any]:
+    """The callback of a call from Python, whose `progress` was given: true, false, a function, or None for as usual."""
+    if callable(given):
+        return nullcontext(given)
+    shown = is_watched() if given is None else bool(given)
+    if not shown:
+        return nullcontext(None)
+    return notebook_progress(task) if in_notebook() else slices_progress(task)
+
+
+def is_watched() -> bool:
+    """Whether somebody would see a line of progress, on a terminal or in a notebook, and has not switched it off."""
+    return os.environ.get(SWITCH) != "0" and (in_notebook() or sys.stderr.isatty())
+
+
+def in_notebook() -> bool:
+    """Whether this is the kernel of a notebook."""
+    shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
+    return type(shell).__name__ == "ZMQInteractiveShell"
+
+
+@contextmanager
+def notebook_progress(task: str) -> Iterator[Line]:
+    """What `slices_progress` gives, as the bar of a notebook, or as text where the notebook has no widgets."""
+    from tqdm import TqdmWarning
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", TqdmWarning)  # it asks for widgets
+        from tqdm.auto import tqdm
+
+        bar = tqdm(desc=task, unit="slice", total=1)
+    with bar:
+        yield _Bar(task, bar)
+
+
+@dataclass
+class _Bar:
+    task: str
+    bar: Any
+
+    def __call__(self, done: int | float, total: int) -> None:
+        self.bar.total, self.bar.n = total, round(done, 2)
+        self.bar.refresh()
+
+    def say(self, doing: str) -> None:
+        self.bar.set_description(f"{self.task}: {doing}" if doing else self.task)
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""What one acquisition is, and what one reconstructed volume is.
+"""What one acquisition is.
 
 A `Scan` is what every reader returns and every method takes. It holds no k-space: `Scan.kspace(slice)` reads one
 slice when it is asked for, so a 40-slice 32-coil scan costs the memory of one slice.
@@ -16,12 +16,13 @@ from jaxtyping import Bool, Complex, Float
 from torch import Tensor
 
 from mrirecon.geometry import Geometry
-from mrirecon.show import html_of, plot_image
+from mrirecon.scan_pictures import ScanPictures
 from mrirecon.tensors import fft2c, ifft2c, largest_part, measured_points, pad_to
+from mrirecon.volume import Volume as Volume
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Scan:
+class Scan(ScanPictures):
     """One Cartesian acquisition, read lazily, as 2D problems of one common size.
 
     Shapes are (slice, coil, readout, phase); the phase-encoding axis is last. A 3D acquisition arrives as 2D problems
@@ -53,8 +54,12 @@ class Scan:
         axes: names of the axes of the array in the file, in their order; none where a header orders the data.
 
     Example:
-        kspace, sampled = scan.measured(0)  # of the first slice
-        less = scan.select(slice(0, 2)).undersample(mask)
+        >>> scan = mr.read_scan("scan.h5")
+        >>> scan
+        Scan scan.h5 (fastmri): 3 slices x 4 coils x 40 x 32, output 40 x 32
+        >>> kspace, sampled = scan.measured(0)  # of the first slice
+        >>> scan.select(slice(0, 2)).undersample(mask).shape
+        (2, 4, 40, 32)
     """
 
     source: str
@@ -249,57 +254,6 @@ class Scan:
             axes.append(-2 * torch.pi * self.echo_shifts[volume][axis] / grid * pixel)
         angle = axes[0][:, None] + axes[1]
         return torch.polar(torch.ones_like(angle), angle).to(torch.complex64)
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Volume:
-    """A reconstruction: complex image, where it lies, and how it was made.
-
-    Attributes:
-        image: (volume, slice, readout, phase), in the intensity units of the k-space.
-        geometry: where the image grid lies in the patient.
-        info: method, parameters, masks, seeds, accelerations, times; written as JSON beside the output.
-        extras: further images on the same grid by name, such as `std`, written as NAME_std beside the output.
-        acquisition: who and what was scanned, by DICOM keyword, for DICOM and BIDS; it never enters the JSON.
-
-    Example:
-        middle = volume.image[0, 1].abs()
-    """
-
-    image: Complex[Tensor, "volume slice readout phase"]
-    geometry: Geometry
-    info: Mapping[str, Any] = field(default_factory=dict)
-    extras: Mapping[str, Float[Tensor, "volume slice readout phase"]] = field(default_factory=dict)
-    acquisition: Mapping[str, Any] = field(default_factory=dict)
-
-    def __repr__(self) -> str:
-        size = " x ".join(map(str, self.image.shape[1:]))
-        volumes = f"{len(self.image)} volumes of " if len(self.image) > 1 else ""
-        beside = f", with {', '.join(self.extras)}" if self.extras else ""
-        return f"Volume by {self.info.get('method', 'unknown')}: {volumes}{size} (slice, readout, phase){beside}"
-
-    def plot(self, index: int | None = None, *, volume: int = 0, axes: Any = None) -> Any:
-        """Draw the magnitude of a slice, by default the middle one, with matplotlib; gives the axes.
-
-        Example:
-            volume.plot(10)
-        """
-        index = self.image.shape[1] // 2 if index is None else index
-        title = f"{self.info.get('method', '')} slice {index}".strip()
-        return plot_image(self.image[volume, index], axes, title)
-
-    def _repr_html_(self) -> str:
-        names = (
-            "method",
-            "source",
-            "acceleration",
-            "data_residual",
-            "seconds_per_slice",
-            "metrics",
-        )
-        facts = {name: self.info[name] for name in names if name in self.info}
-        middle = self.image.shape[1] // 2
-        return html_of(self.image[0, middle], {"volume": repr(self), "slice": middle, **facts})
 
 
 def one_volume(scan: Scan, volume: int) -> Scan:

@@ -38,6 +38,9 @@ class Simulation(NamedTuple):
     truth: Callable[[int], Complex[Tensor, "readout phase"]]
     maps: Callable[[int], Complex[Tensor, "coil readout phase"]]
 
+    def __repr__(self) -> str:
+        return f"Simulation of {self.scan!r}, with truth and maps"
+
 
 def simulate_scan(
     image: Float[np.ndarray, "..."],

@@ -36,6 +36,7 @@ PUBLIC = [
         "compare",
         "complex_noise_like",
         "conjugate_gradient",
+        "demo_scan",
         "espirit",
         "estimate_maps",
         "evaluate",
@@ -43,7 +44,7 @@ PUBLIC = [
     *("fft2c", "fista", "ifft2c", "import_weights", "load_prior", "load_weights", "make_mask"),
     *("methods", "networks", "noise_level", "pdhg", "prepare", "prewhiten", "read_image"),
     *("read_maps", "read_scan", "read_volume", "reconstruct", "register", "rss", "run"),
-    *("samplers", "save_weights", "schedules", "sense", "shipped_weights", "simulate_scan"),
+    *("samplers", "save_weights", "schedules", "sense", "shipped_weights", "show", "simulate_scan"),
     *("volume_scale", "write_maps", "write_scan", "write_volume"),
 ]
 

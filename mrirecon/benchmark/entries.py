@@ -86,8 +86,9 @@ class MethodEntry:
     """A method of the table.
 
     Attributes:
-        method: a name of `METHODS`, or an object or class with `solve`; of one of your own the parameters, which tell
-            its results from others, are its fields if it is a dataclass.
+        method: a name of `METHODS`, `module:Class` or `file.py:Class` of one of your own, or an object or class with
+            `solve`, whose parameters are its fields if it is a dataclass; these tell its
+            results from others.
         options: its parameters.
         weights: name or file of its weights, where `options` name none.
         seeds: of a method that draws: one result for each; None takes its own seed.
@@ -116,6 +117,7 @@ class MethodEntry:
         if not self.name:
             own = getattr(self.method, "__name__", type(self.method).__name__)
             named = self.method if isinstance(self.method, str) else own
+            named = METHODS[named].name if ":" in named else named
             object.__setattr__(self, "name", str(getattr(self.method, "name", named)))
         for option, tried in self.tune.items():
             if not isinstance(tried, (list, tuple)) or not tried:

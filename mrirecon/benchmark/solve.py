@@ -151,7 +151,7 @@ class Solver:
         self, method: Method, problem: Undersampled, truth: Truth
     ) -> tuple[Volume, list[float]]:
         """The reconstruction, and the scores of its spread where it has one and they are asked for."""
-        options = {"device": self.device, "maps": problem.maps}
+        options: dict[str, Any] = {"device": self.device, "maps": problem.maps}
         if self.benchmark.error_bars:
             try:
                 volume = run(method, problem.scan, judgement=Judgement(bars=PLAIN), **options)

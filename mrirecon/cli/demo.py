@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -12,17 +10,17 @@ import torch
 from mrirecon.cli.outputs import summary
 from mrirecon.cli.run import Command
 from mrirecon.device import Device, choose_device
-from mrirecon.io import read_image, write_volume
+from mrirecon.io import write_volume
 from mrirecon.io.files import make_folder
 from mrirecon.io.volumes import extra_path
 from mrirecon.masks import MaskSpec
 from mrirecon.methods.walk import SHIPPED as PRIOR
 from mrirecon.options import parse_slices
+from mrirecon.phantom import demo_scan
 from mrirecon.progress import slices_progress
 from mrirecon.recon.request import Request
 from mrirecon.recon.undersampling import DrawnMask
 from mrirecon.report import comparison, write_png, write_report
-from mrirecon.simulate import demo_simulation
 from mrirecon.weights import shipped_weights
 
 CLASSICAL = ("zero_filled", "cg_sense", "l1_wavelet", "tv")
@@ -42,12 +40,7 @@ def demo(*, output: str = "demo", slices: str | None = None, device: Device = "a
     """
     chosen, where = parse_slices(slices), choose_device(device)
     folder = make_folder(Path(output))
-    # nibabel ships a real brain volume with an oblique affine: nothing is redistributed here.
-    data, affine = read_image(str(files("nibabel") / "tests" / "data" / "example4d.nii.gz"))
-    if affine is None:
-        raise ValueError("nibabel's example volume has no affine: reinstall nibabel")
-    scan = demo_simulation(data[..., 0], affine).scan.select(chosen)
-    scan = replace(scan, source="brain volume of nibabel, simulated scan")
+    scan = demo_scan(chosen)
     mask = DrawnMask(MaskSpec(MASK, ACCELERATION, CENTER_FRACTION))
     sampled, made = mask.make((scan.shape[2], scan.shape[3]), torch.ones(scan.shape[2:]).bool())
     note = f"undersampled retrospectively ({MASK}, acceleration {ACCELERATION:g})"

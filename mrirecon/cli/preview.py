@@ -9,7 +9,7 @@ import torch
 
 from mrirecon.io.files import replacing
 from mrirecon.methods.base import Preview
-from mrirecon.show import save_png, upright
+from mrirecon.plots import save_png, upright
 
 REST = 1.0  # seconds from one picture to the next, at least
 

@@ -133,7 +133,7 @@ def _bids_sidecar(target: Path, volume: Volume, scan: Scan) -> Mapping[Path, Map
     """The metadata that BIDS wants beside an image."""
     if len(volume.image) > 1:
         raise ValueError(
-            f"{scan.source} has {len(volume.image)} volumes, --bids writes one: choose it with --volume, or give --output"
+            f"{scan.source} has {len(volume.image)} volumes, --bids writes one: give --volume or --output"
         )
     side = missing_side(scan.acquired)
     share = None if side is None else (side[2] - side[1]) / scan.acquired.shape[side[0]]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import yaml
@@ -13,13 +15,15 @@ from rich.text import Text
 from mrirecon.cli.config import Settings, UsageError, take
 from mrirecon.cli.parser import Parser
 from mrirecon.cli.run import Command
-from mrirecon.io.files import make_folder
+from mrirecon.cli.signals import Ended
 from mrirecon.nearest import suggest
 from mrirecon.networks import MODELS, PRESETS
+from mrirecon.training.core.checkpoints import LAST
 from mrirecon.training.core.export import About
 from mrirecon.training.core.memory import step_memory
 from mrirecon.training.core.optimizer import OptimizerSettings
 from mrirecon.training.core.progress import Progress
+from mrirecon.training.core.summary import WIDTH, data_lines, network_lines
 from mrirecon.training.core.trainer import TrainerSettings, build_trainer, quiet
 from mrirecon.training.run import Run, family_of
 
@@ -56,15 +60,15 @@ def train(
             beginning if there is none.
         seed: seed of the initial weights, the order of the slices and their masks.
         images: number of validation volumes whose middle slice TensorBoard shows, or of samples of a prior.
-        compile: fuse the networks' real-valued parts with torch.compile: a minute or two at the start, then faster; on
-            a CPU it needs a C++ compiler.
+        compile: fuse the networks' real-valued parts with torch.compile: minutes at the start, then faster;
+            trainings of less than 3000 steps are not compiled. On a CPU it needs a C++ compiler.
         dry_run: print the resolved configuration and the memory that a step takes, and exit.
         groups: the options in each of `PREPARED`.
     """
     if seed < 0:
         raise ValueError(f"--seed is {seed}: give 0 or a positive number")
     if not (output or dry_run):
-        raise UsageError("give --output, the folder of this run")
+        raise UsageError("give --output, a folder for this run, such as runs/mine")
     config = {
         "output": output or "",
         "seed": seed,
@@ -79,25 +83,49 @@ def train(
             _dry_run(run)
             return
         start = run.start(ckpt_path)
-        make_folder(run.folder)
         if ckpt_path == "last" and start is None:
             print(f"note: {run.folder} holds no last checkpoint yet: training starts anew")
-        with Display() as display:
-            process = run.fit(start, Progress(display.show, print, 0.5 if display.live else 60.0))
+        with Display() as display, _saying_how_to_go_on(run):
+            progress = Progress(display.show, _tell, 0.5 if display.live else 60.0)
+            process = run.fit(start, progress, tell=_tell)
         if process.is_global_zero and (final := run.export()) is not None:
             print(f"{final}: the weights, with {final.with_suffix('.json').name}")
 
 
+def _tell(line: str) -> None:
+    print(line, flush=True)  # at once, in a log file too
+
+
+@contextmanager
+def _saying_how_to_go_on(run: Run) -> Iterator[None]:
+    try:
+        yield
+    except (KeyboardInterrupt, Ended):
+        if (run.folder / LAST).exists():
+            hint = "the same line with --ckpt_path last goes on from its last checkpoint"
+        else:
+            hint = "no checkpoint had been written (checkpoints.every_minutes, checkpoints.every_steps)"
+        print(f"note: {run.output}: {hint}", file=sys.stderr, flush=True)
+        raise
+
+
 def _dry_run(run: Run) -> None:
     """Refuses what the run itself would, as far as one step can tell."""
-    device = build_trainer(run.trainer, run.output, []).strategy.root_device.type
-    print(yaml.safe_dump(run.config, sort_keys=False), end="")
+    trainer = build_trainer(run.trainer, run.output, [])
+    device = trainer.strategy.root_device.type
+    _tell(yaml.safe_dump(run.config, sort_keys=False).rstrip())
     run.data.prepare_data()
     for note in getattr(run.data, "notes", ()):
-        print(f"note: {note}")
-    if run.trainer.limit_val_batches:
-        run.data.val_dataloader()
-    batch = run.module.synthetic(next(iter(run.data.train_dataloader())))
+        _tell(f"note: {note}")
+    training = run.data.train_dataloader()
+    validation = run.data.val_dataloader() if run.trainer.limit_val_batches else None
+    facts = run.family.facts(run.config)
+    for name, text in (
+        *network_lines(trainer, run.module),
+        *data_lines(training, validation, run.family.unit, facts),
+    ):
+        _tell(f"{name:<{WIDTH}}{text}")
+    batch = run.module.synthetic(next(iter(training)))
     shape = " x ".join(map(str, batch[0].shape))
     axes = (
         "batch x row x column"

@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Complex, Float
 from torch import Tensor
 
+from mrirecon.brief import brief
 from mrirecon.diffusion.schedules import ddpm_time
 from mrirecon.tensors import as_channels, as_complex, fft2, ifft2, mirrored_to
 
@@ -65,6 +66,8 @@ class _NetworkDenoiser:
     sigma_range: tuple[float, float]
     channels: int = 2
     multiple: int = 1
+
+    __repr__ = brief
 
     def __post_init__(self) -> None:
         """Refuse networks that do not work on complex images or magnitudes."""
@@ -178,6 +181,8 @@ class ScaledDenoiser:
     denoiser: Denoiser
     level: float
 
+    __repr__ = brief
+
     @property
     def sigma_range(self) -> tuple[float, float]:
         """Lowest and highest noise level of the inner denoiser, in units of x."""
@@ -209,6 +214,8 @@ class GaussianDenoiser:
     mean: Complex[Tensor, "y x"]
     power: Float[Tensor, "y x"]
     sigma_range: tuple[float, float] = (0.0, math.inf)
+
+    __repr__ = brief
 
     def __call__(self, x: Tensor, sigma: Sigma) -> Tensor:
         s = sigma.reshape(*x.shape[:-2], 1, 1) if isinstance(sigma, Tensor) else sigma

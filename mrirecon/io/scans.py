@@ -58,8 +58,10 @@ def read_scan(path: PathLike, layout: Layout | None = None, **stored: Any) -> Sc
         ValueError: in one sentence, if it is damaged, no k-space, all zero, or of a kind that cannot be read.
 
     Example:
-        scan = mr.read_scan("scan.h5")
-        other = mr.read_scan("kspace.npy", axes="slice,coil,readout,phase")
+        >>> mr.read_scan("scan.h5")
+        Scan scan.h5 (fastmri): 3 slices x 4 coils x 40 x 32, output 40 x 32
+        >>> mr.read_scan("kspace.npy", axes="slice,coil,readout,phase").shape
+        (3, 4, 40, 32)
     """
     path, layout = Path(path), layout or Layout(**stored)
     return _checked(_as_3d(layout.centred(_reader(path, layout)(path, layout))), layout)

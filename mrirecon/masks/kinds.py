@@ -12,6 +12,7 @@ from typing import Any, Literal
 from jaxtyping import Bool
 from torch import Tensor
 
+from mrirecon.brief import brief
 from mrirecon.masks import own
 from mrirecon.masks import published as others
 from mrirecon.masks.area import Acquired, Number, Seed, covered_lines
@@ -40,6 +41,8 @@ class Kind:
         """Take the sentence of the function."""
         if not self.about:
             object.__setattr__(self, "about", (self.make.__doc__ or "").partition("\n")[0])
+
+    __repr__ = brief
 
     @property
     def options(self) -> list[str]:
@@ -98,7 +101,9 @@ def make_mask(
         ValueError: if the kind or an option does not exist (the nearest one is named) or the request cannot be met.
 
     Example:
-        mask = mr.make_mask("poisson", (320, 320), 8, center_fraction=0.04, seed=0)
+        >>> mask = mr.make_mask("poisson", (320, 320), 8, center_fraction=0.04, seed=0)
+        >>> mask.numel() / int(mask.sum())
+        8.0
     """
     chosen = kind_of(kind)
     _check_options(kind, options)
@@ -139,7 +144,9 @@ class MaskSpec:
         ValueError: if the kind or an option does not exist, or a number is out of its range.
 
     Example:
-        mask = mr.MaskSpec("poisson", 4).draw(scan.shape[2:], seed=0)
+        >>> mr.MaskSpec("poisson", 4)
+        MaskSpec(kind='poisson', acceleration=4)
+        >>> mask = mr.MaskSpec("poisson", 4).draw(scan.shape[2:], seed=0)
     """
 
     kind: str
@@ -147,6 +154,8 @@ class MaskSpec:
     center_fraction: Number | None = None
     center_size: int | None = None
     options: Mapping[str, Any] = field(default_factory=dict, hash=False)
+
+    __repr__ = brief
 
     def __post_init__(self) -> None:
         """Check what can be checked without the grid; the kind gets its usual spelling."""

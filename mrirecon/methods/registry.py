@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, is_dataclass, replace
 from functools import cache
@@ -10,6 +11,7 @@ from typing import Any, Protocol, TypeVar, runtime_checkable
 
 from torch import Tensor
 
+from mrirecon.diffusion.samplers import SAMPLERS
 from mrirecon.methods.base import Method, Needs, Problem, Solution
 from mrirecon.methods.classical import (
     Adjoint,
@@ -27,6 +29,7 @@ from mrirecon.methods.networks import (
     VarNetMethod,
     method_of,
 )
+from mrirecon.methods.outside import is_place, method_at, sampler_method
 from mrirecon.methods.posterior import Posterior
 from mrirecon.methods.samplers import SAMPLER_METHODS
 from mrirecon.nearest import known_as, suggest
@@ -60,7 +63,10 @@ class Solves(Protocol):
 
 
 class Registry(Mapping[str, type[Method]]):
-    """Name -> class: known ones, networks without a class of their own, and entry points of other packages."""
+    """Name -> class: known ones, networks and samplers without a class of their own, entry points of other packages.
+
+    A name may also say where a class lies, as `my_package.methods:Landweber` or `folder/methods.py:Landweber`.
+    """
 
     def __init__(self, known: Sequence[type[Method]]) -> None:
         self._known = {method.name: method for method in known}
@@ -70,6 +76,10 @@ class Registry(Mapping[str, type[Method]]):
             return self._known[name]
         if name in list(NETWORKS):
             return self._known.setdefault(name, method_of(name))
+        if name in SAMPLERS:
+            return self._known.setdefault(name, sampler_method(SAMPLERS[name]))
+        if is_place(name):
+            return method_at(name)
         found = _entry_points()[name].load()
         if not (isinstance(found, type) and issubclass(found, Method)):
             raise ValueError(f"the entry point {name} of {GROUP} is no class of mrirecon.Method")
@@ -77,11 +87,14 @@ class Registry(Mapping[str, type[Method]]):
 
     def __iter__(self) -> Iterator[str]:
         yield from self._known
-        others = dict.fromkeys([*NETWORKS, *_entry_points()])
+        others = dict.fromkeys([*NETWORKS, *SAMPLERS, *_entry_points()])
         yield from (name for name in others if name not in self._known)
 
     def __len__(self) -> int:
         return sum(1 for _ in self)
+
+    def __repr__(self) -> str:
+        return f"methods {', '.join(self)}"
 
     def add(self, method: type[Method]) -> None:
         """Add a class under its name.
@@ -127,7 +140,8 @@ def as_method(given: object, options: Mapping[str, Any] | None = None) -> Method
     """The method that is meant, with these options.
 
     Args:
-        given: a name, `{"name": NAME, OPTION: VALUE}`, a method, a class, or any object or class with `solve`.
+        given: a name, `{"name": NAME, OPTION: VALUE}`, a method, a class, any object or class with `solve`, or a
+            function that samples, with the arguments of `mrirecon.samplers`.
         options: of a name or class; of an object they replace what it has.
 
     Raises:
@@ -143,6 +157,9 @@ def as_method(given: object, options: Mapping[str, Any] | None = None) -> Method
     if isinstance(given, type) and hasattr(given, "solve"):
         values = check(given, options, given.__name__) if is_dataclass(given) else options
         return as_method(given(**values))
+    if inspect.isfunction(given):
+        kind = sampler_method(given)
+        return kind(**check(kind, options, kind.name))
     if isinstance(given, Method):
         return replace(given, **check(type(given), options, given.name)) if options else given
     if isinstance(given, Solves):
@@ -151,7 +168,9 @@ def as_method(given: object, options: Mapping[str, Any] | None = None) -> Method
                 f"{type(given).__name__} is built already: give it {next(iter(options))} itself"
             )
         return Adapted(inner=given)
-    raise ValueError(f"method is {given!r}: give the name of one, or an object with `solve`")
+    raise ValueError(
+        f"method is {given!r}: give the name of one, an object with `solve`, or a function that samples"
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -215,6 +234,8 @@ def method_name(name: object) -> str:
     Raises:
         ValueError: if there is none; the nearest one is named, or that of what people call otherwise.
     """
+    if isinstance(name, str) and is_place(name):
+        return name
     found = known_as(name, METHODS)
     if found is not None:
         return found

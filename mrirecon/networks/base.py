@@ -43,6 +43,16 @@ class Model(nn.Module, ABC):
     name: ClassVar[str]
     config: dict[str, Any]
 
+    def __repr__(self) -> str:
+        """In one line; `torch.nn.Module.__repr__(network)` lists the layers."""
+        options = ", ".join(f"{name}={value}" for name, value in self.config.items())
+        return f"{type(self).__name__}({options}): {self.size:,} parameters"
+
+    @property
+    def size(self) -> int:
+        """Number of parameters."""
+        return sum(one.numel() for one in self.parameters())
+
     def compile_parts(self) -> None:
         """Compile the real-valued parts, which take most time; torch.compile does not fuse complex arithmetic."""
         # Each image size is compiled once.

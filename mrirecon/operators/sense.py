@@ -37,9 +37,12 @@ def sense(
         ValueError: if maps and mask differ in matrix size.
 
     Example:
-        A = mr.sense(maps, mask)
-        y = A(image)  # (coil, y, x)
-        x = A.H(y)
+        >>> A = mr.sense(maps, mask)
+        >>> A
+        Sense: 40 x 32 -> 4 x 40 x 32
+        >>> y = A(image)  # (coil, y, x)
+        >>> A.H(y).shape
+        torch.Size([40, 32])
     """
     if maps.shape[-2:] != mask.shape[-2:]:
         raise ValueError(

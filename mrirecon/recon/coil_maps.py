@@ -12,6 +12,7 @@ import torch
 from jaxtyping import Complex
 from torch import Tensor
 
+from mrirecon.brief import brief
 from mrirecon.calibration import calibration_data
 from mrirecon.coverage import calibration_region
 from mrirecon.io import read_maps
@@ -146,6 +147,8 @@ class GivenMaps(MapSource):
     whitening: Complex[Tensor, "channel channel"] | None = None
     kind: str = "file"
     first: int | None = None
+
+    __repr__ = brief
 
     def __call__(self, scan: Scan, index: int, device: str) -> Complex[Tensor, "set coil y x"]:
         maps = self.maps if self.maps.ndim == 5 else self.maps.unsqueeze(1)
@@ -291,7 +294,8 @@ def estimate_maps(
         ValueError: if the centre of k-space is not fully sampled, or an option is impossible.
 
     Example:
-        maps = mr.estimate_maps(scan, 1, size=20)
+        >>> mr.estimate_maps(scan, 1, size=20).shape
+        torch.Size([4, 40, 32])
     """
     maps = EstimatedMaps(**options)(scan, index, device)
     return maps[0] if len(maps) == 1 else maps

@@ -14,7 +14,7 @@ from torch import Tensor
 from mrirecon.device import synchronize
 from mrirecon.methods.base import Method, Place, Preview, Problem, Solution
 from mrirecon.methods.registry import Solves, as_method
-from mrirecon.progress import say
+from mrirecon.progress import progress_of, say
 from mrirecon.recon.coil_maps import EstimatedMaps, MapSource
 from mrirecon.recon.finish import Finish, Result
 from mrirecon.recon.left_out.judge import NOTHING, Judged, Judgement, judge
@@ -284,21 +284,27 @@ class Output:
             self.extras.setdefault(name, torch.zeros(self.image.shape))[at] = extra.cpu()
 
 
-def run(method: Method | Solves, scan: Scan, **options: Any) -> Volume:
+def run(
+    method: Method | Solves, scan: Scan, *, progress: Progress | bool | None = None, **options: Any
+) -> Volume:
     """Reconstruct a scan with a method as it is: nothing is undersampled or recentred first, as `reconstruct` does.
 
     Args:
         method: an object with `solve`, such as one of `mr.methods`.
         scan: what was measured.
-        options: attributes of `Pipeline`: maps, slices, partial_fourier, whiten, device, progress, preview, keep.
+        progress: as of `reconstruct`.
+        options: attributes of `Pipeline`: maps, slices, partial_fourier, whiten, device, preview, keep.
 
     Raises:
         ValueError: if the scan does not suit the method.
 
     Example:
-        volume = mr.run(mr.methods.TotalVariation(regularization=0.01), scan, device="cpu")
+        >>> mr.run(mr.methods.TotalVariation(regularization=0.01), scan, slices=slice(0, 1), device="cpu")
+        Volume by tv: 1 x 40 x 32 (slice, readout, phase)
     """
-    return Pipeline(method=as_method(method), scan=scan, **options).run()
+    solver = as_method(method)
+    with progress_of(progress, solver.name) as told:
+        return Pipeline(method=solver, scan=scan, progress=told, **options).run()
 
 
 def check_partial_fourier(method: Method, partial_fourier: str) -> None:

@@ -150,7 +150,6 @@ def metrics_of(volume: Volume, scan: Scan) -> tuple[dict[str, Any], str]:
     if scan.reference is None or scan.volumes > 1:
         return {}, ""
     try:
-        target = torch.stack([scan.reference(index) for index in range(scan.shape[0])])
-        return {"metrics": evaluate(volume.image[0].abs(), target)._asdict()}, ""
+        return {"metrics": evaluate(volume.image[0], scan)._asdict()}, ""
     except ValueError as error:
         return {}, f"no metrics, the reference cannot be used: {error}"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, field, fields, replace
 from difflib import get_close_matches
 from functools import cached_property
@@ -14,6 +13,7 @@ from typing import Any, Literal, TypeAlias
 from torch import Tensor
 
 from mrirecon import prepare
+from mrirecon.brief import brief
 from mrirecon.calibration import calibration_note
 from mrirecon.coverage import coverage_of
 from mrirecon.device import choose_device
@@ -26,7 +26,7 @@ from mrirecon.methods.base import Method, Preview
 from mrirecon.methods.registry import as_method, is_slow, options_of, who_has
 from mrirecon.noise import dead_coils, partly_dead, silent_coils
 from mrirecon.options import Count, check, parse_slices
-from mrirecon.progress import slices_progress
+from mrirecon.progress import progress_of
 from mrirecon.recon.coil_maps import EstimatedMaps, GivenMaps, MapSource, maps_from, maps_of_slices
 from mrirecon.recon.left_out.adaptation import Adaptable
 from mrirecon.recon.left_out.judge import NOTHING, Judgement, judgement_of
@@ -104,6 +104,8 @@ class Request:
     left_out_seed: int = NOTHING.left_out_seed
     calibrate: bool | Path_ = NOTHING.calibrate
     level: float = NOTHING.level
+
+    __repr__ = brief
 
     def __post_init__(self) -> None:
         """Resolve what is named, which refuses what does not exist.
@@ -273,8 +275,9 @@ def reconstruct(
         scan: k-space file, or a scan at hand.
         method: one of `METHODS` by name, or an object or class with `solve`.
         device: name of a torch device, or auto, which takes a GPU where there is one.
-        progress: true shows a line of progress; a function is called with (slices done, slices in all), where a
-            diffusion method counts parts of a slice too.
+        progress: a line of progress is shown on a terminal and in a notebook; false (or MRIRECON_PROGRESS=0 in the
+            environment) shows none, true shows it anywhere; a function is called with (slices done, slices in all),
+            where a diffusion method counts parts of a slice too.
         preview: for a diffusion method, called every few noise levels with what is known of the slices it is at.
         options: those of `Request`, such as mask, acceleration, maps, slices; those of its `Layout`, such as axes, and
             of its `Placement`, such as voxel_size; and those of the method, such as weights, samples, seed.
@@ -284,7 +287,11 @@ def reconstruct(
         OSError: if a file cannot be read.
 
     Example:
-        volume = mr.reconstruct("scan.h5", method="tv", mask="poisson", acceleration=4, regularization=0.01)
+        >>> volume = mr.reconstruct("scan.h5", method="tv", mask="poisson", acceleration=4, regularization=0.01)
+        >>> volume
+        Volume by tv: 3 x 40 x 32 (slice, readout, phase)
+        >>> round(volume.info["acceleration"]["achieved"], 1)
+        4.0
     """
     request = request_of(method, options)
     if preview is not None and not is_slow(request.solver):
@@ -293,12 +300,7 @@ def reconstruct(
     where = choose_device(device)
     source = scan.source if isinstance(scan, Scan) else fspath(scan)
     data, made = request.prepare(scan if isinstance(scan, Scan) else request.read(scan))
-    line: AbstractContextManager[Progress | None] = nullcontext(
-        progress if callable(progress) else None
-    )
-    if progress is True:
-        line = slices_progress(request.solver.name)
-    with line as told:
+    with progress_of(progress, request.solver.name) as told:
         pipeline = request.pipeline(data, device=where, progress=told, preview=preview)
         volume = pipeline.run()
     request.save_adapted(pipeline)

@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import yaml
-from pytorch_lightning import Callback, LightningDataModule, Trainer, seed_everything
+from pytorch_lightning import (
+    Callback,
+    LightningDataModule,
+    LightningModule,
+    Trainer,
+    seed_everything,
+)
 from pytorch_lightning.callbacks import EarlyStopping
 
-from mrirecon.io.files import existing_file, replacing
+from mrirecon.io.files import existing_file, make_folder, replacing
 from mrirecon.networks import MODELS, PRIORS, Model
 from mrirecon.networks.unrolled_prior import UnrolledPrior
 from mrirecon.training.core.base import TrainingModule
@@ -23,12 +32,18 @@ from mrirecon.training.core.checkpoints import (
 from mrirecon.training.core.export import About, export
 from mrirecon.training.core.family import Config, Family
 from mrirecon.training.core.optimizer import OptimizerSettings
+from mrirecon.training.core.summary import Summary
 from mrirecon.training.core.trainer import TrainerSettings, build_trainer
 from mrirecon.training.end_to_end.family import END_TO_END
 from mrirecon.training.prior.family import PRIOR
 from mrirecon.weights import load_weights
 
+CONFIGURATION = "config.yaml"  # written when training begins
 TRAINING_ONLY = ("drop_path_rate", "drop_prob", "dropout")  # options that no weight depends on
+
+
+def _nobody(line: str) -> None:
+    """Take a line that nobody reads."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +83,7 @@ class Run:
         family = family_of(network.name)
         module, data = family.build(network, config, OptimizerSettings(**config["optimizer"]))
         return cls(
-            Path(config["output"]),
+            Path(config["output"] or "."),  # a dry run has none
             config,
             family,
             module,
@@ -106,19 +121,27 @@ class Run:
             )
         return start
 
-    def fit(self, start: Path | None, *reporters: Callback) -> Trainer:
+    def fit(
+        self, start: Path | None, *reporters: Callback, tell: Callable[[str], None] = _nobody
+    ) -> Trainer:
         """Train, from a checkpoint where one is given.
+
+        Args:
+            start: the checkpoint.
+            reporters: callbacks that tell how it goes.
+            tell: takes the lines of the summary before the first step.
 
         Raises:
             ValueError: if data, checkpoint and configuration do not go together, or training diverges.
             OSError: if a file cannot be read or written.
         """
-        self.folder.mkdir(parents=True, exist_ok=True)
         chosen = self.checkpoints
         pictures = self.config["images"]
         callbacks = [
             self.family.seen(),
             self.family.pictures(pictures),
+            Summary(tell, self.output, self.family.unit, self.family.facts(self.config)),
+            _Configuration(self.output, self.config),
             *reporters,
             Checkpoints(self.folder, chosen, start),
         ]
@@ -126,11 +149,10 @@ class Run:
             stop = EarlyStopping(chosen.monitor, patience=chosen.patience, mode=chosen.mode)
             callbacks.append(stop)
         trainer = build_trainer(self.trainer, self.output, callbacks)
-        if trainer.is_global_zero:
-            with replacing(self.output / "config.yaml") as (part,):
-                part.write_text(yaml.safe_dump(dict(self.config), sort_keys=False))
         try:
-            trainer.fit(self.module, self.data, ckpt_path=start, weights_only=True)
+            with made_if_used(self.output):
+                make_folder(self.folder)
+                trainer.fit(self.module, self.data, ckpt_path=start, weights_only=True)
         except SystemExit:  # Lightning's answer to Ctrl-C
             raise KeyboardInterrupt from None
         except ValueError as error:
@@ -157,6 +179,38 @@ class Run:
         config = {**self.config, "about": vars(About(**self.config["about"]))}
         export(self.module, checkpoint, config, self.family, target)
         return target
+
+
+class _Configuration(Callback):
+    """Writes the configuration when training begins, so that a run without data leaves nothing."""
+
+    def __init__(self, output: Path, config: Config) -> None:
+        self.output, self.config = output, config
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if trainer.is_global_zero:
+            with replacing(self.output / CONFIGURATION) as (part,):
+                part.write_text(yaml.safe_dump(dict(self.config), sort_keys=False))
+
+
+@contextmanager
+def made_if_used(output: Path) -> Iterator[None]:
+    """Make the folder of a run, and what it lies in; those that are new go again if training does not begin.
+
+    Raises:
+        OSError: if that is not possible, in one sentence.
+    """
+    new = [one for one in (output, *output.parents) if not one.exists()]
+    make_folder(output)
+    try:
+        yield
+    except BaseException:
+        if new and not (output / CONFIGURATION).exists():
+            shutil.rmtree(output, ignore_errors=True)  # what loggers begin with
+            with suppress(OSError):  # the first that something else has been put into
+                for one in new[1:]:
+                    one.rmdir()
+        raise
 
 
 def family_of(name: str) -> Family:

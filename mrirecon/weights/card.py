@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, is_dataclass
 from typing import Any, TypeVar, get_origin, get_type_hints
 
+from mrirecon.brief import brief
 from mrirecon.calibration import width
 from mrirecon.coverage import achieved_acceleration
 from mrirecon.masks import MASKS
@@ -55,6 +56,8 @@ class TrainingRange:
     sigma: tuple[float, float] | None = None
     patches: tuple[int, ...] = ()
 
+    __repr__ = brief
+
 
 @dataclass(frozen=True, kw_only=True)
 class Card:
@@ -80,20 +83,22 @@ class Card:
     """
 
     network: str
-    config: Mapping[str, Any]
-    data: str = ""
+    config: Mapping[str, Any] = field(repr=False)
+    data: str = field(default="", repr=False)
     licence: str = ""
-    attribution: str = ""
+    attribution: str = field(default="", repr=False)
     training: TrainingRange = field(default_factory=TrainingRange)
     bright_level: float | None = 1.0
-    settings: Mapping[str, Any] = field(default_factory=dict)
-    seeds: Mapping[str, Any] = field(default_factory=dict)
-    metrics: Mapping[str, Any] = field(default_factory=dict)
-    commit: str = ""
-    source: str = ""
+    settings: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    seeds: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    metrics: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    commit: str = field(default="", repr=False)
+    source: str = field(default="", repr=False)
     sha256: str = ""
-    notes: tuple[str, ...] = ()
-    advice: str = ""
+    notes: tuple[str, ...] = field(default=(), repr=False)
+    advice: str = field(default="", repr=False)
+
+    __repr__ = brief
 
     def __post_init__(self) -> None:
         """Check the bright level.

@@ -20,8 +20,10 @@ def load_prior(name_or_path: PathLike, device: str = "cpu") -> tuple[Denoiser, C
         ValueError: as `load_weights`, or if the network is not a prior, or not one of complex or magnitude images.
 
     Example:
-        denoiser, card = mr.load_prior("prior_tiny")
-        clean = denoiser(image / mr.volume_scale(scan), 0.1)
+        >>> denoiser, card = mr.load_prior("prior_tiny")
+        >>> denoiser
+        CleanDenoiser(network=DenoiserUNet, sigma_range=(0.005, 5))
+        >>> clean = denoiser(image / mr.volume_scale(scan), 0.1)
     """
     network, card = load_prior_network(name_or_path)
     return denoiser_with(network.to(device), card), card

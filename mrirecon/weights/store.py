@@ -73,7 +73,9 @@ def load_weights(name_or_path: PathLike) -> tuple[Model, Card]:
         ValueError: if no shipped weights have this name, or file or card are damaged or do not belong together.
 
     Example:
-        network, card = mr.load_weights("varnet_tiny")
+        >>> network, card = mr.load_weights("varnet_tiny")
+        >>> card.training.coils
+        (4, 12)
     """
     path = locate(name_or_path)
     if path.suffix.lower() != SUFFIX:

@@ -109,7 +109,15 @@ def test_train_resume_and_export(mrirecon, refused, root, config, tmp_path):
     assert first.errors == []
     lines = first.out.splitlines()
     assert lines[0].startswith("note: ") and "starts anew" in lines[0]
-    assert len(lines) == 4 and "epoch 2" in lines[2] and "weights.safetensors" in lines[3]
+    told = dict(line.split(maxsplit=1) for line in lines[1:-4])
+    assert told["training"] == "8 slices, volumes: 4; 4 steps an epoch, 8 steps in all"
+    assert told["validation"] == "4 slices, volumes: 2" and told["masks"] == "uniform1d x4"
+    assert told["device"].startswith("cpu (") and told["device"].endswith("precision 32-true")
+    assert str(out / "logs" / "version_0") in told["logs"]
+    assert f"tensorboard --logdir {out / 'tensorboard'}" in told["logs"]
+    assert lines[-4].startswith("first step")
+    lines = [lines[0], *lines[-3:]]
+    assert "epoch 2" in lines[2] and "weights.safetensors" in lines[3]
     network, card = load_weights(out / "weights.safetensors")
     assert card.network == "varnet" and card.metrics["volumes"] == 2
     assert network.config["num_cascades"] == 2
@@ -121,7 +129,7 @@ def test_train_resume_and_export(mrirecon, refused, root, config, tmp_path):
     losses += [
         float(line.split("validation loss ")[1].split()[0])
         for line in second.out.splitlines()
-        if "validation" in line
+        if "validation loss" in line
     ]
     assert len(losses) == 6 and losses[-1] < losses[0]
 
@@ -142,7 +150,9 @@ def test_dry_run(mrirecon, root, config, tmp_path):
     )
     assert shown.status == 0 and not shown.errors
     assert not out.exists()
-    resolved, _, memory = shown.out.partition("memory of a training step")
+    resolved, _, rest = shown.out.partition("network      ")
+    about, _, memory = rest.partition("memory of a training step")
+    assert "8 slices, volumes: 4" in about and "uniform1d x4" in about
     assert yaml.safe_load(resolved)["network"]["chans"] == 4
     sizes = {
         line[2:24].strip(): float(line[24:])
@@ -152,6 +162,7 @@ def test_dry_run(mrirecon, root, config, tmp_path):
     from mrirecon.networks import NETWORKS
 
     count = sum(p.numel() for p in NETWORKS["varnet"](**_options(TINY)).parameters())
+    assert about.startswith(f"varnet, {count:,} parameters")
     assert sizes["parameters"] == pytest.approx(4e-6 * count, abs=0.06)
     assert sizes["optimizer state"] == pytest.approx(8e-6 * count, abs=0.06)
     parts = sum(size for name, size in sizes.items() if name != "total")
@@ -266,6 +277,88 @@ def test_missing_options(refused, config, root, tmp_path):
     assert "--data.root" in refused("train", "--config", config(), "--output", tmp_path)
     assert "--output" in refused("train", "--config", config(), "--data.root", root)
     assert "masks" in refused("train", "--data.root", root, "--output", tmp_path / "run")
+
+
+def test_a_dry_run_needs_no_output_and_compiles_nothing(
+    mrirecon, root, config, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("mrirecon.networks.base.Model.compile_parts", lambda self: 1 / 0)
+    before = set(tmp_path.iterdir())
+    args = ("--data.root", root, "--compile", "true", "--dry_run")
+    assert mrirecon("train", "--config", config(), *args).status == 0
+    assert set(tmp_path.iterdir()) - before <= {tmp_path / "recipe.yaml"}
+
+
+def test_no_data_no_folder(refused, config, tmp_path):
+    line = refused(
+        *("train", "--config", config(), "--data.root", tmp_path / "none"),
+        *("--output", tmp_path / "runs" / "new"),
+    )
+    assert "none" in line and not (tmp_path / "runs").exists()
+    (tmp_path / "old").mkdir()
+    refused("train", "--config", config(), "--data.root", "none", "--output", tmp_path / "old")
+    assert (tmp_path / "old").exists()
+
+
+@pytest.mark.parametrize(("steps", "compiled"), [(8, False), (6, True)])
+def test_short_runs_are_not_compiled(
+    mrirecon, root, config, tmp_path, monkeypatch, steps, compiled
+):
+    """Here short is less than 8 of 7 or 8 steps."""
+    made = []
+    monkeypatch.setattr(
+        "mrirecon.networks.base.Model.compile_parts", lambda self: made.append(self)
+    )
+    for module in ("base", "summary"):
+        monkeypatch.setattr(f"mrirecon.training.core.{module}.COMPILED_FROM", steps)
+    args = ("--data.root", root, "--output", tmp_path / "run", "--compile", "true")
+    shown = mrirecon("train", "--config", config(), *args, "--trainer.max_steps", 7)
+    assert shown.status == 0 and bool(made) is compiled
+    lines = shown.out.splitlines()
+    assert any(line.startswith("compiling the network") for line in lines) is compiled
+    assert any(line.startswith("compile ") for line in lines) is not compiled
+
+
+def test_without_tensorboard_a_line_says_how_to_have_it(
+    mrirecon, root, config, tmp_path, monkeypatch
+):
+    for module in ("trainer", "summary"):
+        monkeypatch.setattr(f"mrirecon.training.core.{module}.find_spec", lambda name: None)
+    args = ("--data.root", root, "--output", tmp_path / "run", "--trainer.max_steps", 1)
+    shown = mrirecon("train", "--config", config(), *args)
+    assert (
+        "pip install tensorboard" in shown.out and not (tmp_path / "run" / "tensorboard").exists()
+    )
+
+
+@pytest.mark.parametrize("kept", [True, False])
+def test_an_interrupted_run_says_how_to_go_on(root, config, tmp_path, monkeypatch, capsys, kept):
+    from mrirecon.cli import main
+    from mrirecon.training.run import Run
+
+    def stop(self, *args, **options):
+        if kept:
+            self.folder.mkdir(parents=True)
+            (self.folder / "last.ckpt").write_text("")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Run, "fit", stop)
+    with pytest.raises(SystemExit) as end:
+        main(
+            [
+                "train",
+                "--config",
+                str(config()),
+                "--data.root",
+                str(root),
+                "--output",
+                str(tmp_path / "run"),
+            ]
+        )
+    said = capsys.readouterr().err
+    assert end.value.code == 130 and ("--ckpt_path last" in said) is kept
+    assert ("no checkpoint" in said) is not kept
 
 
 def test_a_damaged_checkpoint(refused, config, root, tmp_path):

@@ -53,7 +53,13 @@ def test_train_resume_and_export(mrirecon, refused, root, config, tmp_path):
     args = ("train", "--config", config(), *given(root, tmp_path))
     first = mrirecon(*args)
     assert first.status == 0 and not first.errors, first.errors
-    lines = first.out.splitlines()
+    told = dict(line.split(maxsplit=1) for line in first.out.splitlines())
+    assert (
+        told["network"].startswith("denoiser, ")
+        and "images by plane and echo: " in told["training"]
+    )
+    assert told["patches"] == "50 % at 16 x 16, 50 % at 24 x 24"
+    lines = [line for line in first.out.splitlines() if line.startswith("epoch") or ".json" in line]
     assert "validation loss" in lines[0] and "psnr" in lines[0] and "nmse" in lines[0]
     assert "weights.safetensors" in lines[-1]
     network, card = load_weights(tmp_path / "run" / "weights.safetensors")
@@ -70,7 +76,7 @@ def test_dry_run(mrirecon, root, config, tmp_path):
     shown = mrirecon("train", "--config", config(), *given(root, tmp_path), "--dry_run")
     assert shown.status == 0 and not shown.errors
     assert not (tmp_path / "run").exists()
-    resolved, _, memory = shown.out.partition("memory of a training step")
+    resolved, _, memory = shown.out.partition("network      ")
     assert yaml.safe_load(resolved)["network"]["name"] == "denoiser"
     assert "4 x 24 x 24 (batch x row x column)" in memory and "averaged parameters" in memory
 

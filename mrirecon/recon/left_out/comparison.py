@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from os import PathLike, fspath
@@ -17,7 +17,7 @@ from mrirecon.methods.classical import Adjoint
 from mrirecon.methods.registry import is_slow
 from mrirecon.methods.trust import trust_figures
 from mrirecon.options import EXPECTED, one_line
-from mrirecon.progress import say, slices_progress
+from mrirecon.progress import progress_of, say
 from mrirecon.recon.left_out.prediction import (
     LeftOutError,
     Trial,
@@ -244,7 +244,7 @@ def compare(
     methods: Sequence[str | Mapping[str, Any] | Method | type] = DEFAULTS,
     *,
     device: str = "auto",
-    progress: bool = False,
+    progress: bool | None = None,
     left_out_seed: int = 0,
     **options: Any,
 ) -> Ranking:
@@ -257,7 +257,7 @@ def compare(
         scan: k-space file, or a scan at hand.
         methods: each as in `reconstruct`: a name, `{"name": NAME, OPTION: VALUE}`, or an object or class with `solve`.
         device: name of a torch device, or auto, which takes a GPU where there is one.
-        progress: show a line of progress for each method.
+        progress: show a line of progress for each method; as of `reconstruct`.
         left_out_seed: of the choice of samples that are left out.
         options: those of `Request` and `Layout`, for all methods, such as mask, acceleration, maps; `slices` are those
             to reconstruct, left-out samples are of the whole scan.
@@ -268,15 +268,17 @@ def compare(
         OSError: if a file cannot be read.
 
     Example:
-        found = mr.compare("scan.h5", ["cg_sense", {"name": "tv", "regularization": "auto"}])
-        for row in found.rows():
-            print(row["method"], row["left_out_error"], found.ranks[row["method"]])
+        >>> found = mr.compare("scan.h5", ["cg_sense", {"name": "tv", "regularization": "auto"}])
+        >>> for row in found.rows():
+        ...     print(row["method"], found.ranks[row["method"]], row["left_out_error"])
+        tv 1 0...
+        cg_sense ... 0...
     """
     requests = [request_of(one, options) for one in methods]
     data = scan if isinstance(scan, Scan) else _first(requests).read(fspath(scan))
     contest = Contest.of(requests, data, choose_device(device), left_out_seed)
-    lines = slices_progress if progress else _no_line
-    return finish(contest.scan, [result for _, result in run_each(contest, lines)])
+    each = run_each(contest, partial(progress_of, progress))
+    return finish(contest.scan, [result for _, result in each])
 
 
 def run_each(
@@ -304,7 +306,3 @@ def finish(scan: Scan, results: Sequence[Compared]) -> Ranking:
 
 def _first(requests: Sequence[Request]) -> Request:
     return requests[0] if requests else Request()
-
-
-def _no_line(name: str) -> AbstractContextManager[None]:
-    return nullcontext(None)

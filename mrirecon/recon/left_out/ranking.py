@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
@@ -10,6 +11,7 @@ from typing import Any
 
 from torch import Tensor
 
+from mrirecon.brief import brief
 from mrirecon.geometry import Geometry
 from mrirecon.intervals import mean_interval
 from mrirecon.recon.left_out.prediction import LeftOutError
@@ -54,6 +56,8 @@ class Compared:
     seconds: float | None = None
     note: str = ""
     failure: str = ""
+
+    __repr__ = brief
 
     def parts(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """Real tensors and plain values that it can be made of again, with the geometry."""
@@ -102,6 +106,21 @@ class Ranking:
     scan: Scan
     results: Sequence[Compared]
 
+    def __repr__(self) -> str:
+        ranks = [
+            f"{one.method} {self.ranks.get(one.method, 'failed' if one.failure else 'not judged')}"
+            for one in self.results
+        ]
+        return f"Ranking on {self.scan.source}: {', '.join(ranks)}"
+
+    def _repr_html_(self) -> str:
+        """The table, best first, for notebooks."""
+        head = "".join(f"<th>{name}</th>" for name in ("rank", *COLUMNS))
+        rows = "".join(
+            f"<tr>{_cells(self.ranks.get(one.method), one)}</tr>" for one in self.results
+        )
+        return f"<table><tr>{head}</tr>{rows}</table>"
+
     @classmethod
     def of(cls, scan: Scan, results: Sequence[Compared]) -> Ranking:
         """The results in their order."""
@@ -138,6 +157,13 @@ class Ranking:
     def rows(self) -> list[dict[str, str | float | None]]:
         """The table, a row for each method with the columns `COLUMNS`; None is an empty cell."""
         return [one.row() for one in self.results]
+
+
+def _cells(rank: int | None, one: Compared) -> str:
+    shown = [rank, *one.row().values()]
+    texts = [f"{x:.4g}" if isinstance(x, float) else "" if x is None else str(x) for x in shown]
+    texts += [one.failure or one.note] if one.failure or one.note else []
+    return "".join(f"<td>{html.escape(text)}</td>" for text in texts)
 
 
 def _mean(one: Compared) -> float:

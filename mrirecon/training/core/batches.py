@@ -59,6 +59,9 @@ class BucketSampler(Sampler[list[SliceRequest]]):
         epoch: that is drawn.
         start: batch that the next pass begins with.
         position: batches of the epoch that were handed out.
+        volumes: number of entries.
+        slices: number of slices in them.
+        sizes: number of sizes among them.
     """
 
     def __init__(
@@ -77,6 +80,8 @@ class BucketSampler(Sampler[list[SliceRequest]]):
         for number, entry in enumerate(entries):
             buckets[entry.bucket] += [(number, index) for index in range(entry.shape[0])]
         self._buckets = list(buckets.values())
+        self.volumes, self.sizes = len(entries), len(self._buckets)
+        self.slices = sum(len(bucket) for bucket in self._buckets)
 
     @property
     def sampler(self) -> BucketSampler:

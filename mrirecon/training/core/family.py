@@ -53,6 +53,8 @@ class Family:
         seen: notes what the training data are like.
         training_range: (network, options of the data, what was seen) -> what the card says of it.
         pictures: (count) -> pictures for TensorBoard.
+        unit: what the slices are counted in.
+        facts: (configuration) -> what a run says of its data before it begins, by name.
     """
 
     data: type[LightningDataModule]
@@ -67,3 +69,5 @@ class Family:
     seen: type[Seen]
     training_range: Callable[[Any, Config, Config], TrainingRange]
     pictures: Callable[[int], Callback]
+    unit: str
+    facts: Callable[[Config], dict[str, str]]

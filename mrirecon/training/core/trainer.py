@@ -20,6 +20,7 @@ from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
 from mrirecon.training.core.checkpoints import WholeFiles
 
+TENSORBOARD = "tensorboard"  # the package, and the folder of its logs
 # Hints that do not apply here, or that would repeat at every start; whatever else Lightning says is shown.
 CHATTER = (
     r".*does not have many workers.*",
@@ -93,8 +94,8 @@ def build_trainer(settings: TrainerSettings, output: Path, callbacks: list[Callb
         ValueError: if a setting is impossible on this machine.
     """
     loggers: list[Logger] = [CSVLogger(output, name="logs")]
-    if find_spec("tensorboard") is not None:
-        loggers.append(TensorBoardLogger(output, name="tensorboard", version=""))
+    if find_spec(TENSORBOARD) is not None:
+        loggers.append(TensorBoardLogger(output, name=TENSORBOARD, version=""))
     options = asdict(settings)
     options["gradient_clip_val"] = settings.gradient_clip_val or None
     return Trainer(

@@ -113,6 +113,20 @@ def _training_range(network: Network, data: Config, seen: Config) -> TrainingRan
     )
 
 
+def _facts(config: Config) -> dict[str, str]:
+    data = config["data"]
+    found = {"masks": data.get("masks"), "val_masks": data.get("val_masks")}
+    return {name: _in_words(masks) for name, masks in found.items() if masks}
+
+
+def _in_words(masks: list[Config]) -> str:
+    """Kinds with their accelerations, such as `poisson x4 x8`."""
+    kinds: dict[str, list[str]] = {}
+    for mask in masks:
+        kinds.setdefault(mask["kind"], []).append(f"x{mask['acceleration']:g}")
+    return ", ".join(" ".join((kind, *dict.fromkeys(those))) for kind, those in kinds.items())
+
+
 MASKS = {
     "masks": "kinds of undersampling such as {kind: uniform1d, acceleration: 4, center_fraction: 0.08}; one is drawn "
     "for each slice and epoch, in validation one for each volume (required, but for "
@@ -132,4 +146,6 @@ END_TO_END = Family(
     seen=SeenScans,
     training_range=_training_range,
     pictures=ValidationImages,
+    unit="volumes",
+    facts=_facts,
 )

@@ -11,7 +11,7 @@ from mrirecon.networks import Prior
 from mrirecon.training.core.checkpoints import PriorCheckpointSettings
 from mrirecon.training.core.family import Config, Family, Seen
 from mrirecon.training.core.optimizer import OptimizerSettings
-from mrirecon.training.prior.data import PriorDataModule
+from mrirecon.training.prior.data import GROWING, PriorDataModule
 from mrirecon.training.prior.loss import PriorLoss
 from mrirecon.training.prior.module import DenoiserModule
 from mrirecon.training.prior.pictures import PriorSamples
@@ -63,6 +63,14 @@ def _training_range(network: Prior, data: Config, seen: Config) -> TrainingRange
     )
 
 
+def _facts(config: Config) -> dict[str, str]:
+    sizes = [
+        f"{100 * share:.0f} % at {size} x {size}"
+        for share, size in config["data"].get("patches") or GROWING
+    ]
+    return {"patches": ", ".join(sizes)}
+
+
 PRIOR = Family(
     data=PriorDataModule,
     loss=PriorLoss,
@@ -75,4 +83,6 @@ PRIOR = Family(
     seen=SeenImages,
     training_range=_training_range,
     pictures=PriorSamples,
+    unit="images by plane and echo",
+    facts=_facts,
 )
