@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import sys
+import webbrowser
 from pathlib import Path
 
 from mrirecon.cli.run import Command
@@ -17,26 +20,43 @@ def view(
     output: str | None = None,
     overlay: str | None = None,
     index: int | None = None,
+    open: bool | None = None,
     overwrite: bool = False,
 ) -> None:
-    """Make one HTML page that shows NIfTI volumes in three planes, in any browser, without a network.
+    """Make one HTML page that shows NIfTI volumes in three planes, in any browser, without a network, and open it.
 
     Args:
-        volume: NIfTI files.
+        volume: NIfTI files, side by side.
         output: page to write; by default the first volume's name with .html.
         overlay: a map on the same grid, such as NAME_std.nii.gz, laid over the volume.
         index: show only this volume of files that have several.
-        overwrite: replace an existing page.
+        open: open the page in the browser; by default where a person at a terminal has a display.
+        overwrite: replace an existing page; one that `view` made of the same files is renewed without.
     """
     from mrirecon.report import check_page, write_viewer
+    from mrirecon.report.viewer import names_in, shows
 
     for path in (*volume, *([] if overlay is None else [overlay])):
         existing_file(path)
     target = _beside(Path(volume[0])) if output is None else Path(output)
     check_apart([target], [*volume, *([] if overlay is None else [overlay])])
+    overwrite = overwrite or shows(target, names_in(volume, overlay))
     check_page(target, overwrite)
     write_viewer(target, volume, overlay=overlay, index=index, overwrite=overwrite)
-    print(f"{target}: open it in a browser ({target.stat().st_size / 1e6:.1f} MB)")
+    size = f"({target.stat().st_size / 1e6:.1f} MB)"
+    if (_is_watched() if open is None else open) and webbrowser.open(target.resolve().as_uri()):
+        print(f"{target}: opened in the browser {size}")
+    else:
+        print(f"{target}: open it in a browser {size}")
+
+
+def _is_watched() -> bool:
+    """Whether somebody at a terminal on this machine can see a browser."""
+    on_screen = sys.platform in ("darwin", "win32") or any(
+        os.environ.get(name) for name in ("DISPLAY", "WAYLAND_DISPLAY")
+    )
+    remote = any(os.environ.get(name) for name in ("SSH_CONNECTION", "CI"))
+    return on_screen and not remote and sys.stdout.isatty()
 
 
 def _beside(volume: Path) -> Path:

@@ -11,7 +11,8 @@ Planes follow the volume's own grid, so nothing is resampled; values keep 16 bit
 
 from __future__ import annotations
 
-import gzip
+import html
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,8 @@ from jaxtyping import Float
 from mrirecon.io.files import PathLike
 from mrirecon.io.nifti import ImageFile, axis_codes, obliquity_degrees, read_for_display
 from mrirecon.report.orientation import OBLIQUE_DEGREES, described, plane
-from mrirecon.report.template import encoded, map_table, write_page
+from mrirecon.report.packed import packed
+from mrirecon.report.template import write_page
 
 MOST_VALUES = 2**26  # of all volumes of a page: 128 MiB as 16 bits, before compression
 WINDOW = (0.005, 0.995)  # quantiles shown black and white at first
@@ -41,7 +43,7 @@ def write_viewer(
 
     Args:
         path: of the HTML file.
-        volumes: NIfTI files, chosen in the page one at a time.
+        volumes: NIfTI files, side by side.
         overlay: a map on the same grid, laid over each of them.
         index: of files with several volumes show this one only; a file of one volume is shown as it is.
         overwrite: replace an existing page.
@@ -66,14 +68,34 @@ def write_viewer(
     for file, image in files:
         if over is not None:
             _check_grid(file, image, *over)
+    embedded = [_embedded(file, image) for file, image in files]
     write_page(
         path,
         "viewer.html",
         overwrite,
-        volumes=[_embedded(file, image) for file, image in files],
+        volumes=embedded,
+        names=names_in(volumes, overlay),
+        planes=[
+            (str(n), made["name"], f"only {made['name']}")
+            for n, made in enumerate(embedded[0]["about"]["planes"])
+        ],
         overlay=None if over is None else _embedded(*over),
-        table=map_table().tolist(),
     )
+
+
+def names_in(volumes: Sequence[PathLike], overlay: PathLike | None = None) -> str:
+    """The names of files as a page says them."""
+    return " ".join(Path(file).name for file in [*volumes, *([] if overlay is None else [overlay])])
+
+
+def shows(page: PathLike, names: str) -> bool:
+    """Whether a file is a viewer's page of these files, which can be made again from them."""
+    try:
+        start = Path(page).read_bytes()[:2000].decode("utf-8", errors="replace")
+    except OSError:
+        return False
+    found = re.search(r'<meta name="mrirecon-view" content="([^"]*)">', start)
+    return found is not None and html.unescape(found[1]) == names
 
 
 def _chosen(path: PathLike, index: int | None) -> ImageFile:
@@ -116,7 +138,7 @@ def _embedded(file: Path, image: ImageFile) -> dict[str, Any]:
     data = image.data
     low, high = float(data.min()), float(data.max())
     span = high - low or 1.0
-    steps = np.rint((data - np.float32(low)) * (STEPS / span)).astype("<u2")
+    steps = np.rint((data - np.float32(low)) * (STEPS / span)).astype(np.uint16)
     window = [float(q) for q in np.quantile(data, WINDOW)]
     if window[0] >= window[1]:
         window = [low, low + span]
@@ -127,14 +149,13 @@ def _embedded(file: Path, image: ImageFile) -> dict[str, Any]:
         "high": low + span,
         "window": window,
         "voxel": image.voxel_mm or (1.0, 1.0, 1.0),
+        "isKnown": image.voxel_mm is not None,
         "affine": None if image.affine is None else image.affine.tolist(),
         "planes": [vars(plane(image.affine, normal)) for normal in (2, 1, 0)],
         "facts": _facts(image),
         "warnings": _warnings(image.affine),
     }
-    # The first axis is the fastest.
-    packed = gzip.compress(steps.tobytes(order="F"), compresslevel=6, mtime=0)
-    return {"about": about, "data": encoded(packed)}
+    return {"about": about, "data": packed(steps, order="F")}  # the first axis is the fastest
 
 
 def _facts(image: ImageFile) -> list[tuple[str, str]]:
