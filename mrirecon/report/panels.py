@@ -34,6 +34,7 @@ EXTRAS = {
     "low": "lower bound",
     "high": "upper bound",
 }
+BOUNDS = ("low", "high")
 
 
 @dataclass(frozen=True)
@@ -131,9 +132,9 @@ class Comparison:
 
     @property
     def columns(self) -> int:
-        """Pictures in a row of a wide screen beside the pinned one: at most 5, rows as equal as they can be."""
-        count = len(self.methods[0].stacks) if self.across else len(self.methods)
-        return math.ceil(count / math.ceil(count / 5))
+        """Pictures in a row beside the pinned one where they cannot all be on one screen: rows as equal as they can be."""
+        count, most = (len(self.methods[0].stacks), 3) if self.across else (len(self.methods), 5)
+        return math.ceil(count / math.ceil(count / most))
 
     def about(self) -> dict[str, Any]:
         """What the page's script needs to know besides the values."""
@@ -203,8 +204,8 @@ def windows_of(
     for kind in sorted(set(shown) - {"image"}, key=_rank):
         if kind == "error":
             windows[kind] = Window(kind, EXTRAS[kind], top / ERROR_GAIN, False)
-        elif kind.startswith("draw"):
-            windows[kind] = Window(kind, kind, top, True)
+        elif kind.startswith("draw") or kind in BOUNDS:  # which are images
+            windows[kind] = Window(kind, EXTRAS.get(kind, kind), top, True)
         else:
             windows[kind] = Window(kind, EXTRAS.get(kind, kind), _bright(shown[kind]), False)
     return windows
