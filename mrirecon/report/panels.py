@@ -132,7 +132,7 @@ class Comparison:
 
     @property
     def columns(self) -> int:
-        """Pictures in a row beside the pinned one where they cannot all be on one screen: rows as equal as they can be."""
+        """Pictures in a row where they cannot all be on one screen: rows as equal as they can be."""
         count, most = (len(self.methods[0].stacks), 3) if self.across else (len(self.methods), 5)
         return math.ceil(count / math.ceil(count / most))
 

@@ -1,12 +1,12 @@
 """The viewer: NIfTI volumes as one page with three orthogonal planes each, which works offline.
 
-Our own canvas code, most of it shared with the report, and not a library. nilearn's `view_img` resamples an oblique volume
-to another grid, names left and right only, and windows a statistical map, not an image. NiiVue (0.69.0, tried) does more
-than is needed here: volume rendering, meshes, drawing. Of a file whose sform and qform codes are 0 it still writes L, A, P
-and S, and letters that nobody knows to be right are what this page is to prevent. Its header tells the codes, so that a
-page could switch its letters off (`isOrientationTextVisible`); but each page would grow by 2.3 MB of script (0.8 MB gzipped),
-need WebGL 2 where a canvas does, draw letters where neither a screen reader nor a test can read them, and have other
-controls than the report.
+Our own canvas code, most of it shared with the report, and not a library. nilearn's `view_img` resamples an oblique
+volume to another grid, names left and right only, and windows a statistical map, not an image. NiiVue (0.69.0, tried)
+does more than is needed here: volume rendering, meshes, drawing. Of a file whose sform and qform codes are 0 it still
+writes L, A, P and S, and letters that nobody knows to be right are what this page is to prevent. Its header tells the
+codes, so that a page could switch its letters off (`isOrientationTextVisible`); but each page would grow by 2.3 MB of
+script (0.8 MB gzipped), need WebGL 2 where a canvas does, draw letters where neither a screen reader nor a test can
+read them, and have other controls than the report.
 
 Planes follow the volume's own grid, so nothing is resampled; values keep 16 bits.
 """

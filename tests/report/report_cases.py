@@ -167,11 +167,11 @@ class Browser:
             event = {"type": kind, "touchPoints": touched}
             self.driver.execute_cdp_cmd("Input.dispatchTouchEvent", event)
 
-    def key(self, key, kinds=("keyDown", "keyUp")):
+    def key(self, key, kinds=("keyDown", "keyUp"), **more):
         """Press and release a key wherever the focus is; or one of both."""
         code = KEYS.get(key, ord(key.upper()) if len(key) == 1 else 0)
         for kind in kinds:
-            event = {"type": kind, "key": key, "windowsVirtualKeyCode": code}
+            event = {"type": kind, "key": key, "windowsVirtualKeyCode": code, **more}
             if kind == "keyDown" and (len(key) == 1 or key == "Enter"):
                 event["text"] = "\r" if key == "Enter" else key
             self.driver.execute_cdp_cmd("Input.dispatchKeyEvent", event)

@@ -281,7 +281,18 @@ def test_a_region_is_magnified_and_measured_in_all_pictures(page, items, target)
     page.key("Escape")
     assert page.texts(".cards .local") == ["", ""]
     page.key("g")
-    assert all(page.texts(".cards .local"))
+    for turned, columns, rows in (
+        (False, slice(5, 7), slice(3, 5)),
+        (True, slice(5, 7), slice(2, 4)),
+    ):
+        if turned:
+            page.key("t")
+        page.key(
+            "ArrowRight", modifiers=8
+        )  # to the right on the screen: upwards in the picture once it is turned
+        values, reference = magnitude(items[0])[rows, columns], target(1).numpy().T[rows, columns]
+        rmse = np.sqrt(np.mean((values - reference) ** 2))
+        assert float(page.texts(".cards .local")[0].split()[2]) == pytest.approx(rmse, rel=0.01)
 
 
 def test_the_display_turns_and_mirrors_and_says_so(page, items, target):

@@ -1,3 +1,5 @@
+const ARROWS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
+
 // One scan of the report: slice, view, windows, region and what its pictures are compared with are shared by all of them.
 class Scan extends ScanPictures {
   async start() {
@@ -211,8 +213,15 @@ class Scan extends ScanPictures {
     this.redraw();
   }
 
+  // By a pixel along the screen, however it is turned.
+  nudge(dx, dy) {
+    const { a, b, c, d } = this.view.turned, [rows, columns] = this.size;
+    this.setRegion(this.region.moved((a * dx + b * dy) / columns, (c * dx + d * dy) / rows));
+  }
+
   keys(event) {
     const frame = this.frames.find(({ canvas }) => canvas === event.target);
+    if (event.shiftKey && this.region && event.key in ARROWS) return { [event.key]: () => this.nudge(...ARROWS[event.key]) };
     if (event.key === "Escape") return { Escape: () => { this.enlarge(null); this.setRegion(null); } };
     return {
       ...super.keys(),
