@@ -20,7 +20,7 @@ def view(
     output: str | None = None,
     overlay: str | None = None,
     index: int | None = None,
-    open: bool | None = None,
+    open: bool = True,
     overwrite: bool = False,
 ) -> None:
     """Make one HTML page that shows NIfTI volumes in three planes, in any browser, without a network, and open it.
@@ -30,7 +30,7 @@ def view(
         output: page to write; by default the first volume's name with .html.
         overlay: a map on the same grid, such as NAME_std.nii.gz, laid over the volume.
         index: show only this volume of files that have several.
-        open: open the page in the browser; by default where a person at a terminal has a display.
+        open: open the page in the browser where somebody at a terminal has a display; false never does.
         overwrite: replace an existing page; one that `view` made of the same files is renewed without.
     """
     from mrirecon.report import check_page, write_viewer
@@ -44,7 +44,7 @@ def view(
     check_page(target, overwrite)
     write_viewer(target, volume, overlay=overlay, index=index, overwrite=overwrite)
     size = f"({target.stat().st_size / 1e6:.1f} MB)"
-    if (_is_watched() if open is None else open) and webbrowser.open(target.resolve().as_uri()):
+    if open and _is_watched() and webbrowser.open(target.resolve().as_uri()):
         print(f"{target}: opened in the browser {size}")
     else:
         print(f"{target}: open it in a browser {size}")

@@ -79,7 +79,7 @@ def _section(items: Sequence[Item], most_pixels: int) -> dict[str, Any]:
     missing = facts.missing(scan, volumes, errors)
     if comparison.reduced > 1:
         missing.append(
-            f"pictures at 1/{comparison.reduced} of the resolution, to keep the page small"
+            f"pictures at 1/{comparison.reduced} of the resolution, to keep the page small: so are errors and regions"
         )
     rows = [row for name, item in zip(names, items, strict=True) for row in _calibrated(name, item)]
     plots = []
