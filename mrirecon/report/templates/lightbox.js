@@ -84,11 +84,12 @@ class Lightbox {
     button.setAttribute("aria-pressed", this.player !== null);
   }
 
-  // What a drag does: the chosen tool; with Shift or the middle button it moves, as an unarmed finger does where there is something to move.
+  // What a drag does: the chosen tool; with Shift or the middle button it moves, as a finger does in what is magnified, unless
+  // a tool was chosen for it.
   toolOf(event) {
     if (event.shiftKey || event.button === 1) return "move";
-    if (event.pointerType === "touch" && !this.root.classList.contains("armed")) return this.view.zoom > 1 ? "move" : this.swipes ? "swipe" : "window";
-    return this.tool;
+    if (event.pointerType !== "touch" || this.root.classList.contains("armed")) return this.tool;
+    return this.view.zoom > 1 ? "move" : this.swipes ? "swipe" : "window";
   }
 
   drag(tool, frame, before, now) {

@@ -38,7 +38,8 @@ class Scan extends ScanPictures {
     const hold = this.find(".hold");
     hold?.addEventListener("pointerdown", () => this.hold(this.pinned));
     for (const end of ["pointerup", "pointerleave", "pointercancel"]) hold?.addEventListener(end, () => this.hold(null));
-    for (const button of this.root.querySelectorAll(".title")) button.addEventListener("click", () => this.enlarge(button.closest(".card")));
+    for (const button of this.root.querySelectorAll(".title"))
+      button.addEventListener("click", () => this.enlarge(button.closest(".card")));
     this.root.querySelectorAll(".card").forEach((card, number) => {
       if (this.cards.length > 1) card.style.setProperty("--swatch", lineColour(number));
       card.addEventListener("pointerenter", () => this.showLines(number));
@@ -101,9 +102,10 @@ class Scan extends ScanPictures {
     const { region, pinned } = this, other = this.cards.length > 1 ? pinned : null;
     this.cards.forEach((_, index) => {
       if (!region) return this.say(index, ".local", "");
-      const own = index === other, found = region.measured(this.known(index, "image"), own || other === null ? null : this.known(other, "image"), this.size);
+      const isAlone = index === other || other === null;
+      const found = region.measured(this.known(index, "image"), isAlone ? null : this.known(other, "image"), this.size);
       const share = (100 * found.rms / (found.energy || 1)).toFixed(1);
-      this.say(index, ".local", own || other === null ? `region ${found.size}: mean ${short(found.mean)}, std ${short(found.deviation)}`
+      this.say(index, ".local", isAlone ? `region ${found.size}: mean ${short(found.mean)}, std ${short(found.deviation)}`
         : `region: ${pinned === this.reference ? "RMSE" : "RMS difference"} ${short(found.rms)} (${share} %)`);
     });
   }
@@ -229,7 +231,9 @@ class Scan extends ScanPictures {
       g: () => this.setRegion(this.region ? null : new Region([0.4, 0.4], [0.6, 0.6])),
       r: () => this.hold(this.pinned),
       ...Object.fromEntries(this.methods.map((index, n) => [n + 1, () => this.hold(index)])),
-      ...(frame && { ArrowUp: () => this.step(1), ArrowDown: () => this.step(-1), Enter: () => this.enlarge(frame.canvas.closest(".card")) }),
+      ...(frame && {
+        ArrowUp: () => this.step(1), ArrowDown: () => this.step(-1), Enter: () => this.enlarge(frame.canvas.closest(".card")),
+      }),
     };
   }
 }
@@ -237,10 +241,13 @@ class Scan extends ScanPictures {
 const scans = [];
 // Keys are for the scan that was used last if it is in sight, else for the one in the middle of the window.
 function current() {
-  const inSight = (scan) => { const { top, bottom } = scan.root.getBoundingClientRect(); return bottom > 0 && top < innerHeight; };
-  const middle = (scan) => { const { top, bottom } = scan.root.getBoundingClientRect(); return top <= innerHeight / 2 && bottom >= innerHeight / 2; };
+  const covers = (from, to) => (scan) => {
+    const { top, bottom } = scan.root.getBoundingClientRect();
+    return bottom > from && top < to;
+  };
   const focused = scans.find((scan) => scan.root.contains(document.activeElement));
-  return focused && inSight(focused) ? focused : scans.find(middle) ?? scans[0];
+  if (focused && covers(0, innerHeight)(focused)) return focused;
+  return scans.find(covers(innerHeight / 2, innerHeight / 2)) ?? scans[0];
 }
 listenToKeys(current);
 addEventListener("keyup", () => { for (const scan of scans) if (scan.held !== null) scan.hold(null); });

@@ -24,7 +24,7 @@ class ScanPictures extends Lightbox {
 
   async unpack() {
     this.stacks = new Map();
-    for (const script of this.scripts) this.stacks.set(script.dataset.stack.slice(script.dataset.stack.indexOf("-") + 1), await unpack(script));
+    for (const script of this.scripts) this.stacks.set(script.dataset.stack.replace(/^\d+-/, ""), await unpack(script));
     this.forget();
   }
 
@@ -114,10 +114,12 @@ class ScanPictures extends Lightbox {
 
   // As few columns as let all pictures be on one screen; where none do, as Python says.
   fitColumns() {
-    const cards = this.find(".cards"), first = cards.querySelector(".card"), layers = [...first.querySelectorAll(".layer:not(.empty)")].filter((layer) => !layer.hidden);
+    const cards = this.find(".cards"), layers = [...cards.querySelector(".card").querySelectorAll(".layer:not(.empty, [hidden])")];
     const across = cards.classList.contains("across"), count = across ? layers.length : this.methods.length, gap = 12;
-    const high = innerHeight - cards.getBoundingClientRect().top - scrollY - 8, wide = cards.clientWidth, aspect = this.view.isSideways ? 1 / this.aspect : this.aspect;
-    const extra = layers.reduce((sum, layer) => sum + layer.querySelector("figcaption").offsetHeight + gap, 0) / (across ? layers.length : 1);
+    const high = innerHeight - cards.getBoundingClientRect().top - scrollY - 8, wide = cards.clientWidth;
+    const aspect = this.view.isSideways ? 1 / this.aspect : this.aspect;
+    const captions = layers.reduce((sum, layer) => sum + layer.querySelector("figcaption").offsetHeight + gap, 0);
+    const extra = captions / (across ? layers.length : 1);
     const fits = (columns) => {
       const picture = (wide - (columns - 1) * gap) / columns / aspect, rows = Math.ceil(count / columns);
       return rows * ((across ? 1 : layers.length) * picture + extra) <= high;

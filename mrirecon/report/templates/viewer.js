@@ -20,7 +20,8 @@ class Viewer extends Lightbox {
     this.bind();
     const widths = this.windows.map(({ low, high }) => high - low);
     if (this.together) this.together.checked = Math.max(...widths) < 1.5 * Math.min(...widths);
-    if (overlay) this.find("#threshold").value = clamp((0.3 * overlay.window[1] - overlay.low) / (overlay.high - overlay.low), 0, 1); // anatomy is seen below the rest
+    if (overlay) // anatomy is seen below the rest
+      this.find("#threshold").value = clamp((0.3 * overlay.window[1] - overlay.low) / (overlay.high - overlay.low), 0, 1);
     this.setTogether();
     this.layout();
     this.update();
@@ -48,8 +49,12 @@ class Viewer extends Lightbox {
     this.find("#frame").addEventListener("input", ({ target }) => { this.frame = Number(target.value); this.update(); });
     for (const id of ["#cross", "#ruler", "#opacity", "#threshold"]) this.find(id)?.addEventListener("input", () => this.update());
     this.together?.addEventListener("change", () => this.setTogether());
-    for (const choice of this.root.querySelectorAll(".shown input")) choice.addEventListener("change", () => { this.shown = choice.value; this.layout(); });
-    if (this.find("#linked")) this.find("#linked").textContent = "Linked " + [...new Set(this.volumes.slice(1).map((volume) => volume.linkTo(this.volumes[0])))].join(", ");
+    for (const choice of this.root.querySelectorAll(".shown input")) choice.addEventListener("change", () => {
+      this.shown = choice.value;
+      this.layout();
+    });
+    const links = this.volumes.slice(1).map((volume) => volume.linkTo(this.volumes[0]));
+    if (links.length) this.find("#linked").textContent = "Linked " + [...new Set(links)].join(", ");
     addEventListener("resize", () => this.layout());
     addEventListener("keyup", () => this.hideOverlay(false));
   }
@@ -66,29 +71,37 @@ class Viewer extends Lightbox {
     const planes = [...new Set(frames.map((frame) => frame.number))], of = (test) => frames.filter(test);
     yield planes.map((number) => of((frame) => frame.number === number));
     yield this.volumes.map((volume) => of((frame) => frame.volume === volume));
-    if (frames.length === 3) yield* [[[0], [1, 2]], [[0, 1], [2]], [[0, 2], [1]]].map((columns) => columns.map((column) => column.map((n) => frames[n])));
+    for (const columns of frames.length === 3 ? [[[0], [1, 2]], [[0, 1], [2]], [[0, 2], [1]]] : [])
+      yield columns.map((column) => column.map((n) => frames[n]));
+  }
+
+  // Pixels per millimetre with which columns of panes fill a room of some width and height.
+  scaleOf(columns, [wide, high]) {
+    const rem = parseFloat(getComputedStyle(document.documentElement).fontSize), [pad, caption, gap] = [2.3 * rem, 1.2 * rem, 0.5 * rem];
+    const sum = (numbers) => numbers.reduce((a, b) => a + b, 0), room = (length, count, each) => length - count * (each + gap) + gap;
+    const widths = columns.map((column) => Math.max(...column.map((frame) => this.extent(frame)[0])));
+    const heights = columns.map((column) => sum(column.map((frame) => this.extent(frame)[1])));
+    const fits = columns.map((column, n) => room(high, column.length, pad + caption) / heights[n]);
+    return Math.min(room(wide, columns.length, pad) / sum(widths), ...fits);
   }
 
   layout() {
-    const panes = this.find(".panes"), frames = this.frames.filter(({ number }) => this.shown === "all" || Number(this.shown) === number);
+    const panes = this.find(".panes"), isNarrow = matchMedia("(max-width: 44rem)").matches;
+    const frames = this.frames.filter(({ number }) => this.shown === "all" || Number(this.shown) === number);
     for (const frame of this.frames) frame.element.hidden = !frames.includes(frame);
-    const rem = parseFloat(getComputedStyle(document.documentElement).fontSize), pad = 2.3 * rem, caption = 1.2 * rem, gap = 0.5 * rem;
-    const isNarrow = matchMedia("(max-width: 44rem)").matches;
     const below = (element) => Math.max(innerHeight - element.getBoundingClientRect().top - scrollY - 8, 240);
-    const wide = panes.clientWidth, high = below(panes);
     this.root.style.setProperty("--room", `${below(this.root)}px`);
-    const scaleOf = (columns) => Math.min(
-      (wide - columns.length * pad - (columns.length - 1) * gap) / columns.reduce((sum, column) => sum + Math.max(...column.map((frame) => this.extent(frame)[0])), 0),
-      isNarrow ? Infinity : Math.min(...columns.map((column) => (high - column.length * (pad + caption) - (column.length - 1) * gap) / column.reduce((sum, frame) => sum + this.extent(frame)[1], 0))));
-    const choices = isNarrow ? [[frames]] : [...this.arrangements(frames)], scales = choices.map(scaleOf);
-    const columns = choices[scales.indexOf(Math.max(...scales))], scale = Math.max(...scales), rows = Math.max(...columns.map((column) => column.length));
+    const choices = isNarrow ? [[frames]] : [...this.arrangements(frames)], room = [panes.clientWidth, isNarrow ? Infinity : below(panes)];
+    const scales = choices.map((columns) => this.scaleOf(columns, room)), scale = Math.max(...scales);
+    const columns = choices[scales.indexOf(scale)], rows = Math.max(...columns.map((column) => column.length));
     columns.forEach((column, x) => column.forEach((frame, y) => {
       const [width, height] = this.extent(frame).map((mm) => Math.max(mm * scale, 1) + "px");
       frame.element.style.gridArea = `${y + 1} / ${x + 1} / span ${column.length === 1 ? rows : 1} / span 1`;
       frame.canvas.style.setProperty("--wide", width);
       frame.canvas.style.setProperty("--high", height);
     }));
-    for (const { edges, plane } of this.frames) this.view.edges(plane.edges).forEach((letter, n) => { edges[n].textContent = letter; });
+    for (const { edges, plane } of this.frames)
+      this.view.edges(plane.edges).forEach((letter, n) => { edges[n].textContent = letter; });
     this.redraw();
   }
 
@@ -165,7 +178,10 @@ class Viewer extends Lightbox {
       canvas.setAttribute("aria-label", `${volume.name}, ${plane.name} plane, slice ${slice}`);
     }
     const rows = [["voxel", this.place.join(", ")]];
-    if (first.toPatient) rows.push(["position", first.position(this.place).map((x, axis) => `${SIDES[axis][Number(x < 0)]} ${Math.abs(x).toFixed(1)}`).join(", ") + " mm"]);
+    if (first.toPatient) {
+      const parts = first.position(this.place).map((x, axis) => `${SIDES[axis][Number(x < 0)]} ${Math.abs(x).toFixed(1)}`);
+      rows.push(["position", parts.join(", ") + " mm"]);
+    }
     this.root.querySelectorAll(".bar.image .value").forEach((element, n) => {
       const volume = this.volumes[n];
       element.textContent = short(volume.at(volume.placeOf(first, this.place), this.frame));
@@ -197,7 +213,8 @@ class Viewer extends Lightbox {
 
   showWindow() {
     super.showWindow();
-    this.find(".window-of").textContent = this.volumes.length > 1 ? "of " + (this.together.checked ? "all" : this.volumes[this.active].name) : "";
+    const name = this.together?.checked ? "all" : this.volumes[this.active].name;
+    this.find(".window-of").textContent = this.volumes.length > 1 ? "of " + name : "";
     this.root.querySelectorAll(".bar.image").forEach((bar, n) => {
       bar.querySelector(".low").textContent = short(this.windows[n].low);
       bar.querySelector(".high").textContent = short(this.windows[n].high);
@@ -242,7 +259,8 @@ class Viewer extends Lightbox {
   }
 
   tap(frame, point) {
-    const { volume, plane } = frame, place = [...volume.placeOf(this.volumes[0], this.place)], found = this.views[frame.number].point(point);
+    const { volume, plane } = frame, found = this.views[frame.number].point(point);
+    const place = [...volume.placeOf(this.volumes[0], this.place)];
     [[plane.right, plane.flip_right], [plane.down, plane.flip_down]].forEach(([axis, flipped], n) => {
       const index = clamp(Math.floor(found[n] * volume.shape[axis]), 0, volume.shape[axis] - 1);
       place[axis] = flipped ? volume.shape[axis] - 1 - index : index;
@@ -282,7 +300,7 @@ class Viewer extends Lightbox {
   keys(event) {
     const frame = this.frames.find(({ canvas }) => canvas === event.target), cross = this.find("#cross");
     const along = (dx, dy) => () => { // along the screen, however it is turned
-      const { a, b, c, d } = this.view.turned, { plane } = this.frames.find(({ number, volume }) => number === frame.number && volume === this.volumes[0]);
+      const { a, b, c, d } = this.view.turned, plane = this.planes[frame.number];
       const [u, v] = [a * dx + b * dy, c * dx + d * dy];
       if (u) this.shift(plane.right, plane.flip_right ? -u : u);
       else this.shift(plane.down, plane.flip_down ? -v : v);
@@ -298,7 +316,8 @@ class Viewer extends Lightbox {
 try {
   const abouts = [...document.querySelectorAll("script.about")], datas = [...document.querySelectorAll("script.data")];
   const volumes = await Promise.all(abouts.map((about, n) => Volume.of(about, datas[n])));
-  const overlay = document.querySelector("#overlay-about") && await Volume.of(document.querySelector("#overlay-about"), document.querySelector("#overlay-data"));
+  const over = document.querySelector("#overlay-about");
+  const overlay = over && await Volume.of(over, document.querySelector("#overlay-data"));
   const said = [...new Set(volumes.flatMap(({ warnings }) => warnings))].map((line) => {
     const names = volumes.filter(({ warnings }) => warnings.includes(line)).map(({ name }) => name);
     return names.length === volumes.length ? line : `${names.join(", ")}: ${line}`;

@@ -19,7 +19,7 @@ class Volume {
   get middle() { return this.shape.slice(0, 3).map((n) => Math.floor(n / 2)); }
 
   offset(place, frame) {
-    return (this.frames > 1 ? Math.min(frame, this.frames - 1) : 0) * this.frameSize + place.reduce((sum, p, axis) => sum + p * this.strides[axis], 0);
+    return place.reduce((sum, p, axis) => sum + p * this.strides[axis], Math.min(frame, this.frames - 1) * this.frameSize);
   }
 
   at(place, frame) { return this.low + this.scale * this.steps[this.offset(place, frame)]; }
@@ -55,7 +55,8 @@ class Volume {
     if (other === this) return place;
     const link = this.linkTo(other);
     if (link === "by voxel") return place;
-    if (link !== "by the place in the patient") return this.inside(place.map((p, axis) => (p + 0.5) / other.shape[axis] * this.shape[axis] - 0.5));
+    if (link !== "by the place in the patient")
+      return this.inside(place.map((p, axis) => (p + 0.5) / other.shape[axis] * this.shape[axis] - 0.5));
     const [x, y, z] = other.position(place), point = this.toPatient.inverse().transformPoint({ x, y, z });
     return this.inside([point.x, point.y, point.z]);
   }
