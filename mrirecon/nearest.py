@@ -55,7 +55,6 @@ SYNONYMS: dict[str, tuple[str, ...]] = {
     "output_dir": ("output",),
     "force": ("overwrite",),
     "index": ("volume",),
-    "volume": ("index",),
 }
 
 

@@ -14,7 +14,7 @@ from mrirecon.benchmark.cells import Cell, Record
 from mrirecon.benchmark.plan import Benchmark
 from mrirecon.benchmark.solve import Solver
 from mrirecon.io.files import replacing
-from mrirecon.report import Item, evenly, plots_of, write_png, write_report
+from mrirecon.report import Item, evenly, plots_of, png_of
 from mrirecon.scan import Scan, Volume
 
 SLICES = 3  # in the middle of a scan
@@ -82,18 +82,17 @@ class Pictures:
         return self.folder / f"{key}.safetensors"
 
 
-def write_figures(
-    folder: Path, rows: Sequence[Record], items: Sequence[Item], benchmark: Benchmark
-) -> None:
-    """Write report.html with images and plots of the table, and the plots as PNG in plots/."""
+def write_plots(folder: Path, rows: Sequence[Record], benchmark: Benchmark) -> dict[str, bytes]:
+    """Write the plots of the table to plots/; gives them by title, as PNG."""
     protocol = benchmark.protocols[0]
-    plots = plots_of(rows, [f"{protocol}_{name}" for name in ("psnr", "ssim")])
-    links = {"Table of means": "table.html"}
-    write_report(folder / "report.html", items, plots=plots, links=links, overwrite=True)
+    figures = plots_of(rows, [f"{protocol}_{name}" for name in ("psnr", "ssim")])
+    plots = {title: png_of(figure) for title, figure in figures.items()}
     (folder / "plots").mkdir(exist_ok=True)
-    for title, figure in plots.items():
+    for title, png in plots.items():
         name = re.sub(r"\W+", "_", title).strip("_").lower()
-        write_png(figure, folder / "plots" / f"{name}.png")
+        with replacing(folder / "plots" / f"{name}.png") as (part,):
+            part.write_bytes(png)
+    return plots
 
 
 def _middle(count: int) -> slice:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from mrirecon.benchmark.cells import Cell, Record, Records, cells_of, key_of
 from mrirecon.benchmark.error_bars import write_error_bars
-from mrirecon.benchmark.pictures import Pictures, write_figures
+from mrirecon.benchmark.pictures import Pictures, write_plots
 from mrirecon.benchmark.plan import Benchmark
 from mrirecon.benchmark.solve import Solver
 from mrirecon.benchmark.sources import Source
@@ -19,6 +19,7 @@ from mrirecon.benchmark.tables import row_of, write_tables
 from mrirecon.benchmark.tuning import choose, trials_of, with_choices
 from mrirecon.io.files import clear_partial, replacing, write_json
 from mrirecon.recon.team import Team
+from mrirecon.report import write_report
 from mrirecon.weights import sha256_of
 
 if TYPE_CHECKING:
@@ -78,10 +79,13 @@ def run_benchmark(
     if not team.leads:
         return None
     rows = [row_of(*result) for result in results]
-    made = write_tables(folder, rows, benchmark, list(choices.values()))
+    plots = write_plots(folder, rows, benchmark)
+    made = write_tables(folder, rows, benchmark, list(choices.values()), plots)
     if benchmark.error_bars:
         write_error_bars(folder, results)
-    write_figures(folder, rows, list(pictures.items(results, benchmark, device)), benchmark)
+    shown = list(pictures.items(results, benchmark, device))
+    links = {"Tables and plots": "table.html"}
+    write_report(folder / "report.html", shown, links=links, overwrite=True)
     return made
 
 

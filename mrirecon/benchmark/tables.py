@@ -13,7 +13,7 @@ from mrirecon.benchmark.cells import COST, Cell, Record
 from mrirecon.benchmark.plan import METRICS, Benchmark
 from mrirecon.io.files import PathLike, existing_file, replacing, write_json
 from mrirecon.metrics import PROTOCOLS
-from mrirecon.report.template import RESEARCH_ONLY, write_page
+from mrirecon.report.template import RESEARCH_ONLY, encoded, write_page
 from mrirecon.weights.card import OUTSIDE
 
 if TYPE_CHECKING:
@@ -139,8 +139,8 @@ def summarise(
     facts = [
         f"{len(scans)} scan(s), {table.groupby('scan')['slices'].first().sum()} slice(s): {', '.join(scans)}",
         *(f"Protocol {name}: {PROTOCOLS[name]}; {where}" for name in benchmark.protocols),
-        "Mean ± standard deviation over the scans and seeds of each place; the best mean of a row is bold, the second "
-        "best underlined; what failed anywhere is not ranked",
+        "Mean ± standard deviation over the scans and seeds of each place; the best mean of a column is bold, the "
+        "second best underlined; what failed anywhere is not ranked",
         "Seconds per slice contain the estimation of coil maps where a method uses them",
         RESEARCH_ONLY.removesuffix("."),
     ]
@@ -164,9 +164,16 @@ def summarise(
 
 
 def write_tables(
-    folder: Path, rows: Sequence[Row], benchmark: Benchmark, choices: Sequence[Mapping[str, Any]]
+    folder: Path,
+    rows: Sequence[Row],
+    benchmark: Benchmark,
+    choices: Sequence[Mapping[str, Any]],
+    plots: Mapping[str, bytes],
 ) -> pd.DataFrame:
-    """Write the four tables, and tuning.json where something was tuned; each appears whole or not at all."""
+    """Write the four tables, with PNGs of plots in the page, and tuning.json where something was tuned.
+
+    Each file appears whole or not at all.
+    """
     import pandas as pd
 
     table = table_of(rows)
@@ -182,7 +189,8 @@ def write_tables(
     for name, text in texts.items():
         with replacing(folder / name) as (part,):
             part.write_text(text, encoding="utf-8")
-    write_page(folder / "table.html", "table.html", overwrite=True, summary=summary)
+    drawn = [(title, encoded(png)) for title, png in plots.items()]
+    write_page(folder / "table.html", "table.html", overwrite=True, summary=summary, plots=drawn)
     if choices:
         with replacing(folder / "tuning.json") as (part,):
             write_json(part, {"choices": choices})
@@ -208,11 +216,13 @@ def markdown(summary: Summary) -> str:
 def _quality(table: pd.DataFrame, protocol: str, metric: str) -> Shown:
     heading, digits = QUALITY[metric]
     means = means_of(table, f"{protocol}_{metric}", ["place"], larger_is_better=METRICS[metric])
-    lines = [
-        (place, [_place(entry, digits) for entry in across.itertuples()])
-        for place, across in means.groupby(level="place", sort=False)
-    ]
-    return f"{heading} ({protocol})", ["mask", *table["method"].unique()], lines
+    places = list(table["place"].unique())
+    lines = []
+    for method in table["method"].unique():
+        found = means.xs(method, level="method")
+        known = {entry.Index: _place(entry, digits) for entry in found.itertuples()}
+        lines.append((method, [known.get(place, Place("none")) for place in places]))
+    return f"{heading} ({protocol})", ["method", *places], lines
 
 
 def _cost(table: pd.DataFrame) -> Shown:

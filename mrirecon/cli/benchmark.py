@@ -49,8 +49,8 @@ def benchmark(
 ) -> int:
     """Compare methods on the same scans, masks and noise levels: one table.
 
-    OUTPUT gets table.csv, table.jsonl (one row per reconstruction), table.md and table.html (means), report.html
-    (images and plots), and one JSON per reconstruction in cells/. A run that was stopped goes on with what is missing.
+    OUTPUT gets table.csv, table.jsonl (one row per reconstruction), table.md and table.html (means and plots),
+    report.html (images), and one JSON per reconstruction in cells/. A stopped run goes on with what is missing.
     Several processes share the work when `python -m torch.distributed.run --standalone --nproc_per_node N -m mrirecon
     benchmark ...` starts them.
 
@@ -108,11 +108,12 @@ def _tell(table: pd.DataFrame, folder: Path) -> int:
     for row in failed.itertuples():
         place = f"{row.method} on {row.scan}, {row.mask}"
         print(f"mrirecon benchmark: error: {place}: {row.failure}", file=sys.stderr)
-    print(f"{folder / 'table.html'}: {len(table)} reconstructions, {len(failed)} failed")
-    print(f"{folder / 'table.csv'}: one row for each; table.jsonl and table.md: the same as text")
     print(
-        f"{folder / 'report.html'}: images, and quality against acceleration, scan and cost; plots/: the latter as PNG"
+        f"{folder / 'table.html'}: {len(table)} reconstructions, {len(failed)} failed; quality against acceleration, "
+        "scan and cost"
     )
+    print(f"{folder / 'table.csv'}: one row for each; table.jsonl and table.md: the same as text")
+    print(f"{folder / 'report.html'}: images of every method; plots/: the plots as PNG")
     if len(failed):
         print("the same line with --retry computes again what failed")
     return 1 if len(failed) else 0

@@ -95,14 +95,22 @@ def parameters(volume: Volume) -> list[tuple[str, str]]:
     return list(_flat("", describe(volume)))
 
 
-def warnings(volumes: Sequence[Volume]) -> list[str]:
-    """Notes that a reader must see: scans outside of what weights were trained for."""
-    return [note for note in _notes(volumes) if OUTSIDE in note]
+def warnings(names: Sequence[str], volumes: Sequence[Volume]) -> dict[str, list[str]]:
+    """In what a scan differs from what weights were trained for -> the methods that warn of it, each with its words."""
+    found: dict[str, list[str]] = {}
+    for name, volume in zip(names, volumes, strict=True):
+        for note in map(str, volume.info.get("notes", ())):
+            _, outside, words = note.partition(f"{OUTSIDE}: ")
+            if outside:
+                here, _, there = words.partition(", theirs ")
+                found.setdefault(here, []).append(f"{name} (theirs {there})" if there else name)
+    return found
 
 
 def remarks(volumes: Sequence[Volume]) -> list[str]:
     """All other notes."""
-    return [note for note in _notes(volumes) if OUTSIDE not in note]
+    notes = [str(note) for volume in volumes for note in volume.info.get("notes", ())]
+    return [note for note in dict.fromkeys(notes) if OUTSIDE not in note]
 
 
 def missing(scan: Scan, volumes: Sequence[Volume], errors_shown: bool) -> list[str]:
@@ -121,6 +129,21 @@ def missing(scan: Scan, volumes: Sequence[Volume], errors_shown: bool) -> list[s
     if any("data_residual" not in volume.info for volume in volumes):
         lines.append("no data residual of methods that work without coil maps")
     return lines
+
+
+def in_short(scan: Scan, volume: Volume) -> str:
+    """The scan in half a line, for its heading."""
+    slices, coils = scan.shape[:2]
+    words = [
+        f"{slices} slice{'s' * (slices > 1)}",
+        f"{coils} coil{'s' * (coils > 1)}",
+        f"{scan.matrix[0]} x {scan.matrix[1]}",
+    ]
+    rate = lookup(volume.info, "acceleration.achieved")
+    kind = dict(volume.info.get("mask") or {}).get("kind")
+    if rate is not None:
+        words.append(f"acceleration {rate:.2f}" + (f" ({kind})" if kind else ""))
+    return ", ".join(words)
 
 
 def about(scan: Scan, volume: Volume) -> list[tuple[str, str]]:
@@ -142,10 +165,6 @@ def about(scan: Scan, volume: Volume) -> list[tuple[str, str]]:
     if volume.geometry.note:
         lines.append(("geometry note", volume.geometry.note))
     return lines
-
-
-def _notes(volumes: Sequence[Volume]) -> list[str]:
-    return list(dict.fromkeys(str(note) for v in volumes for note in v.info.get("notes", ())))
 
 
 def _flat(name: str, value: Any) -> Iterator[tuple[str, str]]:

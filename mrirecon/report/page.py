@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from mrirecon.io.files import PathLike, printable
 from mrirecon.report import facts
@@ -23,15 +23,11 @@ from mrirecon.report.quality import calibration
 from mrirecon.report.statistics import calibration_rows
 from mrirecon.report.template import encoded, write_page
 
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
 
 def write_report(
     path: PathLike,
     results: Sequence[Item],
     *,
-    plots: Mapping[str, Figure] | None = None,
     links: Mapping[str, str] | None = None,
     notes: Sequence[str] = (),
     overwrite: bool = False,
@@ -41,7 +37,6 @@ def write_report(
     Args:
         path: of the HTML file.
         results: scans, each with one of its reconstructions.
-        plots: further figures, such as those of `report.quality`, by their titles.
         links: files that belong to it, relative to it, by what they are.
         notes: sentences at the top, without the full stop.
         overwrite: replace an existing file.
@@ -52,7 +47,6 @@ def write_report(
     every = by_scan(results)
     shown = evenly(len(every), MOST_PIXELS // max(map(least_pixels, every), default=1))
     sections = [_section(every[index], MOST_PIXELS // len(shown)) for index in shown]
-    further = [(title, encoded(png_of(figure))) for title, figure in (plots or {}).items()]
     notes = list(notes)
     if len(shown) < len(every):
         notes.append(
@@ -63,7 +57,6 @@ def write_report(
         "report.html",
         overwrite,
         sections=sections,
-        plots=further,
         notes=notes,
         links=links or {},
     )
@@ -86,7 +79,7 @@ def _section(items: Sequence[Item], most_pixels: int) -> dict[str, Any]:
     missing = facts.missing(scan, volumes, errors)
     if comparison.reduced > 1:
         missing.append(
-            f"pictures at 1/{comparison.reduced} of the resolution, to keep the page small"
+            f"pictures at 1/{comparison.reduced} of the resolution, to keep the page small: so are errors and regions"
         )
     rows = [row for name, item in zip(names, items, strict=True) for row in _calibrated(name, item)]
     plots = []
@@ -105,7 +98,8 @@ def _section(items: Sequence[Item], most_pixels: int) -> dict[str, Any]:
         "about": facts.about(scan, volumes[0]),
         "comparison": comparison,
         "table": facts.table(names, volumes),
-        "warnings": facts.warnings(volumes),
+        "in_short": facts.in_short(scan, volumes[0]),
+        "warnings": facts.warnings(names, volumes),
         "remarks": facts.remarks(volumes),
         "missing": missing,
         "parameters": [(name, facts.parameters(volume)) for name, volume in pairs],

@@ -1,11 +1,11 @@
-"""What a report shows of one scan: stacks of slices as PNGs, every kind at one window."""
+"""What a report shows of one scan: stacks of slices as values, every kind at one window."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,18 +13,18 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional
 
-from mrirecon.coverage import achieved_acceleration
 from mrirecon.io.nifti import affine_ras
-from mrirecon.io.png import png_bytes
 from mrirecon.report.orientation import Plane, plane
-from mrirecon.report.template import encoded, map_table
+from mrirecon.report.packed import Packed
+from mrirecon.report.sampling import Thumbnail, thumbnails
+from mrirecon.report.slices import SliceCurve, slice_curves
 from mrirecon.scan import Scan, Volume
 
 Item = tuple[Scan, Volume]
 BRIGHT = 0.995  # quantile that is shown white
 ERROR_GAIN = 4  # error maps reach their brightest at 1 / ERROR_GAIN of that
-# What a report may take, in pixels: 10 million are 13 MB where PNG cannot compress them.
-MOST_PIXELS = 10_000_000
+# What a report may take, in pixels: 6.5 million are 13 MB where gzip cannot compress them.
+MOST_PIXELS = 6_500_000
 LEAST_PIXELS = 10_000  # of a picture: with less of it than 100 x 100 a scan is rather left out
 MOST_VOLUMES = 8
 EXTRAS = {
@@ -34,6 +34,7 @@ EXTRAS = {
     "low": "lower bound",
     "high": "upper bound",
 }
+BOUNDS = ("low", "high")
 
 
 @dataclass(frozen=True)
@@ -58,14 +59,14 @@ class LayerStack:
     """Pictures of one kind, one per place shown.
 
     Attributes:
-        kind: image, error, std, null_space, mask, ...
+        kind: image, error, std, null_space, ...
         title: in words, what a screen reader says.
-        pictures: base64 PNGs, all slices of the first volume first; a single one holds for every place.
+        packed: their values, all slices of the first volume first; None of errors, which the page computes.
     """
 
     kind: str
     title: str
-    pictures: list[str]
+    packed: Packed | None
 
 
 @dataclass(frozen=True)
@@ -74,15 +75,13 @@ class PictureCard:
 
     Attributes:
         title: method, or what it is.
-        number: index of the method's volume among those of the scan; None for the reference and masks.
+        number: index of the method's volume among those of the scan; None for the reference.
         stacks: from top to bottom.
-        notes: one line each, below the title.
     """
 
     title: str
     number: int | None
     stacks: list[LayerStack]
-    notes: list[str]
 
 
 @dataclass(frozen=True)
@@ -91,42 +90,72 @@ class Comparison:
 
     Attributes:
         cards: the reference first, if there is one, then methods.
-        masks: the distinct sampling masks, of the middle slice.
+        sampled: k-space and the distinct masks of the middle slice.
         windows: of each kind of picture.
         plane: how slices lie on the screen.
+        size: rows and columns of a picture.
         aspect: width over height of a picture, pixel sizes considered.
         slices: those shown, in the file's numbers.
         volumes: those shown.
         start: index of the first shown place, in the middle.
+        curves: metrics of each slice.
         reduced: pixels of the image along a side of one pixel shown.
     """
 
     cards: list[PictureCard]
-    masks: list[PictureCard]
+    sampled: list[Thumbnail]
     windows: list[Window]
     plane: Plane
+    size: tuple[int, int]
     aspect: float
     slices: list[int]
     volumes: list[int]
     start: int
+    curves: list[SliceCurve]
     reduced: int
 
     @property
     def across(self) -> bool:
         """Whether maps stand beside the image, as of a single method, and not below it."""
-        return sum(card.number is not None for card in self.cards) == 1
+        return len(self.methods) == 1
 
     @property
     def alone(self) -> list[str]:
         """Kinds of maps that stand in a row of their own."""
-        methods = [card for card in self.cards if card.number is not None]
-        return alone(self.windows, [[stack.kind for stack in card.stacks] for card in methods])
+        kinds = [[stack.kind for stack in card.stacks] for card in self.methods]
+        return alone(self.windows, kinds)
+
+    @property
+    def methods(self) -> list[PictureCard]:
+        """All cards but the reference."""
+        return [card for card in self.cards if card.number is not None]
 
     @property
     def columns(self) -> int:
-        """Pictures in a row of a wide screen: at most 6, rows as equal as they can be."""
-        count = sum(len(card.stacks) for card in self.cards) if self.across else len(self.cards)
-        return math.ceil(count / math.ceil(count / 6))
+        """Pictures in a row where they cannot all be on one screen: rows as equal as they can be."""
+        count, most = (len(self.methods[0].stacks), 3) if self.across else (len(self.methods), 5)
+        return math.ceil(count / math.ceil(count / most))
+
+    def about(self) -> dict[str, Any]:
+        """What the page's script needs to know besides the values."""
+        return {
+            "slices": self.slices,
+            "volumes": len(self.volumes),
+            "start": self.start,
+            "size": self.size,
+            "aspect": self.aspect,
+            "edges": self.plane.edges,
+            "windows": {w.kind: {"high": w.top, "gray": w.gray} for w in self.windows},
+            "cards": [
+                {
+                    "title": card.title,
+                    "isReference": card.number is None,
+                    "stacks": {s.kind: s.packed and s.packed.about() for s in card.stacks},
+                }
+                for card in self.cards
+            ],
+            "curves": [vars(curve) for curve in self.curves],
+        }
 
 
 def names_of(items: Sequence[Item]) -> list[str]:
@@ -175,8 +204,8 @@ def windows_of(
     for kind in sorted(set(shown) - {"image"}, key=_rank):
         if kind == "error":
             windows[kind] = Window(kind, EXTRAS[kind], top / ERROR_GAIN, False)
-        elif kind.startswith("draw"):
-            windows[kind] = Window(kind, kind, top, True)
+        elif kind.startswith("draw") or kind in BOUNDS:  # which are images
+            windows[kind] = Window(kind, EXTRAS.get(kind, kind), top, True)
         else:
             windows[kind] = Window(kind, EXTRAS.get(kind, kind), _bright(shown[kind]), False)
     return windows
@@ -203,7 +232,7 @@ def compared(items: Sequence[Item], most_pixels: int = MOST_PIXELS) -> Compariso
     of_place = _count(items) * scan.matrix[0] * scan.matrix[1]
     most_pixels = max(most_pixels - _overhead(items), 1)
     reduced = max(1, math.ceil((of_place / most_pixels) ** 0.5))
-    allowed = max(1, most_pixels // of_place - 1)  # of several, the first shown is there twice
+    allowed = max(1, most_pixels // of_place)
     chosen_volumes = evenly(volumes, min(MOST_VOLUMES, allowed))
     chosen = evenly(slices, max(1, allowed // len(chosen_volumes)))
     found = {index: reference_of(scan, index) for index in chosen}
@@ -216,17 +245,16 @@ def compared(items: Sequence[Item], most_pixels: int = MOST_PIXELS) -> Compariso
     voxel = first.geometry.voxel_mm or (1.0, 1.0, 1.0)
     size = [n * mm for n, mm in zip(scan.matrix, voxel[:2], strict=True)]
 
-    def shown(layer: np.ndarray) -> np.ndarray:
-        return view.shown(layer if reduced == 1 else _coarse(layer, reduced))
-
     def stack(kind: str, title: str, layer: Callable[[tuple[int, int]], np.ndarray]) -> LayerStack:
-        window = windows[kind]
-        return LayerStack(kind, title, [_picture(shown(layer(place)), window) for place in places])
+        if kind == "error":
+            return LayerStack(kind, title, None)
+        pictures = [view.shown(_coarse(layer(place), reduced)) for place in places]
+        return LayerStack(kind, title, Packed.of(pictures))
 
     cards = []
     if targets is not None:
         target = stack("image", "reference", lambda place: targets[place[1]].numpy())
-        cards.append(PictureCard("reference", None, [target], []))
+        cards.append(PictureCard("reference", None, [target]))
     for number, (name, (_, volume)) in enumerate(zip(names_of(items), items, strict=True)):
         stacks = [
             stack(
@@ -237,28 +265,36 @@ def compared(items: Sequence[Item], most_pixels: int = MOST_PIXELS) -> Compariso
             for kind, window in windows.items()
             if kind == "image" or kind in volume.extras or (kind == "error" and targets is not None)
         ]
-        cards.append(PictureCard(name, number, stacks, _judged(volume)))
-    start = places.index((chosen_volumes[0], chosen[len(chosen) // 2]))
-    masks = _masks(items, view, slices // 2)
-    aspect = size[view.right] / size[view.down]
-    numbers = [scan.first_slice + index for index in chosen]
+        cards.append(PictureCard(name, number, stacks))
     return Comparison(
-        cards, masks, list(windows.values()), view, aspect, numbers, chosen_volumes, start, reduced
+        cards=cards,
+        sampled=thumbnails(items, view, slices // 2),
+        windows=list(windows.values()),
+        plane=view,
+        size=view.shown(_coarse(first.image[0, 0].abs().numpy(), reduced)).shape,
+        aspect=size[view.right] / size[view.down],
+        slices=[scan.first_slice + index for index in chosen],
+        volumes=chosen_volumes,
+        start=places.index((chosen_volumes[0], chosen[len(chosen) // 2])),
+        curves=slice_curves([volume for _, volume in items], targets),
+        reduced=reduced,
     )
 
 
 def _count(items: Sequence[Item]) -> int:
-    """Pictures of one place: the reference, and of each method the image, its error and maps."""
-    return 1 + sum(2 + len(volume.extras) for _, volume in items)
+    """Pictures of one place: the reference, and of each method the image and its maps."""
+    return 1 + sum(1 + len(volume.extras) for _, volume in items)
 
 
 def _overhead(items: Sequence[Item]) -> int:
-    """What masks, plots and the text of parameters take, as pixels."""
-    return 30_000 + 10_000 * len(items)
+    """What k-space, masks, plots and the text of parameters take, as pixels."""
+    return 35_000 + 7_000 * len(items)
 
 
 def _coarse(layer: np.ndarray, by: int) -> np.ndarray:
     """Means of squares of pixels."""
+    if by == 1:
+        return layer
     pooled = functional.avg_pool2d(torch.from_numpy(layer)[None, None], by, ceil_mode=True)
     return pooled[0, 0].numpy()
 
@@ -267,44 +303,6 @@ def evenly(count: int, most: int) -> list[int]:
     """At most `most` of the numbers below `count`, evenly spaced around the middle."""
     kept = min(count, most)
     return [int((n + 0.5) * count / kept) for n in range(kept)]
-
-
-def _masks(items: Sequence[Item], view: Plane, index: int) -> list[PictureCard]:
-    """The distinct masks of one slice, turned like the images, with what they achieve."""
-    cards: list[PictureCard] = []
-    seen: list[Tensor] = []
-    for scan, volume in items:
-        mask = scan.mask(index)
-        if any(mask.shape == other.shape and torch.equal(mask, other) for other in seen):
-            continue
-        seen.append(mask)
-        if not bool(mask.any()):
-            continue  # a slice without samples
-        total, without = achieved_acceleration(mask, scan.acquired)
-        kind = dict(volume.info.get("mask", {})).get("kind", "as acquired")
-        if kind == "file":
-            kind = Path(str(volume.info["mask"]["file"])).name
-        shown = view.shown(mask.numpy()).astype(np.uint8) * 255
-        notes = [f"acceleration {total:.2f}, {without:.2f} outside the calibration region"]
-        notes.append(
-            f"{mask.shape[0]} x {mask.shape[1]} (readout x phase), slice {scan.first_slice + index}"
-        )
-        picture = LayerStack("mask", f"sampling mask {kind}", [encoded(png_bytes(shown))])
-        cards.append(PictureCard(f"samples: {kind}", None, [picture], notes))
-    return cards
-
-
-def _judged(volume: Volume) -> list[str]:
-    metrics = volume.info.get("metrics")
-    if metrics:
-        return [f"PSNR {metrics['psnr']:.2f} dB, SSIM {metrics['ssim']:.4f}"]
-    return []
-
-
-def _picture(levels: np.ndarray, window: Window) -> str:
-    levels = np.nan_to_num(levels, nan=window.top)  # what did not converge is not dark
-    bytes_ = np.clip(np.rint(levels * (255 / window.top)), 0, 255).astype(np.uint8)
-    return encoded(png_bytes(bytes_, None if window.gray else map_table()))
 
 
 def _bright(images: Sequence[np.ndarray]) -> float:

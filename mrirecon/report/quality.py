@@ -41,11 +41,11 @@ LOWER_IS_BETTER = ("nmse", "nrmse")  # endings of keys
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#8F8A00")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*", "<", ">", "h", "p")
 DASHES = ("-", "--", "-.", ":")
-FEW_SCANS = 5  # whose intervals would leave no room for the means to differ
+FEW_SCANS = 5  # with fewer, Student's intervals would leave no room for the means to differ
 
 
 def quality_against_acceleration(rows: Sequence[Row], metric: str = "psnr") -> Figure:
-    """Mean over scans with its 95 % interval, a line per method, a panel per mask kind.
+    """Mean over scans with its 95 % interval, a line per method, a panel per mask kind; of few scans a dot each.
 
     Masks of one kind and acceleration get a panel each. Give rows of one noise level.
 
@@ -55,25 +55,29 @@ def quality_against_acceleration(rows: Sequence[Row], metric: str = "psnr") -> F
     kept = _complete(rows, metric, "acceleration")
     panel = _panels(kept)
     masks = list(dict.fromkeys(map(panel, kept)))
-    figure = empty_figure(1.6 + 3.6 * len(masks), 3.8)
+    methods, scans = _methods(kept), len(_split(kept, "scan"))
+    figure = _figure(3.6 * len(masks), methods)
     axes = figure.subplots(1, len(masks), squeeze=False, sharey=True)[0]
-    methods = _methods(kept)
     every = sorted({float(row["acceleration"]) for row in kept})
     # Side by side, within a quarter of the smallest step, so that intervals do not hide each other.
     step = min((b - a for a, b in pairwise(every)), default=1.0)
     aside = np.linspace(-step / 8, step / 8, len(methods)) if len(methods) > 1 else [0.0]
-    drawn: list[float] = []
     for axis, mask in zip(axes, masks, strict=True):
         for number, method in enumerate(methods):
             own = [row for row in kept if row["method"] == method and panel(row) == mask]
             points = {float(rate): part for rate, part in _split(own, "acceleration").items()}
             if points:
                 rates = sorted(points)
-                spread = [mean_interval(list(_of_scans(points[r], metric).values())) for r in rates]
-                means, half = zip(*spread, strict=True)
+                values = [list(_of_scans(points[r], metric).values()) for r in rates]
+                means, half = zip(*map(mean_interval, values), strict=True)
                 x = [rate + aside[number] for rate in rates]
-                drawn += means
-                axis.errorbar(x, means, half, label=method, capsize=3, **_style(number))
+                style = _style(number)
+                if scans < FEW_SCANS:
+                    axis.plot(x, means, label=method, **style)
+                    each = [(a, value) for a, own in zip(x, values, strict=True) for value in own]
+                    axis.scatter(*zip(*each, strict=True), s=9, alpha=0.6, color=style["color"])
+                else:
+                    axis.errorbar(x, means, half, label=method, capsize=3, **style)
         axis.set_xlabel(LABELS["acceleration"])
         axis.set_xticks(every, [f"{rate:g}" for rate in every])
         axis.set_xlim(every[0] - step / 2, every[-1] + step / 2)
@@ -81,15 +85,10 @@ def quality_against_acceleration(rows: Sequence[Row], metric: str = "psnr") -> F
         axis.grid(alpha=0.3)
     axes[0].set_ylabel(_label(metric))
     _legend(figure, list(axes))
-    scans = len(_split(kept, "scan"))
     note = f"mean of {scans} scans and its 95 % interval (Student)"
-    if scans == 1:
-        note = "one scan: no intervals"
-    elif scans < FEW_SCANS and np.ptp(drawn) > 0:
-        margin = np.ptp(drawn) / 3
-        axes[0].set_ylim(min(drawn) - margin, max(drawn) + margin)
-        note += ", longer than the axis where cut"
-    figure.suptitle(note + _left_out(rows, kept), fontsize=9)
+    if scans < FEW_SCANS:
+        note = "one scan" if scans == 1 else f"mean of {scans} scans, small dots: each scan"
+    _note(figure, note + _left_out(rows, kept))
     return figure
 
 
@@ -108,7 +107,7 @@ def quality_against_cost(
     positive = [float(row[cost]) for row in kept if float(row[cost]) > 0]
     if not positive:
         raise ValueError(f"no row has a positive {cost}: there is nothing to plot")
-    figure = empty_figure(6.4, 4.2)
+    figure = _figure(4.8, _methods(kept))
     axis = figure.subplots()
     cells, tried = set(map(_cell, rows)), Counter(str(row["method"]) for row in rows)
     whole = []
@@ -138,9 +137,7 @@ def quality_against_cost(
     axis.set_ylabel(_label(metric))
     axis.grid(alpha=0.3, which="both")
     _legend(figure, [axis])
-    figure.suptitle(
-        f"mean over {len(cells)} pair(s) of scan and mask" + _left_out(rows, kept), fontsize=9
-    )
+    _note(figure, f"mean over {len(cells)} pair(s) of scan and mask" + _left_out(rows, kept))
     return figure
 
 
@@ -153,7 +150,7 @@ def quality_boxes(rows: Sequence[Row], metric: str = "psnr") -> Figure:
     kept = _complete(rows, metric)
     methods = _methods(kept)
     scans = list(_split(kept, "scan"))
-    figure = empty_figure(2.2 + 0.8 * len(methods), 4.2)
+    figure = _figure(0.6 + 0.8 * len(methods), list(map(str, scans)))
     axis = figure.subplots()
     by_method = _split(kept, "method")
     means = [_of_scans(by_method[method], metric) for method in methods]
@@ -170,7 +167,7 @@ def quality_boxes(rows: Sequence[Row], metric: str = "psnr") -> Figure:
     axis.grid(alpha=0.3, axis="y")
     if 1 < len(scans) <= 12:
         _legend(figure, [axis])
-    figure.suptitle(f"{len(scans)} scan(s)" + _left_out(rows, kept), fontsize=9)
+    _note(figure, f"{len(scans)} scan(s)" + _left_out(rows, kept))
     return figure
 
 
@@ -217,9 +214,9 @@ def calibration(rows: Sequence[Row]) -> Figure:
     if binned:
         labels = ("predicted standard deviation (a.u.)", "root mean square error (a.u.)")
         panels.append((binned, ("predicted_std", "true_error"), *labels))
-    figure = empty_figure(1.6 + 3.3 * len(panels), 3.9)
-    axes = figure.subplots(1, len(panels), squeeze=False)[0]
     methods = _methods(rows)
+    figure = _figure(3.3 * len(panels), methods)
+    axes = figure.subplots(1, len(panels), squeeze=False)[0]
     for axis, (kept, keys, x, y) in zip(axes, panels, strict=True):
         for method, own in _split(kept, "method").items():
             style = _style(methods.index(method)) | {"markersize": 4}
@@ -300,13 +297,24 @@ def _style(number: int) -> dict[str, Any]:
     }
 
 
+def _figure(width_inches: float, legend: Sequence[str]) -> Figure:
+    """A figure with room for its panels and, at the right, as many lines of legend."""
+    letters = max(map(len, legend))
+    return empty_figure(width_inches + 0.8 + 0.075 * letters, max(3.6, 1.2 + 0.19 * len(legend)))
+
+
+def _note(figure: Figure, text: str) -> None:
+    """What the plot is of, below everything: above, a long line would meet the legend."""
+    figure.supxlabel(text, fontsize=8, color="0.3")
+
+
 def _legend(figure: Figure, axes: Sequence[Any]) -> None:
     """One legend beside all panels, of everything that is in any of them."""
     found: dict[str, Any] = {}
     for axis in axes:
         for handle, label in zip(*axis.get_legend_handles_labels(), strict=True):
             found.setdefault(label, handle)
-    figure.legend(list(found.values()), list(found), loc="outside right upper", fontsize=8)
+    figure.legend(list(found.values()), list(found), loc="outside right center", fontsize=8)
 
 
 def _left_out(rows: Sequence[Row], kept: Sequence[Row]) -> str:

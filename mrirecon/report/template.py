@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,9 @@ from markupsafe import Markup
 
 from mrirecon.io.files import PathLike, check_target, replacing
 
-MAP_COLOURS = "cividis"  # of error, deviation and null-space maps: for every kind of colour vision
+# For every kind of colour vision: of error, deviation and null-space maps, and of differences, which have a sign
+MAP_COLOURS = "cividis"
+SIGNED_COLOURS = "RdBu_r"
 RESEARCH_ONLY = "Research use only: not for diagnosis or treatment."
 
 
@@ -50,13 +53,15 @@ def write_page(path: PathLike, template: str, overwrite: bool, **values: Any) ->
         assert pages.loader is not None
         return do_mark_safe(pages.loader.get_source(pages, name)[0])
 
-    text = pages.get_template(template).render(
-        **values,
+    pages.globals.update(
         source=source,
         version=__version__,
         research_only=RESEARCH_ONLY,
-        map_gradient=gradient(),
+        gradient=gradient,
+        map_table=colours(MAP_COLOURS),
+        signed_table=colours(SIGNED_COLOURS),
     )
+    text = pages.get_template(template).render(**values)
     with replacing(target) as (part,):
         part.write_text(text, encoding="utf-8", errors="replace")  # file names that are no UTF-8
     return target
@@ -67,15 +72,16 @@ def encoded(data: bytes) -> str:
     return base64.b64encode(data).decode("ascii")
 
 
-def map_table() -> Any:
-    """The 256 colours of maps, (256, 3) bytes."""
+def colours(name: str) -> list[list[int]]:
+    """The 256 colours of a map of matplotlib's, each as three bytes."""
     import matplotlib
     import numpy as np
 
-    return (matplotlib.colormaps[MAP_COLOURS](np.arange(256))[:, :3] * 255).round().astype(np.uint8)
+    table = matplotlib.colormaps[name](np.arange(256))[:, :3] * 255
+    return table.round().astype(np.uint8).tolist()
 
 
-def gradient() -> str:
+def gradient(table: Sequence[Sequence[int]]) -> str:
     """The same colours as a CSS gradient."""
-    stops = ", ".join("#" + row.tobytes().hex() for row in map_table()[::17])
+    stops = ", ".join("#" + bytes(row).hex() for row in table[::17])
     return f"linear-gradient(to right, {stops})"

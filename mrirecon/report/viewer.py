@@ -1,17 +1,20 @@
-"""The viewer: NIfTI volumes as one page with three orthogonal planes, which works offline.
+"""The viewer: NIfTI volumes as one page with three orthogonal planes each, which works offline.
 
-Our own canvas code and not a library. nilearn's `view_img` resamples an oblique volume to another grid, names left and
-right only, and windows a statistical map, not an image. NiiVue (2.3 MB of WebGL 2, on PyPI only inside nilearn and a
-Jupyter widget) does more than is needed here, but of a file whose sform and qform codes are 0 it writes L, A and P all
-the same (tried with the one in nilearn 0.14.1), and letters that nobody knows to be right are what this page is to
-prevent. It draws them into the canvas, where neither a screen reader nor a test can read them.
+Our own canvas code, most of it shared with the report, and not a library. nilearn's `view_img` resamples an oblique
+volume to another grid, names left and right only, and windows a statistical map, not an image. NiiVue (0.69.0, tried)
+does more than is needed here: volume rendering, meshes, drawing. Of a file whose sform and qform codes are 0 it still
+writes L, A, P and S, and letters that nobody knows to be right are what this page is to prevent. Its header tells the
+codes, so that a page could switch its letters off (`isOrientationTextVisible`); but each page would grow by 2.3 MB of
+script (0.8 MB gzipped), need WebGL 2 where a canvas does, draw letters where neither a screen reader nor a test can
+read them, and have other controls than the report.
 
 Planes follow the volume's own grid, so nothing is resampled; values keep 16 bits.
 """
 
 from __future__ import annotations
 
-import gzip
+import html
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -22,7 +25,8 @@ from jaxtyping import Float
 from mrirecon.io.files import PathLike
 from mrirecon.io.nifti import ImageFile, axis_codes, obliquity_degrees, read_for_display
 from mrirecon.report.orientation import OBLIQUE_DEGREES, described, plane
-from mrirecon.report.template import encoded, map_table, write_page
+from mrirecon.report.packed import packed
+from mrirecon.report.template import write_page
 
 MOST_VALUES = 2**26  # of all volumes of a page: 128 MiB as 16 bits, before compression
 WINDOW = (0.005, 0.995)  # quantiles shown black and white at first
@@ -34,16 +38,16 @@ def write_viewer(
     volumes: Sequence[PathLike],
     *,
     overlay: PathLike | None = None,
-    index: int | None = None,
+    volume: int | None = None,
     overwrite: bool = False,
 ) -> None:
     """Write the page.
 
     Args:
         path: of the HTML file.
-        volumes: NIfTI files, chosen in the page one at a time.
+        volumes: NIfTI files, side by side.
         overlay: a map on the same grid, laid over each of them.
-        index: of files with several volumes show this one only; a file of one volume is shown as it is.
+        volume: of files with several volumes show this one only; a file of one volume is shown as it is.
         overwrite: replace an existing page.
 
     Raises:
@@ -51,14 +55,14 @@ def write_viewer(
             too large for one page.
         OSError: if a file is missing, or the page cannot be written.
     """
-    files = [(Path(file), _chosen(file, index)) for file in volumes]
-    over = None if overlay is None else (Path(overlay), _chosen(overlay, index))
+    files = [(Path(file), _chosen(file, volume)) for file in volumes]
+    over = None if overlay is None else (Path(overlay), _chosen(overlay, volume))
     shown = [*files, *([] if over is None else [over])]
     size = sum(image.data.size for _, image in shown)
     if size > MOST_VALUES:
         remedy = "give fewer files"
         if any(image.data.shape[3] > 1 for _, image in shown):
-            remedy += ", or one volume with --index N"
+            remedy += ", or one volume with --volume N"
         raise ValueError(
             f"{', '.join(file.name for file, _ in shown)}: {size / 1e6:.0f} million voxels, "
             f"a page holds {MOST_VALUES / 1e6:.0f} million: {remedy}"
@@ -66,14 +70,34 @@ def write_viewer(
     for file, image in files:
         if over is not None:
             _check_grid(file, image, *over)
+    embedded = [_embedded(file, image) for file, image in files]
     write_page(
         path,
         "viewer.html",
         overwrite,
-        volumes=[_embedded(file, image) for file, image in files],
+        volumes=embedded,
+        names=names_in(volumes, overlay),
+        planes=[
+            (str(n), made["name"], f"only {made['name']}")
+            for n, made in enumerate(embedded[0]["about"]["planes"])
+        ],
         overlay=None if over is None else _embedded(*over),
-        table=map_table().tolist(),
     )
+
+
+def names_in(volumes: Sequence[PathLike], overlay: PathLike | None = None) -> str:
+    """The names of files as a page says them."""
+    return " ".join(Path(file).name for file in [*volumes, *([] if overlay is None else [overlay])])
+
+
+def shows(page: PathLike, names: str) -> bool:
+    """Whether a file is a viewer's page of these files, which can be made again from them."""
+    try:
+        start = Path(page).read_bytes()[:2000].decode("utf-8", errors="replace")
+    except OSError:
+        return False
+    found = re.search(r'<meta name="mrirecon-view" content="([^"]*)">', start)
+    return found is not None and html.unescape(found[1]) == names
 
 
 def _chosen(path: PathLike, index: int | None) -> ImageFile:
@@ -82,7 +106,7 @@ def _chosen(path: PathLike, index: int | None) -> ImageFile:
     if index is None or count == 1:
         return image
     if not 0 <= index < count:
-        raise ValueError(f"{path} has volumes 0 to {count - 1}: --index {index} is none of them")
+        raise ValueError(f"{path} has volumes 0 to {count - 1}: --volume {index} is none of them")
     notes = (*image.notes, f"volume {index} of 0 to {count - 1}")
     return ImageFile(image.data[..., index : index + 1], image.affine, image.voxel_mm, notes)
 
@@ -116,7 +140,7 @@ def _embedded(file: Path, image: ImageFile) -> dict[str, Any]:
     data = image.data
     low, high = float(data.min()), float(data.max())
     span = high - low or 1.0
-    steps = np.rint((data - np.float32(low)) * (STEPS / span)).astype("<u2")
+    steps = np.rint((data - np.float32(low)) * (STEPS / span)).astype(np.uint16)
     window = [float(q) for q in np.quantile(data, WINDOW)]
     if window[0] >= window[1]:
         window = [low, low + span]
@@ -127,14 +151,13 @@ def _embedded(file: Path, image: ImageFile) -> dict[str, Any]:
         "high": low + span,
         "window": window,
         "voxel": image.voxel_mm or (1.0, 1.0, 1.0),
+        "isKnown": image.voxel_mm is not None,
         "affine": None if image.affine is None else image.affine.tolist(),
         "planes": [vars(plane(image.affine, normal)) for normal in (2, 1, 0)],
         "facts": _facts(image),
         "warnings": _warnings(image.affine),
     }
-    # The first axis is the fastest.
-    packed = gzip.compress(steps.tobytes(order="F"), compresslevel=6, mtime=0)
-    return {"about": about, "data": encoded(packed)}
+    return {"about": about, "data": packed(steps, order="F")}  # the first axis is the fastest
 
 
 def _facts(image: ImageFile) -> list[tuple[str, str]]:

@@ -4,11 +4,13 @@ import json
 import re
 import shutil
 import subprocess
+from types import SimpleNamespace
 
 import nibabel
 import numpy as np
 import pytest
 
+from mrirecon.cli import view
 from mrirecon.io import write_scan
 from mrirecon.phantom import shepp_logan
 from mrirecon.simulate import simulate_scan
@@ -25,11 +27,53 @@ def test_the_page_stands_beside_the_volume(mrirecon, refused, nifti_file, tmp_pa
     result = mrirecon("view", image)
     assert result.status == 0 and str(tmp_path / "brain.one.html") in result.out
     assert about(tmp_path / "brain.one.html")["name"] == "brain.one.nii.gz"
+    (tmp_path / "brain.one.html").write_text("mine")
     assert "--overwrite" in refused("view", image)
+    assert (tmp_path / "brain.one.html").read_text() == "mine"
     assert mrirecon("view", image, "--overwrite").status == 0
+    before = (tmp_path / "brain.one.html").read_text()
+    assert mrirecon("view", image).status == 0  # its own page of the same file
+    assert (tmp_path / "brain.one.html").read_text() == before
+    assert "--overwrite" in refused("view", image, "--overlay", image)
     both = mrirecon("view", image, nifti_file, "--overlay", image, "--output", tmp_path / "b.html")
     assert both.status == 0
     assert (tmp_path / "b.html").read_text().count('class="about"') == 2
+
+
+def test_a_browser_opens_only_for_somebody_who_sees_it(mrirecon, nifti_file, tmp_path, monkeypatch):
+    opened = []
+    monkeypatch.setattr("webbrowser.open", lambda url: opened.append(url) or True)
+    page = tmp_path / "v.html"
+    words = ("view", nifti_file, "--output", page)
+    for name in ("CI", "SSH_CONNECTION", "WAYLAND_DISPLAY"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("DISPLAY", ":0")
+    assert "open it in a browser" in mrirecon(*words).out  # no terminal
+    monkeypatch.setattr("mrirecon.cli.view._is_watched", lambda: True)
+    assert "open it in a browser" in mrirecon(*words, "--open", "false").out and not opened
+    assert "opened in the browser" in mrirecon(*words).out
+    assert opened == [page.as_uri()]
+
+
+@pytest.mark.parametrize(
+    ("known", "terminal", "watched"),
+    [
+        ({"DISPLAY": ":0"}, True, True),
+        ({"WAYLAND_DISPLAY": "wayland-0"}, True, True),
+        ({"DISPLAY": ":0"}, False, False),
+        ({"DISPLAY": ":0", "CI": "true"}, True, False),
+        ({"DISPLAY": ":0", "SSH_CONNECTION": "a"}, True, False),
+        ({}, True, False),
+    ],
+)
+def test_who_sees_a_browser(monkeypatch, known, terminal, watched):
+    for name in ("DISPLAY", "WAYLAND_DISPLAY", "CI", "SSH_CONNECTION"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in known.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr("sys.platform", "linux")
+    monkeypatch.setattr("sys.stdout", SimpleNamespace(isatty=lambda: terminal))
+    assert view._is_watched() == watched
 
 
 def test_options_from_yaml(mrirecon, nifti_file, tmp_path):

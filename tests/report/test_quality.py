@@ -41,7 +41,7 @@ def lines(axis):
 
 
 def test_means_and_intervals_of_each_mask():
-    rows = [row(psnr=p, scan=s) for p, s in ((30, "a"), (32, "b"), (34, "c"))]
+    rows = [row(psnr=p, scan=s) for p, s in zip((30, 31, 32, 33, 34), "abcde", strict=True)]
     rows += [row(acceleration=8, psnr=28), row(mask="uniform1d", psnr=20), row(method="dds")]
     rows.append(row(psnr=None))
     figure = quality_against_acceleration(rows)
@@ -52,13 +52,13 @@ def test_means_and_intervals_of_each_mask():
     np.testing.assert_allclose(lines(uniform)["tv"], [[4 - 0.5], [20]])
     assert [tick.get_text() for tick in poisson.get_xticklabels()] == ["4", "8"]
     bar = poisson.containers[0].lines[2][0].get_segments()[0]
-    half = 4.302653 * 2 / math.sqrt(3)  # Student, 2 degrees of freedom; standard deviation 2
+    half = 2.776445 * math.sqrt(2.5 / 5)  # Student, 4 degrees of freedom; variance 2.5
     np.testing.assert_allclose(bar[:, 1], [32 - half, 32 + half], rtol=1e-6)
-    assert "rows left out: 1 without these numbers" in figure.get_suptitle()
+    assert "rows left out: 1 without these numbers" in figure.get_supxlabel()
     assert mean_interval([5.0]) == (5.0, 0.0)
 
 
-def test_intervals_of_few_scans_leave_room_for_the_means():
+def test_few_scans_are_dots_and_no_interval_fills_the_axis():
     """Student's interval of two scans is 13 times their standard error: an axis that holds it shows nothing else."""
     rows = [
         row(m, scan=s, psnr=p + d)
@@ -66,10 +66,25 @@ def test_intervals_of_few_scans_leave_room_for_the_means():
         for s, d in (("a", 0), ("b", 2))
     ]
     figure = quality_against_acceleration(rows)
-    np.testing.assert_allclose(figure.axes[0].get_ylim(), (28 - 1, 31 + 1))
-    assert "longer than the axis where cut" in figure.get_suptitle()
-    rows += [row(m, scan=s, psnr=p) for m, p in (("tv", 30), ("cg", 27)) for s in "cdef"]
-    assert "cut" not in quality_against_acceleration(rows).get_suptitle()
+    (axis,) = figure.axes
+    assert not axis.containers and "small dots: each scan" in figure.get_supxlabel()
+    assert sorted(y for part in axis.collections for _, y in part.get_offsets()) == [27, 29, 30, 32]
+    low, high = axis.get_ylim()
+    assert 26 < low < 27 and 32 < high < 33
+    rows += [row(m, scan=s, psnr=p) for m, p in (("tv", 30), ("cg", 27)) for s in "cde"]
+    assert quality_against_acceleration(rows).axes[0].containers
+
+
+def test_the_legend_stands_beside_everything_else():
+    rows = [row(method=f"a method of a long name {n}", scan=s) for n in range(20) for s in "abcdef"]
+    for figure in (quality_against_acceleration(rows), quality_against_cost(rows)):
+        png_of(figure)  # lays it out
+        (legend,) = figure.legends
+        box = legend.get_window_extent()
+        assert box.y0 >= 0 and box.y1 <= figure.bbox.height and box.x1 <= figure.bbox.width
+        others = [axis.get_tightbbox() for axis in figure.axes]
+        others += [text.get_window_extent() for text in figure.texts if text.get_text()]
+        assert len(others) >= 2 and not any(box.overlaps(other) for other in others)
 
 
 def test_a_benchmarks_table_has_the_protocol_in_its_columns():
@@ -81,7 +96,7 @@ def test_a_benchmarks_table_has_the_protocol_in_its_columns():
 
 
 def test_methods_are_told_apart_without_colour():
-    rows = [row(method=f"m{n}") for n in range(20)]
+    rows = [row(method=f"m{n}", scan=s) for n in range(20) for s in "abcde"]
     (axis,) = quality_against_acceleration(rows).axes
     looks = {(c.lines[0].get_marker(), c.lines[0].get_linestyle()) for c in axis.containers}
     assert len(looks) >= 12
@@ -112,7 +127,7 @@ def test_quality_against_cost():
     assert axis.get_xscale() == "log"
     figure = quality_against_cost(rows, "network_evaluations")
     assert set(lines(figure.axes[0])) == {"dds", "Pareto front"}
-    assert "3 without these numbers" in figure.get_suptitle()
+    assert "3 without these numbers" in figure.get_supxlabel()
 
 
 def test_boxes_and_points():
@@ -207,15 +222,16 @@ def test_noise_levels_and_masks_that_share_kind_and_acceleration_are_kept_apart(
 
 
 def test_seeds_of_a_scan_are_no_further_scans():
-    """Two scans of many draws each have the interval of two numbers, whatever the draws are."""
-    rows = [row(scan=s, psnr=p + d, seed=d) for s, p in (("a", 30), ("b", 32)) for d in (-1, 0, 1)]
+    """Five scans of many draws each have the interval of five numbers, whatever the draws are."""
+    scans = dict(zip("abcde", (30, 31, 32, 33, 34), strict=True))
+    rows = [row(scan=s, psnr=p + d, seed=d) for s, p in scans.items() for d in (-1, 0, 1)]
     figure = quality_against_acceleration(rows)
     bar = figure.axes[0].containers[0].lines[2][0].get_segments()[0]
-    half = 12.706205  # Student, 1 degree of freedom; standard deviation sqrt(2), over sqrt(2)
-    np.testing.assert_allclose(bar[:, 1], [31 - half, 31 + half], rtol=1e-6)
-    assert "2 scans" in figure.get_suptitle()
+    half = 2.776445 * math.sqrt(2.5 / 5)  # Student, 4 degrees of freedom; variance 2.5
+    np.testing.assert_allclose(bar[:, 1], [32 - half, 32 + half], rtol=1e-6)
+    assert "5 scans" in figure.get_supxlabel()
     found = lines(quality_boxes(rows).axes[0])
-    assert (list(found["a"][1]), list(found["b"][1])) == ([30], [32])
+    assert [list(found[name][1]) for name in "ab"] == [[30], [31]]
 
 
 def test_a_method_that_fails_on_hard_scans_is_not_on_the_front():
@@ -226,7 +242,7 @@ def test_a_method_that_fails_on_hard_scans_is_not_on_the_front():
     found = lines(figure.axes[0])
     np.testing.assert_allclose(found["Pareto front"], [[1], [30]])
     np.testing.assert_allclose(found["fragile (not everywhere)"], [[0.5], [33]])
-    assert "rows left out: 1 that failed" in figure.get_suptitle()
+    assert "rows left out: 1 that failed" in figure.get_supxlabel()
 
 
 def test_methods_without_a_network_are_in_the_plot_of_evaluations():

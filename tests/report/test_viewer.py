@@ -1,7 +1,5 @@
 """The viewer's page as a file: what it holds, and what is refused."""
 
-import base64
-import gzip
 import json
 import re
 
@@ -9,6 +7,7 @@ import nibabel
 import numpy as np
 import pytest
 import torch
+from report_cases import unpacked
 
 from mrirecon.geometry import Geometry
 from mrirecon.io import write_volume
@@ -44,8 +43,8 @@ def embedded(path, kind="about", data="data"):
     """What the page says of its first volume, and its values."""
     text = path.read_text(encoding="utf-8")
     about = json.loads(re.search(rf'class="{kind}">(.*?)</script>', text)[1])
-    packed = base64.b64decode(re.search(rf'class="{data}">(.*?)</script>', text)[1])
-    steps = np.frombuffer(gzip.decompress(packed), "<u2").reshape(about["shape"], order="F")
+    packed = re.search(rf'class="{data}">(.*?)</script>', text)[1]
+    steps = unpacked(packed).reshape(about["shape"], order="F")
     return about, about["low"] + steps * (about["high"] - about["low"]) / 65535
 
 
@@ -74,7 +73,7 @@ def test_values_and_geometry(tmp_path):
 def test_unknown_orientation(tmp_path):
     write_viewer(tmp_path / "v.html", [save(tmp_path / "v.nii", noise(5, 6, 7), None)])
     about, _ = embedded(tmp_path / "v.html")
-    assert about["affine"] is None and about["voxel"] == [2, 3, 4]
+    assert about["affine"] is None and about["voxel"] == [2, 3, 4] and about["isKnown"]
     assert about["warnings"] == [
         "Orientation unknown: the file claims none (sform and qform codes are 0)"
     ]
@@ -88,6 +87,7 @@ def test_what_recon_does_not_know_the_page_does_not_say(tmp_path):
     write_viewer(tmp_path / "v.html", [tmp_path / "v.nii.gz"])
     about, _ = embedded(tmp_path / "v.html")
     assert facts(about)["voxel"] == "unknown: shown as cubes" and about["voxel"] == [1, 1, 1]
+    assert not about["isKnown"]  # no ruler
     assert facts(about)["orientation"] == "orientation unknown"
 
 
@@ -103,7 +103,7 @@ def test_what_else_a_nifti_can_hold(tmp_path):
     series = save(tmp_path / "s.nii", noise(4, 5, 6, 3))
     write_viewer(tmp_path / "s.html", [series])
     assert embedded(tmp_path / "s.html")[0]["shape"] == [4, 5, 6, 3]
-    write_viewer(tmp_path / "s1.html", [series], index=1)
+    write_viewer(tmp_path / "s1.html", [series], volume=1)
     about, values = embedded(tmp_path / "s1.html")
     np.testing.assert_allclose(values[..., 0], noise(4, 5, 6, 3)[..., 1], atol=1e-3)
     assert facts(about)["note"] == "volume 1 of 0 to 2"
@@ -148,12 +148,23 @@ def test_overlay_must_lie_on_the_same_grid(tmp_path):
 
 def test_refusals(tmp_path, monkeypatch):
     series = save(tmp_path / "s.nii", noise(4, 5, 6, 3))
-    with pytest.raises(ValueError, match=r"s\.nii has volumes 0 to 2: --index 3"):
-        write_viewer(tmp_path / "v.html", [series], index=3)
+    with pytest.raises(ValueError, match=r"s\.nii has volumes 0 to 2: --volume 3"):
+        write_viewer(tmp_path / "v.html", [series], volume=3)
     monkeypatch.setattr(viewer, "MOST_VALUES", 100)
-    with pytest.raises(ValueError, match=r"s\.nii: .* fewer files, or one volume with --index N"):
+    with pytest.raises(ValueError, match=r"s\.nii: .* fewer files, or one volume with --volume N"):
         write_viewer(tmp_path / "v.html", [series])
     (tmp_path / "text.nii").write_text("no image")
     with pytest.raises(ValueError, match=r"text\.nii is no NIfTI image"):
         write_viewer(tmp_path / "v.html", [tmp_path / "text.nii"])
     assert not (tmp_path / "v.html").exists()
+
+
+def test_a_page_is_known_to_be_of_its_files(tmp_path):
+    one, two = (save(tmp_path / name, noise(4, 5, 6)) for name in ("a&b.nii", "two.nii"))
+    write_viewer(tmp_path / "v.html", [one, two])
+    assert viewer.shows(tmp_path / "v.html", viewer.names_in([one, two]))
+    assert not viewer.shows(tmp_path / "v.html", viewer.names_in([one]))
+    assert not viewer.shows(tmp_path / "v.html", viewer.names_in([one], two.with_name("x.nii")))
+    (tmp_path / "mine.html").write_text("<html>")
+    for other in ("mine.html", "none.html", "."):
+        assert not viewer.shows(tmp_path / other, viewer.names_in([one, two]))

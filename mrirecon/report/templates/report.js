@@ -1,106 +1,276 @@
-// One scan of the report: its pictures share the slice, the zoom, the place and the brightness.
-for (const scan of document.querySelectorAll(".scan")) {
-  const slices = JSON.parse(scan.dataset.slices);
-  const input = (name) => scan.querySelector("input." + name);
-  const stacks = new Map([...scan.querySelectorAll("script[data-pictures]")].map(
-    (script) => [script.dataset.pictures, JSON.parse(script.textContent)]));
-  const view = { zoom: 1, x: 0, y: 0 }; // x, y: offset of the picture in percent of its frame
-  const clamp = (value, low, high) => Math.min(Math.max(value, low), high);
-  const say = (element, text) => { element.closest(".control").querySelector("output").value = text; };
+const ARROWS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
 
-  function showSlice() {
-    const slice = Number(input("slice")?.value ?? 0), volume = Number(input("volume")?.value ?? 0);
-    if (input("slice")) say(input("slice"), slices[slice]);
-    if (input("volume")) say(input("volume"), volume);
-    for (const now of scan.querySelectorAll(".slice-now")) now.textContent = slices[slice];
-    for (const image of scan.querySelectorAll("img[data-stack]"))
-      image.src = "data:image/png;base64," + stacks.get(image.dataset.stack)[volume * slices.length + slice];
+// One scan of the report: slice, view, windows, region and what its pictures are compared with are shared by all of them.
+class Scan extends ScanPictures {
+  async start() {
+    await this.unpack();
+    this.bind();
+    this.layout();
+    this.showWindow();
+    this.show();
+    this.draw();
+    new ResizeObserver(() => {
+      this.layout();
+      this.redraw();
+    }).observe(this.find(".board"));
+    this.root.dataset.ready = "true";
   }
 
-  function step(by) {
-    const slider = input("slice");
-    if (!slider) return;
-    slider.value = Number(slider.value) + by;
-    showSlice();
-  }
-
-  function place() {
-    const low = 100 * (1 - view.zoom);
-    view.x = clamp(view.x, low, 0);
-    view.y = clamp(view.y, low, 0);
-    for (const name of ["zoom", "x", "y"]) scan.style.setProperty("--" + name, view[name]);
-    scan.classList.toggle("zoomed", view.zoom > 1);
-    scan.querySelector(".zoom output").value = Math.round(100 * view.zoom) + " %";
-  }
-
-  // Zoom about a point of the frame (0 to 100 percent), which stays where it is.
-  function zoom(factor, px = 50, py = 50) {
-    const next = clamp(view.zoom * factor, 1, 16), ratio = next / view.zoom;
-    view.x = px - (px - view.x) * ratio;
-    view.y = py - (py - view.y) * ratio;
-    view.zoom = next;
-    place();
-  }
-
-  const inFrame = (frame, event) => {
-    const box = frame.getBoundingClientRect();
-    return [100 * (event.clientX - box.left) / box.width, 100 * (event.clientY - box.top) / box.height];
-  };
-
-  for (const frame of scan.querySelectorAll(".linked")) {
-    const fingers = new Map();
-    frame.addEventListener("pointerdown", (event) => {
-      fingers.set(event.pointerId, inFrame(frame, event));
-      if (view.zoom > 1) frame.setPointerCapture(event.pointerId);
+  bind() {
+    for (const frame of this.frames) this.listen(frame);
+    const input = (selector, act, kind = "input") => this.find(selector)?.addEventListener(kind, (event) => act(event.target));
+    input("input.slice", ({ value }) => this.go(Number(value)));
+    input("input.volume", ({ value }) => { this.volume = Number(value); this.forget(); this.show(); });
+    input("select.pin", ({ value }) => { this.pinned = Number(value); this.forget(); this.show(); });
+    input("input.split", ({ value }) => { this.split = Number(value); this.redraw(); });
+    input("select.metric", ({ value }) => { this.metric = Number(value); this.show(); });
+    for (const choice of this.root.querySelectorAll(".mode input")) choice.addEventListener("change", () => this.setMode(choice.value));
+    for (const box of this.root.querySelectorAll("input.kind")) {
+      const hide = () => {
+        for (const layer of this.root.querySelectorAll(`.layer[data-kind="${box.value}"]`)) layer.hidden = !box.checked;
+        this.find(`.bar[data-kind="${box.value}"]`).hidden = !box.checked;
+        this.layout();
+        this.redraw();
+      };
+      box.addEventListener("change", hide);
+      hide();
+    }
+    const hold = this.find(".hold");
+    hold?.addEventListener("pointerdown", () => this.hold(this.pinned));
+    for (const end of ["pointerup", "pointerleave", "pointercancel"]) hold?.addEventListener(end, () => this.hold(null));
+    for (const button of this.root.querySelectorAll(".title"))
+      button.addEventListener("click", () => this.enlarge(button.closest(".card")));
+    this.root.querySelectorAll(".card").forEach((card, number) => {
+      if (this.cards.length > 1) card.style.setProperty("--swatch", lineColour(number));
+      card.addEventListener("pointerenter", () => this.showLines(number));
+      card.addEventListener("pointerleave", () => this.showLines());
     });
-    frame.addEventListener("pointermove", (event) => {
-      const before = fingers.get(event.pointerId);
-      if (!before) return;
-      const now = inFrame(frame, event);
-      fingers.set(event.pointerId, now);
-      const other = [...fingers].find(([id]) => id !== event.pointerId)?.[1];
-      if (other) { // pinch
-        const far = (a) => Math.hypot(a[0] - other[0], a[1] - other[1]);
-        zoom(far(now) / Math.max(far(before), 1), (now[0] + other[0]) / 2, (now[1] + other[1]) / 2);
-      } else {
-        view.x += now[0] - before[0];
-        view.y += now[1] - before[1];
-        place();
-      }
+    const svg = this.find(".lines");
+    if (svg) this.lines = new Lines(svg, this.slices.length, (slice) => this.go(slice));
+    this.find("select.metric")?.replaceChildren(...this.metrics.map(({ title }, n) => new Option(title, n)));
+  }
+
+  // --- what is said ---
+
+  show() {
+    const say = (name, text) => {
+      const input = this.find("input." + name);
+      if (!input) return;
+      input.closest(".control").querySelector("output").value = text;
+      input.setAttribute("aria-valuetext", text);
+    };
+    say("slice", this.slices[this.slice]);
+    say("volume", this.volume);
+    if (this.find("input.slice")) this.find("input.slice").value = this.slice;
+    for (const now of this.root.querySelectorAll(".slice-now")) now.textContent = this.slices[this.slice];
+    const scores = (number) => this.curves.flatMap(({ title, unit, digits, values }) => {
+      const value = values[number][this.slice];
+      return value === null ? [] : (unit ? "" : title + " ") + value.toFixed(digits) + unit;
     });
-    for (const end of ["pointerup", "pointercancel", "pointerleave"])
-      frame.addEventListener(end, (event) => fingers.delete(event.pointerId));
-    frame.addEventListener("dblclick", (event) => zoom(view.zoom > 1 ? 1 / 16 : 3, ...inFrame(frame, event)));
-    frame.addEventListener("wheel", (event) => {
-      if (!event.ctrlKey) return; // plain wheels scroll the page
-      event.preventDefault();
-      zoom(Math.exp(-event.deltaY / 200), ...inFrame(frame, event));
-    }, { passive: false });
-    frame.addEventListener("keydown", (event) => {
-      const act = {
-        ArrowLeft: () => step(-1), ArrowDown: () => step(-1), ArrowRight: () => step(1), ArrowUp: () => step(1),
-        "+": () => zoom(1.5), "=": () => zoom(1.5), "-": () => zoom(1 / 1.5), 0: () => zoom(1 / 16),
-      }[event.key];
-      if (!act || event.ctrlKey || event.metaKey || event.altKey) return;
-      event.preventDefault();
-      act();
+    this.methods.forEach((index, number) => {
+      const found = this.volume === 0 && this.curves.length ? scores(number) : [], several = this.slices.length > 1;
+      this.say(index, ".score", found.length && several ? `slice: ${found.join(", ")}` : found.join(", "));
+    });
+    for (const name of this.root.querySelectorAll(".pinned-name")) name.textContent = this.cards[this.pinned].title;
+    this.showRegion();
+    this.showLines();
+    this.redraw();
+  }
+
+  say(index, selector, text) {
+    for (const { element } of this.frames.filter((frame) => frame.kind === "image" && (frame.index ?? this.pinned) === index))
+      element.parentElement.querySelector(selector).textContent = text;
+  }
+
+  // The metrics of the report, else the difference to the pinned picture.
+  get metrics() {
+    if (this.curves.length) return this.curves;
+    return [{ title: "RMS difference to the pinned picture", get: () => this.methods.map((index) => this.slices.map((_, slice) => {
+      const place = this.volume * this.slices.length + slice, values = this.values(index, "difference", place);
+      return Math.sqrt(values.reduce((sum, value) => sum + value * value, 0) / values.length);
+    })) }];
+  }
+
+  showLines(marked = null) {
+    if (!this.lines) return;
+    const metric = this.metrics[this.metric], key = `${this.metric} ${this.pinned} ${this.volume}`;
+    if (this.lineKey !== key) [this.lineKey, this.lineRows] = [key, metric.values ?? metric.get()];
+    this.lines.show(this.lineRows, this.slice, marked);
+  }
+
+  showRegion() {
+    const { region, pinned } = this, other = this.cards.length > 1 ? pinned : null;
+    this.cards.forEach((_, index) => {
+      if (!region) return this.say(index, ".local", "");
+      const isAlone = index === other || other === null;
+      const found = region.measured(this.known(index, "image"), isAlone ? null : this.known(other, "image"), this.size);
+      const share = (100 * found.rms / (found.energy || 1)).toFixed(1);
+      this.say(index, ".local", isAlone ? `region ${found.size}: mean ${short(found.mean)}, std ${short(found.deviation)}`
+        : `region: ${pinned === this.reference ? "RMSE" : "RMS difference"} ${short(found.rms)} (${share} %)`);
     });
   }
 
-  for (const name of ["slice", "volume"]) input(name)?.addEventListener("input", showSlice);
-  input("bright").addEventListener("input", (event) => {
-    scan.style.setProperty("--bright", event.target.value);
-    for (const top of scan.querySelectorAll("[data-top]")) // the value that is white now
-      top.textContent = Number((top.dataset.top / event.target.value).toPrecision(3));
-    say(event.target, Number(event.target.value).toFixed(1) + " x");
-  });
-  const zooms = { in: 1.5, out: 1 / 1.5, reset: 1 / 16 };
-  for (const button of scan.querySelectorAll("[data-zoom]"))
-    button.addEventListener("click", () => zoom(zooms[button.dataset.zoom]));
-  for (const box of scan.querySelectorAll(".kinds input"))
-    box.addEventListener("change", () => {
-      for (const layer of scan.querySelectorAll(`.layer[data-kind="${box.value}"]`)) layer.hidden = !box.checked;
-    });
-  place();
+  // --- controls ---
+
+  get window() { return this.kept[this.active]; }
+  get range() {
+    const { low, high } = this.first[this.active];
+    return [Math.min(low, 0), low < 0 ? high : 2 * high];
+  }
+
+  setWindow(window) {
+    const least = (this.first[this.active].high - this.first[this.active].low) / 1000;
+    if (window.high - window.low < least) return;
+    Object.assign(this.kept[this.active], window);
+    this.showWindow();
+  }
+
+  showWindow() {
+    super.showWindow();
+    this.find(".window-of").textContent = Object.keys(this.first).length > 2 ? "of " + this.active.replace("_", " ") : "";
+    for (const [kind, { low, high }] of Object.entries(this.kept)) {
+      const bar = this.find(`.bar[data-kind="${kind}"]`);
+      if (bar) [bar.querySelector(".low").textContent, bar.querySelector(".high").textContent] = [short(low), short(high)];
+    }
+    this.coloured = new Map();
+    this.redraw();
+  }
+
+  autoWindow() {
+    this.setWindow({ ...this.first[this.active] });
+  }
+
+  get swipes() { return this.mode === "swipe"; }
+
+  setMode(mode) {
+    if (this.cards.length < 2) return;
+    this.mode = mode;
+    this.find(`.mode input[value=${mode}]`).checked = true;
+    this.find(".swiper").hidden = mode !== "swipe";
+    this.find(".bar[data-kind=difference]").hidden = mode !== "difference";
+    this.active = mode === "difference" ? "difference" : "image";
+    this.showWindow();
+  }
+
+  go(slice) {
+    this.slice = clamp(slice, 0, this.slices.length - 1);
+    this.forget();
+    this.show();
+  }
+
+  step(by, around = false) {
+    const count = this.slices.length;
+    this.go(around ? (this.slice + by) % count : this.slice + by);
+  }
+
+  scrolls() { return this.slices.length > 1; }
+
+  hold(index) {
+    this.held = index;
+    this.redraw();
+  }
+
+  enlarge(card) {
+    const cards = this.find(".cards"), on = card && !card.classList.contains("large");
+    for (const other of cards.querySelectorAll(".card")) other.classList.toggle("large", on && other === card);
+    cards.classList.toggle("enlarged", Boolean(on));
+    this.redraw();
+  }
+
+  touch({ kind, index }) {
+    const next = kind === "image" && this.mode === "difference" && index !== null ? "difference" : kind;
+    if (next === this.active) return;
+    this.active = next;
+    this.showWindow();
+  }
+
+  tap() {}
+
+  hover(frame, point) {
+    const found = point && this.view.point(point), [rows, columns] = this.size;
+    const inside = found && found.every((x) => x >= 0 && x < 1);
+    this.cursor = inside ? [Math.floor(found[0] * columns), Math.floor(found[1] * rows)] : null;
+    if (point && this.mode === "swipe") this.setSplit(point[0]);
+    this.find(".position").textContent = this.cursor ? `column ${this.cursor[0]}, row ${this.cursor[1]}` : "";
+    this.redraw();
+  }
+
+  setSplit(x) {
+    this.split = clamp(x, 0, 1);
+    this.find("input.split").value = this.split;
+    this.redraw();
+  }
+
+  drag(tool, frame, before, now, start) {
+    if (tool === "swipe") return this.setSplit(now[0]);
+    if (tool !== "region") return super.drag(tool, frame, before, now);
+    const [from, last, to] = [start, before, now].map((point) => this.view.point(point));
+    this.moves = before === start ? this.region?.holds(from) ?? false : this.moves;
+    this.setRegion(this.moves ? this.region.moved(to[0] - last[0], to[1] - last[1]) : new Region(from, to));
+  }
+
+  setRegion(region) {
+    this.region = region;
+    this.showRegion();
+    this.redraw();
+  }
+
+  // By a pixel along the screen, however it is turned.
+  nudge(dx, dy) {
+    const { a, b, c, d } = this.view.turned, [rows, columns] = this.size;
+    this.setRegion(this.region.moved((a * dx + b * dy) / columns, (c * dx + d * dy) / rows));
+  }
+
+  keys(event) {
+    const frame = this.frames.find(({ canvas }) => canvas === event.target);
+    if (event.shiftKey && this.region && event.key in ARROWS) return { [event.key]: () => this.nudge(...ARROWS[event.key]) };
+    if (event.key === "Escape") return { Escape: () => { this.enlarge(null); this.setRegion(null); } };
+    return {
+      ...super.keys(),
+      i: () => this.setMode("image"), s: () => this.setMode("swipe"), d: () => this.setMode("difference"),
+      g: () => this.setRegion(this.region ? null : new Region([0.4, 0.4], [0.6, 0.6])),
+      r: () => this.hold(this.pinned),
+      ...Object.fromEntries(this.methods.map((index, n) => [n + 1, () => this.hold(index)])),
+      ...(frame && {
+        ArrowUp: () => this.step(1), ArrowDown: () => this.step(-1), Enter: () => this.enlarge(frame.canvas.closest(".card")),
+      }),
+    };
+  }
 }
-addEventListener("beforeprint", () => { for (const part of document.querySelectorAll("details")) part.open = true; });
+
+const scans = [];
+// Keys are for the scan that was used last if it is in sight, else for the one in the middle of the window.
+function current() {
+  const covers = (from, to) => (scan) => {
+    const { top, bottom } = scan.root.getBoundingClientRect();
+    return bottom > from && top < to;
+  };
+  const focused = scans.find((scan) => scan.root.contains(document.activeElement));
+  if (focused && covers(0, innerHeight)(focused)) return focused;
+  return scans.find(covers(innerHeight / 2, innerHeight / 2)) ?? scans[0];
+}
+listenToKeys(current);
+addEventListener("keyup", () => { for (const scan of scans) if (scan.held !== null) scan.hold(null); });
+addEventListener("blur", () => { for (const scan of scans) scan.hold(null); });
+for (const box of document.querySelectorAll(".print-parameters")) box.addEventListener("change", () => {
+  for (const other of document.querySelectorAll(".print-parameters")) other.checked = box.checked;
+  document.body.classList.toggle("print-all", box.checked);
+});
+const opened = [];
+addEventListener("beforeprint", () => {
+  if (!document.body.classList.contains("print-all")) return;
+  for (const part of document.querySelectorAll("details.parameters-of:not([open])")) {
+    part.open = true;
+    opened.push(part);
+  }
+});
+addEventListener("afterprint", () => { for (const part of opened.splice(0)) part.open = false; });
+
+const abouts = [...document.querySelectorAll("script.about")];
+for (const [number, root] of [...document.querySelectorAll(".scan")].entries()) {
+  const scripts = [...document.querySelectorAll(`script[data-stack^="${number}-"]`)];
+  const scan = new Scan(root, JSON.parse(abouts[number].textContent), scripts);
+  await scan.start();
+  scans.push(scan);
+  document.documentElement.dataset.ready = "true";
+}

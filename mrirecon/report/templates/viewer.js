@@ -1,233 +1,332 @@
-// Three planes through a volume. Planes come from Python: which array axis runs right, which down, and which are flipped.
-(async () => {
-  const $ = (selector) => document.querySelector(selector);
-  const json = (element) => JSON.parse(element.textContent);
-  const clamp = (value, low, high) => Math.min(Math.max(value, low), high);
-  const short = (value) => Number(value.toPrecision(4)).toString();
-  const say = (input, text) => { input.closest(".control").querySelector("output").value = text; };
-  const SIDES = [["R", "L"], ["A", "P"], ["S", "I"]]; // of positive and negative RAS coordinates
+// Three planes through volumes, linked. Planes come from Python: which array axis runs right, which down, and which are flipped.
+const MAP = words(JSON.parse(document.querySelector("#tables").textContent).map);
+const SIDES = [["R", "L"], ["A", "P"], ["S", "I"]]; // of positive and negative RAS coordinates
 
-  async function unpack(script) {
-    const packed = Uint8Array.from(atob(script.textContent), (c) => c.charCodeAt(0));
-    const stream = new Blob([packed]).stream().pipeThrough(new DecompressionStream("gzip"));
-    return new Uint16Array(await new Response(stream).arrayBuffer());
-  }
+class Viewer extends Lightbox {
+  frame = 0; shown = "all"; isOverlayHidden = false; active = 0;
 
-  async function load(about, script) {
-    const volume = json(about);
-    const [nx, ny, nz] = volume.shape;
-    volume.strides = [1, nx, nx * ny];
-    volume.frameSize = nx * ny * nz;
-    volume.steps = await unpack(script);
-    script.textContent = ""; // the text is three times as large as the values
-    volume.scale = (volume.high - volume.low) / 65535;
-    volume.at = (place, frame) => {
-      const offset = (volume.shape[3] > 1 ? frame : 0) * volume.frameSize;
-      return volume.low + volume.scale * volume.steps[offset + place.reduce((sum, p, axis) => sum + p * volume.strides[axis], 0)];
-    };
-    return volume;
-  }
-
-  const abouts = [...document.querySelectorAll("script.about")], datas = [...document.querySelectorAll("script.data")];
-  const volumes = await Promise.all(abouts.map((about, n) => load(about, datas[n])));
-  const overlay = $("#overlay-about") && await load($("#overlay-about"), $("#overlay-data"));
-  const table = json($("#map-table"));
-  const figures = [...document.querySelectorAll(".plane")].map((element) => ({
-    element, canvas: element.querySelector("canvas"), slider: element.querySelector("input"), native: document.createElement("canvas"),
-  }));
-  let volume, place, frame = 0, level, width;
-
-  // Native pixels of a slice, rows and columns as on the screen.
-  function slicePixels(source, plane, each) {
-    const columns = source.shape[plane.right], rows = source.shape[plane.down];
-    let start = place[plane.normal] * source.strides[plane.normal] + (source.shape[3] > 1 ? frame : 0) * source.frameSize;
-    let right = source.strides[plane.right], down = source.strides[plane.down];
-    if (plane.flip_right) { start += (columns - 1) * right; right = -right; }
-    if (plane.flip_down) { start += (rows - 1) * down; down = -down; }
-    for (let row = 0, pixel = 0; row < rows; row++)
-      for (let column = 0, at = start + row * down; column < columns; column++, at += right, pixel++) each(pixel, source.steps[at]);
-  }
-
-  function draw(figure) {
-    const plane = figure.plane, canvas = figure.canvas, box = canvas.getBoundingClientRect();
-    const columns = volume.shape[plane.right], rows = volume.shape[plane.down];
-    figure.native.width = columns;
-    figure.native.height = rows;
-    const pen = figure.native.getContext("2d"), picture = pen.createImageData(columns, rows), out = picture.data;
-    const black = (level - width / 2 - volume.low) / volume.scale, gain = 255 * volume.scale / Math.max(width, 1e-30);
-    slicePixels(volume, plane, (pixel, step) => {
-      out[4 * pixel] = out[4 * pixel + 1] = out[4 * pixel + 2] = (step - black) * gain; // clamped by the array
-      out[4 * pixel + 3] = 255;
+  constructor(root, volumes, overlay) {
+    super(root);
+    Object.assign(this, { volumes, overlay });
+    this.views = [this.view, new View(), new View()];
+    this.windows = volumes.map(({ window: [low, high] }) => ({ low, high }));
+    this.place = volumes[0].middle;
+    this.frames = [...root.querySelectorAll(".pane")].map((element) => {
+      const number = Number(element.dataset.plane), volume = volumes[element.dataset.volume];
+      const named = volume.planes.find(({ name }) => name === volumes[0].planes[number].name);
+      return { element, canvas: element.querySelector("canvas"), number, volume, plane: named ?? volume.planes[number],
+        native: document.createElement("canvas"), over: document.createElement("canvas"), edges: [...element.querySelectorAll(".edge")] };
     });
-    if (overlay) {
-      const [low, high] = overlay.window, opacity = Number($("#opacity").value), least = thresholdValue();
-      slicePixels(overlay, plane, (pixel, step) => {
-        const value = overlay.low + overlay.scale * step;
-        if (value < least) return;
-        const colour = table[clamp(Math.round(255 * (value - low) / (high - low)), 0, 255)];
-        for (let n = 0; n < 3; n++) out[4 * pixel + n] += opacity * (colour[n] - out[4 * pixel + n]);
+    this.bind();
+    const widths = this.windows.map(({ low, high }) => high - low);
+    if (this.together) this.together.checked = Math.max(...widths) < 1.5 * Math.min(...widths);
+    if (overlay) // anatomy is seen below the rest
+      this.find("#threshold").value = clamp((0.3 * overlay.window[1] - overlay.low) / (overlay.high - overlay.low), 0, 1);
+    this.setTogether();
+    this.layout();
+    this.update();
+    this.draw();
+  }
+
+  get together() { return this.find("#together"); }
+  get planes() { return this.volumes[0].planes; }
+
+  bind() {
+    for (const frame of this.frames) this.listen(frame);
+    for (const slider of this.root.querySelectorAll("input.slice")) {
+      const { normal, name } = this.planes[slider.dataset.plane], last = this.volumes[0].shape[normal] - 1;
+      slider.max = last;
+      slider.disabled = last === 0;
+      slider.closest(".control").querySelector(".plane-name").textContent = name[0].toUpperCase() + name.slice(1);
+      slider.addEventListener("input", () => {
+        this.activate(Number(slider.dataset.plane));
+        this.shift(normal, Number(slider.value) - this.place[normal]);
       });
     }
-    pen.putImageData(picture, 0, 0);
-    const ratio = devicePixelRatio || 1;
-    canvas.width = Math.max(1, Math.round(box.width * ratio));
-    canvas.height = Math.max(1, Math.round(box.height * ratio));
-    const brush = canvas.getContext("2d");
-    brush.imageSmoothingEnabled = $("#smooth").checked;
-    brush.imageSmoothingQuality = "high";
-    brush.drawImage(figure.native, 0, 0, canvas.width, canvas.height);
-    if ($("#cross").checked) {
-      const x = (screenIndex(plane.right, plane.flip_right) + 0.5) / columns * canvas.width;
-      const y = (screenIndex(plane.down, plane.flip_down) + 0.5) / rows * canvas.height;
-      const gap = 8 * ratio;
-      brush.strokeStyle = "#4cc2ff";
-      brush.lineWidth = ratio;
-      brush.beginPath();
-      for (const [x0, y0, x1, y1] of [[0, y, x - gap, y], [x + gap, y, canvas.width, y], [x, 0, x, y - gap], [x, y + gap, x, canvas.height]]) {
-        brush.moveTo(x0, y0);
-        brush.lineTo(x1, y1);
-      }
-      brush.stroke();
-    }
+    const frames = Math.max(...this.volumes.map((volume) => volume.frames));
+    this.find("#frame-control").hidden = frames === 1;
+    this.find("#frame").max = frames - 1;
+    this.find("#frame").addEventListener("input", ({ target }) => { this.frame = Number(target.value); this.update(); });
+    for (const id of ["#cross", "#ruler", "#opacity", "#threshold"]) this.find(id)?.addEventListener("input", () => this.update());
+    this.together?.addEventListener("change", () => this.setTogether());
+    for (const choice of this.root.querySelectorAll(".shown input")) choice.addEventListener("change", () => {
+      this.shown = choice.value;
+      this.layout();
+    });
+    const links = this.volumes.slice(1).map((volume) => volume.linkTo(this.volumes[0]));
+    if (links.length) this.find("#linked").textContent = "Linked " + [...new Set(links)].join(", ");
+    addEventListener("resize", () => this.layout());
+    addEventListener("keyup", () => this.hideOverlay(false));
   }
 
-  const screenIndex = (axis, flipped) => flipped ? volume.shape[axis] - 1 - place[axis] : place[axis];
-  const thresholdValue = () => overlay.low + Number($("#threshold").value) * (overlay.high - overlay.low);
+  // --- layout: all panes at one scale, as large as the window allows ---
 
-  function describe(list, rows) {
-    list.replaceChildren(...rows.flatMap(([name, value]) => {
-      const term = document.createElement("dt"), text = document.createElement("dd");
-      term.textContent = name;
-      text.textContent = value;
-      return [term, text];
+  extent({ volume, plane }) {
+    const size = [plane.right, plane.down].map((axis) => volume.shape[axis] * volume.voxel[axis]);
+    return this.view.isSideways ? size.reverse() : size;
+  }
+
+  // Columns of panes, from which the one is taken in which pictures are largest.
+  *arrangements(frames) {
+    const planes = [...new Set(frames.map((frame) => frame.number))], of = (test) => frames.filter(test);
+    yield planes.map((number) => of((frame) => frame.number === number));
+    yield this.volumes.map((volume) => of((frame) => frame.volume === volume));
+    for (const columns of frames.length === 3 ? [[[0], [1, 2]], [[0, 1], [2]], [[0, 2], [1]]] : [])
+      yield columns.map((column) => column.map((n) => frames[n]));
+  }
+
+  // Pixels per millimetre with which columns of panes fill a room of some width and height.
+  scaleOf(columns, [wide, high]) {
+    const rem = parseFloat(getComputedStyle(document.documentElement).fontSize), [pad, caption, gap] = [2.3 * rem, 1.2 * rem, 0.5 * rem];
+    const sum = (numbers) => numbers.reduce((a, b) => a + b, 0), room = (length, count, each) => length - count * (each + gap) + gap;
+    const widths = columns.map((column) => Math.max(...column.map((frame) => this.extent(frame)[0])));
+    const heights = columns.map((column) => sum(column.map((frame) => this.extent(frame)[1])));
+    const fits = columns.map((column, n) => room(high, column.length, pad + caption) / heights[n]);
+    return Math.min(room(wide, columns.length, pad) / sum(widths), ...fits);
+  }
+
+  layout() {
+    const panes = this.find(".panes"), isNarrow = matchMedia("(max-width: 44rem)").matches;
+    const frames = this.frames.filter(({ number }) => this.shown === "all" || Number(this.shown) === number);
+    for (const frame of this.frames) frame.element.hidden = !frames.includes(frame);
+    const below = (element) => Math.max(innerHeight - element.getBoundingClientRect().top - scrollY - 8, 240);
+    this.root.style.setProperty("--room", `${below(this.root)}px`);
+    const choices = isNarrow ? [[frames]] : [...this.arrangements(frames)], room = [panes.clientWidth, isNarrow ? Infinity : below(panes)];
+    const scales = choices.map((columns) => this.scaleOf(columns, room)), scale = Math.max(...scales);
+    const columns = choices[scales.indexOf(scale)], rows = Math.max(...columns.map((column) => column.length));
+    columns.forEach((column, x) => column.forEach((frame, y) => {
+      const [width, height] = this.extent(frame).map((mm) => Math.max(mm * scale, 1) + "px");
+      frame.element.style.gridArea = `${y + 1} / ${x + 1} / span ${column.length === 1 ? rows : 1} / span 1`;
+      frame.canvas.style.setProperty("--wide", width);
+      frame.canvas.style.setProperty("--high", height);
     }));
+    for (const { edges, plane } of this.frames)
+      this.view.edges(plane.edges).forEach((letter, n) => { edges[n].textContent = letter; });
+    this.redraw();
   }
 
-  function update() {
-    for (const figure of figures) {
-      draw(figure);
-      const axis = figure.plane.normal;
-      figure.slider.value = place[axis];
-      say(figure.slider, `${place[axis]} of 0 to ${volume.shape[axis] - 1}`);
-      figure.canvas.setAttribute("aria-label", `${figure.plane.name} plane, slice ${place[axis]}`);
-    }
-    const rows = [["voxel", place.join(", ")]];
-    if (volume.affine) {
-      const ras = volume.affine.slice(0, 3).map((row) => row[3] + place.reduce((sum, p, axis) => sum + row[axis] * p, 0));
-      rows.push(["position", ras.map((x, axis) => `${SIDES[axis][Number(x < 0)]} ${Math.abs(x).toFixed(1)}`).join(", ") + " mm"]);
-    }
-    rows.push(["value", short(volume.at(place, frame)) + " (a.u.)"]);
-    if (overlay) rows.push(["overlay", short(overlay.at(place, frame))]);
-    describe($("#position"), rows);
-    const span = volume.high - volume.low;
-    $("#width").value = width / span;
-    $("#level").value = (level - volume.low) / span;
-    say($("#width"), short(width));
-    say($("#level"), short(level));
-    if (overlay) {
-      say($("#opacity"), Math.round(100 * $("#opacity").value) + " %");
-      say($("#threshold"), short(thresholdValue()));
-    }
-    say($("#frame"), `${frame} of 0 to ${volume.shape[3] - 1}`);
+  // --- drawing ---
+
+  draw() {
+    for (const frame of this.frames) if (!frame.element.hidden) this.drawFrame(frame);
   }
 
-  function autoWindow() {
-    width = volume.window[1] - volume.window[0];
-    level = (volume.window[0] + volume.window[1]) / 2;
+  drawFrame(frame) {
+    const { volume, plane, canvas, native, over } = frame, columns = volume.shape[plane.right], rows = volume.shape[plane.down];
+    const place = volume.placeOf(this.volumes[0], this.place), view = this.views[frame.number];
+    colour(native, columns, rows, volume.pixels(plane, place, this.frame), this.windows[this.volumes.indexOf(volume)], GRAY);
+    const drawn = paint(canvas, native, view, this.smooth), { pen, matrix } = drawn;
+    if (this.overlay && !this.isOverlayHidden) {
+      const [low, high] = this.overlay.window;
+      colour(over, columns, rows, this.overlay.pixels(plane, place, this.frame), { low, high }, MAP, this.threshold);
+      pen.globalAlpha = Number(this.find("#opacity").value);
+      put(pen, over, matrix);
+      pen.globalAlpha = 1;
+    }
+    if (this.find("#cross").checked) this.drawCross(drawn, this.share(frame, place));
+    if (volume.isKnown && this.find("#ruler").checked) this.drawRuler(drawn, this.extent(frame)[0] / view.zoom);
   }
 
-  // What is next to nothing hides nothing.
-  if (overlay) $("#threshold").value = Math.max(0, (0.1 * overlay.window[1] - overlay.low) / (overlay.high - overlay.low));
-
-  function show(number) {
-    const before = volume;
-    volume = volumes[number];
-    const same = before && volume.shape.every((n, axis) => n === before.shape[axis]);
-    if (!same) {
-      place = volume.shape.slice(0, 3).map((n) => Math.floor(n / 2));
-      frame = 0;
+  drawCross({ pen, matrix, ratio }, [u, v]) {
+    const { x, y } = matrix.transformPoint({ x: u, y: v }), { width, height } = pen.canvas, gap = 8 * ratio, path = new Path2D();
+    for (const [x0, y0, x1, y1] of [[0, y, x - gap, y], [x + gap, y, width, y], [x, 0, x, y - gap], [x, y + gap, x, height]]) {
+      path.moveTo(x0, y0);
+      path.lineTo(x1, y1);
     }
-    autoWindow();
-    const extent = (axis) => volume.shape[axis] * volume.voxel[axis];
-    // Two planes of a slab are thin: they share the second column with the panel.
-    const heights = volume.planes.map((plane) => extent(plane.down));
-    const widths = volume.planes.map((plane) => extent(plane.right)), second = Math.max(widths[1], widths[2]);
-    const planes = $(".planes"), slab = Math.max(heights[1], heights[2]) < heights[0] / 2;
-    planes.classList.toggle("slab", slab);
-    (slab ? planes : planes.parentElement).append($(".panel"));
-    planes.style.gridTemplateColumns = `minmax(0, ${widths[0]}fr) minmax(0, ${second}fr)`;
-    figures.forEach((figure, n) => {
-      const plane = figure.plane = volume.planes[n];
-      figure.element.style.setProperty("--mm", widths[n]);
-      figure.element.style.setProperty("--column-share", n === 0 ? 1 : widths[n] / second);
-      figure.element.style.setProperty("--share", widths[n] / Math.max(...widths));
-      figure.element.style.setProperty("--aspect", widths[n] / heights[n]);
-      figure.element.querySelector(".plane-name").textContent = plane.name[0].toUpperCase() + plane.name.slice(1);
-      figure.slider.max = volume.shape[plane.normal] - 1;
-      figure.slider.disabled = volume.shape[plane.normal] === 1;
-      [".left", ".right", ".top-edge", ".bottom"].forEach((edge, side) => {
-        figure.element.querySelector(".edge" + edge).textContent = plane.edges[side];
-      });
+    pen.strokeStyle = "#4cc2ff";
+    pen.lineWidth = ratio;
+    pen.stroke(path);
+  }
+
+  // A round number of millimetres, at most a third of the width.
+  drawRuler({ pen, ratio }, across) {
+    const { width, height } = pen.canvas, power = 10 ** Math.floor(Math.log10(across / 3));
+    const mm = [5, 2, 1].map((n) => n * power).find((n) => n <= across / 3), x = 5 * ratio, y = height - 5 * ratio, path = new Path2D();
+    path.moveTo(x, y - 4 * ratio);
+    path.lineTo(x, y);
+    path.lineTo(x + mm / across * width, y);
+    path.lineTo(x + mm / across * width, y - 4 * ratio);
+    outline(pen, path, ratio, "#fff");
+    write(pen, short(mm) + " mm", x + 4 * ratio, y - 4 * ratio, ratio);
+  }
+
+  // Where a voxel lies in its picture, as a share of width and height.
+  share({ volume, plane }, place) {
+    return [[plane.right, plane.flip_right], [plane.down, plane.flip_down]].map(([axis, flipped]) => {
+      const share = (place[axis] + 0.5) / volume.shape[axis];
+      return flipped ? 1 - share : share;
     });
-    $("#frame-control").hidden = volume.shape[3] === 1;
-    $("#frame").max = volume.shape[3] - 1;
-    $("#frame").value = frame;
-    $("#warnings").hidden = volume.warnings.length === 0;
-    $("#warnings").textContent = volume.warnings.join(". ");
-    describe($("#facts"), volume.facts);
-    update();
   }
 
-  function move(axis, by) {
-    place[axis] = clamp(place[axis] + by, 0, volume.shape[axis] - 1);
-    update();
-  }
+  // --- what is said ---
 
-  for (const figure of figures) {
-    const point = (event) => {
-      const box = figure.canvas.getBoundingClientRect(), plane = figure.plane;
-      for (const [axis, flipped, share] of [
-        [plane.right, plane.flip_right, (event.clientX - box.left) / box.width],
-        [plane.down, plane.flip_down, (event.clientY - box.top) / box.height],
-      ]) {
-        const index = clamp(Math.floor(share * volume.shape[axis]), 0, volume.shape[axis] - 1);
-        place[axis] = flipped ? volume.shape[axis] - 1 - index : index;
-      }
-      update();
+  get threshold() { return this.overlay.low + Number(this.find("#threshold").value) * (this.overlay.high - this.overlay.low); }
+
+  update() {
+    const [first] = this.volumes, say = (input, text) => {
+      input.closest(".control").querySelector("output").value = text;
+      input.setAttribute("aria-valuetext", text);
     };
-    figure.canvas.addEventListener("pointerdown", (event) => {
-      figure.canvas.setPointerCapture(event.pointerId);
-      point(event);
+    for (const slider of this.root.querySelectorAll("input.slice")) {
+      slider.value = this.place[this.planes[slider.dataset.plane].normal];
+      say(slider, `${slider.value} / ${slider.max}`);
+    }
+    say(this.find("#frame"), `${this.frame} / ${this.find("#frame").max}`);
+    for (const { element, canvas, plane, volume } of this.frames) {
+      const slice = volume.placeOf(first, this.place)[plane.normal];
+      element.querySelector(".where").textContent = `${plane.name} ${slice}`;
+      canvas.setAttribute("aria-label", `${volume.name}, ${plane.name} plane, slice ${slice}`);
+    }
+    const rows = [["voxel", this.place.join(", ")]];
+    if (first.toPatient) {
+      const parts = first.position(this.place).map((x, axis) => `${SIDES[axis][Number(x < 0)]} ${Math.abs(x).toFixed(1)}`);
+      rows.push(["position", parts.join(", ") + " mm"]);
+    }
+    this.root.querySelectorAll(".bar.image .value").forEach((element, n) => {
+      const volume = this.volumes[n];
+      element.textContent = short(volume.at(volume.placeOf(first, this.place), this.frame));
     });
-    figure.canvas.addEventListener("pointermove", (event) => { if (event.buttons) point(event); });
-    figure.canvas.addEventListener("wheel", (event) => {
-      if (event.ctrlKey) return;
-      event.preventDefault();
-      move(figure.plane.normal, -Math.sign(event.deltaY));
-    }, { passive: false });
-    figure.canvas.addEventListener("keydown", (event) => {
-      const plane = figure.plane, right = plane.flip_right ? -1 : 1, down = plane.flip_down ? -1 : 1;
-      const [axis, by] = {
-        ArrowRight: [plane.right, right], ArrowLeft: [plane.right, -right], ArrowDown: [plane.down, down],
-        ArrowUp: [plane.down, -down], PageUp: [plane.normal, 1], PageDown: [plane.normal, -1],
-      }[event.key] ?? [];
-      if (axis === undefined) return;
-      event.preventDefault();
-      move(axis, by);
-    });
-    figure.slider.addEventListener("input", () => move(figure.plane.normal, Number(figure.slider.value) - place[figure.plane.normal]));
+    if (this.overlay) {
+      rows.push(["overlay", short(this.overlay.at(this.place, this.frame))]);
+      say(this.find("#opacity"), Math.round(100 * this.find("#opacity").value) + " %");
+      say(this.find("#threshold"), short(this.threshold));
+    }
+    this.find("#position").replaceChildren(...rows.flatMap(([name, value]) => ["dt", "dd"].map((tag, n) =>
+      Object.assign(document.createElement(tag), { textContent: [name, value][n] }))));
+    this.redraw();
   }
-  $("#volume")?.addEventListener("change", (event) => show(Number(event.target.value)));
-  $("#frame").addEventListener("input", (event) => { frame = Number(event.target.value); update(); });
-  $("#width").addEventListener("input", (event) => { width = Number(event.target.value) * (volume.high - volume.low); update(); });
-  $("#level").addEventListener("input", (event) => { level = volume.low + Number(event.target.value) * (volume.high - volume.low); update(); });
-  $("#auto").addEventListener("click", () => { autoWindow(); update(); });
-  for (const id of ["#cross", "#smooth", "#opacity", "#threshold"]) $(id)?.addEventListener("input", update);
-  show(0);
-  $("#state").remove();
-  new ResizeObserver(() => figures.forEach(draw)).observe($(".planes"));
-  document.documentElement.dataset.ready = "true";
-})().catch((error) => {
-  document.querySelector("#state").textContent = "This browser cannot show the page: " + error.message;
+
+  // --- controls ---
+
+  get window() { return this.windows[this.active]; }
+  get range() {
+    const { low, high } = this.volumes[this.active];
+    return [low, high];
+  }
+
+  setWindow(window) {
+    if (!(window.high - window.low > 1e-4 * (this.range[1] - this.range[0]))) return;
+    if (this.together?.checked) this.windows = this.volumes.map(() => ({ ...window }));
+    else this.windows[this.active] = window;
+    this.showWindow();
+  }
+
+  showWindow() {
+    super.showWindow();
+    const name = this.together?.checked ? "all" : this.volumes[this.active].name;
+    this.find(".window-of").textContent = this.volumes.length > 1 ? "of " + name : "";
+    this.root.querySelectorAll(".bar.image").forEach((bar, n) => {
+      bar.querySelector(".low").textContent = short(this.windows[n].low);
+      bar.querySelector(".high").textContent = short(this.windows[n].high);
+    });
+    this.redraw();
+  }
+
+  autoWindow() {
+    const [low, high] = this.volumes[this.active].window;
+    this.setWindow({ low, high });
+  }
+
+  // One window for all volumes, or the first one of each.
+  setTogether() {
+    if (this.together?.checked) return this.autoWindow();
+    this.windows = this.volumes.map(({ window: [low, high] }) => ({ low, high }));
+    this.showWindow();
+  }
+
+  shift(axis, by) {
+    this.place = this.volumes[0].inside(this.place.map((p, n) => n === axis ? p + by : p));
+    this.update();
+  }
+
+  step(by) {
+    this.shift(this.planes[this.views.indexOf(this.view)].normal, by);
+  }
+
+  scrolls({ plane, volume }) { return volume.shape[plane.normal] > 1; }
+
+  activate(plane) {
+    this.view = this.views[plane];
+    for (const { element, number } of this.frames) element.classList.toggle("active", number === plane);
+  }
+
+  touch(frame) {
+    this.activate(frame.number);
+    const active = this.volumes.indexOf(frame.volume);
+    if (active === this.active) return;
+    this.active = active;
+    this.showWindow();
+  }
+
+  tap(frame, point) {
+    const { volume, plane } = frame, found = this.views[frame.number].point(point);
+    const place = [...volume.placeOf(this.volumes[0], this.place)];
+    [[plane.right, plane.flip_right], [plane.down, plane.flip_down]].forEach(([axis, flipped], n) => {
+      const index = clamp(Math.floor(found[n] * volume.shape[axis]), 0, volume.shape[axis] - 1);
+      place[axis] = flipped ? volume.shape[axis] - 1 - index : index;
+    });
+    this.place = this.volumes[0].placeOf(volume, place);
+    this.update();
+  }
+
+  hover() {}
+
+  drag(tool, frame, before, now) {
+    if (tool === "place") this.tap(frame, now);
+    else super.drag(tool, frame, before, now);
+  }
+
+  // All planes alike: the one in use about a point, the others about the crosshair.
+  zoom(factor, point) {
+    const next = clamp(this.view.zoom * factor, 1, 16) / this.view.zoom;
+    for (const frame of this.frames.filter(({ volume }) => volume === this.volumes[0])) {
+      const view = this.views[frame.number], [x, y] = this.share(frame, this.place), cross = view.matrix.transformPoint({ x, y });
+      view.magnify(next, view === this.view && point ? point : [cross.x, cross.y]);
+    }
+    this.showView();
+  }
+
+  turn(by) {
+    for (const view of this.views) if (view !== this.view) view.turn(by);
+    super.turn(by);
+  }
+
+  hideOverlay(isHidden) {
+    if (this.isOverlayHidden === isHidden) return;
+    this.isOverlayHidden = isHidden;
+    this.redraw();
+  }
+
+  keys(event) {
+    const frame = this.frames.find(({ canvas }) => canvas === event.target), cross = this.find("#cross");
+    const along = (dx, dy) => () => { // along the screen, however it is turned
+      const { a, b, c, d } = this.view.turned, plane = this.planes[frame.number];
+      const [u, v] = [a * dx + b * dy, c * dx + d * dy];
+      if (u) this.shift(plane.right, plane.flip_right ? -u : u);
+      else this.shift(plane.down, plane.flip_down ? -v : v);
+    };
+    return {
+      ...super.keys(), PageUp: () => this.step(1), PageDown: () => this.step(-1), o: () => this.hideOverlay(true),
+      c: () => { cross.checked = !cross.checked; this.redraw(); },
+      ...(frame && { ArrowRight: along(1, 0), ArrowLeft: along(-1, 0), ArrowDown: along(0, 1), ArrowUp: along(0, -1) }),
+    };
+  }
+}
+
+try {
+  const abouts = [...document.querySelectorAll("script.about")], datas = [...document.querySelectorAll("script.data")];
+  const volumes = await Promise.all(abouts.map((about, n) => Volume.of(about, datas[n])));
+  const over = document.querySelector("#overlay-about");
+  const overlay = over && await Volume.of(over, document.querySelector("#overlay-data"));
+  const said = [...new Set(volumes.flatMap(({ warnings }) => warnings))].map((line) => {
+    const names = volumes.filter(({ warnings }) => warnings.includes(line)).map(({ name }) => name);
+    return names.length === volumes.length ? line : `${names.join(", ")}: ${line}`;
+  });
+  Object.assign(document.querySelector("#warnings"), { hidden: said.length === 0, textContent: said.join(". ") });
+  document.querySelector("#state").remove();
+  const viewer = new Viewer(document.querySelector("#viewer"), volumes, overlay);
+  listenToKeys(() => viewer);
+} catch (error) {
+  document.querySelector("#state")?.append(" This browser cannot show the page: " + error.message);
   throw error;
-});
+}
