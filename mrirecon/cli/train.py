@@ -61,7 +61,7 @@ def train(
         seed: seed of the initial weights, the order of the slices and their masks.
         images: number of validation volumes whose middle slice TensorBoard shows, or of samples of a prior.
         compile: fuse the networks' real-valued parts with torch.compile: minutes at the start, then faster;
-            trainings of less than 3000 steps are not compiled. On a CPU it needs a C++ compiler.
+            trainings of less than 4000 steps are not compiled. On a CPU it needs a C++ compiler.
         dry_run: print the resolved configuration and the memory that a step takes, and exit.
         groups: the options in each of `PREPARED`.
     """
