@@ -206,24 +206,11 @@ class Options:
         missing = [str(a.metavar or a.dest) for a in places[len(typed.words) :] if a.required]
         missing += [f"--{a.dest}" for a in required if a.dest not in {*typed.options, *configured}]
         if missing:
-            raise UsageError(
-                f"give {' and '.join(missing)}{self._meant(missing, typed.words, places)}"
-            )
+            raise UsageError(f"give {' and '.join(missing)}{_meant(missing, typed.words)}")
         several = any(a.nargs in ("+", "*") for a in self.actions if not a.option_strings)
         if len(typed.words) > len(places) and not several:
             word = typed.words[len(places)]
             raise UsageError(f"{word!r} is one word too many: see {self.prog} --help")
-
-    def _meant(
-        self, missing: list[str], words: list[str], places: Sequence[argparse.Action]
-    ) -> str:
-        """Which option was meant by a word too many, or by a YAML file among the words."""
-        last = words[-1] if words else ""
-        if last.endswith((".yaml", ".yml")):
-            return f": did you mean --config {last}?"
-        return (
-            f": did you mean --output {last}?" if "--output" in missing and len(words) > 1 else ""
-        )
 
     def _nearest(self, name: str) -> str:
         known = [
@@ -243,6 +230,14 @@ class Options:
         if inner and "." in name:
             return f"there are {', '.join('--' + other for other in inner)}"
         return f"{self.prog} --help lists them"
+
+
+def _meant(missing: list[str], words: list[str]) -> str:
+    """Which option was meant by a word too many, or by a YAML file among the words."""
+    last = words[-1] if words else ""
+    if last.endswith((".yaml", ".yml")):
+        return f": did you mean --config {last}?"
+    return f": did you mean --output {last}?" if "--output" in missing and len(words) > 1 else ""
 
 
 def _is_number(word: str) -> bool:

@@ -77,7 +77,7 @@ def test_who_sees_a_browser(monkeypatch, known, terminal, watched):
 
 
 def test_options_from_yaml(mrirecon, nifti_file, tmp_path):
-    (tmp_path / "v.yaml").write_text(f"volume: {nifti_file}\noutput: {tmp_path / 'v.html'}\n")
+    (tmp_path / "v.yaml").write_text(f"volumes: {nifti_file}\noutput: {tmp_path / 'v.html'}\n")
     assert mrirecon("view", "--config", tmp_path / "v.yaml").status == 0
     assert about(tmp_path / "v.html")["name"] == nifti_file.name
 
