@@ -1,7 +1,7 @@
 # %% [markdown]
 # # Train a network
 #
-# A small U-Net on simulated scans, for a few steps: enough to see how it goes, not to have a good network.
+# A small U-Net on simulated scans, for half a minute at most: enough to see how it goes, not to have a good network.
 # Long trainings are for `mrirecon train` (resume, logs, several GPUs). Research software: not for diagnosis
 # or treatment.
 
@@ -12,6 +12,7 @@ from tempfile import mkdtemp
 from pytorch_lightning import Trainer
 
 import mrirecon as mr
+from mrirecon.training.core.optimizer import OptimizerSettings
 from mrirecon.training.core.trainer import quiet
 from mrirecon.training.end_to_end.data import FastMRIDataModule
 from mrirecon.training.end_to_end.loss import Loss
@@ -33,12 +34,13 @@ network
 # %%
 mask = mr.MaskSpec("uniform1d", 4, center_fraction=0.08)
 data = FastMRIDataModule(folder, masks=[mask], workers=0)
-module = UnrolledModule(network, Loss(ssim=1.0, l1=1.0))
+how = OptimizerSettings(lr=1e-2, schedule="cosine", lr_end=1e-4)
+module = UnrolledModule(network, Loss(ssim=1.0, l1=1.0), how)
 
 # %%
 with quiet():
     trainer = Trainer(
-        max_steps=30,
+        max_steps=400,
         accelerator="cpu",
         use_distributed_sampler=False,
         enable_checkpointing=False,

@@ -151,7 +151,8 @@ class Solver:
         self, method: Method, problem: Undersampled, truth: Truth
     ) -> tuple[Volume, list[float]]:
         """The reconstruction, and the scores of its spread where it has one and they are asked for."""
-        options: dict[str, Any] = {"device": self.device, "maps": problem.maps}
+        # The table has a line of progress of its own.
+        options: dict[str, Any] = {"device": self.device, "maps": problem.maps, "progress": False}
         if self.benchmark.error_bars:
             try:
                 volume = run(method, problem.scan, judgement=Judgement(bars=PLAIN), **options)

@@ -20,10 +20,10 @@ from mrirecon.nearest import suggest
 from mrirecon.networks import MODELS, PRESETS
 from mrirecon.training.core.checkpoints import LAST
 from mrirecon.training.core.export import About
+from mrirecon.training.core.introduction import WIDTH, data_lines, network_lines
 from mrirecon.training.core.memory import step_memory
 from mrirecon.training.core.optimizer import OptimizerSettings
 from mrirecon.training.core.progress import Progress
-from mrirecon.training.core.summary import WIDTH, data_lines, network_lines
 from mrirecon.training.core.trainer import TrainerSettings, build_trainer, quiet
 from mrirecon.training.run import Run, family_of
 

@@ -31,8 +31,8 @@ from mrirecon.training.core.checkpoints import (
 )
 from mrirecon.training.core.export import About, export
 from mrirecon.training.core.family import Config, Family
+from mrirecon.training.core.introduction import Introduction
 from mrirecon.training.core.optimizer import OptimizerSettings
-from mrirecon.training.core.summary import StartSummary
 from mrirecon.training.core.trainer import TrainerSettings, build_trainer
 from mrirecon.training.end_to_end.family import END_TO_END
 from mrirecon.training.prior.family import PRIOR
@@ -140,7 +140,7 @@ class Run:
         callbacks = [
             self.family.seen(),
             self.family.pictures(pictures),
-            StartSummary(tell, self.output, self.family.unit, self.family.facts(self.config)),
+            Introduction(tell, self.output, self.family.unit, self.family.facts(self.config)),
             _Configuration(self.output, self.config),
             *reporters,
             Checkpoints(self.folder, chosen, start),

@@ -310,7 +310,7 @@ def test_short_runs_are_not_compiled(
     monkeypatch.setattr(
         "mrirecon.networks.base.Model.compile_parts", lambda self: made.append(self)
     )
-    for module in ("base", "summary"):
+    for module in ("base", "introduction"):
         monkeypatch.setattr(f"mrirecon.training.core.{module}.COMPILED_FROM", steps)
     args = ("--data.root", root, "--output", tmp_path / "run", "--compile", "true")
     shown = mrirecon("train", "--config", config(), *args, "--trainer.max_steps", 7)
@@ -323,7 +323,7 @@ def test_short_runs_are_not_compiled(
 def test_without_tensorboard_a_line_says_how_to_have_it(
     mrirecon, root, config, tmp_path, monkeypatch
 ):
-    for module in ("trainer", "summary"):
+    for module in ("trainer", "introduction"):
         monkeypatch.setattr(f"mrirecon.training.core.{module}.find_spec", lambda name: None)
     args = ("--data.root", root, "--output", tmp_path / "run", "--trainer.max_steps", 1)
     shown = mrirecon("train", "--config", config(), *args)

@@ -62,7 +62,9 @@ def test_an_object_or_a_class_stands_where_a_name_can(method, options, factor, s
 
 def test_what_solves_nothing_is_refused(scan):
     for method in (3, object(), None):
-        with pytest.raises(ValueError, match="give the name of one, or an object with `solve`"):
+        with pytest.raises(
+            ValueError, match="give the name of one, an object with `solve`, or a function"
+        ):
             mr.reconstruct(scan, method=method)
     with pytest.raises(ValueError, match=r"twice has no option 'facto': did you mean factor"):
         mr.reconstruct(scan, method=Twice(), facto=3)

@@ -18,8 +18,8 @@ from mrirecon.training.core.gather import gather
 from mrirecon.training.core.optimizer import OptimizerSettings
 from mrirecon.training.core.trainer import clock, ends, steps_by_clock, steps_per_epoch, total_steps
 
-# Shorter trainings are over before compiling has paid: for small networks on a CPU core it took 65 to 121 s for the
-# first image size and saved 0.02 to 0.03 s a step.
+# Shorter trainings are over before compiling has paid: of small networks on a CPU core it took 65 to 121 s for the
+# first image size, and saved 0.02 to 0.03 s a step.
 COMPILED_FROM = 4000
 
 

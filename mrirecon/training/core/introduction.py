@@ -19,7 +19,7 @@ from mrirecon.training.core.trainer import TENSORBOARD, clock, steps_per_epoch, 
 WIDTH = 13  # of the names of the lines
 
 
-class StartSummary(Callback):
+class Introduction(Callback):
     """Tells of device, network, data, memory and folders before the first step, and of time and memory after it.
 
     Args:
