@@ -467,7 +467,7 @@ def test_methods_of_ones_own_stand_beside_those_by_name(folder, tmp_path):
     ):
         MethodEntry(method=Blurred, options={"shar": 1.0})
     with pytest.raises(
-        ValueError, match="method is 3: give the name of one, or an object with `solve`"
+        ValueError, match="method is 3: give the name of one, an object with `solve`, or a function"
     ):
         MethodEntry(method=3)
 

@@ -193,7 +193,7 @@ def _leading_eigenvectors(
     for _ in range(ITERATIONS):
         span = _orthonormal(matrices @ span)
     inner = span.mH @ matrices @ span
-    vectors = span @ _by_squaring(inner, sets)
+    vectors = span @ _by_squaring(inner, span, sets)
     vectors = vectors / _norm(vectors)
     values = _inner(vectors, matrices @ vectors).squeeze(-2).real
     return vectors.movedim((-1, -2), (-4, -3)), values.movedim(-1, -3)
@@ -209,12 +209,12 @@ def _orthonormal(vectors: Tensor) -> Tensor:
     return torch.cat(done, dim=-1)
 
 
-def _by_squaring(matrices: Tensor, sets: int, squarings: int = 5) -> Tensor:
-    """Leading eigenvectors (..., row, set) of small Hermitian matrices.
+def _by_squaring(matrices: Tensor, span: Tensor, sets: int, squarings: int = 5) -> Tensor:
+    """Leading eigenvectors (..., row, set) of Hermitian matrices that are small, since they are taken within a span.
 
-    After `squarings` squarings a matrix is nearly of rank one, and its column with the largest diagonal entry is the
-    eigenvector; with two more products this equals 3 * 2^squarings steps of the power method. Further sets are found
-    by deflation.
+    After `squarings` squarings the matrix of all coils is nearly of rank one, and its column with the largest diagonal
+    entry is the eigenvector; with two more products this equals 3 * 2^squarings steps of the power method. Further sets
+    are found by deflation.
     """
     vectors = []
     for _ in range(sets):
@@ -222,8 +222,9 @@ def _by_squaring(matrices: Tensor, sets: int, squarings: int = 5) -> Tensor:
         for _ in range(squarings):
             power = power / _trace(power)
             power = power @ power
-        column = power.diagonal(dim1=-2, dim2=-1).real.argmax(dim=-1, keepdim=True)
-        v = torch.take_along_dim(power, column.unsqueeze(-2), dim=-1)
+        of_coils = (span @ power * span.conj()).sum(-1).real  # the diagonal
+        coil = of_coils.argmax(dim=-1, keepdim=True).unsqueeze(-1)
+        v = power @ torch.take_along_dim(span, coil, dim=-2).mH
         for _ in range(2):
             v = power @ (v / _norm(v))
         v = v / _norm(v)

@@ -41,12 +41,16 @@ def config(tmp_path):
     return write
 
 
-def given(root, tmp_path):
-    """Where the images are, and the output."""
-    return (
-        *("--data.sources", root, "--data.cache", tmp_path / "cache"),
-        *("--data.validation", "sub-1", "sub-2", "--output", tmp_path / "run"),
-    )
+def given(root, tmp_path, *option):
+    """Where the images are, and the output; an option replaces the one of its name."""
+    words = {
+        "--data.sources": [root],
+        "--data.cache": [tmp_path / "cache"],
+        "--data.validation": ["sub-1", "sub-2"],
+        "--output": [tmp_path / "run"],
+    }
+    words |= {option[0]: option[1:]} if option else {}
+    return [word for name, values in words.items() for word in (name, *values)]
 
 
 def test_train_resume_and_export(mrirecon, refused, root, config, tmp_path):
@@ -118,7 +122,7 @@ def test_presets_and_kinds(mrirecon, root, tmp_path):
     ],
 )
 def test_bad_usage_is_one_line(refused, root, config, options, words, tmp_path):
-    line = refused("train", "--config", config(), *given(root, tmp_path), *options)
+    line = refused("train", "--config", config(), *given(root, tmp_path, *options))
     assert all(word in line for word in words), line
     assert not (tmp_path / "run" / "checkpoints" / "last.ckpt").exists()
 
@@ -131,4 +135,4 @@ def test_missing_options(refused, config, root, tmp_path):
 def test_a_folder_where_nothing_may_be_written(refused, root, config, tmp_path):
     (tmp_path / "a.file").write_text("precious")
     options = ("--data.cache", tmp_path / "a.file" / "cache")
-    assert "a.file" in refused("train", "--config", config(), *given(root, tmp_path), *options)
+    assert "a.file" in refused("train", "--config", config(), *given(root, tmp_path, *options))

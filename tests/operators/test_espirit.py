@@ -195,7 +195,7 @@ def test_two_sets_explain_a_folded_image_which_one_does_not():
     def unexplained(some):
         return float(torch.linalg.vector_norm(images - project(some, images)) / rss(images).norm())
 
-    assert unexplained(maps[:1]) > 0.1
+    assert unexplained(maps[:1]) > 0.2
     assert unexplained(maps) < 0.05
     both = (values > 0.95).all(dim=0)
     overlap = (maps[0].conj() * maps[1]).sum(dim=0).abs()
