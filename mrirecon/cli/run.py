@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import logging
+import os
 import signal
 import sys
 import traceback
@@ -50,12 +51,20 @@ class Command:
     flat: Mapping[str, tuple[type, str, tuple[str, ...]]] = field(default_factory=dict)
 
 
+CLOSED_PIPE = 141  # as shells say of a program that ended by SIGPIPE
+
+
 def run(command: Command, argv: Sequence[str]) -> int:
     """Parse, call, and turn any error into one line on stderr and status 2."""
     logging.getLogger("jsonargparse").setLevel(logging.CRITICAL)
     try:
         with tidy_end():
-            return command.function(**parse(command, [a for a in argv if a != DEBUG])) or 0
+            status = command.function(**parse(command, [a for a in argv if a != DEBUG])) or 0
+            sys.stdout.flush()
+            return status
+    except BrokenPipeError:  # whoever reads has enough, as `head` has
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is left goes nowhere
+        return CLOSED_PIPE
     except KeyboardInterrupt:
         print(f"mrirecon {command.name}: interrupted", file=sys.stderr)
         return 128 + signal.SIGINT

@@ -93,3 +93,13 @@ def test_a_library_that_cannot_be_loaded_is_one_line(folder):
         and "failed to map segment" in done.stderr
         and "ulimit" in done.stderr
     )
+
+
+def test_whoever_reads_may_have_enough(folder):
+    """As in `mrirecon methods | head`."""
+    line = [sys.executable, "-m", "mrirecon", "methods"]
+    process = subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=folder)
+    process.stdout.close()
+    told = process.stderr.read()
+    process.stderr.close()
+    assert process.wait(120) == 141 and not told
