@@ -1,26 +1,27 @@
-"""Slices per second of the fastMRI-layout data pipeline beside `fastmri.data.SliceDataset` with `VarNetDataTransform`.
+"""Seconds a slice of the fastMRI-layout data pipeline beside `fastmri.data.SliceDataset` with `VarNetDataTransform`.
 
 Makes a temporary folder of random 15-coil 640 x 368 volumes in the public layout and runs both through the same
-DataLoader settings, one epoch each in turn, files in the page cache. The masks are random equispaced_fraction ones.
+DataLoader settings, an epoch a call, files in the page cache. The masks are random equispaced_fraction ones. Processor
+time (--clock cpu) misses what workers do.
 """
 
 from __future__ import annotations
 
-import argparse
+import atexit
 import tempfile
 import warnings
 from collections.abc import Iterable
+from functools import cache, partial
 from pathlib import Path
-from statistics import median
-from time import perf_counter
 
 import h5py
 import numpy as np
-import torch
+from peers import Call, Case, main
 from torch.utils.data import DataLoader
 
 from mrirecon.training.end_to_end.data import FastMRIDataModule, MaskSpec
 
+VOLUMES, SLICES = 3, 8
 COILS, ROWS, COLUMNS = 15, 640, 368
 HEADER = """<?xml version="1.0" encoding="utf-8"?>
 <ismrmrdHeader xmlns="http://www.ismrm.org/ISMRMRD"><experimentalConditions>
@@ -47,55 +48,48 @@ def write_volume(path: Path, slices: int, seed: int) -> None:
         file.attrs["max"] = target.max()
 
 
-def official(root: Path, batch_size: int, workers: int) -> Iterable[object]:
+@cache
+def training_folder() -> Path:
+    """The folder, made once in a process."""
+    folder = tempfile.TemporaryDirectory()
+    atexit.register(folder.cleanup)
+    root = Path(folder.name)
+    (root / "multicoil_train").mkdir()
+    for volume in range(VOLUMES):
+        write_volume(root / "multicoil_train" / f"file{volume}.h5", SLICES, volume)
+    return root
+
+
+def official(workers: int) -> Call:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         from fastmri.data import SliceDataset, subsample, transforms
     masks = subsample.EquispacedMaskFractionFunc([0.08], [4])
     transform = transforms.VarNetDataTransform(mask_func=masks, use_seed=False)
-    dataset = SliceDataset(root / "multicoil_train", "multicoil", transform)
-    return DataLoader(
-        dataset, batch_size, shuffle=True, num_workers=workers, persistent_workers=workers > 0
-    )
+    dataset = SliceDataset(training_folder() / "multicoil_train", "multicoil", transform)
+    kept = workers > 0
+    loader = DataLoader(dataset, 1, shuffle=True, num_workers=workers, persistent_workers=kept)
+    return partial(epoch, loader)
 
 
-def ours(root: Path, batch_size: int, workers: int) -> Iterable[object]:
+def ours(workers: int) -> Call:
     masks = [MaskSpec("fastmri_equispaced_fraction", 4, 0.08)]
-    return FastMRIDataModule(root, masks, batch_size=batch_size, workers=workers).train_dataloader()
+    module = FastMRIDataModule(training_folder(), masks, batch_size=1, workers=workers)
+    return partial(epoch, module.train_dataloader())
 
 
-def epoch(loader: Iterable[object]) -> float:
-    start = perf_counter()
+def epoch(loader: Iterable[object]) -> None:
     for _ in loader:
         pass
-    return perf_counter() - start
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--volumes", type=int, default=3)
-    parser.add_argument("--slices", type=int, default=8)
-    parser.add_argument("--repeats", type=int, default=7)
-    parser.add_argument("--batch_size", type=int, default=1)
-    parser.add_argument("--workers", type=int, nargs="+", default=[0, 1, 2])
-    args = parser.parse_args()
-    torch.set_num_threads(1)
-    with tempfile.TemporaryDirectory() as folder:
-        root = Path(folder)
-        (root / "multicoil_train").mkdir()
-        for volume in range(args.volumes):
-            write_volume(root / "multicoil_train" / f"file{volume}.h5", args.slices, volume)
-        slices = args.volumes * args.slices
-        print(f"{slices} slices of {COILS} x {ROWS} x {COLUMNS}, batch size {args.batch_size}")
-        print(f"{'workers':>8} {'fastmri':>10} {'mrirecon':>10}   slices/s")
-        for workers in args.workers:
-            loaders = [make(root, args.batch_size, workers) for make in (official, ours)]
-            for loader in loaders:
-                epoch(loader)
-            times = [[epoch(loader) for loader in loaders] for _ in range(args.repeats)]
-            peer, own = (slices / median(column) for column in zip(*times, strict=True))
-            print(f"{workers:8} {peer:10.1f} {own:10.1f}   {own / peer:.2f} x")
-
+CASES = {
+    f"data pipeline, 15 coils 640 x 368, {workers} workers": Case(
+        {"mrirecon": partial(ours, workers), "fastmri": partial(official, workers)},
+        work=VOLUMES * SLICES,
+    )
+    for workers in (0, 1, 2)
+}
 
 if __name__ == "__main__":
-    main()
+    main(__doc__, CASES, __file__)

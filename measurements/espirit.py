@@ -1,76 +1,73 @@
-"""Time and memory of ESPIRiT coil maps (8 x 230 x 180, 24 x 24 calibration samples) beside sigpy and BART.
+"""Time and memory of ESPIRiT coil maps beside sigpy and BART: the real 8-coil scan, and 15 to 64 coils of full size.
 
-BART's time includes starting it and reading its files. Peak memory is that of a fresh process with everything it
-imports.
+BART's time includes starting it and reading its files. sigpy is left out at full size, where it needs minutes.
 """
 
 from __future__ import annotations
 
-import argparse
-import warnings
+from collections.abc import Callable
 from functools import partial
 
 import torch
-from peers import HAVE_BART, Bart, Calls, compare, kspace_8x230x180, print_peak
+from peers import Bart, Call, Case, kspace_8x230x180, main
 
 from mrirecon.operators import espirit
+from mrirecon.phantom import shepp_logan
+from mrirecon.simulate import simulate_scan
 from mrirecon.tensors import center_crop, rss
 
-
-def calls() -> Calls:
-    kspace = kspace_8x230x180()
-
-    def ours() -> object:
-        return espirit(center_crop(kspace, (24, 24)), (230, 180))
-
-    def sigpys() -> object:
-        import sigpy.mri.app
-
-        return sigpy.mri.app.EspiritCalib(kspace.numpy(), show_pbar=False).run()
-
-    tools: Calls = {"mrirecon": ours, "sigpy": sigpys}
-    if HAVE_BART:
-        bart = Bart(kspace)
-        tools["bart"] = partial(bart, "ecalib -m1")
-    return tools
+CALIBRATION = (24, 24)
 
 
-def agreement(a: torch.Tensor, b: torch.Tensor) -> float:
-    """Mean |<a, b>| over the pixels where both are non-zero."""
-    both = (a != 0).any(dim=0) & (b != 0).any(dim=0)
-    cosine = (a.conj() * b).sum(dim=0).abs() / (rss(a) * rss(b)).clamp_min(1e-20)
-    return float(cosine[both].mean())
+def full_size(coils: int) -> torch.Tensor:
+    """Noisy k-space (coil, 640, 372) of a phantom."""
+    return simulate_scan(shepp_logan((640, 372)).numpy(), coils=coils, snr=50.0).scan.kspace(0)
 
 
-def print_agreement() -> None:
-    kspace = kspace_8x230x180()
-    block = center_crop(kspace, (24, 24))
-    theirs = torch.as_tensor(calls()["sigpy"]())
-    maps = espirit(block, (230, 180)).maps[0]
-    print(f"mean |<m1, m2>| with sigpy (defaults of both): {agreement(maps, theirs):.5f}")
-    if HAVE_BART:
-        bart = Bart(kspace)
-        bart("ecalib -m1")
-        same = espirit(block, (230, 180), threshold=0.001**0.5).maps[0]
-        print(
-            f"mean |<m1, m2>| with BART: {agreement(maps, bart.result()):.5f} (defaults of both), "
-            f"{agreement(same, bart.result()):.5f} (at BART's threshold)"
-        )
+def ours(kspace: Callable[[], torch.Tensor]) -> Call:
+    data = kspace()
+    return lambda: espirit(center_crop(data, CALIBRATION), tuple(data.shape[-2:])).maps[0]
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--repeats", type=int, default=7)
-    parser.add_argument("--once", nargs=2, help=argparse.SUPPRESS)
-    args = parser.parse_args()
-    warnings.simplefilter("ignore")
-    torch.set_grad_enabled(False)
-    if args.once:
-        print_peak(calls()[args.once[1]])
-        return
-    compare("espirit", calls(), args.repeats, __file__)
-    print_agreement()
+def sigpys(kspace: Callable[[], torch.Tensor]) -> Call:
+    import sigpy.mri.app
 
+    data = kspace().numpy()
+    return lambda: torch.as_tensor(sigpy.mri.app.EspiritCalib(data, show_pbar=False).run())
+
+
+def barts(kspace: Callable[[], torch.Tensor]) -> Call:
+    return Bart(kspace()).command("ecalib -m1")
+
+
+def agreement(results: dict[str, object]) -> str:
+    """Mean |<a, b>| over the pixels where both maps are non-zero."""
+
+    def with_ours(name: str) -> str:
+        theirs = results[name]
+        maps = theirs.result() if isinstance(theirs, Bart) else theirs
+        own = results["mrirecon"]
+        assert isinstance(maps, torch.Tensor) and isinstance(own, torch.Tensor)
+        both = (own != 0).any(dim=0) & (maps != 0).any(dim=0)
+        cosine = (own.conj() * maps).sum(dim=0).abs() / (rss(own) * rss(maps)).clamp_min(1e-20)
+        return f"{name} {float(cosine[both].mean()):.5f}"
+
+    others = (with_ours(name) for name in results if name != "mrirecon")
+    return "mean |<ours, theirs>| inside both: " + ", ".join(others)
+
+
+def case(kspace: Callable[[], torch.Tensor], small: bool = False) -> Case:
+    tools = {"mrirecon": ours, **({"sigpy": sigpys} if small else {}), "bart": barts}
+    return Case({name: partial(tool, kspace) for name, tool in tools.items()}, agreement)
+
+
+CASES = {
+    "ESPIRiT, 8 coils 230 x 180": case(kspace_8x230x180, small=True),
+    **{
+        f"ESPIRiT, {coils} coils 640 x 372": case(partial(full_size, coils))
+        for coils in (15, 32, 64)
+    },
+}
 
 if __name__ == "__main__":
-    main()
+    main(__doc__, CASES, __file__)

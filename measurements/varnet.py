@@ -1,15 +1,12 @@
-"""E2E-VarNet beside `fastmri.models.VarNet` with the same weights: inference 12 x 18, and a training step.
-
-Peak memory is that of one inference, or one step, in a fresh process, which holds nothing of the other library.
-"""
+"""Time and memory of E2E-VarNet beside `fastmri.models.VarNet` with the same weights: inference, a training step."""
 
 from __future__ import annotations
 
-import argparse
+from collections.abc import Callable
 from functools import partial
 
 import torch
-from peers import Calls, compare, print_peak
+from peers import OURS, Call, Case, main
 
 from mrirecon.masks.own import equispaced
 from mrirecon.networks import PRESETS, calibration_of
@@ -60,42 +57,33 @@ def train_official(kspace: torch.Tensor, mask: torch.Tensor, net: torch.nn.Modul
     net(torch.view_as_real(kspace[:, 0]), mask[:, None, :1, :, None]).mean().backward()
 
 
-def cases(title: str, only: str | None = None) -> Calls:
-    """What is compared under a title; all of it, or `only` one of the two."""
-    inference = title.startswith("inference")
-    config = PRESETS["varnet"]["published" if inference else "small"]
+def prepared(which: str, inference: bool) -> Call:
+    """The call of one of the two, with the same weights and the same input."""
     data = measured(15, (640, 368)) if inference else measured(8, (208, 200))
-    ours, theirs = (infer, infer_official) if inference else (train, train_official)
-    calls: Calls = {}
-    if only != "fastmri":
-        calls["mrirecon"] = partial(ours, *data, network(**config))
-    if only != "mrirecon":
-        calls["fastmri"] = partial(theirs, *data, official(**config))
-    return calls
+    make, run = {
+        (OURS, True): (network, infer),
+        (OURS, False): (network, train),
+        ("fastmri", True): (official, infer_official),
+        ("fastmri", False): (official, train_official),
+    }[which, inference]
+    net = make(**PRESETS["varnet"]["published" if inference else "small"])
+    return torch.enable_grad()(partial(run, *data, net))
 
 
-TITLES = (
-    "inference, 12 x 18 VarNet, 15 coils 640 x 368",
-    "training step, small VarNet, 8 coils 208 x 200",
-)
+def agreement(results: dict[str, object]) -> str:
+    ours, theirs = results[OURS], results["fastmri"]
+    assert isinstance(ours, torch.Tensor) and isinstance(theirs, torch.Tensor)
+    return f"largest difference / maximum: {(ours - theirs).abs().max() / theirs.max():.1e}"
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--once", nargs=2, help=argparse.SUPPRESS)
-    args = parser.parse_args()
-    if args.once:
-        title, name = args.once
-        print_peak(cases(title, only=name)[name])
-        return
-    for title in TITLES:
-        calls = cases(title)
-        if title.startswith("inference"):
-            ours, theirs = (call() for call in calls.values())
-            print(f"largest difference / maximum: {(ours - theirs).abs().max() / theirs.max():.1e}")
-        compare(title, calls, args.repeats, __file__)
+def both(inference: bool) -> dict[str, Callable[[], Call]]:
+    return {name: partial(prepared, name, inference) for name in (OURS, "fastmri")}
 
+
+CASES = {
+    "VarNet 12 x 18, 15 coils 640 x 368": Case(both(inference=True), agreement),
+    "training step of a small VarNet, 8 coils 208 x 200": Case(both(inference=False)),
+}
 
 if __name__ == "__main__":
-    main()
+    main(__doc__, CASES, __file__)

@@ -4,7 +4,7 @@ Of the magnitudes in the head, for each method and mask: the share of pixels who
 rank correlation of the standard deviation with the true error, both root mean square over 8 x 8 pixels, before and
 after calibration; and the share of left-out samples that `recon` itself states.
 
-    python measurements/coverage.py data/multicoil_val/*.h5 --slice 0
+    python measurements/error_bars.py data/multicoil_val/*.h5 --slice 0
 """
 
 from __future__ import annotations
