@@ -38,7 +38,7 @@ COLUMNS = (
     Column("metrics.psnr", "PSNR / dB", "{:.2f}", 1, "peak signal-to-noise ratio against the reference"),
     Column("metrics.ssim", "SSIM", "{:.4f}", 1, "structural similarity to the reference"),
     Column("metrics.nmse", "NMSE", "{:.5f}", -1, "squared error over squared reference"),
-    Column("left_out.error", "left-out error", "{:.1%}", -1, "of measured samples that were left out and predicted"),
+    Column("left_out.error", "left-out error", "{:.1%}", -1, "of samples left out and predicted, noise included"),
     Column("data_residual", "data residual", "{:.1%}", 0, "what of the measured k-space the image does not explain"),
     Column("residual_over_noise", "residual / noise", "{:.2f}", 0, "1 where the data are explained as the truth would"),
     Column("posterior_std", "deviation", "{:.2%}", 0, "standard deviation of the draws, over the bright level"),
