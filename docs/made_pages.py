@@ -31,6 +31,7 @@ from mrirecon.methods import METHODS
 ROOT = Path(__file__).parents[1]
 SAMPLERS, GALLERY, STRIP = "<!-- every sampler -->", "<!-- gallery -->", "<!-- strip -->"
 REFERENCE = "reference/python"  # whose sections become pages
+OPTION = re.compile(r"<code>(--?[\w.]+)</code>")
 RECORD = re.compile(r"<!-- (?:record [\w/.-]+|end record) -->\n?")
 
 
@@ -63,6 +64,11 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
         if stands in markdown:
             markdown = markdown.replace(stands, made_of())
     return RECORD.sub("", markdown)
+
+
+def on_page_content(html: str, page: Page, config: MkDocsConfig, files: Files) -> str:
+    """A page whose options are not broken after their hyphens."""
+    return OPTION.sub(r'<code class="option">\1</code>', html)
 
 
 def made() -> dict[str, str]:

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from mrirecon.brief import counted
 from mrirecon.io.files import printable
 from mrirecon.io.nifti import affine_ras
 from mrirecon.io.volumes import describe
@@ -135,8 +136,8 @@ def in_short(scan: Scan, volume: Volume) -> str:
     """The scan in half a line, for its heading."""
     slices, coils = scan.shape[:2]
     words = [
-        f"{slices} slice{'s' * (slices > 1)}",
-        f"{coils} coil{'s' * (coils > 1)}",
+        counted(slices, "slice"),
+        counted(coils, "coil"),
         f"{scan.matrix[0]} x {scan.matrix[1]}",
     ]
     rate = lookup(volume.info, "acceleration.achieved")
@@ -152,7 +153,10 @@ def about(scan: Scan, volume: Volume) -> list[tuple[str, str]]:
     lines = [
         ("source", printable(scan.source)),
         ("format", scan.format),
-        ("k-space", f"{slices} slice(s), {coils} coil(s), {readout} x {phase} (readout x phase)"),
+        (
+            "k-space",
+            f"{counted(slices, 'slice')}, {counted(coils, 'coil')}, {readout} x {phase} (readout x phase)",
+        ),
         ("image", f"{scan.matrix[0]} x {scan.matrix[1]}"),
     ]
     if scan.volumes > 1:
