@@ -1,6 +1,8 @@
-"""The tables of docs/which-method.md, picked from the records of what was measured."""
+"""The tables of docs/which-method.md and sentences of other pages, picked from the records of what was measured."""
 
 from __future__ import annotations
+
+import re
 
 import records
 
@@ -10,6 +12,16 @@ MASKS = {
     "gaussian1d_x8": "Gaussian columns x8",
     "poisson_x8": "Poisson disk x8",
     "poisson_x15": "Poisson disk x15",
+}
+ON_REAL_BRAIN = {  # name of the sentence: row of the table
+    "tv": "`tv`",
+    "tv_auto": "`tv`, weight `auto`",
+    "l1_wavelet": "`l1_wavelet`",
+    "l1_wavelet_auto": "`l1_wavelet`, weight `auto`",
+    "varnet": "`varnet`, weights that come along",
+    "humus": "`humus`, weights that come along",
+    "unrolled_prior": "`unrolled_prior`",
+    "unrolled_prior_adapted": "`unrolled_prior`, `--adapt auto`",
 }
 
 
@@ -21,13 +33,13 @@ def draw() -> None:
 def record() -> records.Record:
     """The tables and sentences, from the records of what was measured."""
     return records.Record(
-        what="what other records say, put together for the page on which method to take",
+        what="what other records say, put together for pages that compare methods in a sentence",
         script="python docs/figures.py choice",
         data="embedded",
-        made={"from": ["gallery", "networks", "coverage"]},
+        made={"from": ["gallery", "networks", "coverage", "real_brain", "oracle"]},
         tolerance={"cells": 0},
         tables={"simulated": _simulated(), "error_bars": _error_bars()},
-        texts=_texts(),
+        texts={**_texts(), **_of_networks(), **_of_real_brain(), **_of_spreads()},
     )
 
 
@@ -55,6 +67,38 @@ def _texts() -> dict[str, str]:
         ),
         "dds_gain": f"{', '.join(said[:-1])} and {said[-1]} dB",
         **{f"{name}_seconds": _tenth(float(value)) for name, value in seconds.items()},
+    }
+
+
+def _of_networks() -> dict[str, str]:
+    table = records.read("networks").tables["uniform1d"]
+    rows = [dict(zip(table["head"], row, strict=True)) for row in table["rows"]]
+    slow, fast = ({name: _decibels(cell) for name, cell in row.items()} for row in rows)
+    below = [f"{row['`varnet`'] - row['`humus`']:.2f}" for row in (slow, fast)]
+    return {
+        "humus_below_varnet": f"{below[0]} dB (R = 4) and {below[1]} dB (R = 8)",
+        "unet_over_humus": f"{fast['`unet`'] - fast['`humus`']:.2f}",
+    }
+
+
+def _decibels(cell: str) -> float:
+    return float(cell.split()[0]) if " dB" in cell else float("nan")
+
+
+def _of_real_brain() -> dict[str, str]:
+    rows = {row[0]: ", ".join(row[1:]) for row in records.read("real_brain").tables["psnr"]["rows"]}
+    return {f"real_brain_{name}": rows[row] for name, row in ON_REAL_BRAIN.items()}
+
+
+def _of_spreads() -> dict[str, str]:
+    ratios = {row[0]: row[5] for row in records.read("oracle").tables["samplers"]["rows"]}
+    missing = [round(100 * (1 - float(ratios[f"`{name}`"]))) for name in ("dds", "ddnm", "ddrm")]
+    held = [row[5] for row in records.read("coverage").tables["one_image"]["rows"]]
+    shares = [int(share) for cell in held for share in re.findall(r"\d+", cell)]
+    return {
+        "draws_spread_too_little": f"{min(missing)} to {max(missing)} %",
+        "one_image_held": f"{len(shares)} of the table is {sum(shares) / len(shares):.0f} %, "
+        f"{min(shares)} to {max(shares)} %",
     }
 
 

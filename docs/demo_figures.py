@@ -19,7 +19,7 @@ TARGET = IMAGES / "demo.png"
 WIDTH, COLOURS = 2000, 256  # a quarter of the size of the file that the demo writes
 VIEWED = ("tv", "varnet")
 PAGE_WIDTH = 1050  # pixels
-PAGES = {"report.html": ("report.png", 1012), "view.html": ("viewer.png", 750)}
+PAGES = {"report.html": ("report.webp", 1012), "view.html": ("viewer.webp", 750)}
 
 
 def draw() -> None:
@@ -81,8 +81,7 @@ def photograph(folder: Path) -> None:
         target = IMAGES / name
         options = ["--headless", "--no-sandbox", "--hide-scrollbars", "--virtual-time-budget=5000"]
         size = f"--window-size={PAGE_WIDTH},{height}"
-        place = [f"--screenshot={target}", (folder / page).as_uri()]
+        place = [f"--screenshot={folder / 'taken.png'}", (folder / page).as_uri()]
         subprocess.run([browser, *options, size, *place], check=True, capture_output=True)
-        with Image.open(target) as taken:
-            small = taken.convert("RGB").quantize(COLOURS, dither=Image.Dither.NONE)
-        small.save(target, optimize=True)
+        with Image.open(folder / "taken.png") as taken:
+            taken.convert("RGB").save(target, quality=85, method=6)

@@ -1,8 +1,8 @@
 """Make the figures of the documentation anew, with the records that pages quote.
 
 `python docs/figures.py` makes all, `python docs/figures.py masks text` some. The figures of `masks`, `methods`,
-`regular`, `demo` and `examples` come from the embedded scan, which a clone has. Numbers measured on other data have
-records too (docs/records), with the script of measurements/ that made them; they are not measured here.
+`regular`, `demo`, `examples` and `notebooks` come from the embedded scan, which a clone has. Numbers measured on other
+data have records too (docs/records), with the script of measurements/ that made them; they are not measured here.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import demo_figures
 import example_figures
 import mask_figures
 import method_figures
+import notebook_pages
 import records
 
 
@@ -31,6 +32,7 @@ PARTS = {
     "regular": method_figures.draw_regular,
     "demo": demo_figures.draw,
     "examples": example_figures.draw,
+    "notebooks": notebook_pages.draw,
     "choice": choice_figures.draw,
     "text": text,
 }

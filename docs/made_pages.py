@@ -2,6 +2,7 @@
 
 examples/NAME.md of each script in examples/ (jupytext's percent format): Markdown cells become text, code cells code.
 The pictures that a script saves are kept in docs/images/examples; `python docs/figures.py examples` makes them anew.
+notebooks/NAME.md of each notebook in examples/notebooks, with what its cells showed (notebook_pages.py).
 methods/NAME.md of each method (method_pages.py), reference/commands/NAME.md of each command (command_pages.py). Each
 section of reference/python.md becomes a page; the samplers in it come from their registry.
 """
@@ -21,6 +22,7 @@ sys.path.insert(0, str(Path(__file__).parent))  # MkDocs loads a hook by its pat
 
 import command_pages
 import method_pages
+import notebook_pages
 
 from mrirecon.cli import COMMANDS
 from mrirecon.diffusion import samplers
@@ -29,6 +31,7 @@ from mrirecon.methods import METHODS
 ROOT = Path(__file__).parents[1]
 SAMPLERS, GALLERY, STRIP = "<!-- every sampler -->", "<!-- gallery -->", "<!-- strip -->"
 REFERENCE = "reference/python"  # whose sections become pages
+OPTION = re.compile(r"<code>(--?[\w.]+)</code>")
 RECORD = re.compile(r"<!-- (?:record [\w/.-]+|end record) -->\n?")
 
 
@@ -63,9 +66,18 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
     return RECORD.sub("", markdown)
 
 
+def on_page_content(html: str, page: Page, config: MkDocsConfig, files: Files) -> str:
+    """A page whose options are not broken after their hyphens."""
+    return OPTION.sub(r'<code class="option">\1</code>', html)
+
+
 def made() -> dict[str, str]:
     """The Markdown of each made page by its path."""
     examples = {f"examples/{script.stem}.md": page(script) for script in scripts()}
+    notebooks = {
+        f"notebooks/{script.stem}.md": notebook_pages.page(script)
+        for script in notebook_pages.scripts()
+    }
     methods = {f"methods/{name}.md": method_pages.page(name) for name in METHODS}
     commands = {
         f"reference/commands/{command_pages.slug(name)}.md": command_pages.page(name)
@@ -76,7 +88,7 @@ def made() -> dict[str, str]:
         for title, text in reference().items()
     }
     index = {"reference/commands/index.md": command_pages.overview()}
-    return {**examples, **methods, **commands, **python, **index}
+    return {**examples, **notebooks, **methods, **commands, **python, **index}
 
 
 def reference() -> dict[str, str]:
@@ -109,13 +121,11 @@ def scripts() -> list[Path]:
 def page(script: Path) -> str:
     """The script as Markdown."""
     parts = []
-    for cell in re.split(r"^# %%", script.read_text(encoding="utf-8"), flags=re.MULTILINE)[1:]:
-        kind, _, body = cell.partition("\n")
-        if "[markdown]" in kind:
-            text = re.sub(r"^# ?", "", body.strip(), flags=re.MULTILINE)
-            parts.append(re.sub(r"!\[(.*?)\]\(", r"![\1](../images/examples/", text))
-        elif body.strip():
-            parts.append(f"```python\n{body.strip()}\n```")
+    for is_text, body in notebook_pages.cells(script):
+        if is_text:
+            parts.append(re.sub(r"!\[(.*?)\]\(", r"![\1](../images/examples/", body))
+        elif body:
+            parts.append(f"```python\n{body}\n```")
     note = f"*This page is `examples/{script.name}`, in jupytext's percent format: run it, or open it as a notebook.*"
     parts.insert(1, note)
     return "\n\n".join(parts) + "\n"
@@ -141,4 +151,6 @@ def _each(kind: str) -> list[Any]:
         return [{title: f"{REFERENCE}/{slug(title)}.md"} for title in reference()]
     if kind == "examples":
         return [f"examples/{script.stem}.md" for script in scripts()]
+    if kind == "notebooks":
+        return [f"notebooks/{script.stem}.md" for script in notebook_pages.scripts()]
     return [{name: f"methods/{name}.md"} for name in method_pages.of_family(kind)]

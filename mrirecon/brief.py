@@ -25,6 +25,11 @@ def brief(self: Any) -> str:
     return f"{type(self).__name__}({', '.join(shown)})"
 
 
+def counted(number: int, noun: str) -> str:
+    """Such as 1 slice, 2 slices."""
+    return f"{number} {noun}{'s' * (number != 1)}"
+
+
 def _is_usual(value: object, default: object, factory: Any) -> bool:
     if factory is not MISSING:
         return value == factory() if isinstance(value, (Mapping, tuple, list, factory)) else False

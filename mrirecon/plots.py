@@ -91,13 +91,23 @@ def html_of(image: Num[Tensor, "readout phase"], facts: Mapping[str, object]) ->
     save_png(stream, shown[::step, ::step], shown)
     picture = base64.b64encode(stream.getvalue()).decode()
     rows = "".join(
-        f"<tr><th>{html.escape(name)}</th><td>{html.escape(str(value))}</td></tr>"
+        f"<tr><th>{html.escape(name)}</th><td>{html.escape(_told(value))}</td></tr>"
         for name, value in facts.items()
     )
     return (
         f'<div style="display:flex;gap:1em"><img src="data:image/png;base64,{picture}"/>'
         f"<table>{rows}</table></div>"
     )
+
+
+def _told(value: object) -> str:
+    """Numbers with four digits, names with their values."""
+    if isinstance(value, Mapping):
+        known = {name: one for name, one in value.items() if one is not None}
+        return ", ".join(f"{name} {_told(one)}" for name, one in known.items())
+    if isinstance(value, (tuple, list)):
+        return " x ".join(map(_told, value))
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def upright(image: Num[Tensor, "*slice readout phase"]) -> Float[Tensor, "*slice phase readout"]:

@@ -105,4 +105,5 @@ class Volume:
         )
         facts = {name: self.info[name] for name in names if name in self.info}
         middle = self.image.shape[1] // 2
-        return html_of(self.image[0, middle], {"volume": repr(self), "slice": middle, **facts})
+        about = {"volume": repr(self), "slice": self.first_slice + middle, **facts}
+        return html_of(self.image[0, middle], about)

@@ -144,7 +144,7 @@ def test_pages_mark_the_best_and_show_failures(folder, tmp_path):
         "| cg\\_sense | **31.00 ± 1.41** |",
         "| ddrm | 50.00 (1 of 2 failed) |",
     ]
-    assert "2 scan(s), 6 slice(s)" in text
+    assert "2 scans, 6 slices" in text
     assert "ddrm on s1" in text and "no &lt;b&gt;memory&lt;/b&gt; \\| left" in text
     assert "| ddrm | 1.000 (1 of 2 failed) | 0 | 101 | 1 |" in text
     assert "* adjoint, uniform\\_1d (2 of 2): such as s0 is strange\n" in text

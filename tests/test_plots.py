@@ -93,6 +93,16 @@ def test_a_scan_shows_what_was_measured(scan):
     assert drawn(scan.plot(1, kind="kspace")).max() == 80
     assert scan.select(slice(2, 4)).plot(0).get_title() == "image, slice 2"
     assert "50 % of the grid" in less._repr_html_() and "<img" in less._repr_html_()
+
+
+def test_a_notebook_shows_the_slice_by_its_number_and_four_digits(volume):
+    known = {"metrics": {"protocol": "fastmri", "psnr": 35.12345}, "data_residual": 0.0123456}
+    shown = replace(volume, info={**volume.info, **known})._repr_html_()
+    assert "<th>slice</th><td>2</td>" in shown  # the middle one of 1 to 3
+    assert "protocol fastmri, psnr 35.12<" in shown and "<td>0.01235</td>" in shown
+
+
+def test_what_a_scan_cannot_show_is_a_sentence(scan):
     with pytest.raises(ValueError, match="did you mean kspace"):
         scan.plot(kind="kspac")
     with pytest.raises(ValueError, match="has no reference"):

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from mrirecon.benchmark.cells import COST, Cell, Record
 from mrirecon.benchmark.plan import METRICS, Benchmark
+from mrirecon.brief import counted
 from mrirecon.io.files import PathLike, existing_file, replacing, write_json
 from mrirecon.metrics import PROTOCOLS
 from mrirecon.report.template import RESEARCH_ONLY, encoded, write_page
@@ -136,8 +137,9 @@ def summarise(
     table = table.assign(place=list(map(label, table["mask"], table["noise"])))
     support = "support of the coil maps" if benchmark.support is True else benchmark.support
     where = f"inside the {support}" if support else "over the whole image"
+    slices = int(table.groupby("scan")["slices"].first().sum())
     facts = [
-        f"{len(scans)} scan(s), {table.groupby('scan')['slices'].first().sum()} slice(s): {', '.join(scans)}",
+        f"{counted(len(scans), 'scan')}, {counted(slices, 'slice')}: {', '.join(scans)}",
         *(f"Protocol {name}: {PROTOCOLS[name]}; {where}" for name in benchmark.protocols),
         "Mean ± standard deviation over the scans and seeds of each place; the best mean of a column is bold, the "
         "second best underlined; what failed anywhere is not ranked",

@@ -16,7 +16,7 @@ from mrirecon.nearest import suggest
 # its COMMANDS
 COMMANDS = {
     "demo": "reconstruct an embedded brain scan by classical, learned and diffusion methods; downloads nothing",
-    "recon": "reconstruct scans to NIfTI, HDF5, npy or cfl volumes",
+    "recon": "reconstruct scans to NIfTI, DICOM, HDF5, npy or cfl volumes",
     "compare": "compare methods on a scan that has no reference: left-out error, ranks, one page",
     "maps": "estimate coil maps of a scan and write them to a file",
     "info": "print what a scan holds and what recon would do with it",

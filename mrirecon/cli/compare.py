@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from itertools import chain
@@ -25,9 +25,11 @@ from mrirecon.io.layout import USUAL, Layout
 from mrirecon.io.place import NOWHERE, Placement
 from mrirecon.methods.classical import Regularized
 from mrirecon.methods.registry import METHODS
+from mrirecon.options import Count
 from mrirecon.progress import slices_progress
 from mrirecon.recon.coil_maps import EstimatedMaps
 from mrirecon.recon.left_out.comparison import DEFAULTS, Contest, finish, run_each
+from mrirecon.recon.left_out.prediction import SLICES
 from mrirecon.recon.left_out.ranking import COLUMNS, Ranking
 from mrirecon.recon.request import Request
 
@@ -43,6 +45,7 @@ def compare(
     calibration: EstimatedMaps = EstimatedMaps(),  # noqa: B008
     slices: str | None = None,
     tune: bool = False,
+    left_out_slices: Count = SLICES,
     device: Device = "auto",
     overwrite: bool = False,
     layout: Layout = USUAL,
@@ -65,6 +68,7 @@ def compare(
         calibration: how maps are estimated.
         slices: A:B reconstructs slices A to B - 1 only; samples are left out all over the scan.
         tune: choose the weights of methods that have one first, by left-out samples (their regularization auto).
+        left_out_slices: slices, spread over the scan, of which samples are left out; the report draws each one's error.
         device: where to compute; auto takes a GPU where there is one.
         overwrite: replace existing outputs.
         layout: how the array of the scan is stored.
@@ -86,18 +90,21 @@ def compare(
     ]
     named = chain.from_iterable(one.files().values() for one in requests)
     others: list[PathLike] = [*chain.from_iterable(named)]
-    seed = request.get("left_out_seed", 0)
+    judging = {"device": where, "left_out_slices": left_out_slices}
+    judging["seed"] = request.get("left_out_seed", 0)
     scans = Inputs.named(scan, layout)
 
     def one(path: str, folder: Path) -> int:
-        return _compare(path, requests, Files(folder, overwrite, [path, *others]), where, seed)
+        return _compare(path, requests, Files(folder, overwrite, [path, *others]), judging)
 
     return for_each("compare", scans.paths, scans.folders(output), one)
 
 
-def _compare(scan: str, requests: Sequence[Request], files: Files, where: str, seed: int) -> int:
+def _compare(
+    scan: str, requests: Sequence[Request], files: Files, judging: Mapping[str, Any]
+) -> int:
     """Compare on one scan; the exit status."""
-    contest = Contest.of(requests, requests[0].read(scan), where, seed)
+    contest = Contest.of(requests, requests[0].read(scan), **judging)
     with _folder(files.folder):
         overwrite, inputs = files.overwrite, files.inputs
         contest = contest.kept_beside({name: files.volume(name) for name in contest.requests})

@@ -139,7 +139,13 @@ class Problem:
     @property
     def name(self) -> str:
         """Scan and slice, for messages."""
-        return f"{self.near.scan.source}: slice {self.near.scan.first_slice + self.place[1]}"
+        return f"{self.near.scan.source}: slice {self.number[1]}"
+
+    @property
+    def number(self) -> Place:
+        """Volume and slice, as the file counts them."""
+        volume, index = self.place
+        return volume, self.near.scan.first_slice + index
 
     def kspace_of(self, image: Complex[Tensor, "*set y x"]) -> Complex[Tensor, "coil y x"]:
         """All of k-space, sampled or not, as an image has it; what lies outside the coil maps counts for nothing."""

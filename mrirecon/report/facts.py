@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from mrirecon.brief import counted
 from mrirecon.io.files import printable
 from mrirecon.io.nifti import affine_ras
 from mrirecon.io.volumes import describe
@@ -38,7 +39,7 @@ COLUMNS = (
     Column("metrics.psnr", "PSNR / dB", "{:.2f}", 1, "peak signal-to-noise ratio against the reference"),
     Column("metrics.ssim", "SSIM", "{:.4f}", 1, "structural similarity to the reference"),
     Column("metrics.nmse", "NMSE", "{:.5f}", -1, "squared error over squared reference"),
-    Column("left_out.error", "left-out error", "{:.1%}", -1, "of measured samples that were left out and predicted"),
+    Column("left_out.error", "left-out error", "{:.1%}", -1, "of samples left out and predicted, noise included"),
     Column("data_residual", "data residual", "{:.1%}", 0, "what of the measured k-space the image does not explain"),
     Column("residual_over_noise", "residual / noise", "{:.2f}", 0, "1 where the data are explained as the truth would"),
     Column("posterior_std", "deviation", "{:.2%}", 0, "standard deviation of the draws, over the bright level"),
@@ -135,8 +136,8 @@ def in_short(scan: Scan, volume: Volume) -> str:
     """The scan in half a line, for its heading."""
     slices, coils = scan.shape[:2]
     words = [
-        f"{slices} slice{'s' * (slices > 1)}",
-        f"{coils} coil{'s' * (coils > 1)}",
+        counted(slices, "slice"),
+        counted(coils, "coil"),
         f"{scan.matrix[0]} x {scan.matrix[1]}",
     ]
     rate = lookup(volume.info, "acceleration.achieved")
@@ -152,7 +153,10 @@ def about(scan: Scan, volume: Volume) -> list[tuple[str, str]]:
     lines = [
         ("source", printable(scan.source)),
         ("format", scan.format),
-        ("k-space", f"{slices} slice(s), {coils} coil(s), {readout} x {phase} (readout x phase)"),
+        (
+            "k-space",
+            f"{counted(slices, 'slice')}, {counted(coils, 'coil')}, {readout} x {phase} (readout x phase)",
+        ),
         ("image", f"{scan.matrix[0]} x {scan.matrix[1]}"),
     ]
     if scan.volumes > 1:

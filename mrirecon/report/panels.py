@@ -17,7 +17,7 @@ from mrirecon.io.nifti import affine_ras
 from mrirecon.report.orientation import Plane, plane
 from mrirecon.report.packed import Packed
 from mrirecon.report.sampling import Thumbnail, thumbnails
-from mrirecon.report.slices import SliceCurve, slice_curves
+from mrirecon.report.slices import SliceCurve, left_out_curves, slice_curves
 from mrirecon.scan import Scan, Volume
 
 Item = tuple[Scan, Volume]
@@ -98,7 +98,7 @@ class Comparison:
         slices: those shown, in the file's numbers.
         volumes: those shown.
         start: index of the first shown place, in the middle.
-        curves: metrics of each slice.
+        curves: metrics and left-out errors of each slice.
         reduced: pixels of the image along a side of one pixel shown.
     """
 
@@ -242,6 +242,8 @@ def compared(items: Sequence[Item], most_pixels: int = MOST_PIXELS) -> Compariso
     windows = windows_of(items, targets, places)
     affine = affine_ras(first.geometry, scan.matrix) if first.geometry.known else None
     view = plane(affine, 2)
+    reconstructions = [volume for _, volume in items]
+    numbers = [(volume, scan.first_slice + index) for volume, index in places]
     voxel = first.geometry.voxel_mm or (1.0, 1.0, 1.0)
     size = [n * mm for n, mm in zip(scan.matrix, voxel[:2], strict=True)]
 
@@ -276,7 +278,7 @@ def compared(items: Sequence[Item], most_pixels: int = MOST_PIXELS) -> Compariso
         slices=[scan.first_slice + index for index in chosen],
         volumes=chosen_volumes,
         start=places.index((chosen_volumes[0], chosen[len(chosen) // 2])),
-        curves=slice_curves([volume for _, volume in items], targets),
+        curves=slice_curves(reconstructions, targets) + left_out_curves(reconstructions, numbers),
         reduced=reduced,
     )
 

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from mrirecon.brief import counted
 from mrirecon.intervals import mean_interval
 from mrirecon.report.pictures import empty_figure
 from mrirecon.report.statistics import pareto_front
@@ -137,7 +138,9 @@ def quality_against_cost(
     axis.set_ylabel(_label(metric))
     axis.grid(alpha=0.3, which="both")
     _legend(figure, [axis])
-    _note(figure, f"mean over {len(cells)} pair(s) of scan and mask" + _left_out(rows, kept))
+    _note(
+        figure, f"mean over {counted(len(cells), 'pair')} of scan and mask" + _left_out(rows, kept)
+    )
     return figure
 
 
@@ -167,7 +170,7 @@ def quality_boxes(rows: Sequence[Row], metric: str = "psnr") -> Figure:
     axis.grid(alpha=0.3, axis="y")
     if 1 < len(scans) <= 12:
         _legend(figure, [axis])
-    _note(figure, f"{len(scans)} scan(s)" + _left_out(rows, kept))
+    _note(figure, counted(len(scans), "scan") + _left_out(rows, kept))
     return figure
 
 

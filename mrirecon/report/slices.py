@@ -1,4 +1,4 @@
-"""Metrics of every slice, for the curves beside the report's slider."""
+"""Metrics and left-out errors of slices, for the curves beside the report's slider."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from torch import Tensor
 from mrirecon.metrics import Metrics, evaluate
 from mrirecon.scan import Volume
 
-SHOWN = {"psnr": ("PSNR", " dB", 2), "ssim": ("SSIM", "", 3)}
+SHOWN = {"psnr": ("PSNR", "", " dB", 2), "ssim": ("SSIM", "SSIM ", "", 3)}
+LEFT_OUT = ("left-out error", "left-out error ", " %", 1)
 
 
 @dataclass(frozen=True)
@@ -20,12 +21,14 @@ class SliceCurve:
 
     Attributes:
         title: of the metric.
+        before: written before a value.
         unit: written after a value.
         digits: decimals of a value.
-        values: of each method, of each slice; None where it cannot be computed.
+        values: of each method, of each slice shown, all of the first volume first; None where it is not known.
     """
 
     title: str
+    before: str
     unit: str
     digits: int
     values: list[list[float | None]]
@@ -57,6 +60,24 @@ def slice_curves(
         SliceCurve(*about, [[_number(one, key) for one in row] for row in found])
         for key, about in SHOWN.items()
     ]
+
+
+def left_out_curves(
+    volumes: Sequence[Volume], places: Sequence[tuple[int, int]]
+) -> list[SliceCurve]:
+    """Left-out error of the slices that were judged, where any of those shown was.
+
+    Args:
+        volumes: the reconstructions.
+        places: volume and slice of what is shown, as the file counts them.
+    """
+    rows = []
+    for volume in volumes:
+        judged = volume.info.get("left_out", {}).get("slices", ())
+        errors = {(one["volume"], one["slice"]): 100 * one["error"] for one in judged}
+        rows.append([errors.get(place) for place in places])
+    known = any(value is not None for row in rows for value in row)
+    return [SliceCurve(*LEFT_OUT, rows)] if known else []
 
 
 def _scored(image: Tensor, target: Tensor, protocol: str, peak: float) -> Metrics | None:

@@ -78,7 +78,7 @@ def write_viewer(
         volumes=embedded,
         names=names_in(volumes, overlay),
         planes=[
-            (str(n), made["name"], f"only {made['name']}")
+            (str(n), made["name"].capitalize(), f"only {made['name']}")
             for n, made in enumerate(embedded[0]["about"]["planes"])
         ],
         overlay=None if over is None else _embedded(*over),

@@ -1,7 +1,7 @@
 """The notebooks run as one does: cell by cell, and what stands at the end of a cell is shown."""
 
-import ast
 import re
+import sys
 import time
 
 import matplotlib
@@ -10,26 +10,19 @@ from blocks import ROOT
 
 from mrirecon.methods import METHODS
 
-NOTEBOOKS = sorted((ROOT / "examples" / "notebooks").glob("*.py"))
+sys.path.insert(0, str(ROOT / "docs"))
+
+import notebook_pages
+import records
+
+NOTEBOOKS = notebook_pages.scripts()
 SECONDS = 30
+NUMBER = re.compile(r"(?<![\w.])\d[\d.]*(?:e[-+]\d+)?")
+TRAINED = {"train"}  # its numbers are of random batches
 
 
-def cells(path):
-    for cell in re.split(r"^# %%", path.read_text(), flags=re.MULTILINE)[1:]:
-        kind, _, body = cell.partition("\n")
-        if "[markdown]" not in kind:
-            yield body
-
-
-def run(body, names):
-    """What a notebook shows of a cell."""
-    tree = ast.parse(body)
-    last = tree.body.pop() if tree.body and isinstance(tree.body[-1], ast.Expr) else None
-    exec(compile(tree, "cell", "exec", dont_inherit=True), names)
-    if last is None:
-        return ""
-    shown = eval(compile(ast.Expression(last.value), "cell", "eval", dont_inherit=True), names)
-    return shown._repr_html_() if hasattr(shown, "_repr_html_") else repr(shown)
+def numbers(text):
+    return [float(number) for number in NUMBER.findall(text)]
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
@@ -43,7 +36,8 @@ def test_notebook_runs(path, tmp_path, monkeypatch):
     pyplot.switch_backend("agg")
     started = time.process_time()
     try:
-        shown = [run(body, names) for body in cells(path)]
+        cells = [body for is_text, body in notebook_pages.cells(path) if not is_text]
+        shown = [notebook_pages.run(body, names) for body in cells]
         figures = [pyplot.figure(number) for number in pyplot.get_fignums()]
         assert figures and all(any(a.images for a in figure.axes) for figure in figures)
     finally:
@@ -51,6 +45,28 @@ def test_notebook_runs(path, tmp_path, monkeypatch):
         pyplot.switch_backend(backend)
     assert sum(map(bool, shown)) > 2 and all(len(text.splitlines()) < 10 for text in shown)
     assert time.process_time() - started < SECONDS
+    kept = records.read("notebooks").numbers[path.stem]
+    for text, told in zip(map(notebook_pages.words, shown), kept, strict=True):
+        said = re.sub(
+            rf"{notebook_pages.PLACE}\w+\.\w+", "", told.get("text") or told.get("html", "")
+        )
+        again = "run `python docs/figures.py notebooks`"
+        assert NUMBER.sub("0", text) == NUMBER.sub("0", said), again
+        if "text" in told and path.stem not in TRAINED:  # tables tell seconds
+            assert numbers(text) == pytest.approx(numbers(said), rel=0.05), again
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_notebooks_become_pages_with_what_their_cells_show(path):
+    page = notebook_pages.page(path)
+    assert page.startswith("# ") and "# %%" not in page and notebook_pages.PLACE not in page
+    pictures = set(re.findall(r"images/notebooks/([\w.]+)", page))
+    assert pictures == {one.name for one in notebook_pages.PICTURES.glob(f"{path.stem}_*")}
+    assert all(body in page for _, body in notebook_pages.cells(path))
+    texts = [
+        told["text"] for told in records.read("notebooks").numbers[path.stem] if "text" in told
+    ]
+    assert all(text in page for text in texts)
 
 
 def test_notebooks_are_five_and_as_jupytext_writes_them():

@@ -51,6 +51,18 @@ def test_nothing_is_loaded_from_elsewhere(site):
         assert "@import" not in text and not re.search(r"url\([\"']?(https?:)?//", text)
 
 
+def test_every_picture_is_there(site):
+    for page in site.rglob("*.html"):
+        loaded = Loaded()
+        loaded.feed(page.read_text())
+        pictures = [url for url in loaded.urls if url.endswith((".png", ".webp", ".svg"))]
+        for url in pictures:
+            folder = site if url.startswith("/") else page.parent
+            assert (folder / url.lstrip("/")).exists(), f"{page}: {url}"
+        if page.parent.parent.name == "notebooks":
+            assert any("images/notebooks/" in url for url in pictures), page
+
+
 def test_every_method_and_command_has_a_page(site, monkeypatch):
     monkeypatch.syspath_prepend(str(ROOT / "docs"))
     import command_pages

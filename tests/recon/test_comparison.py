@@ -54,6 +54,16 @@ def test_a_row_says_what_is_known(found):
     told = found.volumes["tv_2"].info["left_out"]
     assert told["error"] == best["left_out_error"] and len(told["errors"]) == SETS
     assert found.volumes["tv_2"].image.shape[1] == 1  # slices are those to reconstruct
+    assert [(one["volume"], one["slice"]) for one in told["slices"]] == [(0, 0), (0, 1)]
+    assert LeftOutError.of(told) == found.results[0].left_out
+
+
+def test_as_many_slices_as_asked_for_are_judged():
+    scan = undersampled(5).select(slice(1, 5))
+    found = mr.compare(scan, ["cg_sense"], device="cpu", left_out_slices=4)
+    assert list(found.results[0].left_out.slices) == [(0, n) for n in (1, 2, 3, 4)]
+    with pytest.raises(ValueError, match="left_out_slices is 0"):
+        mr.compare(scan, ["cg_sense"], device="cpu", left_out_slices=0)
 
 
 @pytest.mark.parametrize(

@@ -202,6 +202,31 @@ def test_the_truth_is_predicted_up_to_its_noise():
     assert good < bad
 
 
+@pytest.mark.parametrize("together", [1, 2, 5])
+def test_the_error_of_a_slice_is_its_own(together):
+    """Each slice is predicted as measured, times 1 + its share; both sets have that error, whatever is missing."""
+    scan = undersampled(3).select(slice(1, 3))
+    trials = trials_of(pipeline_of("tv", scan).problems, sets=2)
+    shares = {trial.problem.place: share for trial, share in zip(trials, (0.1, 0.3), strict=True)}
+    measured = {trial.problem.place: trial.problem.kspace for trial in trials}
+    given = []
+
+    class Larger(METHODS["tv"]):
+        def solve(self, batch):
+            given.append(len(batch))
+            return [Solution(kspace=measured[one.place] * (1 + shares[one.place])) for one in batch]
+
+        def slices_at_once(self, pixels, device):
+            assert pixels == 48 * 40
+            return together
+
+    found = left_out_error(Larger(), trials)
+    assert given == ([1] * 4 if together == 1 else [2, 2])
+    assert found.slices == pytest.approx({(0, 1): 0.1, (0, 2): 0.3})
+    assert all(0.1 < error < 0.3 for error in found.errors)
+    assert LeftOutError.of(found.as_json()) == found
+
+
 def test_slices_are_those_of_the_whole_scan():
     scan = undersampled(6)
     places = [

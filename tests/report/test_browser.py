@@ -12,6 +12,7 @@ from mrirecon.cli import main
 from mrirecon.report import write_report
 from mrirecon.report.template import MAP_COLOURS, SIGNED_COLOURS, colours, write_page
 
+DIFFERENCE = "RMS difference"
 READY = "document.documentElement.dataset.ready"
 SHAPE = SIZE[::-1]  # of a picture: rows and columns
 IMAGE = ".cards .frame[data-kind=image] canvas"
@@ -328,7 +329,38 @@ def test_metrics_under_pictures_are_of_the_slice_and_those_of_the_table_of_the_v
     assert page.texts(".cards .score") != first
     assert "Metrics of the volume (protocol slice)" in page.texts("h3")
     assert page.run("return document.querySelectorAll('.lines path').length") == 1 + 2
-    assert page.texts("select.metric option") == ["PSNR", "SSIM"]
+    assert page.texts("select.metric option") == ["PSNR", "SSIM", DIFFERENCE]
+
+
+def test_a_scan_without_a_reference_shows_the_left_out_error_of_judged_slices(
+    browser, page_folder, result
+):
+    def judged(*errors):
+        slices = [{"volume": 0, "slice": n, "error": e} for n, e in errors]
+        return {"left_out": {"slices": slices}}
+
+    items = [
+        result("tv", info=judged((0, 0.2), (2, 0.4))),
+        result("dds", info=judged((0, 0.3), (2, 0.3))),
+    ]
+    path = page_folder / "left_out.html"
+    write_report(path, items)
+    browser.open(path)
+    browser.until(READY)
+    assert browser.texts("select.metric option") == ["left-out error", DIFFERENCE]
+    assert browser.texts(".cards .score") == ["", ""]  # slice 1 was not judged
+    browser.key("ArrowRight")
+    assert browser.texts(".cards .score") == [
+        "slice: left-out error 40.0 %",
+        "slice: left-out error 30.0 %",
+    ]
+    heights = """return [...document.querySelectorAll('.lines .dots')].map((path) =>
+        path.getAttribute('d').match(/[\\d.]+(?=h0)/g).map(Number))"""
+    (best, worst), (middle, _) = browser.run(heights)
+    assert worst < middle < best  # 40 % stands above 30 %, and that above 20 %
+    assert [text.strip() for text in browser.texts(".ends span")] == ["40.0", "%", "20.0"]
+    browser.set("select.metric", "1")
+    assert browser.run("return document.querySelectorAll('.lines .dots').length") == 0
 
 
 def test_maps_can_be_hidden_and_a_method_enlarged(page):

@@ -368,3 +368,40 @@ def test_the_viewer_on_phones_and_in_both_themes(browser, tmp_path, dark):
     browser.run("document.querySelector('.theme').click()")
     assert (browser.brightness() < 60) != dark
     assert browser.complaints() == []
+
+
+def panes(browser):
+    """Left, top, width of the panes."""
+    return browser.run(
+        "return [...document.querySelectorAll('.pane')].filter((p) => p.offsetHeight)"
+        ".map((p) => p.getBoundingClientRect()).map(({left, top, width}) => [left, top, width])"
+    )
+
+
+def test_two_volumes_stand_side_by_side_on_phones_and_a_plane_of_both_is_large(browser, tmp_path):
+    axes = KNOWN["LPS"][0]
+    files = [save(tmp_path / f"{n}.nii", np.ones(SHAPE), axes)[0] for n in range(2)]
+    open_viewer(browser, tmp_path, *files, width=390, height=844)
+    first, *_, second = (panes(browser)[n] for n in (0, 1, 3))
+    assert second[0] > first[0] + first[2] and second[1] == first[1] and browser.overflow() <= 0
+    browser.run("document.querySelector('.shown input[value=\"0\"]').click()")
+    above, below = panes(browser)
+    assert below[1] > above[1] and below[0] == above[0] and above[2] > 1.5 * first[2]
+
+
+@pytest.mark.parametrize("width", [390, 800, 1600])
+def test_paper_is_filled_whatever_the_window(browser, tmp_path, width):
+    axes = KNOWN["LPS"][0]
+    files = [save(tmp_path / f"{n}.nii", np.ones(SHAPE), axes)[0] for n in range(2)]
+    open_viewer(browser, tmp_path, *files, width=width, height=700)
+    before = panes(browser)
+    browser.run("dispatchEvent(new Event('beforeprint'))")
+    sizes = browser.run(
+        "return [...document.querySelectorAll('.pane canvas')].map(({style}) => "
+        "['--wide', '--high'].map((name) => parseFloat(style.getPropertyValue(name))))"
+    )
+    wide = sum(sizes[n][0] for n in (0, 3))
+    tall = sum(sizes[n][1] for n in (0, 1, 2))
+    assert wide <= 530 and tall <= 880 and (wide > 380 or tall > 700)
+    browser.run("dispatchEvent(new Event('afterprint'))")
+    assert panes(browser) == before

@@ -126,6 +126,23 @@ def test_metrics_of_each_slice_are_those_of_the_protocol(tmp_path, result, targe
     assert compared([result(reference=target)]).curves == compared([result()]).curves == []
 
 
+def test_left_out_errors_are_drawn_at_the_slices_that_were_judged(result):
+    def judged(*errors):
+        slices = [{"volume": 0, "slice": n, "error": error} for n, error in errors]
+        return {"left_out": {"slices": slices}}
+
+    items = [result("tv", info=judged((0, 0.25), (2, 0.5))), result("unet")]
+    (curve,) = compared(items).curves
+    assert (curve.title, curve.values) == ("left-out error", [[25.0, None, 50.0], [None] * 3])
+    later = [
+        (scan.select(slice(1, 3)), replace(volume, image=volume.image[:, 1:]))
+        for scan, volume in items
+    ]
+    assert compared(later).curves[0].values == [[None, 50.0], [None] * 2]
+    elsewhere = result("tv", info=judged((7, 0.25)))
+    assert compared([elsewhere]).curves == []
+
+
 def test_warnings_are_one_line_for_each_reason(result):
     def note(network, here, there):
         return {"notes": [f"a.h5 is not what the {network} {OUTSIDE}: {here}, theirs {there}", "x"]}

@@ -16,9 +16,10 @@ from mrirecon.methods.base import Method, Place
 from mrirecon.methods.classical import Adjoint
 from mrirecon.methods.registry import is_slow
 from mrirecon.methods.trust import trust_figures
-from mrirecon.options import EXPECTED, one_line
+from mrirecon.options import EXPECTED, Count, check_ranges, one_line
 from mrirecon.progress import progress_of, say
 from mrirecon.recon.left_out.prediction import (
+    SLICES,
     LeftOutError,
     Trial,
     left_out_error,
@@ -47,6 +48,7 @@ class Contest:
         source: the scan's file, for the JSON.
         device: where to compute.
         seed: of the choice of left-out samples.
+        left_out_slices: the most slices, spread over the scan, whose samples are left out and predicted.
         stores: where what comes of each method is kept, and found again; by default nowhere.
     """
 
@@ -56,17 +58,24 @@ class Contest:
     source: str = ""
     device: str = "cpu"
     seed: int = 0
+    left_out_slices: Count = SLICES
     stores: Mapping[str, SliceStore] = field(default_factory=dict)
 
     @classmethod
     def of(
-        cls, requests: Sequence[Request], scan: Scan, device: str = "cpu", seed: int = 0
+        cls,
+        requests: Sequence[Request],
+        scan: Scan,
+        device: str = "cpu",
+        seed: int = 0,
+        left_out_slices: int = SLICES,
     ) -> Contest:
         """Prepare a scan for requests.
 
         Raises:
-            ValueError, OSError: if the scan does not suit them.
+            ValueError, OSError: if the scan does not suit them, or `left_out_slices` is not 1 or more.
         """
+        check_ranges(cls, {"left_out_slices": left_out_slices}, "compare")
         if not requests:
             raise ValueError("there are no methods to compare: name some, such as cg_sense tv dds")
         named: dict[str, Request] = {}
@@ -75,12 +84,23 @@ class Contest:
             named[f"{name}_{count + 1}" if count else name] = request
         data, made = requests[0].prepare(scan)
         return cls(
-            requests=named, scan=data, mask=made, source=scan.source, device=device, seed=seed
+            requests=named,
+            scan=data,
+            mask=made,
+            source=scan.source,
+            device=device,
+            seed=seed,
+            left_out_slices=left_out_slices,
         )
 
     def kept_beside(self, files: Mapping[str, PathLike[str]]) -> Contest:
         """The same contest, of which what is done is kept beside the output of each method, by its name."""
-        about = {"left_out_seed": self.seed, "sets": SETS, "version": __version__}
+        about = {
+            "left_out_seed": self.seed,
+            "left_out_slices": self.left_out_slices,
+            "sets": SETS,
+            "version": __version__,
+        }
         stores = {
             name: SliceStore(files[name], {**request.describe(self.source), **about})
             for name, request in self.requests.items()
@@ -152,7 +172,7 @@ class Contest:
         problems = replace(self._pipeline(first), method=Adjoint()).problems
         return {
             trial.problem.place: replace(trial, whitening=problems.whitening)
-            for trial in trials_of(problems, sets=1, seed=self.seed)
+            for trial in trials_of(problems, slices=self.left_out_slices, sets=1, seed=self.seed)
         }
 
     def _trials(self, pipeline: Pipeline) -> list[Trial]:
@@ -189,10 +209,8 @@ def _is(request: Request, other: Request) -> bool:
 
 def _told(volume: Volume, judged: LeftOutError, share: float | None) -> dict[str, Any]:
     """What the JSON says of it."""
-    low, high = judged.interval()
-    said = {"error": judged.mean, "low": low, "high": high, "errors": list(judged.errors)}
     known = {} if share is None else {"null_space_share": share}
-    return {"left_out": {**volume.info.get("left_out", {}), **said}, **known}
+    return {"left_out": {**volume.info.get("left_out", {}), **judged.as_json()}, **known}
 
 
 def _share(pipeline: Pipeline, trials: Sequence[Trial]) -> float | None:
@@ -246,6 +264,7 @@ def compare(
     device: str = "auto",
     progress: bool | None = None,
     left_out_seed: int = 0,
+    left_out_slices: int = SLICES,
     **options: Any,
 ) -> Ranking:
     """Compare methods on a scan without a reference, by how well they predict samples that are left out.
@@ -259,6 +278,8 @@ def compare(
         device: name of a torch device, or auto, which takes a GPU where there is one.
         progress: show a line of progress for each method; as of `reconstruct`.
         left_out_seed: of the choice of samples that are left out.
+        left_out_slices: the most slices, spread over the scan, of which samples are left out; a report draws the error
+            of each of them.
         options: those of `Request` and `Layout`, for all methods, such as mask, acceleration, maps; `slices` are those
             to reconstruct, left-out samples are of the whole scan.
 
@@ -276,7 +297,7 @@ def compare(
     """
     requests = [request_of(one, options) for one in methods]
     data = scan if isinstance(scan, Scan) else _first(requests).read(fspath(scan))
-    contest = Contest.of(requests, data, choose_device(device), left_out_seed)
+    contest = Contest.of(requests, data, choose_device(device), left_out_seed, left_out_slices)
     each = run_each(contest, partial(progress_of, progress))
     return finish(contest.scan, [result for _, result in each])
 

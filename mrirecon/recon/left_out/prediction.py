@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import torch
 from jaxtyping import Bool, Complex
@@ -125,9 +126,11 @@ class LeftOutError:
 
     Attributes:
         errors: of each set, over all slices that were looked at.
+        slices: of each of these slices, over all sets, by (volume, slice number in the file).
     """
 
     errors: tuple[float, ...]
+    slices: Mapping[Place, float] = field(default_factory=dict)
 
     @property
     def mean(self) -> float:
@@ -143,6 +146,22 @@ class LeftOutError:
         mean, half = mean_interval(self.errors, level)
         return mean - half, mean + half
 
+    def as_json(self) -> dict[str, Any]:
+        """Plain values, of which `of` makes it again."""
+        low, high = self.interval()
+        slices = [
+            {"volume": volume, "slice": number, "error": error}
+            for (volume, number), error in self.slices.items()
+        ]
+        errors = list(self.errors)
+        return {"error": self.mean, "low": low, "high": high, "errors": errors, "slices": slices}
+
+    @classmethod
+    def of(cls, told: Mapping[str, Any]) -> LeftOutError:
+        """The inverse of `as_json`."""
+        slices = {(one["volume"], one["slice"]): one["error"] for one in told["slices"]}
+        return cls(tuple(told["errors"]), slices)
+
 
 def left_out_error(
     method: Method, trials: Sequence[Trial], done: Callable[[], object] = lambda: None
@@ -152,16 +171,33 @@ def left_out_error(
     Raises:
         ValueError: if it gives magnitude images, or a slice does not suit it.
     """
-    errors = []
+    found = []  # by set and slice
     for number in range(len(trials[0].sets)):
-        batch = [trial.without(number) for trial in trials]
-        misfit = energy = 0.0
-        for trial, problem, solution in zip(trials, batch, method.solve(batch), strict=True):
-            more = misfit_and_energy(trial, number, predict(problem, solution))
-            misfit, energy = misfit + more[0], energy + more[1]
-        errors.append(math.sqrt(misfit / max(energy, 1e-300)))
+        row = []
+        for part in _together(method, trials):
+            batch = [trial.without(number) for trial in part]
+            for trial, problem, solution in zip(part, batch, method.solve(batch), strict=True):
+                row.append(misfit_and_energy(trial, number, predict(problem, solution)))
+        found.append(row)
         done()
-    return LeftOutError(tuple(errors))
+    numbers = [trial.problem.number for trial in trials]
+    by_slice = (_relative(column) for column in zip(*found, strict=True))
+    return LeftOutError(tuple(map(_relative, found)), dict(zip(numbers, by_slice, strict=True)))
+
+
+def _together(method: Method, trials: Sequence[Trial]) -> Iterator[Sequence[Trial]]:
+    """As many slices as the method takes at once."""
+    kspace = trials[0].problem.kspace
+    count = method.slices_at_once(kspace[0].numel(), str(kspace.device))
+    count = len(trials) if method.needs.whole_volume else max(count, 1)
+    for first in range(0, len(trials), count):
+        yield trials[first : first + count]
+
+
+def _relative(parts: Sequence[tuple[float, float]]) -> float:
+    """Root of the summed squared errors over the summed energies."""
+    misfit, energy = (math.fsum(column) for column in zip(*parts, strict=True))
+    return math.sqrt(misfit / max(energy, 1e-300))
 
 
 def misfit_and_energy(

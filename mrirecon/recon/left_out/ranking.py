@@ -62,7 +62,7 @@ class Compared:
     def parts(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """Real tensors and plain values that it can be made of again, with the geometry."""
         assert self.volume is not None
-        errors = None if self.left_out is None else list(self.left_out.errors)
+        errors = None if self.left_out is None else self.left_out.as_json()
         known = {one.name: getattr(self, one.name) for one in fields(self)}
         about = {**known, "left_out": errors, "volume": self.volume.info}
         image = {IMAGE: as_channels(self.volume.image)}
@@ -77,7 +77,7 @@ class Compared:
         image = as_complex(tensors[IMAGE])
         volume = Volume(image=image, geometry=geometry, info=about["volume"], extras=extras)
         errors = about["left_out"]
-        left_out = None if errors is None else LeftOutError(tuple(errors))
+        left_out = None if errors is None else LeftOutError.of(errors)
         return cls(**{**about, "volume": volume, "left_out": left_out})
 
     def row(self) -> dict[str, str | float | None]:

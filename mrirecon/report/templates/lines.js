@@ -15,9 +15,9 @@ class Lines {
 
   x(slice) { return (slice + 0.5) / this.count * this.size[0]; }
 
-  // Rows of numbers, null where there is none; `marked` stands out.
+  // Rows of numbers, null where there is none: then each that is known is a dot. `marked` stands out. The least and the most.
   show(rows, slice, marked = null) {
-    const known = rows.flat().filter((value) => value !== null), low = Math.min(...known), span = Math.max(...known) - low || 1;
+    const known = rows.flat().filter((value) => value !== null), low = Math.min(...known), high = Math.max(...known), span = high - low || 1;
     const y = (value) => this.size[1] * (0.93 - 0.86 * (value - low) / span);
     const part = (name, path, style = {}) => {
       const element = document.createElementNS(this.svg.namespaceURI, "path");
@@ -26,17 +26,17 @@ class Lines {
       for (const [key, value] of Object.entries(style)) element.setAttribute(key, value);
       return element;
     };
-    const lines = rows.map((row, number) => {
-      let path = "", pen = "M";
-      row.forEach((value, n) => {
-        if (value !== null) path += `${pen}${this.x(n).toFixed(1)} ${y(value).toFixed(1)}`;
-        pen = value === null ? "M" : "L";
-      });
-      const style = { stroke: lineColour(number), "stroke-dasharray": DASHES[Math.floor(number / COLOURS.length) % DASHES.length] };
-      return part(marked === null || marked === number ? "" : "other", path, style);
+    const lines = rows.flatMap((row, number) => {
+      const points = row.flatMap((value, n) => value === null ? [] : [`${this.x(n).toFixed(1)} ${y(value).toFixed(1)}`]);
+      if (!points.length) return [];
+      const name = marked === null || marked === number ? "" : " other", stroke = lineColour(number);
+      const line = part("line" + name, "M" + points.join("L"), { stroke, "stroke-dasharray": dashOf(number) });
+      return points.length === row.length ? [line] : [line, part("dots" + name, points.map((point) => `M${point}h0`).join(""), { stroke })];
     });
     this.svg.replaceChildren(part("now", `M${this.x(slice)} 0V${this.size[1]}`), ...lines);
+    return [low, high];
   }
 }
 
 const lineColour = (number) => COLOURS[number % COLOURS.length];
+const dashOf = (number) => DASHES[Math.floor(number / COLOURS.length) % DASHES.length];

@@ -42,6 +42,7 @@ class Scan extends ScanPictures {
       button.addEventListener("click", () => this.enlarge(button.closest(".card")));
     this.root.querySelectorAll(".card").forEach((card, number) => {
       if (this.cards.length > 1) card.style.setProperty("--swatch", lineColour(number));
+      if (dashOf(number)) card.style.setProperty("--swatch-line", "dashed");
       card.addEventListener("pointerenter", () => this.showLines(number));
       card.addEventListener("pointerleave", () => this.showLines());
     });
@@ -63,12 +64,12 @@ class Scan extends ScanPictures {
     say("volume", this.volume);
     if (this.find("input.slice")) this.find("input.slice").value = this.slice;
     for (const now of this.root.querySelectorAll(".slice-now")) now.textContent = this.slices[this.slice];
-    const scores = (number) => this.curves.flatMap(({ title, unit, digits, values }) => {
-      const value = values[number][this.slice];
-      return value === null ? [] : (unit ? "" : title + " ") + value.toFixed(digits) + unit;
+    const scores = (number) => this.curves.flatMap(({ before, unit, digits, values }) => {
+      const value = values[number][this.place];
+      return value === null ? [] : before + value.toFixed(digits) + unit;
     });
     this.methods.forEach((index, number) => {
-      const found = this.volume === 0 && this.curves.length ? scores(number) : [], several = this.slices.length > 1;
+      const found = scores(number), several = this.slices.length > 1;
       this.say(index, ".score", found.length && several ? `slice: ${found.join(", ")}` : found.join(", "));
     });
     for (const name of this.root.querySelectorAll(".pinned-name")) name.textContent = this.cards[this.pinned].title;
@@ -82,20 +83,27 @@ class Scan extends ScanPictures {
       element.parentElement.querySelector(selector).textContent = text;
   }
 
-  // The metrics of the report, else the difference to the pinned picture.
+  // What the report knows of each slice, then the difference to the pinned picture; rows of the volume shown.
   get metrics() {
-    if (this.curves.length) return this.curves;
-    return [{ title: "RMS difference to the pinned picture", get: () => this.methods.map((index) => this.slices.map((_, slice) => {
-      const place = this.volume * this.slices.length + slice, values = this.values(index, "difference", place);
+    const first = this.volume * this.slices.length;
+    const told = this.curves.map(({ values, ...about }) => ({
+      ...about, rows: () => values.map((row) => row.slice(first, first + this.slices.length)),
+    }));
+    const differences = () => this.methods.map((index) => this.slices.map((_, slice) => {
+      const values = this.values(index, "difference", first + slice);
       return Math.sqrt(values.reduce((sum, value) => sum + value * value, 0) / values.length);
-    })) }];
+    }));
+    return this.cards.length > 1 ? [...told, { title: "RMS difference", unit: " (a.u.)", rows: differences }] : told;
   }
 
   showLines(marked = null) {
     if (!this.lines) return;
     const metric = this.metrics[this.metric], key = `${this.metric} ${this.pinned} ${this.volume}`;
-    if (this.lineKey !== key) [this.lineKey, this.lineRows] = [key, metric.values ?? metric.get()];
-    this.lines.show(this.lineRows, this.slice, marked);
+    if (this.lineKey !== key) [this.lineKey, this.lineRows] = [key, metric.rows()];
+    const ends = this.lines.show(this.lineRows, this.slice, marked), texts = ends.map((end) => metric.digits ? end.toFixed(metric.digits) : short(end));
+    [".least", ".most"].forEach((name, n) => { this.find(name).textContent = Number.isFinite(ends[n]) ? texts[n] : ""; });
+    this.find(".unit").textContent = metric.unit;
+    this.find(".metric-now").textContent = `${metric.title} of each slice`;
   }
 
   showRegion() {

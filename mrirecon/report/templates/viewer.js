@@ -1,5 +1,6 @@
 // Three planes through volumes, linked. Planes come from Python: which array axis runs right, which down, and which are flipped.
 const MAP = words(JSON.parse(document.querySelector("#tables").textContent).map);
+const PAPER = [530, 880]; // beside the controls on A4 and on letter, in CSS pixels
 const SIDES = [["R", "L"], ["A", "P"], ["S", "I"]]; // of positive and negative RAS coordinates
 
 class Viewer extends Lightbox {
@@ -56,6 +57,8 @@ class Viewer extends Lightbox {
     const links = this.volumes.slice(1).map((volume) => volume.linkTo(this.volumes[0]));
     if (links.length) this.find("#linked").textContent = "Linked " + [...new Set(links)].join(", ");
     addEventListener("resize", () => this.layout());
+    addEventListener("beforeprint", () => { this.layout(PAPER); this.draw(); });
+    addEventListener("afterprint", () => this.layout());
     addEventListener("keyup", () => this.hideOverlay(false));
   }
 
@@ -85,13 +88,16 @@ class Viewer extends Lightbox {
     return Math.min(room(wide, columns.length, pad) / sum(widths), ...fits);
   }
 
-  layout() {
-    const panes = this.find(".panes"), isNarrow = matchMedia("(max-width: 44rem)").matches;
+  // Into the window or onto paper; on a phone one pane below the other, two volumes side by side.
+  layout(paper = null) {
+    const panes = this.find(".panes"), isNarrow = !paper && matchMedia("(max-width: 44rem)").matches;
     const frames = this.frames.filter(({ number }) => this.shown === "all" || Number(this.shown) === number);
     for (const frame of this.frames) frame.element.hidden = !frames.includes(frame);
     const below = (element) => Math.max(innerHeight - element.getBoundingClientRect().top - scrollY - 8, 240);
     this.root.style.setProperty("--room", `${below(this.root)}px`);
-    const choices = isNarrow ? [[frames]] : [...this.arrangements(frames)], room = [panes.clientWidth, isNarrow ? Infinity : below(panes)];
+    const [byPlane, byVolume, ...others] = this.arrangements(frames), pair = this.shown === "all" && this.volumes.length === 2;
+    const choices = isNarrow ? [pair ? byVolume : [frames]] : [byPlane, byVolume, ...others];
+    const room = paper ?? [panes.clientWidth, isNarrow ? Infinity : below(panes)];
     const scales = choices.map((columns) => this.scaleOf(columns, room)), scale = Math.max(...scales);
     const columns = choices[scales.indexOf(scale)], rows = Math.max(...columns.map((column) => column.length));
     columns.forEach((column, x) => column.forEach((frame, y) => {
@@ -138,9 +144,11 @@ class Viewer extends Lightbox {
     pen.stroke(path);
   }
 
-  // A round number of millimetres, at most a third of the width.
+  // A round number of millimetres, at most a third of the width; none where the picture is too low for it.
   drawRuler({ pen, ratio }, across) {
-    const { width, height } = pen.canvas, power = 10 ** Math.floor(Math.log10(across / 3));
+    const { width, height } = pen.canvas;
+    if (height < 30 * ratio) return;
+    const power = 10 ** Math.floor(Math.log10(across / 3));
     const mm = [5, 2, 1].map((n) => n * power).find((n) => n <= across / 3), x = 5 * ratio, y = height - 5 * ratio, path = new Path2D();
     path.moveTo(x, y - 4 * ratio);
     path.lineTo(x, y);
