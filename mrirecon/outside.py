@@ -36,6 +36,8 @@ def _module(name: str) -> ModuleType:
         if not name.endswith(".py"):
             return importlib.import_module(name)
         path = Path(name).resolve()
+        if not path.is_file():
+            raise FileNotFoundError("no such file")
         spec = importlib.util.spec_from_file_location(f"mrirecon_outside_{path.stem}", path)
         assert spec is not None and spec.loader is not None
         module = importlib.util.module_from_spec(spec)

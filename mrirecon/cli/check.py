@@ -18,6 +18,10 @@ from mrirecon.cli.config import Settings, UsageError, refuse_classes
 from mrirecon.nearest import known_as, likeliest, usual_for
 from mrirecon.options import fits, in_words
 
+# what people write for true or false, and is no file behind an option that stands alone
+NO_BOOLS = ("yes", "no", "on", "off", "0", "1", "y", "n")
+INPUTS, OUTPUTS = ("input", "in", "i", "file"), ("output", "out", "o", "to")
+
 
 @dataclass
 class Typed:
@@ -104,7 +108,12 @@ class Options:
                     break
                 words.append(rest.popleft())
             if not words and wanted == 1 and hint not in (None, bool):
-                raise UsageError(f"{flag} has no value: it takes {in_words(hint)}")
+                about = (action.help or "").removesuffix(".")
+                raise UsageError(
+                    f"{flag} has no value: it takes {in_words(hint)}{about and f' ({about})'}"
+                )
+            if hint is bool and not words and rest and rest[0].lower() in NO_BOOLS:
+                raise UsageError(f"{flag} is {rest[0]!r}: it takes true or false")
             words = [known_as(word, _choices(hint)) or word for word in words]
             if name in typed.options:
                 raise UsageError(_twice(name, typed.options[name], words, wanted > 1))
@@ -188,7 +197,12 @@ class Options:
             return
         if self._is_list(name) and not _is_array(words):
             return
-        for word in [_array(words)] if self._numbers(name) else words:
+        if self._numbers(name) and not _is_array(words):
+            if not any(fits(one, hint) for one in _meanings(_array(words), hint)):
+                shown = " ".join(words)
+                raise UsageError(f"--{name} is {shown!r}: it takes {in_words(hint)}, such as 1 1 5")
+            return
+        for word in words:
             refuse_classes(f"--{name}", _loaded(word))
             self._refuse_other_types(name, word)
 
@@ -210,13 +224,29 @@ class Options:
         several = any(a.nargs in ("+", "*") for a in self.actions if not a.option_strings)
         if len(typed.words) > len(places) and not several:
             word = typed.words[len(places)]
-            raise UsageError(f"{word!r} is one word too many: see {self.prog} --help")
+            free = "--output" in self.there and "output" not in {*typed.options, *configured}
+            remedy = f"did you mean --output {word}?" if free else f"see {self.prog} --help"
+            raise UsageError(f"{word!r} is one word too many: {remedy}")
+
+    def _without_option(self, name: str) -> str:
+        """What to say of an argument that has no option before it; nothing where none is meant."""
+        places = [a for a in self.actions if not a.option_strings]
+        first_and_last = {**dict.fromkeys(INPUTS, places[:1]), **dict.fromkeys(OUTPUTS, places[1:])}
+        meant = [a for a in places if a.dest == name] or first_and_last.get(name, [])
+        words = " ".join(str(a.metavar or a.dest) for a in places)
+        return f"type {meant[-1].metavar} without one: {self.prog} {words}" if meant else ""
 
     def _nearest(self, name: str) -> str:
+        if ("--output" not in self.there or name not in OUTPUTS) and (
+            said := self._without_option(name)
+        ):
+            return said
         known = [
             a.dest
             for a in self.actions
-            if a.dest not in ("help", argparse.SUPPRESS) and not a.dest.endswith(".name")
+            if a.dest not in ("help", argparse.SUPPRESS)
+            and not a.dest.endswith(".name")
+            and a.option_strings
         ]
         # `--method.iteration` is nearest to another option of the method, not to `--partial_fourier`
         inner = [other for other in known if other.startswith(name.rpartition(".")[0] + ".")]
@@ -249,7 +279,8 @@ def _is_number(word: str) -> bool:
 
 
 def _array(words: list[str]) -> str:
-    """Words, or one with commas, as an array."""
+    """Words, or one with commas or as in 1x1x5, as an array."""
+    words = words[0].split("x") if len(words) == 1 and not _is_array(words) else words
     return words[0] if _is_array(words) else f"[{','.join(words)}]"
 
 

@@ -86,6 +86,8 @@ def train(
         start = run.start(ckpt_path)
         if ckpt_path == "last" and start is None:
             print(f"note: {run.folder} holds no last checkpoint yet: training starts anew")
+        if start is not None:
+            _tell(f"goes on from {start}")
         with Display() as display, _saying_how_to_go_on(run):
             progress = Progress(display.show, _tell, 0.5 if display.live else 60.0)
             process = run.fit(start, progress, tell=_tell)
