@@ -172,7 +172,7 @@ def parse_slices(given: object) -> slice:
     match = re.fullmatch(r"(\d*):(\d*)", given or ":", re.ASCII)
     if match is None:
         alone = (
-            f"{given}:{int(given) + 1} for that one alone"
+            f"{given}:{int(str(given)) + 1} for that one alone"
             if str(given).isdecimal()
             else "such as 10:12 or :5"
         )

@@ -15,12 +15,12 @@ from typing import Any, Literal, Union, get_args, get_origin
 import yaml
 
 from mrirecon.cli.config import Settings, UsageError, refuse_classes
-from mrirecon.nearest import known_as, likeliest, usual_for
+from mrirecon.cli.unknown import instead_of
+from mrirecon.nearest import known_as, usual_for
 from mrirecon.options import fits, in_words
 
 # what people write for true or false, and is no file behind an option that stands alone
 NO_BOOLS = ("yes", "no", "on", "off", "0", "1", "y", "n")
-INPUTS, OUTPUTS = ("input", "in", "i", "file"), ("output", "out", "o", "to")
 
 
 @dataclass
@@ -90,7 +90,9 @@ class Options:
             action = self.there.get(flag) or self._mapping_of(flag)
             if action is None:
                 if arg.startswith("--") or re.match(r"-[A-Za-z]", arg):
-                    raise UsageError(f"unknown option {flag}: {self._nearest(flag.lstrip('-'))}")
+                    raise UsageError(
+                        f"unknown option {flag}: {instead_of(flag.lstrip('-'), self.actions, self.prog)}"
+                    )
                 typed.words.append(arg)
                 typed.args.append(arg)
                 continue
@@ -178,7 +180,9 @@ class Options:
                 yield from self._leaves(value, f"{name}.")
             elif f"--{name}" not in self.there and name not in positional:
                 name += f".{next(iter(value))}" if isinstance(value, dict) and value else ""
-                raise UsageError(f"unknown option --{name}: {self._nearest(name)}")
+                raise UsageError(
+                    f"unknown option --{name}: {instead_of(name, self.actions, self.prog)}"
+                )
             else:
                 yield name, value
 
@@ -227,39 +231,6 @@ class Options:
             free = "--output" in self.there and "output" not in {*typed.options, *configured}
             remedy = f"did you mean --output {word}?" if free else f"see {self.prog} --help"
             raise UsageError(f"{word!r} is one word too many: {remedy}")
-
-    def _without_option(self, name: str) -> str:
-        """What to say of an argument that has no option before it; nothing where none is meant."""
-        places = [a for a in self.actions if not a.option_strings]
-        first_and_last = {**dict.fromkeys(INPUTS, places[:1]), **dict.fromkeys(OUTPUTS, places[1:])}
-        meant = [a for a in places if a.dest == name] or first_and_last.get(name, [])
-        words = " ".join(str(a.metavar or a.dest) for a in places)
-        return f"type {meant[-1].metavar} without one: {self.prog} {words}" if meant else ""
-
-    def _nearest(self, name: str) -> str:
-        if ("--output" not in self.there or name not in OUTPUTS) and (
-            said := self._without_option(name)
-        ):
-            return said
-        known = [
-            a.dest
-            for a in self.actions
-            if a.dest not in ("help", argparse.SUPPRESS)
-            and not a.dest.endswith(".name")
-            and a.option_strings
-        ]
-        # `--method.iteration` is nearest to another option of the method, not to `--partial_fourier`
-        inner = [other for other in known if other.startswith(name.rpartition(".")[0] + ".")]
-        twins = [other for other in known if other.endswith("." + name.rpartition(".")[2])]
-        if twins and not inner:
-            return f"did you mean --{twins[0]}?"
-        among = inner if inner and "." in name else known
-        near = likeliest(name, among) if len(name) > 1 else usual_for(name, known)
-        if near:
-            return f"did you mean --{near}?"
-        if inner and "." in name:
-            return f"there are {', '.join('--' + other for other in inner)}"
-        return f"{self.prog} --help lists them"
 
 
 def _meant(missing: list[str], words: list[str]) -> str:

@@ -43,7 +43,7 @@ MASKS = ("--masks", "[{kind: poisson, acceleration: 4}]")
         (("weights", "download", "knee"), ["choose one of weights list, weights info"]),
         (("train", "--resume"), ["--ckpt_path has no value", "last is this run's latest"]),
         (
-            ("train", "--data.root", "none", "--output", "r", "--data.masks", "[]"),
+            ("train", "--data.root", "none", "--output", "r", "--data.masks", MASKS[1]),
             ["none/multicoil_", "data.root is the folder that holds multicoil_train"],
         ),
         (
