@@ -46,7 +46,7 @@ SYNONYMS: dict[str, tuple[str, ...]] = {
     "model": ("weights",),
     "smaps": ("maps",),
     "sens_maps": ("maps",),
-    "acs": ("calibration.size",),
+    "acs": ("calibration.size", "center_fraction"),
     "calib": ("calibration.size",),
     "coil_compression": ("compress_coils",),
     "prewhiten": ("whiten",),
@@ -55,6 +55,8 @@ SYNONYMS: dict[str, tuple[str, ...]] = {
     "output_dir": ("output",),
     "force": ("overwrite",),
     "index": ("volume",),
+    "metric": ("protocol",),
+    "metrics": ("protocol",),
 }
 
 

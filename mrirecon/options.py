@@ -171,7 +171,12 @@ def parse_slices(given: object) -> slice:
         raise ValueError(f"slices is {given!r}: give a run, such as slice(10, 12) or '10:12'")
     match = re.fullmatch(r"(\d*):(\d*)", given or ":", re.ASCII)
     if match is None:
-        raise ValueError(f"slices {given!r} is not of the form A:B, such as 10:12 or :5")
+        alone = (
+            f"{given}:{int(str(given)) + 1} for that one alone"
+            if str(given).isdecimal()
+            else "such as 10:12 or :5"
+        )
+        raise ValueError(f"slices {given!r} is not of the form A:B: give {alone}")
     start, stop = (int(part) if part else None for part in match.groups())
     if stop is not None and (start or 0) >= stop:
         raise ValueError(f"slices {given!r} holds no slice: B is one past the last, as in 10:12")

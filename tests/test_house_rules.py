@@ -14,6 +14,7 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 LAYERS = [
     (
         "nearest",
+        "outside",
         "options",
         "device",
         "progress",

@@ -267,7 +267,13 @@ def _checked(
 ) -> dict[str, Any]:
     """Fields of an entry; `more` names are known besides."""
     known = [name for name in names_of(cls) if name != "options" or cls is MethodEntry]
-    checked = check(cls, given, where, known=[*known, *more])
+    method = given.get("method")
+    inner = names_of(METHODS[method]) if method in list(METHODS) else []
+
+    def elsewhere(name: str) -> str:
+        return f"put it into `options: {{{name}: ...}}`" if name in inner else ""
+
+    checked = check(cls, given, where, known=[*known, *more], elsewhere=elsewhere)
     if missing := [name for name in required if name not in checked]:
         raise ValueError(
             f"{where}: {dict(given)} has no {missing[0]}: add `{missing[0]}: ...` to it"

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 
 from mrirecon import __version__
 from mrirecon.cli.signals import silent_start
-from mrirecon.nearest import suggest
+from mrirecon.nearest import likeliest, suggest
 
 # command -> what it does; the command NAME is COMMAND of the module mrirecon.cli.NAME, or of two words the second of
 # its COMMANDS
@@ -53,7 +53,13 @@ def main(argv: Sequence[str] | None = None) -> None:
     name = " ".join(args[: 2 if family else 1])
     if name not in COMMANDS:
         kind = "option" if name.startswith("-") else "command"
-        hint = suggest(name, family or COMMANDS)
+        hint = suggest(name, COMMANDS)
+        if family:  # whose first word all have, and would seem alike by
+            seconds = {one.partition(" ")[2]: one for one in family}
+            near = likeliest(name.partition(" ")[2], seconds)
+            hint = (
+                f"did you mean {seconds[near]}?" if near else f"choose one of {', '.join(family)}"
+            )
         print(f"mrirecon: error: unknown {kind} {name!r}: {hint}", file=sys.stderr)
         sys.exit(2)
     if isinstance(sys.stdout, io.TextIOWrapper):

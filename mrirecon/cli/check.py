@@ -15,8 +15,12 @@ from typing import Any, Literal, Union, get_args, get_origin
 import yaml
 
 from mrirecon.cli.config import Settings, UsageError, refuse_classes
-from mrirecon.nearest import known_as, likeliest, usual_for
+from mrirecon.cli.unknown import instead_of
+from mrirecon.nearest import known_as, usual_for
 from mrirecon.options import fits, in_words
+
+# what people write for true or false, and is no file behind an option that stands alone
+NO_BOOLS = ("yes", "no", "on", "off", "0", "1", "y", "n")
 
 
 @dataclass
@@ -86,7 +90,9 @@ class Options:
             action = self.there.get(flag) or self._mapping_of(flag)
             if action is None:
                 if arg.startswith("--") or re.match(r"-[A-Za-z]", arg):
-                    raise UsageError(f"unknown option {flag}: {self._nearest(flag.lstrip('-'))}")
+                    raise UsageError(
+                        f"unknown option {flag}: {instead_of(flag.lstrip('-'), self.actions, self.prog)}"
+                    )
                 typed.words.append(arg)
                 typed.args.append(arg)
                 continue
@@ -104,7 +110,12 @@ class Options:
                     break
                 words.append(rest.popleft())
             if not words and wanted == 1 and hint not in (None, bool):
-                raise UsageError(f"{flag} has no value: it takes {in_words(hint)}")
+                about = (action.help or "").removesuffix(".")
+                raise UsageError(
+                    f"{flag} has no value: it takes {in_words(hint)}{about and f' ({about})'}"
+                )
+            if hint is bool and not words and rest and rest[0].lower() in NO_BOOLS:
+                raise UsageError(f"{flag} is {rest[0]!r}: it takes true or false")
             words = [known_as(word, _choices(hint)) or word for word in words]
             if name in typed.options:
                 raise UsageError(_twice(name, typed.options[name], words, wanted > 1))
@@ -169,7 +180,9 @@ class Options:
                 yield from self._leaves(value, f"{name}.")
             elif f"--{name}" not in self.there and name not in positional:
                 name += f".{next(iter(value))}" if isinstance(value, dict) and value else ""
-                raise UsageError(f"unknown option --{name}: {self._nearest(name)}")
+                raise UsageError(
+                    f"unknown option --{name}: {instead_of(name, self.actions, self.prog)}"
+                )
             else:
                 yield name, value
 
@@ -188,7 +201,12 @@ class Options:
             return
         if self._is_list(name) and not _is_array(words):
             return
-        for word in [_array(words)] if self._numbers(name) else words:
+        if self._numbers(name) and not _is_array(words):
+            if not any(fits(one, hint) for one in _meanings(_array(words), hint)):
+                shown = " ".join(words)
+                raise UsageError(f"--{name} is {shown!r}: it takes {in_words(hint)}, such as 1 1 5")
+            return
+        for word in words:
             refuse_classes(f"--{name}", _loaded(word))
             self._refuse_other_types(name, word)
 
@@ -210,26 +228,9 @@ class Options:
         several = any(a.nargs in ("+", "*") for a in self.actions if not a.option_strings)
         if len(typed.words) > len(places) and not several:
             word = typed.words[len(places)]
-            raise UsageError(f"{word!r} is one word too many: see {self.prog} --help")
-
-    def _nearest(self, name: str) -> str:
-        known = [
-            a.dest
-            for a in self.actions
-            if a.dest not in ("help", argparse.SUPPRESS) and not a.dest.endswith(".name")
-        ]
-        # `--method.iteration` is nearest to another option of the method, not to `--partial_fourier`
-        inner = [other for other in known if other.startswith(name.rpartition(".")[0] + ".")]
-        twins = [other for other in known if other.endswith("." + name.rpartition(".")[2])]
-        if twins and not inner:
-            return f"did you mean --{twins[0]}?"
-        among = inner if inner and "." in name else known
-        near = likeliest(name, among) if len(name) > 1 else usual_for(name, known)
-        if near:
-            return f"did you mean --{near}?"
-        if inner and "." in name:
-            return f"there are {', '.join('--' + other for other in inner)}"
-        return f"{self.prog} --help lists them"
+            free = "--output" in self.there and "output" not in {*typed.options, *configured}
+            remedy = f"did you mean --output {word}?" if free else f"see {self.prog} --help"
+            raise UsageError(f"{word!r} is one word too many: {remedy}")
 
 
 def _meant(missing: list[str], words: list[str]) -> str:
@@ -249,7 +250,8 @@ def _is_number(word: str) -> bool:
 
 
 def _array(words: list[str]) -> str:
-    """Words, or one with commas, as an array."""
+    """Words, or one with commas or as in 1x1x5, as an array."""
+    words = words[0].split("x") if len(words) == 1 and not _is_array(words) else words
     return words[0] if _is_array(words) else f"[{','.join(words)}]"
 
 

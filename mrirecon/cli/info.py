@@ -10,7 +10,7 @@ from mrirecon.calibration import calibration_note
 from mrirecon.cli.config import UsageError
 from mrirecon.cli.outputs import for_each
 from mrirecon.cli.run import Command
-from mrirecon.cli.shared import LAYOUT, SCANS_ARGUMENT
+from mrirecon.cli.shared import LAYOUT, PLACE, SCANS_ARGUMENT
 from mrirecon.coverage import achieved_acceleration, calibration_region, covered_by
 from mrirecon.echo import center_echo
 from mrirecon.geometry import Geometry
@@ -19,6 +19,7 @@ from mrirecon.io.batch import Inputs
 from mrirecon.io.cfl import check_apart
 from mrirecon.io.files import check_target, suffix_of
 from mrirecon.io.layout import USUAL, Layout
+from mrirecon.io.place import NOWHERE, Placement
 from mrirecon.pattern import Pattern, pattern_of
 from mrirecon.recon.coil_maps import EstimatedMaps, calibration_block
 from mrirecon.recon.partial_fourier import missing_side
@@ -33,6 +34,7 @@ def info(
     mask_output: str | None = None,
     overwrite: bool = False,
     layout: Layout = USUAL,
+    place: Placement = NOWHERE,
 ) -> int:
     """Print what scans hold, how they were sampled, and what recon would do with them.
 
@@ -41,6 +43,7 @@ def info(
         mask_output: also write the mask of the middle slice, as .png (white is sampled) or .npy.
         overwrite: replace an existing mask.
         layout: how their arrays are stored.
+        place: where their images lie, which the lines on geometry then say.
     """
     scans = Inputs.named(scan, layout)
     if mask_output is not None:
@@ -51,7 +54,7 @@ def info(
         check_target(mask_output, overwrite)
 
     def tell(path: str, mask_file: Path) -> None:
-        stored = read_scan(path, layout)
+        stored = place.of(read_scan(path, layout))
         data = center_echo(stored)
         lines = {**_contents(data), **_sampling(data), **_geometry(data.geometry), **_plan(data)}
         width = max(map(len, lines)) + 2
@@ -186,5 +189,5 @@ COMMAND = Command(
     "SCAN...",
     {"scan": SCANS_ARGUMENT},
     ("scan.h5", "scan.h5 --mask_output mask.png", "kspace.mat --axes readout,phase,coil"),
-    flat=LAYOUT,
+    flat={**LAYOUT, **PLACE},
 )

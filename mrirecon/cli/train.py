@@ -17,7 +17,8 @@ from mrirecon.cli.parser import Parser
 from mrirecon.cli.run import Command
 from mrirecon.cli.signals import Ended
 from mrirecon.nearest import suggest
-from mrirecon.networks import MODELS, PRESETS
+from mrirecon.networks import MODELS, PRESETS, model_of
+from mrirecon.outside import is_place
 from mrirecon.training.core.checkpoints import LAST
 from mrirecon.training.core.export import About
 from mrirecon.training.core.introduction import WIDTH, data_lines, network_lines
@@ -85,6 +86,8 @@ def train(
         start = run.start(ckpt_path)
         if ckpt_path == "last" and start is None:
             print(f"note: {run.folder} holds no last checkpoint yet: training starts anew")
+        if start is not None:
+            _tell(f"goes on from {start}")
         with Display() as display, _saying_how_to_go_on(run):
             progress = Progress(display.show, _tell, 0.5 if display.live else 60.0)
             process = run.fit(start, progress, tell=_tell)
@@ -104,7 +107,7 @@ def _saying_how_to_go_on(run: Run) -> Iterator[None]:
         if (run.folder / LAST).exists():
             hint = "the same line with --ckpt_path last goes on from its last checkpoint"
         else:
-            hint = "no checkpoint had been written (checkpoints.every_minutes, checkpoints.every_steps)"
+            hint = "no checkpoint had been written yet; --checkpoints.every_minutes says how often one is"
         print(f"note: {run.output}: {hint}", file=sys.stderr, flush=True)
         raise
 
@@ -181,16 +184,20 @@ def _prepare(parser: Parser, args: list[str], settings: Settings) -> tuple[list[
     name = name or known
     configured = {key: value for key, value in configured.items() if key != "name"}
     preset = preset or configured.pop("preset", None)
-    if not isinstance(name, str) or name not in MODELS:
+    if not isinstance(name, str) or (name not in MODELS and not is_place(name)):
         raise UsageError(f"unknown network {name!r}: {suggest(str(name), MODELS)}")
+    kind = model_of(name)
     presets = PRESETS.get(name, {})
     if preset is not None and preset not in list(presets):
         hint = suggest(str(preset), presets)
         raise UsageError(f"network {name} has no preset {preset!r}: {hint}")
     parser.add_argument("--network.name", default=name)
-    about = (MODELS[name].__doc__ or "").partition("\n")[0].removesuffix(".")
-    parser.add_options(MODELS[name], "network", f"network {name}: {about}", (), instantiate=False)
-    text = f"{', '.join(MODELS)} (default: {DEFAULT}); `--network NAME --help` lists the options of NAME"
+    about = (kind.__doc__ or "").partition("\n")[0].removesuffix(".")
+    parser.add_options(kind, "network", f"network {name}: {about}", (), instantiate=False)
+    text = (
+        f"{', '.join(MODELS)}, or where a class of your own lies, as in mine.py:Net (default: {DEFAULT}); "
+        "`--network NAME --help` lists the options of NAME"
+    )
     if presets:
         sizes = ", ".join(presets)
         text += f"; --network.preset {sizes} sets them together, in place of those of the YAML"

@@ -16,8 +16,8 @@ from mrirecon.io.layout import Arrangement, Layout, is_complex_record, size_text
 from mrirecon.io.partitions import transformed
 from mrirecon.scan import Scan
 
-NO_GEOMETRY = "the file has no header: voxel size and position are unknown"
-NO_HEADER = "the file has no header: voxel size, position and zero padding are unknown"
+NO_GEOMETRY = "the file has no header: it says nothing of voxel size and position"
+NO_HEADER = "the file has no header: it says nothing of voxel size, position and zero padding"
 
 
 def complex_tensor(array: np.ndarray | FileArray) -> Complex[Tensor, "..."]:

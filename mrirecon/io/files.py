@@ -9,6 +9,7 @@ import secrets
 import shutil
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
+from difflib import get_close_matches
 from glob import escape
 from pathlib import Path
 from typing import Any
@@ -49,6 +50,16 @@ def printable(path: PathLike) -> str:
     return os.fsencode(path).decode("utf-8", errors="replace")
 
 
+def _near(path: Path) -> str:
+    """What of the same folder was probably meant by a name that is not there; or that there is no such folder."""
+    try:
+        names = [one.name for one in path.parent.iterdir()]
+    except OSError:
+        return f", nor a folder {path.parent}"
+    near = get_close_matches(path.name, names, n=1, cutoff=0.8)
+    return f": did you mean {path.parent / near[0]}?" if near else ""
+
+
 def existing_file(path: PathLike) -> Path:
     """The path, after checking that it is a file that can be opened.
 
@@ -62,7 +73,7 @@ def existing_file(path: PathLike) -> Path:
     if path.is_dir():
         raise IsADirectoryError(f"{path} is a folder: give a file")
     if not path.exists():
-        raise FileNotFoundError(f"{path}: no such file")
+        raise FileNotFoundError(f"{path}: no such file{_near(path)}")
     if not path.is_file():
         raise OSError(f"{path} is a pipe or a device: copy it to a file first")
     if not os.access(path, os.R_OK):

@@ -167,7 +167,7 @@ def _lost(volume: Volume, suffix: str) -> tuple[str, ...]:
 
     scale = scale_of(volume.image)
     lost = {
-        f"DICOM shows the intensities times {scale:.0e}, for viewers; its real world values are they": scale
+        f"DICOM shows the intensities times {scale:.0e}, for viewers; its real world values are unscaled": scale
         != 1,
         "the orientation is unknown: this DICOM is Secondary Capture, which states no position (--like or "
         "--orientation give one)": not volume.geometry.known,

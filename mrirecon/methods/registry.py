@@ -29,12 +29,13 @@ from mrirecon.methods.networks import (
     VarNetMethod,
     method_of,
 )
-from mrirecon.methods.outside import is_place, method_at, sampler_method
+from mrirecon.methods.outside import method_at, sampler_method
 from mrirecon.methods.posterior import Posterior
 from mrirecon.methods.samplers import SAMPLER_METHODS
 from mrirecon.nearest import known_as, suggest
-from mrirecon.networks import NETWORKS
+from mrirecon.networks import NETWORKS, Network, add_network
 from mrirecon.options import check, names_of
+from mrirecon.outside import is_place
 
 CLASSICAL = (ZeroFilled, Adjoint, MinNorm, CGSense, L1Wavelet, TotalVariation, Grappa)
 LEARNED = (UNetMethod, VarNetMethod, HUMUSMethod, UnrolledPriorMethod)
@@ -52,7 +53,7 @@ OTHER_NAMES = {  # what people call a method elsewhere
 }
 GROUP = "mrirecon.methods"  # of entry points in the metadata of other packages
 
-Registered = TypeVar("Registered", bound=type[Method])
+Registered = TypeVar("Registered", bound=type[Method | Network])
 
 
 @runtime_checkable
@@ -115,12 +116,12 @@ Example:
 
 
 def register(method: Registered) -> Registered:
-    """Make a class of `Method` known by its name, on the command line of the same program too; also as a decorator.
+    """Make a class of `Method`, or an end-to-end network, known by its name in this program; also as a decorator.
 
     Packages do the same for every program by an entry point of the group `mrirecon.methods` in their metadata.
 
     Raises:
-        ValueError: if there is another method of that name.
+        ValueError: if there is another one of that name.
 
     Example:
         @mr.register
@@ -132,7 +133,10 @@ def register(method: Registered) -> Registered:
 
         volume = mr.reconstruct("scan.h5", method="mine")
     """
-    METHODS.add(method)
+    if issubclass(method, Network):
+        add_network(method)
+    else:
+        METHODS.add(method)
     return method
 
 

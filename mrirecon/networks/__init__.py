@@ -18,16 +18,20 @@ from mrirecon.networks.base import PredictsKspace as PredictsKspace
 from mrirecon.networks.base import Prior as Prior
 from mrirecon.networks.base import UnrolledNetwork as UnrolledNetwork
 from mrirecon.networks.base import calibration_of as calibration_of
+from mrirecon.outside import found_at, is_place
 
 
 class _Lazy(Mapping[str, Any]):
-    """name -> class, whose module is imported when it is looked up."""
+    """name -> class, or where it lies: its module is imported when it is looked up."""
 
-    def __init__(self, homes: dict[str, str]) -> None:
-        self.homes = homes
+    def __init__(self, homes: Mapping[str, str | type[Model]]) -> None:
+        self.homes = dict(homes)
 
     def __getitem__(self, name: str) -> Any:
-        module, _, attribute = self.homes[name].partition(".")
+        home = self.homes[name]
+        if not isinstance(home, str):
+            return home
+        module, _, attribute = home.partition(".")
         return getattr(import_module(f"mrirecon.networks.{module}"), attribute)
 
     def __iter__(self) -> Iterator[str]:
@@ -45,9 +49,44 @@ _END_TO_END = {
 }
 _PRIORS = {"ncsnpp": "ncsnpp.NCSNpp", "adm": "adm.ADMUNet", "denoiser": "denoiser.DenoiserUNet"}
 
-NETWORKS: Mapping[str, type[Network]] = _Lazy(_END_TO_END)
+NETWORKS: Mapping[str, type[Network]] = (_networks := _Lazy(_END_TO_END))
 PRIORS: Mapping[str, type[Prior]] = _Lazy(_PRIORS)
-MODELS: Mapping[str, type[Model]] = _Lazy(_END_TO_END | _PRIORS)
+MODELS: Mapping[str, type[Model]] = (_models := _Lazy(_END_TO_END | _PRIORS))
+
+
+def add_network(network: type[Network]) -> str:
+    """Make an end-to-end network from elsewhere known in this program; its name, for its weights say no more of it.
+
+    Raises:
+        ValueError: if it has no name of its own.
+    """
+    name = getattr(network, "name", "")
+    if not name or MODELS.get(name, network) is not network:
+        raise ValueError(
+            f"{network.__name__} needs a name of its own, such as name = {network.__name__.lower()!r}: "
+            f"there are {', '.join(MODELS)}"
+        )
+    _networks.homes[name] = _models.homes[name] = network
+    return name
+
+
+def model_of(name: str) -> type[Model]:
+    """The class of a network: a key of `MODELS`, or the place of an end-to-end one such as `mine.py:Net`.
+
+    To be asked only for what the user named: files of weights and checkpoints must not name code to run.
+
+    Raises:
+        ValueError: if nothing lies there, or something else does.
+        KeyError: if there is none of that name.
+    """
+    if not is_place(name):
+        return MODELS[name]
+    found = found_at(name)
+    if not (isinstance(found, type) and issubclass(found, Network)):
+        raise ValueError(f"{name} is no class of mrirecon.networks.Network")
+    add_network(found)
+    return found
+
 
 # Constructor arguments; "published" is what the leaderboard weights of each network were trained with.
 PRESETS: dict[str, dict[str, dict[str, Any]]] = {

@@ -19,7 +19,7 @@ from pytorch_lightning import (
 from pytorch_lightning.callbacks import EarlyStopping
 
 from mrirecon.io.files import existing_file, make_folder, replacing
-from mrirecon.networks import MODELS, PRIORS, Model
+from mrirecon.networks import PRIORS, Model, model_of
 from mrirecon.networks.unrolled_prior import UnrolledPrior
 from mrirecon.training.core.base import TrainingModule
 from mrirecon.training.core.checkpoints import (
@@ -77,7 +77,7 @@ class Run:
         """
         seed_everything(config["seed"], workers=True, verbose=False)
         options = dict(config["network"])
-        network = MODELS[options.pop("name")](**options)
+        network = model_of(options.pop("name"))(**options)
         if config["weights"] is not None:
             _initialise(network, config["weights"])
         family = family_of(network.name)
@@ -214,7 +214,7 @@ def made_if_used(output: Path) -> Iterator[None]:
 
 
 def family_of(name: str) -> Family:
-    """The family of a network in `mrirecon.networks.MODELS`."""
+    """The family of a network, by the name that `mrirecon.networks.model_of` takes."""
     return PRIOR if name in PRIORS else END_TO_END
 
 

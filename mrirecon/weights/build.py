@@ -26,7 +26,10 @@ def build(name: str, config: Mapping[str, Any], state: State, inside: str = "") 
             or a tensor holds NaN or infinite values.
     """
     if name not in MODELS:
-        raise ValueError(f"there is no network {name!r}: there are {', '.join(MODELS)}")
+        raise ValueError(
+            f"there is no network {name!r}: there are {', '.join(MODELS)}; of a network of your own say where its "
+            "class lies, as in --method mine.py:Class"
+        )
     try:
         # Initial values, which are overwritten, must not change the global random state.
         with torch.random.fork_rng(devices=[]):

@@ -147,7 +147,8 @@ def test_names_in_capitals(mrirecon, scan_file, tmp_path):
 def test_what_is_usual_is_known_here():
     """Every synonym stands for an option that some command has."""
     known = {name for names in SYNONYMS.values() for name in names}
-    texts = " ".join(help_of(command) for command in ("recon", "train", "view", "convert", "mask"))
+    commands = ("recon", "train", "view", "convert", "mask", "evaluate")
+    texts = " ".join(map(help_of, commands))
     texts += help_of("recon", "--method", "dds")
     for name in known:
         assert re.search(rf"--([a-z_]+\.)?{name}\b", texts), name

@@ -9,6 +9,8 @@ import pytest
 import yaml
 
 from mrirecon.io import write_scan
+from mrirecon.methods.outside import method_at
+from mrirecon.networks import MODELS, NETWORKS
 from mrirecon.phantom import shepp_logan
 from mrirecon.simulate import simulate_scan
 from mrirecon.weights import load_weights
@@ -159,8 +161,6 @@ def test_dry_run(mrirecon, root, config, tmp_path):
         for line in memory.splitlines()[1:]
         if line.startswith("  ")
     }
-    from mrirecon.networks import NETWORKS
-
     count = sum(p.numel() for p in NETWORKS["varnet"](**_options(TINY)).parameters())
     assert about.startswith(f"varnet, {count:,} parameters")
     assert sizes["parameters"] == pytest.approx(4e-6 * count, abs=0.06)
@@ -359,6 +359,60 @@ def test_an_interrupted_run_says_how_to_go_on(root, config, tmp_path, monkeypatc
     said = capsys.readouterr().err
     assert end.value.code == 130 and ("--ckpt_path last" in said) is kept
     assert ("no checkpoint" in said) is not kept
+
+
+OWN = '''
+import torch
+
+from mrirecon.networks import Network
+from mrirecon.tensors import ifft2c, rss
+
+
+class Net(Network):
+    """A few convolutions."""
+
+    name = "{name}"
+
+    def __init__(self, chans: int = 4):
+        super().__init__()
+        self.config = {{"chans": chans}}
+        self.layers = torch.nn.Sequential(
+            torch.nn.Conv2d(1, chans, 3, padding=1), torch.nn.Conv2d(chans, 1, 3, padding=1)
+        )
+
+    def forward(self, kspace, mask, calibration, crop):
+        image = rss(ifft2c(kspace[:, 0]))[(..., *crop)]
+        return image + self.layers(image[:, None])[:, 0]
+'''
+
+
+def test_a_network_of_ones_own(mrirecon, refused, root, config, tmp_path, monkeypatch):
+    for table in (NETWORKS, MODELS):
+        monkeypatch.setattr(table, "homes", dict(table.homes))
+    (tmp_path / "own.py").write_text(OWN.format(name="own"))
+    out, place = tmp_path / "run", f"{tmp_path}/own.py:Net"
+    recipe = config(network={"name": place, "chans": 3})
+    args = ("train", "--config", recipe, "--data.root", root, "--output", out)
+    first = mrirecon(*args, "--trainer.max_steps", 2)
+    assert first.status == 0, first.errors
+    assert "network      own, " in first.out and not first.errors
+    again = ("train", "--config", out / "config.yaml", "--ckpt_path", "last")
+    assert mrirecon(*again, "--trainer.max_steps", 3).status == 0
+    for table in (NETWORKS, MODELS):  # as in another program
+        del table.homes["own"]
+    weights = ("--weights", out / "weights.safetensors", "--output", tmp_path / "o.npy")
+    scan = next((root / "multicoil_val").iterdir())
+    line = refused("recon", scan, "--method", "unet", *weights)
+    assert "there is no network 'own'" in line and "--method mine.py:Class" in line
+    method_at.cache_clear()
+    shown = mrirecon("recon", scan, "--method", place, *weights)
+    assert shown.status == 0 and ": own, " in shown.out, shown.errors
+
+    (tmp_path / "taken.py").write_text(OWN.format(name="varnet"))
+    line = refused("train", "--network", f"{tmp_path}/taken.py:Net", "--output", out, "--dry_run")
+    assert "Net needs a name of its own" in line
+    line = refused("train", "--network", f"{tmp_path}/own.py:torch", "--output", out)
+    assert "is no class of mrirecon.networks.Network" in line
 
 
 def test_a_damaged_checkpoint(refused, config, root, tmp_path):

@@ -66,7 +66,7 @@ def test_a_class_at_a_place(scan, place, tmp_path):
     ("name", "words"),
     [
         ("{0}:Thrice", "has no Thrice"),
-        ("{0}:other", "no class of mrirecon.Method, and no sampler"),
+        ("{0}:other", "no class of mrirecon.Method or of a network, and no sampler"),
         ("{0}_not:Twice", "cannot be loaded"),
         ("none.py:Twice", "No such file"),
     ],

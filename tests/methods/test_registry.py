@@ -12,6 +12,7 @@ import mrirecon as mr
 from mrirecon.cli import main
 from mrirecon.io import write_scan
 from mrirecon.methods import registry
+from mrirecon.networks import MODELS, NETWORKS
 from mrirecon.networks.base import Network
 from mrirecon.weights import card_of
 
@@ -128,15 +129,9 @@ class Blur(Network):
 
 
 def test_a_network_needs_no_class_of_its_own(known, monkeypatch, scan, tmp_path, capsys):
-    from mrirecon.networks import MODELS, NETWORKS
-
     for table in (NETWORKS, MODELS):
-        monkeypatch.setattr(table, "homes", {**table.homes, "blur": "blur.Blur"})
-        monkeypatch.setattr(
-            type(table),
-            "__getitem__",
-            lambda self, name: Blur if name == "blur" else get(self, name),
-        )
+        monkeypatch.setattr(table, "homes", dict(table.homes))
+    assert mr.register(Blur) is Blur and mr.register(Blur) is Blur
     path = tmp_path / "blur.safetensors"
     network = Blur()
     mr.save_weights(network, path, card_of(network))
@@ -156,7 +151,17 @@ def test_a_network_needs_no_class_of_its_own(known, monkeypatch, scan, tmp_path,
         assert output.exists()
 
 
-get = type(__import__("mrirecon.networks").networks.NETWORKS).__getitem__
+def test_a_network_needs_a_name_that_is_free():
+    class Varnet(Blur):
+        name = "varnet"
+
+    class Nameless(Network):
+        pass
+
+    for network in (Varnet, Nameless):
+        with pytest.raises(ValueError, match=f"{network.__name__} needs a name of its own"):
+            mr.register(network)
+    assert mr.networks.MODELS["varnet"] is not Varnet
 
 
 @pytest.mark.parametrize(

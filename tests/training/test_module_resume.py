@@ -97,6 +97,37 @@ def test_an_interrupted_run_ends_with_the_same_weights(root, tmp_path, changed, 
     assert straight.export().read_bytes() == Run.of(settings).export().read_bytes()
 
 
+class CtrlC(Callback):
+    """Presses Ctrl-C in the middle of a step, so many times."""
+
+    def __init__(self, step, times=1):
+        self.step, self.times = step, times
+
+    def on_before_optimizer_step(self, trainer, *args):
+        if trainer.global_step == self.step - 1:
+            for _ in range(self.times):
+                os.kill(os.getpid(), signal.SIGINT)
+
+
+def test_ctrl_c_loses_nothing(root, tmp_path):
+    """In the middle of an epoch, and in its last step, after which validation comes first."""
+    changed = {"checkpoints": {"every_minutes": 0.0}}
+    straight = runs.config(root, tmp_path / "straight", **changed)
+    runs.fit(straight)
+    settings = runs.config(root, tmp_path / "stopped", **changed)
+    for step in (2, 6):
+        with pytest.raises(KeyboardInterrupt):
+            runs.fit(settings, CtrlC(step), resume=True)
+        assert runs.last(tmp_path / "stopped")["global_step"] == step
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    with pytest.raises(KeyboardInterrupt):
+        runs.fit(settings, CtrlC(8, times=2), resume=True)
+    assert runs.last(tmp_path / "stopped")["global_step"] == 6
+    runs.fit(settings, resume=True)
+    assert_same_end(tmp_path / "straight", tmp_path / "stopped")
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
 def command(settings, path):
     """Arguments that train with a configuration in another process."""
     path.write_text(json.dumps(settings))

@@ -9,11 +9,14 @@ from __future__ import annotations
 import math
 import os
 import re
+import signal
+import threading
 import time
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from pickle import UnpicklingError
+from types import FrameType
 from typing import Any, Literal, NamedTuple
 
 import torch
@@ -136,7 +139,8 @@ class WholeFiles(TorchCheckpointIO):
 class Checkpoints(Checkpoint):
     """Writes the last checkpoint every so often and after each epoch, and the best ones after validation.
 
-    Only ever between two gradient steps, so that a resumed run goes on exactly where the killed one was.
+    Only ever between two gradient steps, so that a resumed run goes on exactly where the killed one was. Ctrl-C ends
+    the run after such a writing, so that nothing is lost; a second one ends it at once.
 
     Args:
         folder: of the checkpoints.
@@ -148,6 +152,7 @@ class Checkpoints(Checkpoint):
         super().__init__()
         self.folder, self.settings, self.start = folder, settings, start
         self._saved_step, self._saved_time = 0, time.monotonic()
+        self._asked = self._ending = False  # whether this process, and all together, are to end
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Make sure that all processes begin alike.
@@ -168,6 +173,22 @@ class Checkpoints(Checkpoint):
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._saved_step, self._saved_time = trainer.global_step, time.monotonic()
+        main = threading.current_thread() is threading.main_thread()
+        if main and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+            signal.signal(signal.SIGINT, self._ask)
+
+    def _ask(self, number: int, frame: FrameType | None) -> None:
+        self._asked = True
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if signal.getsignal(signal.SIGINT) == self._ask:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+
+    def on_exception(
+        self, trainer: Trainer, pl_module: LightningModule, exception: BaseException
+    ) -> None:
+        self.on_train_end(trainer, pl_module)
 
     def on_train_batch_end(self, trainer: Trainer, *args: Any) -> None:
         # After the last batch of an epoch come validation and on_train_epoch_end, which saves.
@@ -176,6 +197,8 @@ class Checkpoints(Checkpoint):
         )
         if stepped and not trainer.is_last_batch and self._is_due(trainer):
             self.save(trainer, self.folder / LAST)
+            if self._ending:
+                raise KeyboardInterrupt
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         settings = self.settings
@@ -199,6 +222,8 @@ class Checkpoints(Checkpoint):
         # A run that stops in the middle of an epoch has saved before; what is saved here counts as a complete epoch.
         if trainer.is_last_batch:
             self.save(trainer, self.folder / LAST)
+            if trainer.strategy.broadcast(self._asked):
+                raise KeyboardInterrupt
 
     def save(self, trainer: Trainer, path: Path) -> None:
         """Write a checkpoint, on all processes together.
@@ -220,8 +245,8 @@ class Checkpoints(Checkpoint):
         settings = self.settings
         stopping = trainer.should_stop or trainer.global_step == trainer.max_steps
         steps = trainer.global_step - self._saved_step
-        if stopping or (settings.every_steps and steps >= settings.every_steps):
-            return True
-        late = time.monotonic() - self._saved_time >= 60 * settings.every_minutes
-        # Clocks differ between processes, but all must save together.
-        return bool(settings.every_minutes) and bool(trainer.strategy.broadcast(late))
+        late = time.monotonic() - self._saved_time >= 60 * (settings.every_minutes or math.inf)
+        # Clocks differ between processes, and so does when Ctrl-C comes, but all must save, and end, together.
+        late, self._ending = trainer.strategy.broadcast((late, self._asked))
+        enough = bool(settings.every_steps) and steps >= settings.every_steps
+        return stopping or enough or late or self._ending

@@ -164,7 +164,9 @@ def quiet() -> Iterator[None]:
         try:
             yield
         except MisconfigurationException as error:
-            raise ValueError(str(error)) from error
+            reason = str(error).rstrip(".!")
+            remedy = f"{reason}: look at the options trainer.*, whose accelerator and devices may be auto"
+            raise ValueError(remedy) from error
         finally:
             for logger, level in zip(loggers, levels, strict=True):
                 logger.setLevel(level)

@@ -134,6 +134,11 @@ class FastMRIDataModule(LightningDataModule):
         return SliceLoader(dataset, batches, self.workers, pin)
 
     def _entries(self, folder: Path) -> list[FileEntry]:
+        if not folder.exists():
+            raise FileNotFoundError(
+                f"{folder}: no such folder: data.root is the folder that holds {self.train_folder.name} and "
+                f"{self.val_folder.name} (or name these with data.train_folder and data.val_folder)"
+            )
         entries = index_folder(folder, self.index)
         for entry in entries:
             coils = entry.shape[1]
