@@ -1,6 +1,7 @@
 """Help, versions, YAML files and wrong options."""
 
 import json
+import os
 import subprocess
 import sys
 from itertools import pairwise
@@ -351,3 +352,25 @@ def test_interrupted(mrirecon, scan_file, monkeypatch):
     monkeypatch.setattr(info, "read_scan", interrupt)
     result = mrirecon("info", scan_file)
     assert result.status == 130 and result.errors == ["mrirecon info: interrupted"]
+
+
+@pytest.mark.parametrize(("policy", "turns"), [(None, "1000"), ("ACTIVE", None)])
+def test_waiting_threads_sleep_unless_someone_says_otherwise(policy, turns):
+    """In a process of its own: PyTorch must not have been loaded before the environment says so."""
+    code = """if True:
+        import os, sys
+        from mrirecon.cli import main
+        sys.addaudithook(
+            lambda event, args: event == "import" and args[0] == "torch"
+            and print(os.environ.get("GOMP_SPINCOUNT"), flush=True)
+        )
+        main(["mask", "none", "--shape", "8x8", "--output", os.devnull])
+    """
+    environment = {k: v for k, v in os.environ.items() if k not in ("GOMP_SPINCOUNT",)}
+    environment.pop("OMP_WAIT_POLICY", None)
+    if policy:
+        environment["OMP_WAIT_POLICY"] = policy
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True
+    )
+    assert done.stdout.split()[0] == str(turns), done.stderr
