@@ -17,9 +17,9 @@ import torch
 from jaxtyping import Bool, Complex
 from torch import Tensor
 
-from mrirecon.calibration import calibration_data
+from mrirecon.calibration import CENTRE, calibration_centre, calibration_data
 from mrirecon.coverage import calibration_region
-from mrirecon.scan import Scan
+from mrirecon.scan import CoilMix, Scan
 from mrirecon.tensors import center_crop, fft2c, ifft2c, pad_to, rss
 
 Read = Callable[[int, int], Tensor]
@@ -74,14 +74,14 @@ def compress_coils(scan: Scan, coils: int, method: str = "svd") -> Scan:
         _require_full_readout(scan, scan.mask(0), "geometric coil compression")
 
         @cache
-        def along_readout(index: int) -> Tensor:
+        def bases_of(index: int) -> Tensor:
             block = _calibration(scan, index, full_readout=True)
             if block is None:  # a slice without samples
                 return torch.eye(scan.shape[1], coils, dtype=torch.complex128)
             hybrid = ifft2c(block, (-2,)).movedim(-2, 0)
             return _aligned(_leading(hybrid @ hybrid.mH, coils))
 
-        compressed = mix_coils(scan, along_readout, coils, note)
+        compressed = mix_coils(scan, bases_of, coils, note, along_readout=True)
     return replace(compressed, noise_covariance=noise)
 
 
@@ -155,7 +155,7 @@ def intensity_scale(
         ValueError: if the centre of k-space is not sampled, or all zero.
     """
     slices = kspace.reshape(-1, *kspace.shape[-3:])
-    return _scale_of([_central_block(x, mask) for x in slices], mask.shape)
+    return _scale_of([_central_block(x, mask, mask.shape) for x in slices], mask.shape)
 
 
 def volume_scale(scan: Scan, volume: int = 0) -> float:
@@ -171,34 +171,80 @@ def volume_scale(scan: Scan, volume: int = 0) -> float:
     Example:
         normalized = scan.kspace(0) / mr.volume_scale(scan)  # images of it have the bright level 1
     """
-    if not scan.is_3d and _full_readout(scan.acquired) and _full_readout(scan.mask(0, volume)):
-        scan = remove_oversampling(scan)
-    side = min(_scale_square(scan.shape[2:]))
-    blocks, separate, power, imaging_power = [], [], 0.0, 0.0
+    scales = VolumeScales(scan)
     for index in range(scan.shape[0]):
-        found = calibration_data(scan, index, side, volume)
+        scales.look(volume, index)
+    return scales.of(volume)
+
+
+class VolumeScales:
+    """Finds `volume_scale` of volumes, while their slices are read one after another for other things, too.
+
+    Args:
+        scan: what was measured.
+    """
+
+    def __init__(self, scan: Scan) -> None:
+        self.scan = scan
+        self._scans: dict[int, Scan] = {}
+        self._blocks: dict[int, list[tuple[Tensor, bool]]] = {}
+        self._powers: dict[int, Tensor] = {}
+
+    def look(self, volume: int, index: int) -> None:
+        """Take from a slice what the scale of its volume depends on.
+
+        Raises:
+            ValueError: if the centre of k-space is not sampled.
+        """
+        scan = self._in_window(volume)
+        side = min(_scale_square(scan.shape[2:]))
+        blocks = self._blocks.setdefault(volume, [])
+        enough = scan.calibration is None and side <= CENTRE
+        find = calibration_centre if enough else calibration_data
+        found = find(scan, index, side, volume)
         if not bool(found.mask.any()):
-            continue
+            return
         if found.has_own_units:
+            found = calibration_data(scan, index, side, volume)  # its power counts, not its centre
             kspace, mask = scan.measured(index, volume)
             if not bool(mask.any()):
-                continue
+                return
             common = mask & found.mask
-            power += float(found.kspace[:, common].abs().square().sum())
-            imaging_power += float(kspace[:, common].abs().square().sum())
+            powers = [x[:, common].abs().square().sum() for x in (found.kspace, kspace)]
+            self._powers[volume] = self._powers.get(volume, 0) + torch.stack(powers).double()
         try:
-            blocks.append(_central_block(found.kspace, found.mask))
+            block = _central_block(found.kspace, found.mask, scan.shape[2:])
         except ValueError as error:
             raise ValueError(f"{scan.source}: slice {scan.first_slice + index}: {error}") from error
-        separate.append(found.has_own_units)
-    if not blocks:
-        raise ValueError(f"{scan.source}: volume {volume} has no samples")
-    gain = (imaging_power / power) ** 0.5 if power > 0 and imaging_power > 0 else 1.0
-    blocks = [gain * x if other else x for x, other in zip(blocks, separate, strict=True)]
-    try:
-        return _scale_of([x for x in blocks if bool(x.any())] or blocks, scan.shape[2:])
-    except ValueError as error:
-        raise ValueError(f"{scan.source}: {error}") from error
+        blocks.append((block, found.has_own_units))
+
+    def of(self, volume: int) -> float:
+        """The scale of a volume whose slices were all looked at.
+
+        Raises:
+            ValueError: if the volume has no samples, or they are all zero.
+        """
+        scan, found = self._in_window(volume), self._blocks.pop(volume, [])
+        if not found:
+            raise ValueError(f"{scan.source}: volume {volume} has no samples")
+        power, imaging = self._powers[volume].tolist() if volume in self._powers else (0, 0)
+        gain = (imaging / power) ** 0.5 if power > 0 and imaging > 0 else 1.0
+        blocks = [gain * x if other else x for x, other in found]
+        try:
+            return _scale_of([x for x in blocks if bool(x.any())] or blocks, scan.shape[2:])
+        except ValueError as error:
+            raise ValueError(f"{scan.source}: {error}") from error
+
+    def _in_window(self, volume: int) -> Scan:
+        """The scan without readout oversampling, where that can be removed."""
+        if volume not in self._scans:
+            scan = self.scan
+            whole = not scan.is_3d and _full_readout(scan.acquired)
+            if whole and _full_readout(scan.mask(0, volume)):
+                cropped = (one for one in self._scans.values() if one is not scan)
+                scan = next(cropped, None) or remove_oversampling(scan)
+            self._scans[volume] = scan
+        return self._scans[volume]
 
 
 def _scale_square(shape: Sequence[int]) -> tuple[int, int]:
@@ -206,9 +252,9 @@ def _scale_square(shape: Sequence[int]) -> tuple[int, int]:
     return min(side, shape[0]), min(side, shape[1])
 
 
-def _central_block(kspace: Tensor, mask: Tensor) -> Tensor:
-    """The largest fully sampled block inside the central square of `intensity_scale`."""
-    square = _scale_square(mask.shape)
+def _central_block(kspace: Tensor, mask: Tensor, shape: Sequence[int]) -> Tensor:
+    """The largest fully sampled block inside the central square of `intensity_scale` on a grid of this shape."""
+    square = _scale_square(shape)
     region = calibration_region(center_crop(mask.int(), square).bool())
     if region is None:
         raise ValueError(
@@ -229,7 +275,13 @@ def _scale_of(blocks: list[Tensor], shape: tuple[int, ...]) -> float:
     return scale
 
 
-def mix_coils(scan: Scan, basis: Callable[[int], Tensor], coils: int, note: str) -> Scan:
+def mix_coils(
+    scan: Scan,
+    basis: Callable[[int], Tensor],
+    coils: int,
+    note: str,
+    along_readout: bool = False,
+) -> Scan:
     """The scan with its coils replaced by linear combinations: new[v] = sum_c basis[c, v] old[c].
 
     Args:
@@ -237,23 +289,23 @@ def mix_coils(scan: Scan, basis: Callable[[int], Tensor], coils: int, note: str)
         basis: slice -> weights (coil, virtual), or (readout, coil, virtual), applied in image space along the readout.
         coils: number of virtual coils.
         note: added to the notes of the scan.
+        along_readout: whether the weights differ along the readout.
     """
 
-    def mixed(read: Read) -> Read:
-        def mix(volume: int, index: int) -> Tensor:
-            kspace, weights = read(volume, index), basis(index)
-            weights = weights.to(kspace)
-            if weights.ndim == 2:
-                return torch.einsum("cv,cyx->vyx", weights, kspace)
-            return fft2c(torch.einsum("ycv,cyx->vyx", weights, ifft2c(kspace, (-2,))), (-2,))
+    def mixed(samples: Tensor, index: int) -> Tensor:
+        weights = basis(index).to(samples)
+        if weights.ndim == 2:
+            return torch.einsum("cv,c...->v...", weights, samples)
+        return fft2c(torch.einsum("ycv,cyx->vyx", weights, ifft2c(samples, (-2,))), (-2,))
 
-        return mix
+    def of(read: Read) -> Read:
+        return lambda volume, index: mixed(read(volume, index), index)
 
     return replace(
         scan,
         shape=(scan.shape[0], coils, *scan.shape[2:]),
-        read=mixed(scan.read),
-        calibration=None if scan.calibration is None else mixed(scan.calibration),
+        read=of(scan.read) if along_readout else CoilMix(scan, mixed),
+        calibration=None if scan.calibration is None else of(scan.calibration),
         notes=(*scan.notes, note),
     )
 
@@ -298,7 +350,7 @@ def _calibration(scan: Scan, index: int, full_readout: bool = False) -> Tensor |
     None where the slice has no samples. With `full_readout` the block covers the whole readout axis.
     """
     found = calibration_data(scan, index)
-    region = calibration_region(found.mask)
+    region = found.region
     if not bool(found.kspace.any()):
         return None
     if region is None:

@@ -189,7 +189,9 @@ def _scan_3d(
                 f"{source}: k-space holds NaN or infinite samples: repair or re-export the file"
             )
         sampled = (kspace != 0).any(dim=0)
-        lines = sampled[..., sampled.any(dim=(0, 1))]  # of a partial echo the readout has empty points
+        lines = sampled[
+            ..., sampled.any(dim=(0, 1))
+        ]  # of a partial echo the readout has empty points
         if bool((lines.any(dim=-1) != lines.all(dim=-1)).any()):
             raise ValueError(
                 f"{source}: a 3D scan must be fully sampled along the readout (dimension 0): "

@@ -88,6 +88,10 @@ class NetworkMethod(SliceMethod):
         other.__dict__["trained"] = module.eval(), card  # where cached_property keeps it
         return other
 
+    @property
+    def reach(self) -> int:
+        return getattr(self.trained[0], "adjacent_slices", 1) // 2
+
     def solve_slice(self, problem: Problem) -> Solution:
         with self.network_on(problem.kspace.device) as network:
             return self.solve_with(network, problem)
