@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
-from functools import lru_cache
 from itertools import groupby
 
 import torch
@@ -137,18 +136,13 @@ class Problems:
             return problem
         return replace(problem, first_image=self.first_image.of(problem, self.whitening))
 
-    def _maps_of(self):  # type: ignore[no-untyped-def]
+    def _maps_of(self) -> Callable[[int], Complex[Tensor, "set coil y x"]]:
         """Maps by slice, kept from one volume to the next."""
         _, coils, height, width = self.scan.shape
         size = 1
         if _is_read_whole(self.scan) and self.scan.volumes > 1:
             size = max(1, KEPT_MAPS // (8 * coils * height * width))
-
-        @lru_cache(maxsize=size)
-        def maps_of(index: int) -> Complex[Tensor, "set coil y x"]:
-            return self.source(self.scan, index, self.device)
-
-        return maps_of
+        return Latest(lambda index: self.source(self.scan, index, self.device), size)
 
     def _look(self, volumes: Sequence[int], unit: float) -> None:
         """Find scale and noise of these volumes; `unit` is what 1 was before prewhitening.
@@ -184,18 +178,41 @@ class Problems:
             return 0.0
 
 
+class Latest:
+    """A function that remembers what it gave last, and forgets the oldest of it before it makes more.
+
+    Args:
+        function: what is remembered, by its arguments.
+        count: how much of it.
+    """
+
+    def __init__(self, function: Callable[..., Tensor], count: int) -> None:
+        self._function, self._count = function, count
+        self._known: dict[tuple[int, ...], Tensor] = {}  # the one that was asked for last is the last
+
+    def __call__(self, *place: int) -> Tensor:
+        known = self._known
+        if place in known:
+            known[place] = known.pop(place)
+        else:
+            while len(known) >= self._count:
+                del known[next(iter(known))]
+            known[place] = self._function(*place)
+        return known[place]
+
+
 def _remembering(scan: Scan, reach: int) -> Scan:
     """The scan with those slices in memory that are looked at together.
 
-    These are neighbours, and all volumes of a slice as far as they fit. They are kept as they are read, before coils are
-    combined.
+    These are neighbours, and all volumes of a slice as far as they fit; they are kept as they are read, before coils
+    are combined.
     """
     read, (_, coils, height, width) = scan.read, scan.shape
     if isinstance(read, CoilMix):
         return replace(scan, read=CoilMix(_remembering(read.before, reach), read.mix))
     volumes = 1 if _is_read_whole(scan) else scan.volumes
     fitting = min(volumes, REMEMBERED // (8 * coils * height * width))
-    remembering = replace(scan, read=lru_cache(maxsize=max(1 + 2 * reach, fitting))(read))
+    remembering = replace(scan, read=Latest(read, max(1 + 2 * reach, fitting)))
     remembering.kept.update(scan.kept)
     return remembering
 
