@@ -13,6 +13,7 @@ import sys
 import choice_figures
 import demo_figures
 import example_figures
+import growth_figures
 import mask_figures
 import method_figures
 import records
@@ -32,6 +33,7 @@ PARTS = {
     "demo": demo_figures.draw,
     "examples": example_figures.draw,
     "choice": choice_figures.draw,
+    "growth": growth_figures.draw,
     "text": text,
 }
 

@@ -21,7 +21,7 @@ from mrirecon.methods.trust import trust_figures
 from mrirecon.networks import NETWORKS, Network, UnrolledNetwork, calibration_of
 from mrirecon.networks.unrolled_prior import UnrolledPrior
 from mrirecon.options import Positive
-from mrirecon.prepare import volume_scale
+from mrirecon.scale import volume_scale
 from mrirecon.scan import Scan
 from mrirecon.weights import Card, load_weights, locate
 

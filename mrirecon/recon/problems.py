@@ -22,9 +22,9 @@ from mrirecon.noise import (
     silent_coils,
     trusted_noise,
 )
-from mrirecon.prepare import VolumeScales
 from mrirecon.recon.coil_maps import MapSource, without_coils
 from mrirecon.recon.first_image import FirstImage
+from mrirecon.scale import VolumeScales
 from mrirecon.scan import CoilMix, Scan
 
 REMEMBERED = 256 * 2**20  # bytes of k-space of several volumes of a slice, read last
@@ -188,7 +188,9 @@ class Latest:
 
     def __init__(self, function: Callable[..., Tensor], count: int) -> None:
         self._function, self._count = function, count
-        self._known: dict[tuple[int, ...], Tensor] = {}  # the one that was asked for last is the last
+        self._known: dict[
+            tuple[int, ...], Tensor
+        ] = {}  # the one that was asked for last is the last
 
     def __call__(self, *place: int) -> Tensor:
         known = self._known
