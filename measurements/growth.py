@@ -120,9 +120,16 @@ def write(found: dict[str, dict[str, Any]]) -> None:
     for name, one in found.items():
         seconds, memory = one["cpu_seconds"], one["peak_mb"]
         rows.append(
-            [name, one["values"][0], one["values"][-1], f"`{one['method']}`"]
-            + [f"{seconds[0]:.2f} to {seconds[-1]:.2f} s", f"{one['time_exponent']:.2f}"]
-            + [f"{memory[0]:.0f} to {memory[-1]:.0f} MB", f"{one['memory_exponent']:.2f}"]
+            [
+                name,
+                one["values"][0],
+                one["values"][-1],
+                f"`{one['method']}`",
+                f"{seconds[0]:.2f} to {seconds[-1]:.2f} s",
+                f"{one['time_exponent']:.2f}",
+                f"{memory[0]:.0f} to {memory[-1]:.0f} MB",
+                f"{one['memory_exponent']:.2f}",
+            ]
         )
     records.Record(
         what="CPU time of one thread, peak memory above the start, and the powers of what grows that fit them",

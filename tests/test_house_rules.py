@@ -37,6 +37,7 @@ LAYERS = [
         "masks",
         "simulate",
         "prepare",
+        "scale",
         "noise",
     ),
     ("operators",),
@@ -76,6 +77,9 @@ WITHIN_ROW = [
     ("noise", "prepare"),
     ("prepare", "calibration"),
     ("prepare", "coverage"),
+    ("scale", "prepare"),
+    ("scale", "calibration"),
+    ("scale", "coverage"),
     ("side_by_side", "metrics"),
     ("benchmark", "report"),
 ]
