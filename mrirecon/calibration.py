@@ -67,10 +67,11 @@ class Calibration:
         inside = self.region
         if inside is not None:
             starts = [n // 2 - m // 2 for n, m in zip(self.mask.shape, sizes, strict=True)]
-            inside = tuple(
+            rows, columns = (
                 slice(max(0, part.start - start), min(size, part.stop - start))
                 for part, start, size in zip(inside, starts, sizes, strict=True)
             )
+            inside = rows, columns
         height, width = sizes
         return self._with(
             kspace=center_crop(self.kspace, (height, width)).clone(),
