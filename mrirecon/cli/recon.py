@@ -123,8 +123,7 @@ def recon(
     ]
     with team.joined():
         _run(sessions, scans, each)
-        if team.leads and (hint := _hint(sessions)) is not None:
-            print(f"for speed: {hint}")
+        _say_hint(sessions)
         if adapted is not None and sessions[0].done:
             print(f"{adapted}: the adapted weights")
         if report is not None and team.leads:
@@ -252,14 +251,15 @@ def _report(path: str, sessions: list[Session]) -> None:
         print(f"{path}: not written, nothing was reconstructed now (--overwrite does it again)")
 
 
-def _hint(sessions: list[Session]) -> str | None:
-    """What would have made the first reconstruction faster that it would."""
+def _say_hint(sessions: list[Session]) -> None:
+    """Say what would have made the first reconstruction faster that it would."""
     hints = (
         compression_hint(scan.shape[1], one.request.solver)
         for one in sessions
         for scan, _ in one.done
     )
-    return next((hint for hint in hints if hint is not None), None)
+    if (hint := next((hint for hint in hints if hint is not None), None)) is not None:
+        print(f"for speed: {hint}")
 
 
 def _skipped(sessions: list[Session]) -> list[str]:
