@@ -13,6 +13,7 @@ import sys
 import choice_figures
 import demo_figures
 import example_figures
+import growth_figures
 import mask_figures
 import method_figures
 import notebook_pages
@@ -34,6 +35,7 @@ PARTS = {
     "examples": example_figures.draw,
     "notebooks": notebook_pages.draw,
     "choice": choice_figures.draw,
+    "growth": growth_figures.draw,
     "text": text,
 }
 

@@ -44,7 +44,6 @@ from .operators import fista as fista
 from .operators import pdhg as pdhg
 from .operators import sense as sense
 from .phantom import demo_scan as demo_scan
-from .prepare import volume_scale as volume_scale
 from .recon import EstimatedMaps as EstimatedMaps
 from .recon import GivenMaps as GivenMaps
 from .recon import Request as Request
@@ -52,6 +51,7 @@ from .recon import compare as compare
 from .recon import estimate_maps as estimate_maps
 from .recon import reconstruct as reconstruct
 from .recon import run as run
+from .scale import volume_scale as volume_scale
 from .scan import Scan as Scan
 from .side_by_side import show as show
 from .simulate import simulate_scan as simulate_scan

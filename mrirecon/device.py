@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
+import sys
+from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -61,6 +64,23 @@ def synchronize(device: str) -> None:
     kind = torch.device(device).type
     if kind != "cpu":
         torch.get_device_module(kind).synchronize()
+
+
+def give_back_memory() -> None:
+    """Give freed memory back to the system, where the C library (glibc) keeps it in pieces among what is in use.
+
+    Large tensors of changing sizes hardly fit the pieces, so that a long run would grow by hundreds of MB.
+    """
+    if (trim := _trim()) is not None:
+        trim(0)
+
+
+@cache
+def _trim() -> Any:
+    """`malloc_trim` of glibc; None where the C library has none."""
+    if not sys.platform.startswith("linux"):
+        return None
+    return getattr(ctypes.CDLL(None), "malloc_trim", None)
 
 
 def images_that_fit(device: torch.device | str, pixels: int) -> int:

@@ -189,12 +189,11 @@ def noise_level(scan: Scan, volume: int = 0) -> float:
     if scan.noise_covariance is not None:
         power = scan.noise_covariance.diagonal().real / 2
         return float(power[power > 0].mean().sqrt())
-    count = min(5, scan.shape[0])
-    places = {round((i + 0.5) * scan.shape[0] / count - 0.5) for i in range(count)}
-    found = _outer_levels(scan, sorted(places), volume)
-    if not found and (middle := scan.middle(volume)) is not None:
-        found = _outer_levels(scan, [middle], volume)
-    level = sorted(found)[len(found) // 2] if found else 0.0
+    found = [outer_level(scan, index, volume) for index in noise_slices(scan)]
+    if not any(found) and (middle := scan.middle(volume)) is not None:
+        found = [outer_level(scan, middle, volume)]
+    found = sorted(filter(None, found))
+    level = found[len(found) // 2] if found else 0.0
     if level == 0:
         raise ValueError(
             f"{scan.source}: its outer k-space is empty and does not tell the noise level: give --method.noise_std"
@@ -265,10 +264,19 @@ def outer_noise(
     return float(scale) * float(power.mean() / mean) ** 0.5 if len(power) else 0.0
 
 
-def _outer_levels(scan: Scan, places: Sequence[int], volume: int) -> list[float]:
-    """`outer_noise` of the slices in `places`, where it is not 0."""
-    slices = (scan.measured(index, volume) for index in places)
-    return [level for x, mask in slices if bool(mask.any()) and (level := outer_noise(x, mask))]
+def noise_slices(scan: Scan) -> list[int]:
+    """Up to five slices, spread over the scan, whose outermost samples tell the noise."""
+    count = min(5, scan.shape[0])
+    return sorted({round((i + 0.5) * scan.shape[0] / count - 0.5) for i in range(count)})
+
+
+def outer_level(scan: Scan, index: int, volume: int = 0) -> float:
+    """`outer_noise` of a slice, kept with the scan; 0 where it has no samples."""
+    key = f"outer noise of slice {index} of volume {volume}"
+    if key not in scan.kept:
+        kspace, mask = scan.measured(index, volume)
+        scan.kept[key] = outer_noise(kspace, mask) if bool(mask.any()) else 0.0
+    return float(scan.kept[key])
 
 
 def _silent(samples: Tensor) -> set[int]:

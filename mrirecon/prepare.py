@@ -1,4 +1,4 @@
-"""Preparation of a scan before reconstruction: coil compression, oversampling removal, intensity scale.
+"""Preparation of a scan before reconstruction: coil compression, oversampling removal.
 
 Each step takes a `Scan` and returns one whose slices are still read when they are needed. Prewhiten first
 (`noise.prewhiten`), so that the noise is white after compression too.
@@ -9,18 +9,17 @@ Example:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from functools import cache
 
 import torch
-from jaxtyping import Bool, Complex
+from jaxtyping import Complex
 from torch import Tensor
 
 from mrirecon.calibration import calibration_data
-from mrirecon.coverage import calibration_region
-from mrirecon.scan import Scan
-from mrirecon.tensors import center_crop, fft2c, ifft2c, pad_to, rss
+from mrirecon.scan import CoilMix, Scan
+from mrirecon.tensors import fft2c, ifft2c
 
 Read = Callable[[int, int], Tensor]
 
@@ -74,14 +73,14 @@ def compress_coils(scan: Scan, coils: int, method: str = "svd") -> Scan:
         _require_full_readout(scan, scan.mask(0), "geometric coil compression")
 
         @cache
-        def along_readout(index: int) -> Tensor:
+        def bases_of(index: int) -> Tensor:
             block = _calibration(scan, index, full_readout=True)
             if block is None:  # a slice without samples
                 return torch.eye(scan.shape[1], coils, dtype=torch.complex128)
             hybrid = ifft2c(block, (-2,)).movedim(-2, 0)
             return _aligned(_leading(hybrid @ hybrid.mH, coils))
 
-        compressed = mix_coils(scan, along_readout, coils, note)
+        compressed = mix_coils(scan, bases_of, coils, note, along_readout=True)
     return replace(compressed, noise_covariance=noise)
 
 
@@ -135,101 +134,13 @@ def remove_oversampling(scan: Scan) -> Scan:
     )
 
 
-def intensity_scale(
-    kspace: Complex[Tensor, "*slice coil readout phase"], mask: Bool[Tensor, "readout phase"]
-) -> float:
-    """The bright level of the image: 0.99 quantile of the RSS image of a small central block of measured k-space.
-
-    The block is a square of about 4 % of the shorter axis (at least 7 x 7), which usual calibration regions cover, so
-    that the scale of a scan does not depend on its acceleration and mask; a smaller calibration region lowers it by
-    some percent. No window is applied: ringing of the truncated k-space compensates for its blur.
-
-    Args:
-        kspace: measured k-space, zero where not sampled; several slices give their common scale.
-        mask: True at sampled points.
-
-    Returns:
-        The scale, in units of the image.
-
-    Raises:
-        ValueError: if the centre of k-space is not sampled, or all zero.
-    """
-    slices = kspace.reshape(-1, *kspace.shape[-3:])
-    return _scale_of([_central_block(x, mask) for x in slices], mask.shape)
-
-
-def volume_scale(scan: Scan, volume: int = 0) -> float:
-    """One `intensity_scale` for all slices of a volume, so that it does not depend on how slices are distributed.
-
-    It uses the `calibration_data` of each slice that has samples; only the central blocks are held in memory. Separate
-    calibration lines and data of another volume are scaled to the units of the imaging k-space by their power at common
-    points. Where the readout is fully sampled, only the reconstruction FOV counts.
-
-    Raises:
-        ValueError: as `intensity_scale`.
-
-    Example:
-        normalized = scan.kspace(0) / mr.volume_scale(scan)  # images of it have the bright level 1
-    """
-    if not scan.is_3d and _full_readout(scan.acquired) and _full_readout(scan.mask(0, volume)):
-        scan = remove_oversampling(scan)
-    side = min(_scale_square(scan.shape[2:]))
-    blocks, separate, power, imaging_power = [], [], 0.0, 0.0
-    for index in range(scan.shape[0]):
-        found = calibration_data(scan, index, side, volume)
-        if not bool(found.mask.any()):
-            continue
-        if found.has_own_units:
-            kspace, mask = scan.measured(index, volume)
-            if not bool(mask.any()):
-                continue
-            common = mask & found.mask
-            power += float(found.kspace[:, common].abs().square().sum())
-            imaging_power += float(kspace[:, common].abs().square().sum())
-        try:
-            blocks.append(_central_block(found.kspace, found.mask))
-        except ValueError as error:
-            raise ValueError(f"{scan.source}: slice {scan.first_slice + index}: {error}") from error
-        separate.append(found.has_own_units)
-    if not blocks:
-        raise ValueError(f"{scan.source}: volume {volume} has no samples")
-    gain = (imaging_power / power) ** 0.5 if power > 0 and imaging_power > 0 else 1.0
-    blocks = [gain * x if other else x for x, other in zip(blocks, separate, strict=True)]
-    try:
-        return _scale_of([x for x in blocks if bool(x.any())] or blocks, scan.shape[2:])
-    except ValueError as error:
-        raise ValueError(f"{scan.source}: {error}") from error
-
-
-def _scale_square(shape: Sequence[int]) -> tuple[int, int]:
-    side = 2 * max(3, round(0.02 * min(shape)) - 1) + 1
-    return min(side, shape[0]), min(side, shape[1])
-
-
-def _central_block(kspace: Tensor, mask: Tensor) -> Tensor:
-    """The largest fully sampled block inside the central square of `intensity_scale`."""
-    square = _scale_square(mask.shape)
-    region = calibration_region(center_crop(mask.int(), square).bool())
-    if region is None:
-        raise ValueError(
-            "the centre of k-space is not sampled: there is nothing to estimate the intensity scale from"
-        )
-    return center_crop(kspace, square)[(..., *region)]
-
-
-def _scale_of(blocks: list[Tensor], shape: tuple[int, ...]) -> float:
-    sides = [min(block.shape[axis] for block in blocks) for axis in (-2, -1)]
-    common = torch.stack([center_crop(block, (sides[0], sides[1])) for block in blocks])
-    grid = (max(64, 4 * sides[0]), max(64, 4 * sides[1]))
-    image = rss(ifft2c(pad_to(common, grid))) * (grid[0] * grid[1] / (shape[0] * shape[1])) ** 0.5
-    values = image.flatten()
-    scale = float(values.kthvalue(max(1, round(0.99 * len(values)))).values)
-    if scale == 0:
-        raise ValueError("the centre of k-space is zero: the scan holds no signal")
-    return scale
-
-
-def mix_coils(scan: Scan, basis: Callable[[int], Tensor], coils: int, note: str) -> Scan:
+def mix_coils(
+    scan: Scan,
+    basis: Callable[[int], Tensor],
+    coils: int,
+    note: str,
+    along_readout: bool = False,
+) -> Scan:
     """The scan with its coils replaced by linear combinations: new[v] = sum_c basis[c, v] old[c].
 
     Args:
@@ -237,23 +148,23 @@ def mix_coils(scan: Scan, basis: Callable[[int], Tensor], coils: int, note: str)
         basis: slice -> weights (coil, virtual), or (readout, coil, virtual), applied in image space along the readout.
         coils: number of virtual coils.
         note: added to the notes of the scan.
+        along_readout: whether the weights differ along the readout.
     """
 
-    def mixed(read: Read) -> Read:
-        def mix(volume: int, index: int) -> Tensor:
-            kspace, weights = read(volume, index), basis(index)
-            weights = weights.to(kspace)
-            if weights.ndim == 2:
-                return torch.einsum("cv,cyx->vyx", weights, kspace)
-            return fft2c(torch.einsum("ycv,cyx->vyx", weights, ifft2c(kspace, (-2,))), (-2,))
+    def mixed(samples: Tensor, index: int) -> Tensor:
+        weights = basis(index).to(samples)
+        if weights.ndim == 2:
+            return torch.einsum("cv,c...->v...", weights, samples)
+        return fft2c(torch.einsum("ycv,cyx->vyx", weights, ifft2c(samples, (-2,))), (-2,))
 
-        return mix
+    def of(read: Read) -> Read:
+        return lambda volume, index: mixed(read(volume, index), index)
 
     return replace(
         scan,
         shape=(scan.shape[0], coils, *scan.shape[2:]),
-        read=mixed(scan.read),
-        calibration=None if scan.calibration is None else mixed(scan.calibration),
+        read=of(scan.read) if along_readout else CoilMix(scan, mixed),
+        calibration=None if scan.calibration is None else of(scan.calibration),
         notes=(*scan.notes, note),
     )
 
@@ -298,7 +209,7 @@ def _calibration(scan: Scan, index: int, full_readout: bool = False) -> Tensor |
     None where the slice has no samples. With `full_readout` the block covers the whole readout axis.
     """
     found = calibration_data(scan, index)
-    region = calibration_region(found.mask)
+    region = found.region
     if not bool(found.kspace.any()):
         return None
     if region is None:
@@ -324,13 +235,13 @@ def _white_noise(scan: Scan, coils: int) -> Tensor | None:
     return noise[0, 0] * identity[:coils, :coils] if white else None
 
 
-def _full_readout(mask: Tensor) -> bool:
+def has_full_readout(mask: Tensor) -> bool:
     """Whether every column is either sampled completely or not at all."""
     return torch.equal(mask, mask.any(dim=0).expand_as(mask))
 
 
 def _require_full_readout(scan: Scan, mask: Tensor, action: str) -> None:
-    if not _full_readout(mask):
+    if not has_full_readout(mask):
         raise ValueError(
             f"{action} needs a fully sampled readout, which {scan.source} has not "
             "(partial echo, zero-filled or masked along the readout): keep the readout as it is"

@@ -52,6 +52,8 @@ class Scan(ScanPictures):
         acquisition: who and what was scanned, by DICOM keyword, where `Placement.of` put it.
         notes: what the reader had to assume or ignore; `info` prints them.
         axes: names of the axes of the array in the file, in their order; none where a header orders the data.
+        kept: what was found of its slices and takes little memory, by what it is; a scan made from this one begins
+            with nothing.
 
     Example:
         >>> scan = mr.read_scan("scan.h5")
@@ -86,6 +88,7 @@ class Scan(ScanPictures):
     acquisition: Mapping[str, Any] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     axes: tuple[str, ...] = ()
+    kept: dict[str, Any] = field(init=False, repr=False, default_factory=dict)
 
     def __repr__(self) -> str:
         slices, coils, readout, phase = self.shape
@@ -152,7 +155,7 @@ class Scan(ScanPictures):
         return replace(
             self,
             shape=(self.shape[0], len(kept), *self.shape[2:]),
-            read=of(self.read),
+            read=CoilMix(self, lambda kspace, index: kspace[kept]),
             calibration=None if self.calibration is None else of(self.calibration),
             noise_covariance=None if noise is None else noise[kept][:, kept],
             notes=(*self.notes, note),
@@ -254,6 +257,24 @@ class Scan(ScanPictures):
             axes.append(-2 * torch.pi * self.echo_shifts[volume][axis] / grid * pixel)
         angle = axes[0][:, None] + axes[1]
         return torch.polar(torch.ones_like(angle), angle).to(torch.complex64)
+
+
+@dataclass(frozen=True, eq=False)
+class CoilMix:
+    """Reads the slices of a scan and combines their coils sample by sample.
+
+    What is known of single samples of the scan, such as its calibration data, is known of the combination.
+
+    Attributes:
+        before: the scan that is read.
+        mix: (k-space (coil, ...), slice) -> the combinations (virtual, ...).
+    """
+
+    before: Scan
+    mix: Callable[[Tensor, int], Tensor]
+
+    def __call__(self, volume: int, index: int) -> Complex[Tensor, "coil readout phase"]:
+        return self.mix(self.before.read(volume, index), index)
 
 
 def one_volume(scan: Scan, volume: int) -> Scan:

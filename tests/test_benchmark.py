@@ -33,9 +33,9 @@ from mrirecon.masks import MASKS, MaskSpec, fastmri_seed, make_mask
 from mrirecon.metrics import evaluate
 from mrirecon.noise import prewhiten
 from mrirecon.phantom import shepp_logan
-from mrirecon.prepare import volume_scale
 from mrirecon.recon import EstimatedMaps
 from mrirecon.report.template import write_page
+from mrirecon.scale import volume_scale
 from mrirecon.simulate import simulate_scan
 from mrirecon.weights import load_weights, save_weights
 

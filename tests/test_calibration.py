@@ -9,7 +9,8 @@ import torch
 from mrirecon import reconstruct
 from mrirecon.calibration import calibration_data, calibration_note, width
 from mrirecon.io.arrays import plain_scan
-from mrirecon.prepare import compress_coils, volume_scale
+from mrirecon.prepare import compress_coils
+from mrirecon.scale import volume_scale
 
 SHAPE = (40, 36)
 

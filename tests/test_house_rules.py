@@ -38,6 +38,7 @@ LAYERS = [
         "masks",
         "simulate",
         "prepare",
+        "scale",
         "noise",
     ),
     ("operators",),
@@ -77,6 +78,9 @@ WITHIN_ROW = [
     ("noise", "prepare"),
     ("prepare", "calibration"),
     ("prepare", "coverage"),
+    ("scale", "prepare"),
+    ("scale", "calibration"),
+    ("scale", "coverage"),
     ("side_by_side", "metrics"),
     ("benchmark", "report"),
 ]

@@ -22,7 +22,8 @@ from mrirecon.noise import (
     whitening_matrix,
 )
 from mrirecon.phantom import shepp_logan
-from mrirecon.prepare import compress_coils, intensity_scale, remove_oversampling, volume_scale
+from mrirecon.prepare import compress_coils, remove_oversampling
+from mrirecon.scale import intensity_scale, volume_scale
 from mrirecon.simulate import coupled_covariance, simulate_scan
 from mrirecon.tensors import fft2c, ifft2c, rss
 

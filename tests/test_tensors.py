@@ -21,6 +21,7 @@ from mrirecon.tensors import (
     ifft2,
     ifft2c,
     ifftshift,
+    measured_points,
     pad_to,
     rss,
 )
@@ -141,3 +142,21 @@ def test_crop_and_pad_refuse_the_wrong_direction():
         center_crop(x, (6, 5))
     with pytest.raises(ValueError, match=r"cannot pad \(4, 5\) to \(4, 4\): crop"):
         pad_to(x, (4, 4))
+
+
+def test_measured_points_are_those_that_are_not_zero_in_all_coils():
+    """Also where zeros are negative, as k-space times a mask has them."""
+    kspace = torch.view_as_complex(
+        torch.randn(3, 8, 6, 2, generator=torch.Generator().manual_seed(0))
+    )
+    mask = torch.rand(8, 6, generator=torch.Generator().manual_seed(1)) < 0.5
+    masked = kspace * mask
+    assert bool(torch.signbit(torch.view_as_real(masked)[masked == 0]).any())
+    masked[0] = 0
+    masked[1, 0] = 0
+    for x in (
+        masked,
+        masked.to(torch.complex128),
+        masked.transpose(1, 2).contiguous().transpose(1, 2),
+    ):
+        assert torch.equal(measured_points(x), mask)

@@ -17,7 +17,7 @@ from mrirecon.io import read_image, read_scan
 from mrirecon.io.batch import Inputs
 from mrirecon.io.cfl import parts_of
 from mrirecon.options import check, fits, names_of, parse_slices
-from mrirecon.prepare import volume_scale
+from mrirecon.scale import volume_scale
 from mrirecon.scan import Scan, one_volume
 from mrirecon.simulate import simulate_scan
 
@@ -176,7 +176,7 @@ def add_noise(scan: Scan, level: float, seed: int) -> tuple[Scan, float]:
 
     Args:
         scan: fully sampled.
-        level: standard deviation over the bright level of the images (`prepare.volume_scale`).
+        level: standard deviation over the bright level of the images (`scale.volume_scale`).
         seed: of the noise; each slice has a stream of its own, so that masks do not change it.
     """
     if level == 0:

@@ -21,6 +21,7 @@ from mrirecon.io.files import check_target, suffix_of
 from mrirecon.io.layout import USUAL, Layout
 from mrirecon.io.place import NOWHERE, Placement
 from mrirecon.pattern import Pattern, pattern_of
+from mrirecon.recon.advice import compression_hint
 from mrirecon.recon.coil_maps import EstimatedMaps, calibration_block
 from mrirecon.recon.partial_fourier import missing_side
 from mrirecon.scan import Scan
@@ -180,7 +181,10 @@ def _plan(scan: Scan) -> dict[str, str]:
     if scan.shape[1] == 1:
         maps = "1 everywhere (single coil)"
     whiten = "prewhitened, " if scan.noise_covariance is not None else ""
-    return {"recon would": f"take the data {whiten}with maps: {maps}"}
+    plan = {"recon would": f"take the data {whiten}with maps: {maps}"}
+    if (hint := compression_hint(scan.shape[1])) is not None:
+        plan["for speed"] = f"{hint}; not for networks, which were trained with all coils"
+    return plan
 
 
 COMMAND = Command(

@@ -7,7 +7,6 @@ Dimensions used here, as in BART's `misc/mri.h`: 0 readout, 1 phase, 2 second ph
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from functools import lru_cache
 from math import prod
 from pathlib import Path
 
@@ -26,6 +25,7 @@ from mrirecon.io.arrays import (
 )
 from mrirecon.io.file_array import FileArray
 from mrirecon.io.files import PathLike, existing_file
+from mrirecon.io.kept_volumes import KeptVolumes, SampledVolume
 from mrirecon.io.layout import USUAL, Layout
 from mrirecon.scan import Scan
 from mrirecon.tensors import fft2c, ifft2c
@@ -181,36 +181,34 @@ def _scan_3d(
     """A 3D scan as 2D problems over its two phase encodings, after an inverse FFT along the readout."""
     views = select_dims(array, READOUT, PHASE, PHASE2, COIL, TIME)
 
-    @lru_cache(maxsize=1)
-    def transformed(volume: int) -> tuple[Tensor, Tensor]:
-        kspace = complex_tensor(
-            views[..., volume].transpose(0, 3, 1, 2)
-        )  # readout, coil, phase, phase2
-        if not bool(torch.isfinite(kspace).all()):
+    def transformed(volume: int) -> SampledVolume:
+        # coil, phase2, phase, readout, which is the order of the file
+        kspace = complex_tensor(views[..., volume].transpose(3, 2, 1, 0))
+        if not bool(torch.isfinite(kspace.sum())) and not bool(torch.isfinite(kspace).all()):
             raise ValueError(
                 f"{source}: k-space holds NaN or infinite samples: repair or re-export the file"
             )
-        sampled = (kspace != 0).any(dim=1)
-        lines = sampled[sampled.any(dim=(1, 2))]  # a partial echo leaves whole readout points empty
-        if bool((lines.any(dim=0) != lines.all(dim=0)).any()):
+        sampled = (kspace != 0).any(dim=0)
+        lines = sampled[
+            ..., sampled.any(dim=(0, 1))
+        ]  # of a partial echo the readout has empty points
+        if bool((lines.any(dim=-1) != lines.all(dim=-1)).any()):
             raise ValueError(
                 f"{source}: a 3D scan must be fully sampled along the readout (dimension 0): "
                 "bring the fully sampled direction there, for instance with bart transpose"
             )
-        return ifft2c(kspace, dim=(0,)), sampled.any(dim=0)
+        mask = sampled.any(dim=-1).T
+        phase, phase2 = mask.nonzero().T
+        samples = ifft2c(kspace[:, phase2, phase], dim=(-1,))
+        return SampledVolume(samples.movedim(-1, 0).contiguous(), mask)
 
-    def read(volume: int, index: int) -> Tensor:
-        return transformed(volume)[0][index].clone()
-
-    def sampling(volume: int, index: int) -> Tensor:
-        return transformed(volume)[1]
-
+    volume_of = KeptVolumes(transformed)
     return plain_scan(
         source,
         "cfl",
         shape,
-        read,
-        sampling=sampling,
+        lambda volume, index: volume_of(volume).plane(index),
+        sampling=lambda volume, index: volume_of(volume).mask,
         volumes=volumes,
         volume_names=names,
         is_3d=True,

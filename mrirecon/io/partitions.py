@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from functools import lru_cache
 
 import numpy as np
 import torch
@@ -11,6 +10,7 @@ from jaxtyping import Complex, Float
 from torch import Tensor
 
 from mrirecon.io.energy import Load, forward
+from mrirecon.io.kept_volumes import KeptVolumes, SampledVolume
 from mrirecon.io.mrd_header import Encoding
 from mrirecon.scan import Scan
 from mrirecon.tensors import ifft2c, largest_part
@@ -37,8 +37,7 @@ def transformed(scan: Scan, said: str = "") -> Scan:
     """
     count = scan.shape[0]
 
-    @lru_cache(maxsize=1)
-    def volume_of(volume: int) -> tuple[Tensor, Tensor]:
+    def whole(volume: int) -> SampledVolume:
         kspace = torch.stack([scan.read(volume, index) for index in range(count)])
         if not bool(torch.isfinite(kspace.sum())) and not bool(torch.isfinite(kspace).all()):
             raise ValueError(
@@ -53,13 +52,15 @@ def transformed(scan: Scan, said: str = "") -> Scan:
                 f"{scan.source}: partitions are sampled differently, so that they cannot be transformed first: name "
                 "the fully sampled readout partition, and the two phase encodings readout and phase"
             )
-        return ifft2c(kspace, dim=(0,)), sampled.any(dim=0)
+        mask = sampled.any(dim=0)
+        return SampledVolume(ifft2c(kspace[..., mask], dim=(0,)), mask)
 
+    volume_of = KeptVolumes(whole)
     note = f"3D{said}: inverse FFT along the {count} partitions, which become the slices; one whole volume in memory"
     return replace(
         scan,
-        read=lambda volume, index: volume_of(volume)[0][index].clone(),
-        sampling=lambda volume, index: volume_of(volume)[1],
+        read=lambda volume, index: volume_of(volume).plane(index),
+        sampling=lambda volume, index: volume_of(volume).mask,
         notes=(*scan.notes, note),
     )
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import torch
 from jaxtyping import Bool, Complex
@@ -11,6 +9,7 @@ from torch import Tensor
 
 from mrirecon.io.energy import Load, forward
 from mrirecon.io.grid import Axis, readout_range
+from mrirecon.io.kept_volumes import KeptVolumes, SampledVolume
 from mrirecon.tensors import ifft2c
 
 _LINES_AT_ONCE = 1024  # bounds the memory for loaded readouts beside that of a 3D volume
@@ -19,7 +18,7 @@ _LINES_AT_ONCE = 1024  # bounds the memory for loaded readouts beside that of a 
 class Readouts:
     """Readouts sorted by volume and slice, placed on the k-space grid when a slice is read.
 
-    May be pickled and forked: `load` opens the file for each call, and the volume that is cached for a 3D scan is not
+    May be pickled and forked: `load` opens the file for each call, and the volumes that are kept of a 3D scan are not
     pickled.
 
     Args:
@@ -35,7 +34,7 @@ class Readouts:
     ) -> None:
         self.load, self.coils, self.readout, self.encodes = load, coils, readout, encodes
         self.is_3d = is_3d
-        self._kept: tuple[int, np.ndarray] | None = None
+        self._volumes = KeptVolumes(self._volume)
 
     def place(
         self, lines: np.ndarray, volume: np.ndarray, index: np.ndarray, point: np.ndarray
@@ -49,13 +48,10 @@ class Readouts:
 
     def read(self, volume: int, index: int) -> Complex[Tensor, "coil readout phase"]:
         """K-space of one slice; readouts of the same line are averaged, points that were not sampled are zero."""
-        if not self.is_3d:
-            return torch.from_numpy(self._assemble(self._select(volume, index)))
-        if self._kept is None or self._kept[0] != volume:
-            self._kept = None  # frees one volume before the next is built
-            self._kept = volume, self._assemble(self._select(volume, 0))
-        plane = np.ascontiguousarray(self._kept[1][:, index])
-        return torch.from_numpy(plane.reshape(self.coils, *self.encodes))
+        if self.is_3d:
+            return self._volumes(volume).plane(index)
+        chosen = self._select(volume, index)
+        return torch.from_numpy(self._assemble(chosen, self._point[chosen], self.encodes[0]))
 
     def sampling(self, volume: int, index: int) -> Bool[Tensor, "readout phase"]:
         """Which points of one slice have a sample."""
@@ -73,25 +69,33 @@ class Readouts:
         inside = np.flatnonzero((self._group == (volume, index)).all(axis=1))
         return slice(int(inside[0]), int(inside[-1]) + 1) if len(inside) else slice(0, 0)
 
-    def _assemble(self, chosen: slice) -> np.ndarray:
-        """Average of the chosen readouts on the grid, (coil, readout, point); in 3D the readout is an image axis."""
-        points = self.encodes[0] * (self.encodes[1] if self.is_3d else 1)
+    def _volume(self, volume: int) -> SampledVolume:
+        """The samples of a volume of a 3D scan, whose readout is an image axis."""
+        chosen = self._select(volume, 0)
+        sampled, column = np.unique(self._point[chosen], return_inverse=True)
+        grid = self._assemble(chosen, column, len(sampled))
+        return SampledVolume(torch.from_numpy(grid).transpose(0, 1), self.sampling(volume, 0))
+
+    def _assemble(self, chosen: slice, column: np.ndarray, columns: int) -> np.ndarray:
+        """Average of the chosen readouts, (coil, readout, column), each in its column."""
         length = self.readout.window_size if self.is_3d else self.readout.size
-        grid = np.zeros((self.coils, length, points), dtype=np.complex64)
-        count = np.bincount(self._point[chosen], minlength=points)
+        grid = np.zeros((self.coils, length, columns), dtype=np.complex64)
+        count = np.bincount(column, minlength=columns)
+        repeated = count.max(initial=0) > 1
         for start in range(chosen.start, chosen.stop, _LINES_AT_ONCE):
             block = slice(start, min(start + _LINES_AT_ONCE, chosen.stop))
+            here = column[start - chosen.start : block.stop - chosen.start]
             samples = self._load(block)
             if self.is_3d:
                 image = ifft2c(torch.from_numpy(samples), dim=(-1,))
                 samples = image[..., self.readout.window].numpy()
-            if count.max() == 1:
-                grid[..., self._point[block]] = np.moveaxis(samples, 0, -1)
+            if not repeated:
+                grid[..., here] = np.moveaxis(samples, 0, -1)
                 continue
-            order = np.argsort(self._point[block], kind="stable")
-            unique, first = np.unique(self._point[block][order], return_index=True)
+            order = np.argsort(here, kind="stable")
+            unique, first = np.unique(here[order], return_index=True)
             grid[..., unique] += np.moveaxis(np.add.reduceat(samples[order], first), 0, -1)
-        if count.max() > 1:
+        if repeated:
             grid /= np.maximum(count, 1).astype(np.float32)
         return grid
 
@@ -105,6 +109,3 @@ class Readouts:
         ):
             row[:, start:stop] = forward(line, samples)
         return out
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_kept": None}

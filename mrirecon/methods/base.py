@@ -137,6 +137,11 @@ class Method(ABC):
             ValueError: if a slice does not suit the method.
         """
 
+    @property
+    def reach(self) -> int:
+        """How many slices on either side it looks at."""
+        return 0
+
     def slices_at_once(self, pixels: int, device: torch.device | str) -> int:
         """How many slices of so many pixels it wants to be given together."""
         return 1

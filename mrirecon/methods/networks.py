@@ -21,7 +21,7 @@ from mrirecon.methods.trust import trust_figures
 from mrirecon.networks import NETWORKS, Network, UnrolledNetwork, calibration_of
 from mrirecon.networks.unrolled_prior import UnrolledPrior
 from mrirecon.options import Positive
-from mrirecon.prepare import volume_scale
+from mrirecon.scale import volume_scale
 from mrirecon.scan import Scan
 from mrirecon.weights import Card, load_weights, locate
 
@@ -87,6 +87,10 @@ class NetworkMethod(SliceMethod):
         other = replace(self)
         other.__dict__["trained"] = module.eval(), card  # where cached_property keeps it
         return other
+
+    @property
+    def reach(self) -> int:
+        return getattr(self.trained[0], "adjacent_slices", 1) // 2
 
     def solve_slice(self, problem: Problem) -> Solution:
         with self.network_on(problem.kspace.device) as network:

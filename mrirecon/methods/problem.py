@@ -91,7 +91,7 @@ class Problem:
         kspace: y, (coil, y, x), zero where not sampled; in the units of the scan, or prewhitened.
         mask: sampled points, (y, x).
         maps: coil maps, (set, coil, y, x); None for methods that need none.
-        scale: bright level of the images of the volume (`prepare.volume_scale`), which relative weights refer to.
+        scale: bright level of the images of the volume (`scale.volume_scale`), which relative weights refer to.
         near: neighbouring slices, and calibration data better than the k-space itself.
         place: (volume, slice) in the scan.
         noise_std: standard deviation of the noise of y per real component (`noise.noise_level`); 0 where it is not

@@ -17,7 +17,7 @@ from mrirecon.noise import outer_noise
 from mrirecon.operators import espirit, sense
 from mrirecon.operators.espirit import BLOCK, fitting_kernel
 from mrirecon.operators.sense import Sense
-from mrirecon.prepare import intensity_scale
+from mrirecon.scale import intensity_scale
 from mrirecon.tensors import as_channels, as_complex, center_crop
 
 # Logarithms of levels and weights are stored divided by this, so that Adam changes them 20 times faster than the

@@ -13,8 +13,7 @@ from jaxtyping import Complex
 from torch import Tensor
 
 from mrirecon.brief import brief
-from mrirecon.calibration import calibration_data
-from mrirecon.coverage import calibration_region
+from mrirecon.calibration import CENTRE, calibration_centre, calibration_data
 from mrirecon.io import read_maps
 from mrirecon.operators import espirit, low_resolution_maps
 from mrirecon.operators.espirit import BLOCK, CROP, KERNEL, THRESHOLD, fitting_kernel
@@ -238,8 +237,9 @@ def calibration_block(
     Raises:
         ValueError: if the centre of k-space is not fully sampled.
     """
-    found = calibration_data(scan, index, smallest)
-    region = calibration_region(found.mask)
+    find = calibration_centre if size <= CENTRE else calibration_data
+    found = find(scan, index, smallest)
+    region = found.region
     if region is None:
         raise ValueError(
             f"{scan.source}: slice {index} has no fully sampled calibration region to estimate coil maps from: "

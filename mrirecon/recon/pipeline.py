@@ -11,7 +11,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from mrirecon.device import synchronize
+from mrirecon.device import give_back_memory, synchronize
 from mrirecon.methods.base import Method, Place, Preview, Problem, Solution
 from mrirecon.methods.registry import Solves, as_method
 from mrirecon.progress import progress_of, say
@@ -228,6 +228,7 @@ class _Work:
             yield [replace(problem, tell=self.tell) for problem in batch]
             self.done += len(batch)
             del batch  # before the next slice is read, whose memory it can then be
+            give_back_memory()
             self.advance(0)
             self.started = time.perf_counter()
 

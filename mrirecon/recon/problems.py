@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
-from functools import lru_cache
 from itertools import groupby
 
 import torch
@@ -15,19 +14,20 @@ from mrirecon.methods.base import Method, Neighbours, Place, Problem
 from mrirecon.noise import (
     dead_coils,
     noise_level,
+    noise_slices,
+    outer_level,
     partly_dead,
     prewhiten,
     scan_whitening,
     silent_coils,
     trusted_noise,
 )
-from mrirecon.prepare import volume_scale
 from mrirecon.recon.coil_maps import MapSource, without_coils
 from mrirecon.recon.first_image import FirstImage
-from mrirecon.scan import Scan
+from mrirecon.scale import VolumeScales
+from mrirecon.scan import CoilMix, Scan
 
-# Bytes of k-space that was read last: calibration and neighbours look at it again.
-REMEMBERED = 256 * 2**20
+REMEMBERED = 256 * 2**20  # bytes of k-space of several volumes of a slice, read last
 KEPT_MAPS = 2**31  # bytes of coil maps that the further volumes of a 3D scan find again
 
 
@@ -63,8 +63,8 @@ class Problems:
         self.whitening: Tensor | None = None
         self.source, unit = maps, 1.0
         self.skipped: list[str] = []
-        scan = _remembering(scan)
-        silent = silent_coils(scan)
+        scan = _remembering(scan, method.reach)
+        silent, coils_in_all = silent_coils(scan), scan.shape[1]
         dead, note = dead_coils(scan, silent)
         self.silent, said = partly_dead(scan, silent, dead)
         if dead:
@@ -76,24 +76,22 @@ class Problems:
             whitening, unit = scan_whitening(scan), noise_level(scan)
             self.whitening = whitening.to(device, torch.complex64)
             scan, self.source = prewhiten(scan), self.source.whitened(self.whitening)
-        self.scan = scan = _remembering(scan)
+        self.scan = scan
+        measured = [len(coils) < coils_in_all for coils in silent]
         self.scales, self.noise = [1.0] * scan.volumes, [0.0] * scan.volumes
-        for volume in range(scan.volumes) if needs.scale or needs.noise != "no" else ():
-            if scan.middle(volume) is None:
-                continue  # a volume without samples, which is left zero
-            if needs.scale:
-                self.scales[volume] = volume_scale(scan, volume)
-            if needs.noise != "no":
-                self.noise[volume] = self._noise_of(volume, unit)
+        if needs.scale or needs.noise != "no":
+            self._look([v for v in range(scan.volumes) if measured[v]], unit)
         path = needs.first_image
         self.first_image = None if path is None else FirstImage.read(path, scan, slices)
 
     def places(self) -> list[Place]:
         """All slices to solve, in the order in which their k-space is best read: 3D scans are read whole."""
-        volumes = range(self.scan.volumes)
-        if self.scan.is_3d:
-            return [(volume, index) for volume in volumes for index in self.slices]
-        return [(volume, index) for index in self.slices for volume in volumes]
+        return self._ordered(range(self.scan.volumes), self.slices)
+
+    def _ordered(self, volumes: Iterable[int], slices: range) -> list[Place]:
+        if _is_read_whole(self.scan):
+            return [(volume, index) for volume in volumes for index in slices]
+        return [(volume, index) for index in slices for volume in volumes]
 
     def batches(self, places: Iterable[Place]) -> Iterator[list[Problem]]:
         """The slices of these places that have signal, as many together as the method takes."""
@@ -138,21 +136,38 @@ class Problems:
             return problem
         return replace(problem, first_image=self.first_image.of(problem, self.whitening))
 
-    def _maps_of(self):  # type: ignore[no-untyped-def]
+    def _maps_of(self) -> Callable[[int], Complex[Tensor, "set coil y x"]]:
         """Maps by slice, kept from one volume to the next."""
         _, coils, height, width = self.scan.shape
         size = 1
-        if self.scan.is_3d and self.scan.volumes > 1:
+        if _is_read_whole(self.scan) and self.scan.volumes > 1:
             size = max(1, KEPT_MAPS // (8 * coils * height * width))
+        return Latest(lambda index: self.source(self.scan, index, self.device), size)
 
-        @lru_cache(maxsize=size)
-        def maps_of(index: int) -> Complex[Tensor, "set coil y x"]:
-            return self.source(self.scan, index, self.device)
+    def _look(self, volumes: Sequence[int], unit: float) -> None:
+        """Find scale and noise of these volumes; `unit` is what 1 was before prewhitening.
 
-        return maps_of
+        Each slice is read once, and its calibration data are kept for its coil maps.
+        """
+        scan, needs = self.scan, self.needs
+        scales, outer = VolumeScales(scan), noise_slices(scan)
+        told = needs.noise_std is not None or scan.noise_covariance is not None
+        if needs.noise == "no" or told:
+            outer = []
+        slices = range(scan.shape[0])
+        for volume, index in self._ordered(volumes, slices):
+            if needs.scale:
+                scales.look(volume, index)
+            if index in outer:
+                outer_level(scan, index, volume)
+        for volume in volumes:
+            if needs.scale:
+                self.scales[volume] = scales.of(volume)
+            if needs.noise != "no":
+                self.noise[volume] = self._noise_of(volume, unit)
 
     def _noise_of(self, volume: int, unit: float) -> float:
-        """Noise per real component; `unit` is what 1 was before prewhitening."""
+        """Noise per real component."""
         if self.needs.noise_std is not None:
             return self.needs.noise_std / unit
         try:
@@ -163,11 +178,50 @@ class Problems:
             return 0.0
 
 
-def _remembering(scan: Scan) -> Scan:
-    """The scan with the k-space in memory that was read last."""
-    _, coils, height, width = scan.shape
-    slices = max(1, REMEMBERED // (8 * coils * height * width))
-    return replace(scan, read=lru_cache(maxsize=min(slices, 4))(scan.read))
+class Latest:
+    """A function that remembers what it gave last, and forgets the oldest of it before it makes more.
+
+    Args:
+        function: what is remembered, by its arguments.
+        count: how much of it.
+    """
+
+    def __init__(self, function: Callable[..., Tensor], count: int) -> None:
+        self._function, self._count = function, count
+        self._known: dict[
+            tuple[int, ...], Tensor
+        ] = {}  # the one that was asked for last is the last
+
+    def __call__(self, *place: int) -> Tensor:
+        known = self._known
+        if place in known:
+            known[place] = known.pop(place)
+        else:
+            while len(known) >= self._count:
+                del known[next(iter(known))]
+            known[place] = self._function(*place)
+        return known[place]
+
+
+def _remembering(scan: Scan, reach: int) -> Scan:
+    """The scan with those slices in memory that are looked at together.
+
+    These are neighbours, and all volumes of a slice as far as they fit; they are kept as they are read, before coils
+    are combined.
+    """
+    read, (_, coils, height, width) = scan.read, scan.shape
+    if isinstance(read, CoilMix):
+        return replace(scan, read=CoilMix(_remembering(read.before, reach), read.mix))
+    volumes = 1 if _is_read_whole(scan) else scan.volumes
+    fitting = min(volumes, REMEMBERED // (8 * coils * height * width))
+    remembering = replace(scan, read=Latest(read, max(1 + 2 * reach, fitting)))
+    remembering.kept.update(scan.kept)
+    return remembering
+
+
+def _is_read_whole(scan: Scan) -> bool:
+    """Whether a volume is transformed as a whole before its slices can be taken from it."""
+    return scan.is_3d or "partition" in scan.axes
 
 
 def _runs(problems: list[Problem]) -> Iterator[list[Problem]]:

@@ -40,7 +40,7 @@ class TrainingRange:
         center_fractions: fractions of calibration columns, one for each acceleration.
         coils: smallest and largest number of receive coils.
         matrix: smallest and largest k-space grid, each (readout, phase).
-        intensity: lowest and highest bright level of the images (`prepare.volume_scale`), in the units of the k-space.
+        intensity: lowest and highest bright level of the images (`scale.volume_scale`), in the units of the k-space.
         pixel_mm: for a prior, smallest and largest side of a pixel in mm.
         sigma: for a prior, lowest and highest noise level, in units of the bright level.
         patches: for a prior, sides of the training images in pixels.
@@ -70,7 +70,7 @@ class Card:
         licence: licence of the weights.
         attribution: works to cite.
         training: the range of scans it was trained on.
-        bright_level: for a prior, bright level of its training images (`prepare.volume_scale`), which samplers scale to
+        bright_level: for a prior, bright level of its training images (`scale.volume_scale`), which samplers scale to
             1; about 0.5 for images with maximum 1. None means unknown, and 1 is used.
         settings: settings of the training, such as loss, optimizer and steps.
         seeds: seeds of the training, by their purpose.
@@ -125,7 +125,7 @@ class Card:
             scan: the undersampled scan that will be reconstructed.
             mask: kind of its mask; for one that is not in MASKS only the sampling of columns or points is compared.
             acceleration: acquired over sampled points; by default that of the middle slice.
-            intensity: bright level of its images (`prepare.volume_scale`); not compared if None.
+            intensity: bright level of its images (`scale.volume_scale`); not compared if None.
         """
         trained = self.training
         coils, y, x = scan.shape[1:]

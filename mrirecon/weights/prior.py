@@ -12,7 +12,7 @@ from mrirecon.weights.store import load_weights
 def load_prior(name_or_path: PathLike, device: str = "cpu") -> tuple[Denoiser, Card]:
     """A prior, shipped (by name) or from a file, as a denoiser, and the card of its weights.
 
-    Images of the denoiser have the bright level 1: divide k-space by `prepare.volume_scale`, and multiply the result by
+    Images of the denoiser have the bright level 1: divide k-space by `scale.volume_scale`, and multiply the result by
     it. Inside, images are scaled to the brightness of the training images (`Card.bright_level`).
 
     Raises:

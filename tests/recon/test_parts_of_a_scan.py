@@ -9,8 +9,9 @@ from scan_cases import array_scan, error, phantom, reconstructed, undersampled
 
 from mrirecon import reconstruct
 from mrirecon.noise import dead_coils, noise_level, partly_dead, silent_coils
-from mrirecon.prepare import compress_coils, volume_scale
+from mrirecon.prepare import compress_coils
 from mrirecon.recon import GivenMaps
+from mrirecon.scale import volume_scale
 from mrirecon.tensors import rss
 
 QUICK = {

@@ -11,7 +11,7 @@ from pytorch_lightning import Trainer
 
 from mrirecon.io import write_scan
 from mrirecon.phantom import shepp_logan
-from mrirecon.prepare import volume_scale
+from mrirecon.scale import volume_scale
 from mrirecon.simulate import simulate_scan
 from mrirecon.training.prior.data import PriorDataModule
 from mrirecon.training.prior.echoes import with_echoes

@@ -11,7 +11,7 @@ from pytorch_lightning import LightningModule, Trainer
 from mrirecon.masks import MaskSpec
 from mrirecon.networks import Network
 from mrirecon.options import check
-from mrirecon.prepare import intensity_scale
+from mrirecon.scale import intensity_scale
 from mrirecon.training.core.checkpoints import CheckpointSettings
 from mrirecon.training.core.family import Config, Family, Seen
 from mrirecon.training.core.optimizer import OptimizerSettings

@@ -20,8 +20,9 @@ from mrirecon.io.file_array import FileArray
 from mrirecon.io.files import existing_file, replacing, write_json
 from mrirecon.io.nifti import turned
 from mrirecon.io.numpy import open_npy
-from mrirecon.prepare import intensity_scale, remove_oversampling
+from mrirecon.prepare import remove_oversampling
 from mrirecon.recon.coil_maps import EstimatedMaps
+from mrirecon.scale import intensity_scale
 from mrirecon.scan import Scan
 from mrirecon.tensors import fft2c, ifft2c
 from mrirecon.training.end_to_end.index import SUFFIXES
@@ -292,7 +293,7 @@ def _voxel_of(scan: Scan) -> list[float] | None:
 
 
 def _bright_level(voxels: Array, across: int, path: Path) -> float:
-    """What `prepare.volume_scale` would say of a scan of the slices that show something."""
+    """What `scale.volume_scale` would say of a scan of the slices that show something."""
     slices = np.moveaxis(voxels, across, 0)
     peak = np.abs(slices).max()
     if peak == 0:
