@@ -1,4 +1,4 @@
-"""Feature maps of U-Nets: allowed sizes, memory layout, and normalisation."""
+"""Feature maps of U-Nets: allowed sizes, padding, memory layout, and normalisation."""
 
 from __future__ import annotations
 
@@ -39,6 +39,19 @@ def laid_out(x: Float[Tensor, "batch channel y x"]) -> Float[Tensor, "batch chan
 def channels_last_is_faster(x: Tensor, pixels: int) -> bool:
     """Whether channels-last is the faster layout for `pixels` per image: on the CPU, if the batch is large enough."""
     return x.device.type == "cpu" and len(x) * pixels >= _FEW_PIXELS
+
+
+def reflected(
+    x: Float[Tensor, "batch channel y x"], rows: tuple[int, int], columns: tuple[int, int]
+) -> Float[Tensor, "batch channel _ _"]:
+    """Pad by reflection about the first and the last sample, as often as it takes."""
+    if max(rows) < x.shape[-2] and max(columns) < x.shape[-1]:
+        return F.pad(x, (*columns, *rows), "reflect") if any((*rows, *columns)) else x
+    for axis, (before, after) in ((-2, rows), (-1, columns)):
+        last = x.shape[axis] - 1
+        index = torch.arange(-before, last + 1 + after, device=x.device) % max(2 * last, 1)
+        x = x.index_select(axis, torch.minimum(index, 2 * last - index))
+    return x
 
 
 class Standardized(NamedTuple):

@@ -13,11 +13,10 @@ from typing import Any
 import torch
 from jaxtyping import Bool, Complex, Float
 from torch import Tensor, nn
-from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
 from mrirecon.networks.base import Combine, Unrolled, UnrolledNetwork, at_least_one
-from mrirecon.networks.features import Standardized
+from mrirecon.networks.features import Standardized, reflected
 from mrirecon.networks.swin import (
     PatchEmbed,
     PatchExpand,
@@ -180,7 +179,7 @@ class HUMUSCascade(nn.Module):
     ) -> Complex[Tensor, "batch adjacent y x"]:
         x = as_channels(image).transpose(1, 2).flatten(1, 2)  # all real parts, then all imaginary
         (top, bottom), (left, right) = self.model.padding(image.shape[-2:])
-        standardized = Standardized.of(_reflect(x, (top, bottom), (left, right)))
+        standardized = Standardized.of(reflected(x, (top, bottom), (left, right)))
         # Under autocast the block alone computes in low precision.
         y = standardized.undone(self.model(standardized.images))
         y = y[..., top : top + image.shape[-2], left : left + image.shape[-1]]
@@ -342,14 +341,3 @@ def _initialize(module: nn.Module) -> None:
         nn.init.trunc_normal_(module.weight, std=0.02)
         if module.bias is not None:
             nn.init.zeros_(module.bias)
-
-
-def _reflect(x: Tensor, rows: tuple[int, int], columns: tuple[int, int]) -> Tensor:
-    """Pad by reflection about the first and the last sample, as often as it takes."""
-    if max(rows) < x.shape[-2] and max(columns) < x.shape[-1]:
-        return functional.pad(x, (*columns, *rows), "reflect") if any((*rows, *columns)) else x
-    for axis, (before, after) in ((-2, rows), (-1, columns)):
-        last = x.shape[axis] - 1
-        index = torch.arange(-before, last + 1 + after, device=x.device) % max(2 * last, 1)
-        x = x.index_select(axis, torch.minimum(index, 2 * last - index))
-    return x
