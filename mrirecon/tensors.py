@@ -81,6 +81,13 @@ def as_complex(x: Float[Tensor, "*batch 2 y x"]) -> Complex[Tensor, "*batch y x"
     return torch.view_as_complex(x.movedim(-3, -1).contiguous())
 
 
+def norm(x: Complex[Tensor, "..."], axes: int | None = None) -> Float[Tensor, "..."]:
+    """Euclidean norm over the last `axes` axes, or all; on a CPU `vector_norm` of complex numbers takes 60 times as long."""
+    parts = torch.view_as_real(x.resolve_conj())
+    dim = None if axes is None else tuple(range(-axes - 1, 0))
+    return torch.linalg.vector_norm(parts, dim=dim)
+
+
 def rss(x: Num[Tensor, "..."], dim: int = -3) -> Float[Tensor, "..."]:
     """Root of the sum of squared magnitudes over the coil axis `dim`.
 

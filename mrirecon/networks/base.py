@@ -9,6 +9,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
 
 import torch
@@ -16,7 +17,7 @@ from jaxtyping import Bool, Complex, Float
 from torch import Tensor, nn
 
 from mrirecon.coverage import calibration_region
-from mrirecon.tensors import fft2c, ifft2c, rss_of_each
+from mrirecon.tensors import fft2, fft2c, ifft2c, ifftshift, norm, rss_of_each
 
 Combine = Literal["rss", "maps"]
 
@@ -161,13 +162,24 @@ class Unrolled:
             unfit = self.mask * fft2c(coil_map * (self.q - self.p))
             yield ifft2c(coil_kspace + unfit) - coil_map * self.q
 
+    @cached_property
+    def coils(self) -> Complex[Tensor, "batch coil y x"]:
+        """All coil images; once they are there, nothing computes them again."""
+        return torch.stack(list(self.coil_images()), dim=1)
+
+    def misfit(self) -> Float[Tensor, " batch"]:
+        """||M k - y||, the norm of M F S p; shifts of images and k-space alter no magnitude."""
+        mask = ifftshift(self.mask)
+        coils = (norm(fft2(one * self.p) * mask, 2) for one in self.maps.unbind(1))
+        return torch.stack(list(coils)).square().sum(0).sqrt()
+
     def kspace(self) -> Complex[Tensor, "batch coil y x"]:
         """The k-space k."""
-        return fft2c(torch.stack(list(self.coil_images()), dim=1))
+        return fft2c(self.coils)
 
     def rss(self, crop: tuple[slice, slice]) -> Float[Tensor, "batch h w"]:
         """Root of the sum of squares of the cropped coil images."""
-        return rss_of_each(image[(..., *crop)] for image in self.coil_images())
+        return rss_of_each(image[(..., *crop)] for image in self.coils.unbind(1))
 
     def matched(self, crop: tuple[slice, slice]) -> Float[Tensor, "batch h w"]:
         """|S^H F^-1 k| / ||S||: the part of the coil images that agrees with the maps, in the units of the RSS."""
@@ -176,7 +188,7 @@ class Unrolled:
 
     def combined(self) -> Complex[Tensor, "batch y x"]:
         """The coil-combined image S^H F^-1 k."""
-        parts = zip(self.maps.unbind(1), self.coil_images(), strict=True)
+        parts = zip(self.maps.unbind(1), self.coils.unbind(1), strict=True)
         combined = sum(coil_map.conj() * image for coil_map, image in parts)
         assert isinstance(combined, Tensor)
         return combined

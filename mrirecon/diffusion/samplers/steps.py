@@ -12,7 +12,7 @@ from torch import Tensor
 
 from mrirecon.diffusion.denoisers import Denoiser
 from mrirecon.operators import LinearOperator
-from mrirecon.tensors import Streams, complex_noise_like
+from mrirecon.tensors import Streams, complex_noise_like, norm
 
 Callback = Callable[[int, float, Tensor, Tensor], object]  # step, sigma, x, x0
 Image = Complex[Tensor, "*batch y x"]
@@ -105,5 +105,4 @@ def cg_tolerance(x: Tensor) -> float:
 
 def item_norm(x: Tensor, axes: int) -> Tensor:
     """Euclidean norm of the last `axes` axes of each item, kept for broadcasting against images."""
-    norm = torch.linalg.vector_norm(x.flatten(-axes), dim=-1)
-    return norm[..., None, None]
+    return norm(x, axes)[..., None, None]
