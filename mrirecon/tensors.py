@@ -76,13 +76,18 @@ def as_channels(x: Complex[Tensor, "*batch y x"]) -> Float[Tensor, "*batch 2 y x
     return torch.view_as_real(x).movedim(-1, -3).contiguous()
 
 
+def as_parts(x: Complex[Tensor, "*shape"]) -> Float[Tensor, "*shape 2"]:
+    """Real and imaginary part as a last axis, in the same memory: what is written there is written to x."""
+    return torch.view_as_real(x)
+
+
 def as_complex(x: Float[Tensor, "*batch 2 y x"]) -> Complex[Tensor, "*batch y x"]:
     """Inverse of `as_channels`."""
     return torch.view_as_complex(x.movedim(-3, -1).contiguous())
 
 
 def norm(x: Complex[Tensor, "..."], axes: int | None = None) -> Float[Tensor, "..."]:
-    """Euclidean norm over the last `axes` axes, or all; on a CPU `vector_norm` of complex numbers takes 60 times as long."""
+    """Euclidean norm over the last `axes` axes, or all; `vector_norm` of complex numbers takes 60 times as long."""
     parts = torch.view_as_real(x.resolve_conj())
     dim = None if axes is None else tuple(range(-axes - 1, 0))
     return torch.linalg.vector_norm(parts, dim=dim)

@@ -189,9 +189,10 @@ def _is(request: Request, other: Request) -> bool:
 
 def _telling_share(request: Request) -> Request:
     """The request with the null-space share of methods that tell it when they are asked."""
-    if getattr(request.solver, "trust", None) is not False:
+    solver: Any = request.solver
+    if getattr(solver, "trust", None) is not False:
         return request
-    return replace(request, method=replace(request.solver, trust="share"))
+    return replace(request, method=replace(solver, trust="share"))
 
 
 def _told(volume: Volume, judged: LeftOutError, share: float | None) -> dict[str, Any]:
