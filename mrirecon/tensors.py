@@ -12,6 +12,8 @@ import torch
 from jaxtyping import Bool, Complex, Float, Num
 from torch import Tensor
 
+from mrirecon.device import sent
+
 IMAGE_AXES = (-2, -1)
 CHANCE = 0.01  # fraction of the samples of a slice that may be exactly 0 by chance
 # One random generator for an array, or one for each item of its leading axis (or of its two leading axes), so that the
@@ -126,7 +128,7 @@ def complex_noise_like(
     """White noise with variance 1 in the real and 1 in the imaginary part.
 
     It is drawn on the generator's device (the CPU without generator), so that a seed gives the same numbers whatever
-    the device of x.
+    the device of x, which does not wait for them.
 
     Raises:
         ValueError: if there are several generators, and not one for each item of the leading axis.
@@ -134,16 +136,18 @@ def complex_noise_like(
     Example:
         noise = mr.complex_noise_like(image, torch.Generator().manual_seed(0))
     """
+    return torch.view_as_complex(sent(_drawn(x.shape, x.real.dtype, generator), x.device))
+
+
+def _drawn(shape: torch.Size, dtype: torch.dtype, generator: Streams) -> Float[Tensor, "..."]:
     if isinstance(generator, Sequence):
-        if len(generator) != len(x):
+        if len(generator) != shape[0]:
             raise ValueError(
-                f"{len(generator)} random generators for {len(x)} images: give one for each"
+                f"{len(generator)} random generators for {shape[0]} images: give one for each"
             )
-        return torch.stack([complex_noise_like(*item) for item in zip(x, generator, strict=True)])
-    device = generator.device if generator is not None else torch.device("cpu")
-    real = torch.empty(0, dtype=x.dtype).real.dtype
-    parts = torch.randn(*x.shape, 2, dtype=real, device=device, generator=generator)
-    return torch.view_as_complex(parts).to(x.device)
+        return torch.stack([_drawn(shape[1:], dtype, one) for one in generator])
+    device = generator.device if generator is not None else "cpu"
+    return torch.randn(*shape, 2, dtype=dtype, device=device, generator=generator)
 
 
 def center_crop(x: Num[Tensor, "*batch y x"], shape: tuple[int, int]) -> Num[Tensor, "*batch h w"]:

@@ -100,19 +100,22 @@ def _without_waiting(
     """
     axes = tuple(range(-item_axes - 1, 0))
     size = norm(b, item_axes)[(..., *[None] * item_axes)].clamp_min(torch.finfo(b.dtype).tiny)
+    minus = -size
     # -x and r, which change alike: by q and G q, both over <q, G q>.
-    ends = torch.stack([torch.zeros_like(b) if start is None else -start, b]).div_(size)
-    ways = torch.empty_like(ends)
+    ends, ways = (b.new_empty(2, *b.shape) for _ in range(2))
     (x, r), (q, gq) = ends, ways
-    if start is not None:
-        _damped(gram, x, weight, gq)
-        r += gq
+    torch.div(b, size, out=r)
+    if start is None:
+        x.zero_()
+    else:
+        torch.div(start, minus, out=x)
+        r += _damped(gram, x, weight, gq)
+    never = size.new_full((), math.inf)
+    least = size.new_full((), 1e-6 * LEAST / b[(0,) * (b.ndim - item_axes)].numel())
 
     def energy(r: Tensor) -> Tensor:  # never 0, but far below LEAST where r is
-        return torch.addcmul(floor, as_parts(r), as_parts(r)).sum(axes, keepdim=True)
+        return torch.addcmul(least, as_parts(r), as_parts(r)).sum(axes, keepdim=True)
 
-    least = 1e-6 * LEAST / b[(0,) * (b.ndim - item_axes)].numel()
-    floor = torch.full((), least, dtype=b.real.dtype, device=b.device)
     rr = energy(r)
     torch.div(as_parts(r), rr, out=as_parts(q))
     for iteration in range(iterations):
@@ -121,11 +124,11 @@ def _without_waiting(
             break
         _damped(gram, q, weight, gq)
         curvature = (as_parts(q) * as_parts(gq)).sum(axes, keepdim=True)
-        step = torch.where(active, curvature, math.inf)
+        step = torch.where(active, curvature, never)
         as_parts(ends).addcdiv_(as_parts(ways), step, value=-1)
         rr = energy(r)
         as_parts(q).addcdiv_(as_parts(r), rr)
-    return x * -size
+    return x * minus
 
 
 def _damped(gram: Map, v: Tensor, weight: float | Tensor, out: Tensor) -> Tensor:
