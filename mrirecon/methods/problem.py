@@ -98,6 +98,7 @@ class Problem:
         noise_std: standard deviation of the noise of y per real component (`noise.noise_level`); 0 where it is not
             known or not needed.
         first_image: the image of a file to begin with, (y, x).
+        axes: those along which the mask varies, as `sense` takes them; told where the mask was still on the CPU.
         tell: called with (slices done, what makes a preview or None) by methods that take long.
 
     Example:
@@ -120,6 +121,7 @@ class Problem:
     place: Place = (0, 0)
     noise_std: float = 0.0
     first_image: Complex[Tensor, "y x"] | None = None
+    axes: tuple[int, ...] | None = None
     tell: Tell | None = None
 
     __repr__ = brief
@@ -134,8 +136,8 @@ class Problem:
         if self.maps is None:
             raise ValueError("without coil maps there is no operator: state Needs(maps=True)")
         if len(self.maps) == 1:
-            return sense(self.maps[0], self.mask)
-        return sense(self.maps, self.mask, sets=True)
+            return sense(self.maps[0], self.mask, axes=self.axes)
+        return sense(self.maps, self.mask, sets=True, axes=self.axes)
 
     @property
     def name(self) -> str:

@@ -1,8 +1,8 @@
-"""Feature maps of the diffusion U-Nets: allowed sizes, memory layout, and normalisation."""
+"""Feature maps of U-Nets: allowed sizes, memory layout, and normalisation."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -39,6 +39,29 @@ def laid_out(x: Float[Tensor, "batch channel y x"]) -> Float[Tensor, "batch chan
 def channels_last_is_faster(x: Tensor, pixels: int) -> bool:
     """Whether channels-last is the faster layout for `pixels` per image: on the CPU, if the batch is large enough."""
     return x.device.type == "cpu" and len(x) * pixels >= _FEW_PIXELS
+
+
+class Standardized(NamedTuple):
+    """Images of mean 0 and standard deviation 1, and what turns an output for them back.
+
+    An image that is constant is 0, with a deviation of 0.
+    """
+
+    images: Float[Tensor, "batch channel y x"]
+    mean: Float[Tensor, "batch channel 1 1"]
+    deviation: Float[Tensor, "batch channel 1 1"]
+
+    @classmethod
+    def of(cls, x: Float[Tensor, "batch channel y x"]) -> Standardized:
+        """Each channel of each image standardized."""
+        variance, mean = torch.var_mean(x, dim=(-2, -1), keepdim=True)
+        # Where the variance is 0, its square root must not be differentiated.
+        deviation = (variance + (variance <= 0)).sqrt()
+        return cls((x - mean) / deviation, mean, deviation * (variance > 0))
+
+    def undone(self, y: Float[Tensor, "batch channel y x"]) -> Float[Tensor, "batch channel y x"]:
+        """An image like `images` in the units of what was standardized."""
+        return torch.addcmul(self.mean, y.to(self.mean.dtype), self.deviation)
 
 
 class GroupNorm(nn.GroupNorm):

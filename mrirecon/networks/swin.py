@@ -7,6 +7,7 @@ and shapes of parameters and buffers are those of the published weights.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Float, Int
@@ -16,34 +17,97 @@ from torch.nn import functional
 MASKED = -100.0  # added to the logits of pairs that must not attend, as in the published networks
 
 
+class Prepared(NamedTuple):
+    """What window attention makes of its weights.
+
+    Attributes:
+        bias: added to the logits, (kind, head, token, token): without a mask and, on a shifted grid, with each of its.
+        qkv: weight and bias of the first linear layer.
+        proj: weight of the last one.
+    """
+
+    bias: Tensor
+    qkv: tuple[Tensor, Tensor]
+    proj: Tensor
+
+
 class WindowAttention(nn.Module):
-    """Multi-head attention among the tokens of each window, with a learned bias per relative position."""
+    """Multi-head attention among the tokens of each window, with a learned bias per relative position.
+
+    Without gradients what it makes of its weights is kept until they change. The fused kernels of GPUs take heads of
+    whole 16 bytes only; there heads are widened with zeros, which changes nothing.
+
+    Args:
+        channels: number of features.
+        window: side of the windows.
+        heads: attention heads.
+        masks: added to the logits, one for each kind of window of a shifted grid.
+    """
 
     relative_position_index: Tensor
 
-    def __init__(self, channels: int, window: int, heads: int) -> None:
+    def __init__(
+        self, channels: int, window: int, heads: int, masks: Float[Tensor, "kind token token"]
+    ) -> None:
         super().__init__()
         self.heads = heads
         table = torch.empty((2 * window - 1) ** 2, heads)
         self.relative_position_bias_table = nn.Parameter(nn.init.trunc_normal_(table, std=0.02))
         self.register_buffer("relative_position_index", _relative_positions(window))
+        self.register_buffer("masks", masks, persistent=False)
         self.qkv = nn.Linear(channels, 3 * channels)
         self.proj = nn.Linear(channels, channels)
+        self._kept: tuple[tuple[Any, ...], Prepared] | None = None
 
     def forward(
         self,
         x: Float[Tensor, "window token channel"],
-        mask: Float[Tensor, "token token"] | None = None,
+        kinds: Int[Tensor, " window"] | int = 0,
     ) -> Float[Tensor, "window token channel"]:
-        """Attend within each window; `mask` is added to the logits of every window."""
-        q, k, v = self.qkv(x).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
-        bias = self.relative_position_bias_table[self.relative_position_index].permute(2, 0, 1)
-        if mask is not None:
-            bias = bias + mask
+        """Attend within each window; `kinds` says which mask is added to the logits, of each or of all."""
+        made = self._prepared(x)
+        q, k, v = (
+            functional.linear(x, *made.qkv)
+            .unflatten(-1, (3, self.heads, -1))
+            .permute(2, 0, 3, 1, 4)
+        )
         # The fast kernels require a contiguous bias.
-        bias = bias.to(q.dtype).contiguous().unsqueeze(0)
-        out = functional.scaled_dot_product_attention(q, k, v, attn_mask=bias)
-        return self.proj(out.transpose(1, 2).reshape(x.shape))
+        bias = made.bias[kinds, None] if isinstance(kinds, int) else made.bias[kinds]
+        scale = (x.shape[-1] // self.heads) ** -0.5
+        out = functional.scaled_dot_product_attention(
+            q, k, v, attn_mask=bias.to(q.dtype), scale=scale
+        )
+        return functional.linear(out.transpose(1, 2).flatten(2), made.proj, self.proj.bias)
+
+    def _prepared(self, x: Tensor) -> Prepared:
+        if torch.is_grad_enabled() or torch.compiler.is_compiling():
+            return self._prepare(x)
+        # Weights that change in place have another version, those that move another place.
+        weights = (self.relative_position_bias_table, *self.qkv.parameters(), self.proj.weight)
+        state = (_precision(x), x.device, *((id(w), w._version) for w in weights))
+        if self._kept is None or self._kept[0] != state:
+            self._kept = state, self._prepare(x)
+        return self._kept[1]
+
+    def _prepare(self, x: Tensor) -> Prepared:
+        bias = self.relative_position_bias_table[self.relative_position_index].permute(2, 0, 1)
+        bias = (bias + self.masks.unsqueeze(1)).to(_precision(x)).contiguous()
+        width = x.shape[-1] // self.heads
+        missing = 0 if x.device.type == "cpu" else -width % (16 // _precision(x).itemsize)
+        weight, summand, proj = self.qkv.weight, self.qkv.bias, self.proj.weight
+        if not missing:
+            return Prepared(bias, (weight, summand), proj)
+        weight, summand, proj = (t.to(_precision(x)) for t in (weight, summand, proj))
+        weight = functional.pad(weight.unflatten(0, (-1, width)), (0, 0, 0, missing)).flatten(0, 1)
+        summand = functional.pad(summand.unflatten(0, (-1, width)), (0, missing)).flatten()
+        proj = functional.pad(proj.unflatten(1, (-1, width)), (0, missing)).flatten(1)
+        return Prepared(bias, (weight, summand), proj)
+
+
+def _precision(x: Tensor) -> torch.dtype:
+    """In which a linear layer computes."""
+    low = torch.is_autocast_enabled(x.device.type)
+    return torch.get_autocast_dtype(x.device.type) if low else x.dtype
 
 
 class SwinStage(nn.Module):
@@ -131,8 +195,6 @@ class SwinBlock(nn.Module):
         drop_path: probability that a sample skips the block in training (stochastic depth, Huang et al. 2016).
     """
 
-    corners: Tensor
-
     def __init__(
         self,
         channels: int,
@@ -146,16 +208,14 @@ class SwinBlock(nn.Module):
         super().__init__()
         self.window, self.shift, self.drop_path = window, shift, drop_path
         self.norm1 = nn.LayerNorm(channels)
-        self.attn = WindowAttention(channels, window, heads)
+        masks = _corner_masks(window, shift)
+        self.attn = WindowAttention(channels, window, heads, masks if shift else masks[:1])
         self.norm2 = nn.LayerNorm(channels)
         self.mlp = Perceptron(channels, int(mlp_ratio * channels))
+        self._kinds: tuple[tuple[Any, ...], Tensor] | None = None
         if shift:
-            self.register_buffer("corners", _corner_masks(window, shift), persistent=False)
-            # Published files hold the mask of every window; at any size there are only the four of `corners`.
-            kinds = torch.zeros(size[0] // window, size[1] // window, dtype=torch.long)
-            kinds[:, -1] += 1
-            kinds[-1] += 2
-            self.register_buffer("attn_mask", self.corners[kinds.flatten()])
+            # Published files hold the mask of every window; at any size there are only four.
+            self.register_buffer("attn_mask", masks[_kinds(size[0] // window, size[1] // window)])
 
     def forward(self, x: Float[Tensor, "batch y x channel"]) -> Float[Tensor, "batch y x channel"]:
         x = x + self._skip(self.attend(self.norm1(x)))
@@ -165,14 +225,17 @@ class SwinBlock(nn.Module):
         """Window attention on the shifted grid; the output has the order of the input."""
         if not self.shift:
             windows = self._windows(x)
-            return self._attend_alike(windows).transpose(2, 3).reshape(x.shape)
+            return self._attend(windows).transpose(2, 3).reshape(x.shape)
         windows = self._windows(x.roll((-self.shift, -self.shift), (1, 2)))
-        out = torch.empty_like(windows)
-        # Windows with the same mask are computed together, so that masks are not repeated in memory.
-        inside, last = slice(-1), slice(-1, None)
-        places = ((inside, inside), (inside, last), (last, inside), (last, last))
-        for (rows, columns), mask in zip(places, self.corners, strict=True):
-            out[:, rows, columns] = self._attend_alike(windows[:, rows, columns], mask)
+        if x.device.type != "cpu" or torch.compiler.is_compiling():
+            out = self._attend(windows, self._kinds_of(windows))
+        else:
+            out = torch.empty_like(windows)
+            # On a CPU masks are better not repeated in memory: windows with the same one are computed together.
+            inside, last = slice(-1), slice(-1, None)
+            places = ((inside, inside), (inside, last), (last, inside), (last, last))
+            for kind, (rows, columns) in enumerate(places):
+                out[:, rows, columns] = self._attend(windows[:, rows, columns], kind)
         return out.transpose(2, 3).reshape(x.shape).roll((self.shift, self.shift), (1, 2))
 
     def _windows(
@@ -181,9 +244,17 @@ class SwinBlock(nn.Module):
         grid = x.unflatten(2, (-1, self.window)).unflatten(1, (-1, self.window))
         return grid.transpose(2, 3)
 
-    def _attend_alike(self, windows: Tensor, mask: Tensor | None = None) -> Tensor:
+    def _attend(self, windows: Tensor, kinds: Tensor | int = 0) -> Tensor:
         tokens = windows.flatten(3, 4).flatten(0, 2)
-        return self.attn(tokens, mask).view(windows.shape)
+        return self.attn(tokens, kinds).view(windows.shape)
+
+    def _kinds_of(self, windows: Tensor) -> Tensor:
+        """The kind of each window of a batch, kept for the next of that size."""
+        size = (*windows.shape[:3], windows.device)
+        if self._kinds is None or self._kinds[0] != size:
+            batch, rows, columns, device = size
+            self._kinds = size, _kinds(rows, columns).repeat(batch).to(device)
+        return self._kinds[1]
 
     def _skip(self, update: Tensor) -> Tensor:
         if not (self.training and self.drop_path):
@@ -273,6 +344,14 @@ def _relative_positions(window: int) -> Int[Tensor, "token token"]:
     y, x = torch.arange(window**2) // window, torch.arange(window**2) % window
     dy, dx = y[:, None] - y + window - 1, x[:, None] - x + window - 1
     return dy * (2 * window - 1) + dx
+
+
+def _kinds(rows: int, columns: int) -> Int[Tensor, " window"]:
+    """Which of the four `_corner_masks` each window of a grid has."""
+    kinds = torch.zeros(rows, columns, dtype=torch.long)
+    kinds[:, -1] += 1
+    kinds[-1] += 2
+    return kinds.flatten()
 
 
 def _corner_masks(window: int, shift: int) -> Float[Tensor, "4 token token"]:
