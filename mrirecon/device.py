@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
+from torch import Tensor
 
 from mrirecon.nearest import suggest
 
@@ -61,6 +62,17 @@ def synchronize(device: str) -> None:
     kind = torch.device(device).type
     if kind != "cpu":
         torch.get_device_module(kind).synchronize()
+
+
+def sent(x: Tensor, device: torch.device | str) -> Tensor:
+    """A tensor on a device. A GPU gets it while the CPU goes on, out of memory that the system does not move."""
+    if (
+        x.device.type != "cpu"
+        or torch.device(device).type != "cuda"
+        or not torch.cuda.is_available()
+    ):
+        return x.to(device)
+    return x.pin_memory().to(device, non_blocking=True)
 
 
 def images_that_fit(device: torch.device | str, pixels: int) -> int:

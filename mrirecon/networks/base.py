@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from mrirecon.coverage import calibration_region
 from mrirecon.operators.sense import sense
-from mrirecon.tensors import fft2c, ifft2c, one_by_one, rss, rss_of_each
+from mrirecon.tensors import fft2, fft2c, ifft2c, ifftshift, norm, one_by_one, rss, rss_of_each
 
 Combine = Literal["rss", "maps"]
 
@@ -161,6 +161,12 @@ class Unrolled:
         for maps, y in self._parts():
             unfit = self.mask.unsqueeze(1) * fft2c(maps * (self.q - self.p).unsqueeze(1))
             yield ifft2c(y + unfit) - maps * self.q.unsqueeze(1)
+
+    def misfit(self) -> Float[Tensor, " batch"]:
+        """||M k - y||, the norm of M F S p; shifts of images and k-space alter no magnitude."""
+        mask, p = ifftshift(self.mask).unsqueeze(1), self.p.unsqueeze(1)
+        coils = [norm(fft2(maps * p) * mask, 3) for maps, _ in self._parts()]
+        return torch.stack(coils).square().sum(0).sqrt()
 
     def kspace(self) -> Complex[Tensor, "batch coil y x"]:
         """The k-space k."""

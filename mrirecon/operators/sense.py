@@ -117,14 +117,13 @@ class Sense(LinearOperator):
             isinstance(x, Tensor) and x.requires_grad for x in inputs
         ):
             return super().solve(b, weight, start, iterations=iterations, tolerance=tolerance)
-        several = isinstance(weight, Tensor) and weight.numel() > 1  # one for each image of a batch
-        number = 1.0 if several else float(weight)
         shape = self._image_batch(b.shape, weight.shape if isinstance(weight, Tensor) else ())
         with torch.no_grad():
             return conjugate_gradient(
-                lambda v: self._gram(v).add_(weight * v if several else v, alpha=number),
+                self._gram,
                 b.expand(shape),
                 None if start is None else start.expand(shape),
+                weight=weight,
                 iterations=iterations,
                 tolerance=tolerance,
                 item_axes=self.image_axes,
