@@ -92,7 +92,7 @@ class WindowAttention(nn.Module):
         bias = self.relative_position_bias_table[self.relative_position_index].permute(2, 0, 1)
         bias = (bias + self.masks.unsqueeze(1)).to(_precision(x)).contiguous()
         width = x.shape[-1] // self.heads
-        missing = 0 if x.device.type == "cpu" else -width % (16 // _precision(x).itemsize)
+        missing = _missing(width, x)
         if not missing:
             return Prepared(bias, (self.qkv.weight, self.qkv.bias), self.proj.weight)
         layers = (self.qkv.weight, self.qkv.bias, self.proj.weight)
@@ -101,6 +101,11 @@ class WindowAttention(nn.Module):
         summand = functional.pad(summand.unflatten(0, (-1, width)), (0, missing)).flatten()
         proj = functional.pad(proj.unflatten(1, (-1, width)), (0, missing)).flatten(1)
         return Prepared(bias, (weight, summand), proj)
+
+
+def _missing(width: int, x: Tensor) -> int:
+    """What a head lacks of the next width that fused kernels take."""
+    return 0 if x.device.type == "cpu" else -width % (16 // _precision(x).itemsize)
 
 
 def _precision(x: Tensor) -> torch.dtype:
