@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -17,6 +17,7 @@ from torch import Tensor
 from mrirecon.calibration import ENOUGH, Calibration
 from mrirecon.io.files import existing_file
 from mrirecon.methods.base import Figures, Needs, Pace, Problem, SliceMethod, Solution
+from mrirecon.methods.compiled import Compiled
 from mrirecon.methods.trust import (
     Trust,
     data_figures,
@@ -45,10 +46,13 @@ class NetworkMethod(SliceMethod):
     Attributes:
         weights: name of shipped weights, or a file made by `mrirecon weights import` or `mrirecon train`.
         precision: precision of the convolutions; Fourier transforms and data consistency are float32 with both.
+        compile: compile the whole network for the size of the scan, on a GPU as a CUDA graph: minutes once, for many
+            slices.
     """
 
     weights: str
     precision: Literal["float32", "bfloat16"] = "float32"
+    compile: bool = False
 
     fills_kspace: ClassVar[bool] = True
     pace: ClassVar[Pace] = Pace(rate=3e-4, every=10, effort=3.0)
@@ -71,6 +75,20 @@ class NetworkMethod(SliceMethod):
             )
         return network.eval(), card
 
+    @cached_property
+    def _compiled(self) -> Compiled:
+        return Compiled(self._whole(self.trained[0]))
+
+    def _whole(self, network: Network) -> Callable[..., Any]:
+        """What is compiled of a network."""
+        return network
+
+    def run(self, network: Network, *given: Any) -> Any:
+        """The network, or what is compiled of it, of its arguments, the first of which is k-space."""
+        if self.compile:
+            return self._compiled(given[0].device, *given)
+        return self._whole(network)(*given)
+
     @property
     def model(self) -> tuple[Network, Card]:
         """The network whose weights can be adapted to a scan, and their card."""
@@ -84,6 +102,7 @@ class NetworkMethod(SliceMethod):
         intensity = volume_scale(scan) if card.training.intensity else None
         warnings = card.warnings(scan, scan.mask_kind, intensity=intensity)
         warnings += [card.advice] if card.advice else []
+        warnings += [self._compiled.note] if self.compile and self._compiled.note else []
         return {"weights": {"name": self.weights, **card.as_json()}}, warnings
 
     def files(self) -> dict[str, tuple[Path, ...]]:
@@ -120,7 +139,7 @@ class PlainMethod(NetworkMethod):
     def solve_with(self, network: Network, problem: Problem) -> Solution:
         mask = problem.mask[None]
         kspace = _with_neighbours(problem, network)
-        image = network(kspace, mask, mask, problem.near.scan.crop)[0]
+        image = self.run(network, kspace, mask, mask, problem.near.scan.crop)[0]
         return Solution(magnitude=image.float())
 
 
@@ -150,9 +169,13 @@ class UnrolledMethod(NetworkMethod):
         info, notes = super().about(scan)
         return info | not_computed(self.trust), notes
 
+    def _whole(self, network: Network) -> Callable[..., Any]:
+        assert isinstance(network, UnrolledNetwork)
+        return network.unroll
+
     def solve_with(self, network: Network, problem: Problem) -> Solution:
         assert isinstance(network, UnrolledNetwork)
-        end = network.unroll(*_seen(problem, network))
+        end = self.run(network, *_seen(problem, network))
         image = network.image(end, problem.near.scan.crop)[0].float()
         figures = data_figures(problem, end.misfit()[0])
         hidden, parts = self._null_space(problem, end)
@@ -253,8 +276,14 @@ class UnrolledPriorMethod(NetworkMethod):
         assert isinstance(network, UnrolledPrior)
         noise = torch.tensor([problem.noise_std / problem.scale], device=problem.kspace.device)
         y = problem.kspace[None] / problem.scale
-        image = network.reconstruct(y, problem.operator, noise, learned_steps=learned_steps)[0]
-        return image * problem.scale
+        given = y, problem.operator, noise
+        if learned_steps is None:
+            return self.run(network, *given)[0] * problem.scale
+        return network.reconstruct(*given, learned_steps=learned_steps)[0] * problem.scale
+
+    def _whole(self, network: Network) -> Callable[..., Any]:
+        assert isinstance(network, UnrolledPrior)
+        return network.reconstruct
 
     def solve_slice(self, problem: Problem) -> Solution:
         solution = super().solve_slice(problem)
