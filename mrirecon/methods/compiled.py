@@ -13,7 +13,7 @@ from torch import Tensor
 class Compiled:
     """A function of tensors that torch.compile makes one graph of, once for each size.
 
-    On a GPU its launches are recorded as a CUDA graph and replayed with one call. Where compiling fails, such as
+    On a GPU its launches are recorded, as a graph that is replayed with one call. Where compiling fails, such as
     without a compiler, the function runs as it is.
 
     Attributes:

@@ -46,8 +46,7 @@ class NetworkMethod(SliceMethod):
     Attributes:
         weights: name of shipped weights, or a file made by `mrirecon weights import` or `mrirecon train`.
         precision: precision of the convolutions; Fourier transforms and data consistency are float32 with both.
-        compile: compile the whole network for the size of the scan, on a GPU as a CUDA graph: minutes once, for many
-            slices.
+        compile: compile the whole network for the size of the scan, which takes minutes once (`Compiled`).
     """
 
     weights: str

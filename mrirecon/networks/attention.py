@@ -15,7 +15,7 @@ from torch.nn import functional
 MASKED = -100.0  # added to the logits of pairs that must not attend, as in the published networks
 
 
-class Prepared(NamedTuple):
+class PreparedAttention(NamedTuple):
     """What window attention makes of its weights.
 
     Attributes:
@@ -56,7 +56,7 @@ class WindowAttention(nn.Module):
         self.register_buffer("masks", masks, persistent=False)
         self.qkv = nn.Linear(channels, 3 * channels)
         self.proj = nn.Linear(channels, channels)
-        self._kept: tuple[tuple[Any, ...], Prepared] | None = None
+        self._kept: tuple[tuple[Any, ...], PreparedAttention] | None = None
 
     def forward(
         self,
@@ -78,7 +78,7 @@ class WindowAttention(nn.Module):
         )
         return functional.linear(out.transpose(1, 2).flatten(2), made.proj, self.proj.bias)
 
-    def _prepared(self, x: Tensor) -> Prepared:
+    def _prepared(self, x: Tensor) -> PreparedAttention:
         if torch.is_grad_enabled() or torch.compiler.is_compiling():
             return self._prepare(x)
         # Weights that change in place have another version, those that move another place.
@@ -88,19 +88,19 @@ class WindowAttention(nn.Module):
             self._kept = state, self._prepare(x)
         return self._kept[1]
 
-    def _prepare(self, x: Tensor) -> Prepared:
+    def _prepare(self, x: Tensor) -> PreparedAttention:
         bias = self.relative_position_bias_table[self.relative_position_index].permute(2, 0, 1)
         bias = (bias + self.masks.unsqueeze(1)).to(_precision(x)).contiguous()
         width = x.shape[-1] // self.heads
         missing = _missing(width, x)
         if not missing:
-            return Prepared(bias, (self.qkv.weight, self.qkv.bias), self.proj.weight)
+            return PreparedAttention(bias, (self.qkv.weight, self.qkv.bias), self.proj.weight)
         layers = (self.qkv.weight, self.qkv.bias, self.proj.weight)
         weight, summand, proj = (layer.to(_precision(x)) for layer in layers)
         weight = functional.pad(weight.unflatten(0, (-1, width)), (0, 0, 0, missing)).flatten(0, 1)
         summand = functional.pad(summand.unflatten(0, (-1, width)), (0, missing)).flatten()
         proj = functional.pad(proj.unflatten(1, (-1, width)), (0, missing)).flatten(1)
-        return Prepared(bias, (weight, summand), proj)
+        return PreparedAttention(bias, (weight, summand), proj)
 
 
 def _missing(width: int, x: Tensor) -> int:
