@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Complex, Float
 from torch import Tensor
 
-from mrirecon.tensors import as_parts, norm
+from mrirecon.tensors import as_parts, norm, one_by_one
 
 EVERY = 10  # iterations from one look at convergence to the next, on devices whose work a look waits for
 LEAST = 1e-26  # squared norm of a residual that is taken for 0, beside a right-hand side of 1
@@ -53,7 +53,7 @@ def conjugate_gradient(
     """
     # Without callback and autograd, vectors are overwritten: this saves a tenth of the time with cheap operators.
     in_place = callback is None and not torch.is_grad_enabled()
-    if in_place and b.device.type != "cpu":
+    if in_place and not one_by_one(b):
         return _without_waiting(gram, b, start, weight, iterations, tolerance, item_axes)
 
     if in_place and isinstance(weight, Tensor) and weight.numel() == 1:
@@ -120,7 +120,8 @@ def _without_waiting(
     torch.div(as_parts(r), rr, out=as_parts(q))
     for iteration in range(iterations):
         active = rr > max(tolerance**2, LEAST)
-        if tolerance and iteration % EVERY == EVERY - 1 and not bool(active.any()):
+        look = tolerance and iteration % EVERY == EVERY - 1 and not torch.compiler.is_compiling()
+        if look and not bool(active.any()):
             break
         _damped(gram, q, weight, gq)
         curvature = (as_parts(q) * as_parts(gq)).sum(axes, keepdim=True)
