@@ -16,7 +16,10 @@ SHAPE = (16, 12)
 
 
 def main(name: str) -> None:
-    torch._dynamo.config.trace_autograd_ops = True
+    if name == "dps":  # which differentiates on its way
+        if not hasattr(torch._dynamo.config, "trace_autograd_ops"):
+            sys.exit("this torch traces no gradients")
+        torch._dynamo.config.trace_autograd_ops = True
     torch.manual_seed(0)
     network = DenoiserUNet(widths=(4, 8)).eval().requires_grad_(False)
     for weights in network.parameters():
