@@ -120,7 +120,8 @@ def _without_waiting(
     torch.div(as_parts(r), rr, out=as_parts(q))
     for iteration in range(iterations):
         active = rr > max(tolerance**2, LEAST)
-        if tolerance and iteration % EVERY == EVERY - 1 and not bool(active.any()):
+        look = tolerance and iteration % EVERY == EVERY - 1 and not torch.compiler.is_compiling()
+        if look and not bool(active.any()):
             break
         _damped(gram, q, weight, gq)
         curvature = (as_parts(q) * as_parts(gq)).sum(axes, keepdim=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
 
 import torch
@@ -16,7 +16,7 @@ from mrirecon.tensors import Streams, complex_noise_like, norm
 
 Callback = Callable[[int, float, Tensor, Tensor], object]  # step, sigma, x, x0
 Image = Complex[Tensor, "*batch y x"]
-Sigmas = Float[Tensor, " sigma"]
+Sigmas = Float[Tensor, " sigma"] | Sequence[float]  # numbers where torch.compile traces
 
 
 def walk(sigmas: Sigmas) -> Iterator[tuple[int, float, float]]:
@@ -25,7 +25,7 @@ def walk(sigmas: Sigmas) -> Iterator[tuple[int, float, float]]:
     Raises:
         ValueError: if the schedule is empty, does not decrease, or does not end in 0.
     """
-    values = sigmas.tolist()
+    values = sigmas.tolist() if isinstance(sigmas, Tensor) else list(sigmas)
     if len(values) < 2:
         raise ValueError("the schedule of noise levels is empty: give at least one level and a 0")
     if values[-1] != 0 or not all(a > b for a, b in pairwise(values)):
