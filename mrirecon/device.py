@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
+from torch import Tensor
 
 from mrirecon.nearest import suggest
 
@@ -81,6 +82,17 @@ def _trim() -> Any:
     if not sys.platform.startswith("linux"):
         return None
     return getattr(ctypes.CDLL(None), "malloc_trim", None)
+
+
+def sent(x: Tensor, device: torch.device | str) -> Tensor:
+    """A tensor on a device. A GPU gets it while the CPU goes on, out of memory that the system does not move."""
+    if (
+        x.device.type != "cpu"
+        or torch.device(device).type != "cuda"
+        or not torch.cuda.is_available()
+    ):
+        return x.to(device)
+    return x.pin_memory().to(device, non_blocking=True)
 
 
 def images_that_fit(device: torch.device | str, pixels: int) -> int:

@@ -85,6 +85,18 @@ def test_the_operator():
     assert difference(there.gram(x.cuda()), here.gram(x)) < 1e-5
 
 
+@pytest.mark.parametrize("name", ["unet", "varnet", "humus", "unrolled_prior"])
+def test_a_cuda_graph(name, scan, tmp_path):
+    """Slice after slice replayed, the first ones kept."""
+    options = {"weights": weights_of(name, tmp_path)}
+    plain, fast = (
+        run(METHODS[name](**options, compile=compiled), scan, device="cuda")
+        for compiled in (False, True)
+    )
+    assert any("was compiled" in note for note in fast.info["notes"])
+    assert difference(fast.image, plain.image) < 1e-4
+
+
 def test_espirit():
     maps = birdcage_maps(SHAPE, 4)[0]
     block = fft2c(maps * shepp_logan(SHAPE))[:, 26:46, 22:42].contiguous()

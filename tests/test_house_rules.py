@@ -55,6 +55,7 @@ ROWS = {module: row for row, modules in enumerate(LAYERS) for module in modules}
 WITHIN_ROW = [
     ("options", "nearest"),
     ("device", "nearest"),
+    ("tensors", "device"),
     ("scan", "tensors"),
     ("plots", "nearest"),
     ("plots", "options"),

@@ -56,6 +56,7 @@ def recon(
     weights: str | None = None,
     samples: int | None = None,
     seed: int | None = None,
+    compile: bool | None = None,
     device: Device = "auto",
     report: str | None = None,
     preview: str | None = None,
@@ -83,6 +84,7 @@ def recon(
         weights: weights of a learned method, a shipped name or a .safetensors file (the same as --method.weights).
         samples: draws per slice of a diffusion method (the same as --method.samples).
         seed: seed of the draws of a diffusion method (the same as --method.seed).
+        compile: true compiles a network for the size of the scans, minutes once (the same as --method.compile).
         device: where to compute; auto takes a GPU where there is one.
         report: also write an HTML report, and beside it a picture of each scan (.png).
         preview: PNG that shows the slices a diffusion method is at, renewed while it works.
@@ -94,7 +96,7 @@ def recon(
     where = choose_device(device)
     asked = [
         Request(
-            method=with_choices(one, weights=weights, samples=samples, seed=seed),
+            method=with_choices(one, weights=weights, samples=samples, seed=seed, compile=compile),
             mask=mask,
             maps=maps,
             calibration=calibration,

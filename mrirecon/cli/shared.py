@@ -162,7 +162,7 @@ def _of_sampler(kind: type[Method]) -> dict[str, str]:
 
 
 def with_choices(method: dict[str, Any], **choices: Any) -> dict[str, Any]:
-    """The method with what `--weights`, `--samples` and `--seed` say in place of `--method.weights` and so on.
+    """The method with what `--weights`, `--samples`, `--seed` or `--compile` say in place of its own options.
 
     Raises:
         UsageError: if the method has no such option.

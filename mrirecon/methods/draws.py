@@ -18,6 +18,7 @@ from mrirecon.diffusion import Denoiser
 from mrirecon.methods.base import Place, Preview, Tell
 from mrirecon.operators import sense
 from mrirecon.options import out_of_memory
+from mrirecon.tensors import as_parts
 
 EVERY = 4  # levels from one preview to the next
 
@@ -139,6 +140,7 @@ class Draws:
             if made is None:
                 self.room.images = images // 2
                 continue
+            watched.check()
             self._images += watched.images
             self._draws += images
             self.underway.add(made)
@@ -197,7 +199,9 @@ class Underway:
 
 @dataclass(eq=False)
 class Watched:
-    """A denoiser that is counted, in the precision asked for, and stopped when it gives no numbers.
+    """A denoiser that is counted, in the precision asked for, and checked for numbers.
+
+    On a CPU it is stopped when it gives none; what a GPU gives is looked at in the end, since each look waits for it.
 
     Attributes:
         denoiser: of images (draw, slice, ..., y, x).
@@ -212,6 +216,7 @@ class Watched:
     places: Sequence[Place]
     volumes: int
     images: int = 0
+    _finite: list[tuple[float, Tensor]] = field(default_factory=list)  # level, and of each slice
 
     @property
     def sigma_range(self) -> tuple[float, float]:
@@ -223,15 +228,25 @@ class Watched:
         with torch.autocast(x.device.type, torch.bfloat16, enabled=low):
             clean = self.denoiser(x, sigma)
         self.images += math.prod(x.shape[:-2])
-        finite = torch.isfinite(clean.detach().abs().flatten(2).sum(2)).all(0)
-        if not bool(finite.all()):
-            volume, index = self.places[finite.tolist().index(False)]
+        sums = as_parts(clean.detach()).flatten(2).sum(2)
+        self._finite.append((sigma, torch.isfinite(sums).all(0)))
+        if x.device.type == "cpu":
+            self.check()
+        return clean
+
+    def check(self) -> None:
+        """Raise ValueError if there was anything but numbers, naming the first slice and level."""
+        levels, self._finite = self._finite, []
+        found = torch.stack([finite for _, finite in levels]).tolist() if levels else []
+        for (sigma, _), finite in zip(levels, found, strict=True):
+            if all(finite):
+                continue
+            volume, index = self.places[finite.index(False)]
             where = f"volume {volume} slice {index}" if self.volumes > 1 else f"slice {index}"
             raise ValueError(
                 f"the prior gave NaN or infinite values in {where} at noise level {sigma:g}: "
                 "lower the sampler's step, or use other weights"
             )
-        return clean
 
 
 def stream_of(*key: int) -> torch.Generator:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -17,8 +17,16 @@ from torch import Tensor
 from mrirecon.calibration import ENOUGH, Calibration
 from mrirecon.io.files import existing_file
 from mrirecon.methods.base import Figures, Needs, Pace, Problem, SliceMethod, Solution
-from mrirecon.methods.trust import trust_figures
+from mrirecon.methods.compiled import Compiled
+from mrirecon.methods.trust import (
+    Trust,
+    data_figures,
+    image_figures,
+    not_computed,
+    null_space_figures,
+)
 from mrirecon.networks import NETWORKS, Network, UnrolledNetwork, calibration_of
+from mrirecon.networks.base import Unrolled
 from mrirecon.networks.unrolled_prior import UnrolledPrior
 from mrirecon.options import Positive
 from mrirecon.scale import volume_scale
@@ -38,10 +46,12 @@ class NetworkMethod(SliceMethod):
     Attributes:
         weights: name of shipped weights, or a file made by `mrirecon weights import` or `mrirecon train`.
         precision: precision of the convolutions; Fourier transforms and data consistency are float32 with both.
+        compile: compile the whole network for the size of the scan, which takes minutes once (`Compiled`).
     """
 
     weights: str
     precision: Literal["float32", "bfloat16"] = "float32"
+    compile: bool = False
 
     fills_kspace: ClassVar[bool] = True
     pace: ClassVar[Pace] = Pace(rate=3e-4, every=10, effort=3.0)
@@ -64,6 +74,20 @@ class NetworkMethod(SliceMethod):
             )
         return network.eval(), card
 
+    @cached_property
+    def _compiled(self) -> Compiled:
+        return Compiled(self._whole(self.trained[0]))
+
+    def _whole(self, network: Network) -> Callable[..., Any]:
+        """What is compiled of a network."""
+        return network
+
+    def run(self, network: Network, *given: Any) -> Any:
+        """The network, or what is compiled of it, of its arguments, the first of which is k-space."""
+        if self.compile:
+            return self._compiled(given[0].device, *given)
+        return self._whole(network)(*given)
+
     @property
     def model(self) -> tuple[Network, Card]:
         """The network whose weights can be adapted to a scan, and their card."""
@@ -77,6 +101,7 @@ class NetworkMethod(SliceMethod):
         intensity = volume_scale(scan) if card.training.intensity else None
         warnings = card.warnings(scan, scan.mask_kind, intensity=intensity)
         warnings += [card.advice] if card.advice else []
+        warnings += [self._compiled.note] if self.compile and self._compiled.note else []
         return {"weights": {"name": self.weights, **card.as_json()}}, warnings
 
     def files(self) -> dict[str, tuple[Path, ...]]:
@@ -117,7 +142,7 @@ class PlainMethod(NetworkMethod):
     def solve_with(self, network: Network, problem: Problem) -> Solution:
         mask = problem.mask[None]
         kspace = _with_neighbours(problem, network)
-        image = network(kspace, mask, mask, problem.near.scan.crop)[0]
+        image = self.run(network, kspace, mask, mask, problem.near.scan.crop)[0]
         return Solution(magnitude=image.float())
 
 
@@ -135,34 +160,50 @@ class UnrolledMethod(NetworkMethod):
     """A network that refines k-space with coil maps of its own, so that its image can be held against the data.
 
     Attributes:
-        trust: write the null-space part of the image, which the network supplied and not the scanner.
+        trust: share tells which share of the image the network supplied and not the scanner, which for a small network
+            takes a third of its time; true writes that part, too, which takes longer.
     """
 
-    trust: bool = False
+    trust: Trust = False
 
     needs = Needs(maps=False, noise="wanted")
 
+    def about(self, scan: Scan) -> tuple[dict[str, Any], list[str]]:
+        info, notes = super().about(scan)
+        return info | not_computed(self.trust), notes
+
+    def _whole(self, network: Network) -> Callable[..., Any]:
+        assert isinstance(network, UnrolledNetwork)
+        return network.unroll
+
     def solve_with(self, network: Network, problem: Problem) -> Solution:
         assert isinstance(network, UnrolledNetwork)
-        end = network.unroll(*_seen(problem, network))
+        end = self.run(network, *_seen(problem, network))
         image = network.image(end, problem.near.scan.crop)[0].float()
-        kspace = end.kspace()[0]
-        predicted = kspace * problem.mask
-        if problem.noise_std == 0:
-            if self.trust:
-                raise ValueError(
-                    f"{problem.name}: its outer k-space is empty and does not tell the noise level, which the "
-                    "null-space map needs: leave out --method.trust"
-                )
-            figures: Figures = {"data_residual": problem.residual(predicted)}
-            return Solution(magnitude=image, kspace=kspace, figures=figures)
+        figures = data_figures(problem, end.misfit()[0])
+        hidden, parts = self._null_space(problem, end)
+        return Solution(
+            magnitude=image,
+            refine=lambda: end.kspace()[0],
+            figures={**figures, **hidden},
+            parts=parts,
+        )
+
+    def _null_space(
+        self, problem: Problem, end: Unrolled
+    ) -> tuple[Figures, dict[str, Complex[Tensor, "y x"]]]:
+        if problem.noise_std == 0 and self.trust is True:
+            raise ValueError(
+                f"{problem.name}: its outer k-space is empty and does not tell the noise level, which the "
+                "null-space map needs: leave out --method.trust"
+            )
+        if problem.noise_std == 0 or not self.trust:
+            return {}, {}
         # The maps cover the whole field of view: the signal is where there is some.
         x = end.combined()[0].to(torch.complex64)
-        bright = torch.quantile(x.abs().flatten(), 0.99)
+        signal = x.abs() > SIGNAL * torch.quantile(x.abs().flatten(), 0.99)
         learned = replace(problem, maps=end.maps[0, None].to(torch.complex64))
-        signal = x.abs() > SIGNAL * bright
-        figures, parts = trust_figures(learned, x, predicted, signal, whole=self.trust)
-        return Solution(magnitude=image, kspace=kspace, figures=figures, parts=parts)
+        return null_space_figures(learned, x, signal, trust=self.trust)
 
     def predicted(
         self, module: Network, problem: Problem, seed: int | None = None
@@ -203,14 +244,19 @@ class UnrolledPriorMethod(NetworkMethod):
     Attributes:
         noise_std: noise of the k-space per real component, in its units before any prewhitening; auto reads it from a
             noise measurement or from the outermost measured k-space.
-        trust: write the null-space part of the image, which the prior supplied and not the scanner.
+        trust: share tells which share of the image the prior supplied and not the scanner, which takes a tenth of the
+            time more; true writes that part, too, which takes longer.
     """
 
     weights: str = "unrolled_prior_tiny"
     noise_std: Positive | Literal["auto"] = "auto"
-    trust: bool = False
+    trust: Trust = False
 
     name: ClassVar[str] = "unrolled_prior"
+
+    def about(self, scan: Scan) -> tuple[dict[str, Any], list[str]]:
+        info, notes = super().about(scan)
+        return info | not_computed(self.trust), notes
 
     @property
     def needs(self) -> Needs:
@@ -233,13 +279,20 @@ class UnrolledPriorMethod(NetworkMethod):
         assert isinstance(network, UnrolledPrior)
         noise = torch.tensor([problem.noise_std / problem.scale], device=problem.kspace.device)
         y = problem.kspace[None] / problem.scale
-        image = network.reconstruct(y, problem.operator, noise, learned_steps=learned_steps)[0]
-        return image * problem.scale
+        given = y, problem.operator, noise
+        if learned_steps is None:
+            return self.run(network, *given)[0] * problem.scale
+        return network.reconstruct(*given, learned_steps=learned_steps)[0] * problem.scale
+
+    def _whole(self, network: Network) -> Callable[..., Any]:
+        assert isinstance(network, UnrolledPrior)
+        return network.reconstruct
 
     def solve_slice(self, problem: Problem) -> Solution:
         solution = super().solve_slice(problem)
         assert solution.image is not None
-        figures, parts = trust_figures(problem, solution.image, whole=self.trust)
+        hidden, parts = null_space_figures(problem, solution.image, trust=self.trust)
+        figures = {**image_figures(problem, solution.image), **hidden}
         return replace(solution, figures=figures, parts=parts)
 
 

@@ -21,7 +21,7 @@ from mrirecon.methods.base import Needs, Pace, Place, Problem, Solution, Tell
 from mrirecon.methods.draws import DrawBatch, Draws, Room, Underway, stream_of
 from mrirecon.methods.first import first_images
 from mrirecon.methods.networks import NetworkMethod
-from mrirecon.methods.trust import trust_figures
+from mrirecon.methods.trust import Trust, image_figures, not_computed, null_space_figures
 from mrirecon.methods.walk import Walk
 from mrirecon.networks import Prior
 from mrirecon.options import Count, Positive
@@ -58,7 +58,8 @@ class Posterior(Walk):
             holds, 16 KiB a pixel, up to 32. When memory runs out it is halved.
         precision: precision of the network; data consistency is float32 with both.
         draws: write each draw too.
-        trust: write the null-space part of the image, which the prior supplied and not the scanner.
+        trust: share tells which share of the image the prior supplied and not the scanner, at the cost of a level or
+            two; true writes that part, too, which takes longer.
     """
 
     samples: Count = 1
@@ -67,7 +68,7 @@ class Posterior(Walk):
     images_at_once: Count | Literal["auto"] = "auto"
     precision: Literal["float32", "bfloat16"] = "float32"
     draws: bool = False
-    trust: bool = False
+    trust: Trust = False
 
     fills_kspace: ClassVar[bool] = True
     pace: ClassVar[Pace] = Pace(rate=3e-5, every=20, effort=0.5)  # of the prior
@@ -125,6 +126,7 @@ class Posterior(Walk):
         info = {
             "weights": {"name": self.weights, **card.as_json()},
             "noise_levels": {"first": float(sigmas[0]), "last": float(sigmas[-2])},
+            **not_computed(self.trust),
         }
         if isinstance(self.first, NetworkMethod):
             begun = self.first.trained[1]
@@ -220,7 +222,9 @@ class Posterior(Walk):
         )[0]
 
     def _solution(self, problem: Problem, draws: Complex[Tensor, "draw y x"]) -> Solution:
-        figures, parts = trust_figures(problem, draws.mean(0), whole=self.trust)
+        x = draws.mean(0)
+        hidden, parts = null_space_figures(problem, x, trust=self.trust)
+        figures = {**image_figures(problem, x), **hidden}
         if len(draws) > 1:
             variance = draws.abs().var(0)[problem.operator.support()]
             figures["posterior_std"] = float(variance.mean().sqrt()) / problem.scale

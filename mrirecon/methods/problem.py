@@ -15,6 +15,7 @@ from mrirecon.brief import brief
 from mrirecon.calibration import Calibration, better_calibration
 from mrirecon.operators.sense import Sense, sense
 from mrirecon.scan import Scan
+from mrirecon.tensors import norm
 
 Place: TypeAlias = tuple[int, int]  # (volume, slice) of a scan
 # Numbers about the image of a slice, by their names in the JSON; None is what did not converge.
@@ -97,6 +98,7 @@ class Problem:
         noise_std: standard deviation of the noise of y per real component (`noise.noise_level`); 0 where it is not
             known or not needed.
         first_image: the image of a file to begin with, (y, x).
+        axes: those along which the mask varies, as `sense` takes them; told where the mask was still on the CPU.
         tell: called with (slices done, what makes a preview or None) by methods that take long.
 
     Example:
@@ -119,6 +121,7 @@ class Problem:
     place: Place = (0, 0)
     noise_std: float = 0.0
     first_image: Complex[Tensor, "y x"] | None = None
+    axes: tuple[int, ...] | None = None
     tell: Tell | None = None
 
     __repr__ = brief
@@ -133,8 +136,8 @@ class Problem:
         if self.maps is None:
             raise ValueError("without coil maps there is no operator: state Needs(maps=True)")
         if len(self.maps) == 1:
-            return sense(self.maps[0], self.mask)
-        return sense(self.maps, self.mask, sets=True)
+            return sense(self.maps[0], self.mask, axes=self.axes)
+        return sense(self.maps, self.mask, sets=True, axes=self.axes)
 
     @property
     def name(self) -> str:
@@ -154,8 +157,7 @@ class Problem:
 
     def residual(self, predicted: Complex[Tensor, "coil y x"]) -> float:
         """||A x - y|| / ||y||: what of the measured data an image does not explain."""
-        misfit = torch.linalg.vector_norm(predicted - self.kspace)
-        return float(misfit / torch.linalg.vector_norm(self.kspace))
+        return float(norm(predicted - self.kspace) / norm(self.kspace))
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -166,6 +168,7 @@ class Solution:
         image: x on the k-space grid, (y, x) or (set, y, x), in the units of the problem.
         kspace: k-space of all coils without gaps, (coil, y, x); the image is their root sum of squares.
         magnitude: magnitude of the image window (`Scan.crop`), in the units of the coils.
+        refine: makes the k-space that a magnitude belongs to, which only left-out samples ask for.
         draws: draws of the posterior, (draw, y, x), whose mean is the image.
         keep_draws: whether each draw is written, too.
         parts: further images like x by name, whose magnitude is written.
@@ -178,9 +181,15 @@ class Solution:
     image: Complex[Tensor, "*set y x"] | None = None
     kspace: Complex[Tensor, "coil y x"] | None = None
     magnitude: Float[Tensor, "h w"] | None = None
+    refine: Callable[[], Complex[Tensor, "coil y x"]] | None = None
     draws: Complex[Tensor, "draw y x"] | None = None
     keep_draws: bool = False
     parts: dict[str, Complex[Tensor, "y x"]] = field(default_factory=dict)
     figures: Figures = field(default_factory=dict)
 
     __repr__ = brief
+
+    @cached_property
+    def predicted(self) -> Complex[Tensor, "coil y x"] | None:
+        """k-space of all coils without gaps, where there is any."""
+        return self.kspace if self.refine is None else self.refine()

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
+from typing import Any, Literal, TypeAlias
 
 import torch
-from jaxtyping import Bool, Complex
+from jaxtyping import Bool, Complex, Float
 from torch import Tensor
 
 from mrirecon.methods.base import Figures, Problem
@@ -13,7 +14,10 @@ from mrirecon.operators import sense
 from mrirecon.operators.quadrature import damped_share
 from mrirecon.operators.sense import Sense
 from mrirecon.operators.spectrum import has_lines, solve_by_lines
+from mrirecon.tensors import norm
 
+# What is said of the null space: nothing; share, which of the energy lies there; true, that and the part as an image.
+Trust: TypeAlias = bool | Literal["share"]
 ACCURACY = 0.05  # of a share, relative: what is less certain is not given
 STEPS = 200  # applications of A^H A for a share; enough for a delta of 1e-4
 MAP_STEPS = 5000  # for a map, which is asked for; enough for a delta of 1e-6
@@ -72,46 +76,65 @@ def _precise(A: Sense, x: Tensor, delta: float) -> tuple[Sense, Tensor]:
 
 
 def _energy(x: Tensor) -> float:
-    return float(torch.linalg.vector_norm(x)) ** 2
+    return float(norm(x)) ** 2
 
 
-def trust_figures(
-    problem: Problem,
-    x: Complex[Tensor, "y x"],
-    predicted: Complex[Tensor, "coil y x"] | None = None,
-    signal: Bool[Tensor, "y x"] | None = None,
-    *,
-    whole: bool = False,
-) -> tuple[Figures, dict[str, Complex[Tensor, "y x"]]]:
-    """Numbers for the JSON, and where the `whole` of it is asked for the null-space part of the image, by its name.
+def data_figures(problem: Problem, misfit: Float[Tensor, ""]) -> Figures:
+    """What the measured samples say of an image: numbers for the JSON.
 
-    `data_residual` is ||A x - y|| / ||y||; `residual_over_noise` the root mean square of the misfit of the samples over
-    the standard deviation of their noise, 1 where an image explains the data as well as the truth would;
-    `null_space_share` is that of `null_space` and `null_space_delta` its delta = (s_y / signal)^2, with the root mean
-    square of the signal per real component over the support of the maps. A share that did not converge is None, a part
-    is NaN.
+    `data_residual` is ||A x - y|| / ||y||, and `residual_over_noise` the root mean square of the misfit of the samples
+    over the standard deviation of their noise, where that is known: 1 where an image explains the data as well as the
+    truth would.
 
     Args:
-        problem: the slice, with maps.
-        x: its image.
-        predicted: what the image says of the measured samples; A x when not given.
-        signal: where the signal of delta is taken, instead of the support of the maps.
-        whole: give the part too, which takes longer where the mask varies along both axes.
+        problem: the slice.
+        misfit: ||A x - y||.
     """
-    A, noise = problem.operator, problem.noise_std
-    predicted = A(x) if predicted is None else predicted
-    misfit = float(torch.linalg.vector_norm(predicted - problem.kspace))
-    samples = 2 * int(problem.mask.sum()) * len(problem.kspace)  # real and imaginary parts
+    figures: Figures = {"data_residual": float(misfit / norm(problem.kspace))}
+    if problem.noise_std:
+        samples = 2 * int(problem.mask.sum()) * len(problem.kspace)  # real and imaginary parts
+        figures["residual_over_noise"] = float(misfit) / math.sqrt(samples) / problem.noise_std
+    return figures
+
+
+def image_figures(problem: Problem, x: Complex[Tensor, "y x"]) -> Figures:
+    """`data_figures` of an image, at the cost of one A x."""
+    return data_figures(problem, norm(problem.operator(x) - problem.kspace))
+
+
+def null_space_figures(
+    problem: Problem,
+    x: Complex[Tensor, "y x"],
+    signal: Bool[Tensor, "y x"] | None = None,
+    *,
+    trust: Trust,
+) -> tuple[Figures, dict[str, Complex[Tensor, "y x"]]]:
+    """Numbers for the JSON, and the null-space part of the image by its name, as far as they are asked for.
+
+    `null_space_share` is that of `null_space` and `null_space_delta` its delta = (s_y / signal)^2, with the root mean
+    square of the signal per real component over the support of the maps. A share that did not converge is None, a part
+    is NaN. They take 15 to 200 applications of A^H A, more than many a network.
+
+    Args:
+        problem: the slice, with maps and noise level.
+        x: its image.
+        signal: where the signal of delta is taken, instead of the support of the maps.
+        trust: whether the share, or the part too, is wanted.
+    """
+    if not trust:
+        return {}, {}
+    A, whole = problem.operator, trust is True
     signal = A.support() if signal is None else signal
     tiny = torch.finfo(torch.float32).tiny
-    delta = noise**2 / max(_energy(x * signal) / max(2 * int(signal.sum()), 1), tiny)
+    mean = _energy(x * signal) / max(2 * int(signal.sum()), 1)
+    delta = problem.noise_std**2 / max(mean, tiny)
     share, hidden = null_space(A, x, delta, whole=whole)
-    figures = {
-        "data_residual": problem.residual(predicted),
-        "residual_over_noise": misfit / math.sqrt(samples) / noise,
-        "null_space_share": share,
-        "null_space_delta": delta,
-    }
+    figures: Figures = {"null_space_share": share, "null_space_delta": delta}
     if not whole:
         return figures, {}
     return figures, {"null_space": torch.full_like(x, math.nan) if hidden is None else hidden}
+
+
+def not_computed(trust: Trust) -> dict[str, Any]:
+    """What the JSON says of figures that were not asked for: the option that gives them."""
+    return {} if trust else {"not_computed": {"null_space_share": "--method.trust share"}}

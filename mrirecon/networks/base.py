@@ -16,7 +16,8 @@ from jaxtyping import Bool, Complex, Float
 from torch import Tensor, nn
 
 from mrirecon.coverage import calibration_region
-from mrirecon.tensors import fft2c, ifft2c, rss_of_each
+from mrirecon.operators.sense import sense
+from mrirecon.tensors import fft2, fft2c, ifft2c, ifftshift, norm, one_by_one, rss, rss_of_each
 
 Combine = Literal["rss", "maps"]
 
@@ -156,30 +157,47 @@ class Unrolled:
     q: Complex[Tensor, "batch y x"]
 
     def coil_images(self) -> Iterator[Tensor]:
-        """The coil images F^-1 k, one coil (batch, y, x) after the other."""
-        for coil_map, coil_kspace in zip(self.maps.unbind(1), self.y.unbind(1), strict=True):
-            unfit = self.mask * fft2c(coil_map * (self.q - self.p))
-            yield ifft2c(coil_kspace + unfit) - coil_map * self.q
+        """The coil images F^-1 k, (batch, coil, y, x): on a CPU one coil after the other, elsewhere all at once."""
+        for maps, y in self._parts():
+            unfit = self.mask.unsqueeze(1) * fft2c(maps * (self.q - self.p).unsqueeze(1))
+            yield ifft2c(y + unfit) - maps * self.q.unsqueeze(1)
+
+    def misfit(self) -> Float[Tensor, " batch"]:
+        """||M k - y||, the norm of M F S p; shifts of images and k-space alter no magnitude."""
+        mask, p = ifftshift(self.mask).unsqueeze(1), self.p.unsqueeze(1)
+        coils = [norm(fft2(maps * p) * mask, 3) for maps, _ in self._parts()]
+        return torch.stack(coils).square().sum(0).sqrt()
 
     def kspace(self) -> Complex[Tensor, "batch coil y x"]:
         """The k-space k."""
-        return fft2c(torch.stack(list(self.coil_images()), dim=1))
+        parts = []
+        for maps, y in self._parts():
+            unfit = self.mask.unsqueeze(1) * fft2c(maps * (self.q - self.p).unsqueeze(1))
+            parts.append(y + unfit - fft2c(maps * self.q.unsqueeze(1)))
+        return torch.cat(parts, dim=1)
 
     def rss(self, crop: tuple[slice, slice]) -> Float[Tensor, "batch h w"]:
         """Root of the sum of squares of the cropped coil images."""
-        return rss_of_each(image[(..., *crop)] for image in self.coil_images())
+        parts = (images[(..., *crop)] for images in self.coil_images())
+        if one_by_one(self.y):
+            return rss_of_each(coil for images in parts for coil in images.unbind(1))
+        return rss(next(parts))
 
     def matched(self, crop: tuple[slice, slice]) -> Float[Tensor, "batch h w"]:
         """|S^H F^-1 k| / ||S||: the part of the coil images that agrees with the maps, in the units of the RSS."""
-        norm = rss_of_each(self.maps.unbind(1))
+        norm = rss(self.maps)
         return (self.combined() / torch.where(norm > 0, norm, 1))[(..., *crop)].abs()
 
     def combined(self) -> Complex[Tensor, "batch y x"]:
         """The coil-combined image S^H F^-1 k."""
-        parts = zip(self.maps.unbind(1), self.coil_images(), strict=True)
-        combined = sum(coil_map.conj() * image for coil_map, image in parts)
-        assert isinstance(combined, Tensor)
-        return combined
+        A = sense(self.maps, self.mask)
+        unfit = A.gram(self.q - self.p) - rss(self.maps).square() * self.q
+        return A.H(self.y) + unfit
+
+    def _parts(self) -> Iterator[tuple[Tensor, Tensor]]:
+        """Maps and measured k-space of the coils that are handled at once."""
+        coils = 1 if one_by_one(self.y) else self.y.shape[1]
+        return zip(self.maps.split(coils, 1), self.y.split(coils, 1), strict=True)
 
 
 class UnrolledNetwork(Network):

@@ -1,8 +1,8 @@
-"""Feature maps of the diffusion U-Nets: allowed sizes, memory layout, and normalisation."""
+"""Feature maps of U-Nets: allowed sizes, padding, memory layout, and normalisation."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -39,6 +39,42 @@ def laid_out(x: Float[Tensor, "batch channel y x"]) -> Float[Tensor, "batch chan
 def channels_last_is_faster(x: Tensor, pixels: int) -> bool:
     """Whether channels-last is the faster layout for `pixels` per image: on the CPU, if the batch is large enough."""
     return x.device.type == "cpu" and len(x) * pixels >= _FEW_PIXELS
+
+
+def reflected(
+    x: Float[Tensor, "batch channel y x"], rows: tuple[int, int], columns: tuple[int, int]
+) -> Float[Tensor, "batch channel _ _"]:
+    """Pad by reflection about the first and the last sample, as often as it takes."""
+    if max(rows) < x.shape[-2] and max(columns) < x.shape[-1]:
+        return F.pad(x, (*columns, *rows), "reflect") if any((*rows, *columns)) else x
+    for axis, (before, after) in ((-2, rows), (-1, columns)):
+        last = x.shape[axis] - 1
+        index = torch.arange(-before, last + 1 + after, device=x.device) % max(2 * last, 1)
+        x = x.index_select(axis, torch.minimum(index, 2 * last - index))
+    return x
+
+
+class Standardized(NamedTuple):
+    """Images of mean 0 and standard deviation 1, and what turns an output for them back.
+
+    An image that is constant is 0, with a deviation of 0.
+    """
+
+    images: Float[Tensor, "batch channel y x"]
+    mean: Float[Tensor, "batch channel 1 1"]
+    deviation: Float[Tensor, "batch channel 1 1"]
+
+    @classmethod
+    def of(cls, x: Float[Tensor, "batch channel y x"]) -> Standardized:
+        """Each channel of each image standardized."""
+        variance, mean = torch.var_mean(x, dim=(-2, -1), keepdim=True)
+        # Where the variance is 0, its square root must not be differentiated.
+        deviation = (variance + (variance <= 0)).sqrt()
+        return cls((x - mean) / deviation, mean, deviation * (variance > 0))
+
+    def undone(self, y: Float[Tensor, "batch channel y x"]) -> Float[Tensor, "batch channel y x"]:
+        """An image like `images` in the units of what was standardized."""
+        return torch.addcmul(self.mean, y.to(self.mean.dtype), self.deviation)
 
 
 class GroupNorm(nn.GroupNorm):

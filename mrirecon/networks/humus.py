@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from mrirecon.networks.base import Combine, Unrolled, UnrolledNetwork, at_least_one
+from mrirecon.networks.features import Standardized, reflected
 from mrirecon.networks.swin import (
     PatchEmbed,
     PatchExpand,
@@ -30,7 +31,7 @@ from mrirecon.networks.unet import (
     TransposeConvBlock,
     unets_of,
 )
-from mrirecon.networks.varnet import SensitivityNet
+from mrirecon.networks.varnet import SensitivityNet, nothing_yet
 from mrirecon.operators import LinearOperator, sense
 from mrirecon.tensors import as_channels, as_complex, rss
 
@@ -136,14 +137,16 @@ class HUMUSNet(UnrolledNetwork):
             kspace.shape
         )
         A = sense(maps, mask.unsqueeze(1))
-        power = torch.stack([rss(slice_maps).square() for slice_maps in maps.unbind(1)], dim=1)
+        power = rss(maps).square().to(maps.dtype)
         zero_filled = A.H(kspace)
-        p = q = torch.zeros_like(zero_filled)
+        p, q = nothing_yet(zero_filled)
         for cascade in self.cascades:
             if self.checkpoint_cascades and torch.is_grad_enabled():
                 p, q = checkpoint(cascade, A, power, zero_filled, p, q, use_reentrant=False)
             else:
                 p, q = cascade(A, power, zero_filled, p, q)
+        if p is None:  # cascades that pass on what they are given
+            p = q = torch.zeros_like(zero_filled)
         middle = self.adjacent_slices // 2
         return Unrolled(kspace[:, middle], mask, maps[:, middle], p[:, middle], q[:, middle])
 
@@ -159,12 +162,16 @@ class HUMUSCascade(nn.Module):
     def forward(
         self,
         A: LinearOperator,
-        power: Float[Tensor, "batch adjacent y x"],
+        power: Complex[Tensor, "batch adjacent y x"],
         zero_filled: Complex[Tensor, "batch adjacent y x"],
-        p: Complex[Tensor, "batch adjacent y x"],
-        q: Complex[Tensor, "batch adjacent y x"],
+        p: Complex[Tensor, "batch adjacent y x"] | None,
+        q: Complex[Tensor, "batch adjacent y x"] | None,
     ) -> tuple[Complex[Tensor, "batch adjacent y x"], Complex[Tensor, "batch adjacent y x"]]:
-        u = self._regularize(zero_filled - power * q + A.gram(q - p))
+        if p is None or q is None:
+            u = self._regularize(zero_filled)
+            return u, u
+        image = torch.addcmul(zero_filled, power, q, value=-1)
+        u = self._regularize(image if p is q else image + A.gram(q - p))
         return (1 - self.dc_weight) * p + u, q + u
 
     def _regularize(
@@ -172,13 +179,9 @@ class HUMUSCascade(nn.Module):
     ) -> Complex[Tensor, "batch adjacent y x"]:
         x = as_channels(image).transpose(1, 2).flatten(1, 2)  # all real parts, then all imaginary
         (top, bottom), (left, right) = self.model.padding(image.shape[-2:])
-        x = _reflect(_reflect(x, top, bottom, -2), left, right, -1)
-        variance, mean = torch.var_mean(x, dim=(-2, -1), keepdim=True)
-        # Where the variance is 0 so is the mean-free image, and its root must not be differentiated.
-        std = torch.where(variance > 0, variance, 1).sqrt()
+        standardized = Standardized.of(reflected(x, (top, bottom), (left, right)))
         # Under autocast the block alone computes in low precision.
-        y = self.model((x - mean) / std).to(x.dtype)
-        y = torch.where(variance > 0, y * std, 0) + mean
+        y = standardized.undone(self.model(standardized.images))
         y = y[..., top : top + image.shape[-2], left : left + image.shape[-1]]
         return as_complex(y.unflatten(1, (2, -1)).transpose(1, 2))
 
@@ -338,10 +341,3 @@ def _initialize(module: nn.Module) -> None:
         nn.init.trunc_normal_(module.weight, std=0.02)
         if module.bias is not None:
             nn.init.zeros_(module.bias)
-
-
-def _reflect(x: Tensor, before: int, after: int, axis: int) -> Tensor:
-    """Pad by reflection about the first and the last sample, as often as it takes."""
-    last = x.shape[axis] - 1
-    index = torch.arange(-before, last + 1 + after, device=x.device) % max(2 * last, 1)
-    return x.index_select(axis, torch.minimum(index, 2 * last - index))

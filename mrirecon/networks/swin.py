@@ -7,43 +7,14 @@ and shapes of parameters and buffers are those of the published weights.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
-MASKED = -100.0  # added to the logits of pairs that must not attend, as in the published networks
-
-
-class WindowAttention(nn.Module):
-    """Multi-head attention among the tokens of each window, with a learned bias per relative position."""
-
-    relative_position_index: Tensor
-
-    def __init__(self, channels: int, window: int, heads: int) -> None:
-        super().__init__()
-        self.heads = heads
-        table = torch.empty((2 * window - 1) ** 2, heads)
-        self.relative_position_bias_table = nn.Parameter(nn.init.trunc_normal_(table, std=0.02))
-        self.register_buffer("relative_position_index", _relative_positions(window))
-        self.qkv = nn.Linear(channels, 3 * channels)
-        self.proj = nn.Linear(channels, channels)
-
-    def forward(
-        self,
-        x: Float[Tensor, "window token channel"],
-        mask: Float[Tensor, "token token"] | None = None,
-    ) -> Float[Tensor, "window token channel"]:
-        """Attend within each window; `mask` is added to the logits of every window."""
-        q, k, v = self.qkv(x).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
-        bias = self.relative_position_bias_table[self.relative_position_index].permute(2, 0, 1)
-        if mask is not None:
-            bias = bias + mask
-        # The fast kernels require a contiguous bias.
-        bias = bias.to(q.dtype).contiguous().unsqueeze(0)
-        out = functional.scaled_dot_product_attention(q, k, v, attn_mask=bias)
-        return self.proj(out.transpose(1, 2).reshape(x.shape))
+from mrirecon.networks.attention import WindowAttention, corner_masks, kinds_of_windows
 
 
 class SwinStage(nn.Module):
@@ -131,8 +102,6 @@ class SwinBlock(nn.Module):
         drop_path: probability that a sample skips the block in training (stochastic depth, Huang et al. 2016).
     """
 
-    corners: Tensor
-
     def __init__(
         self,
         channels: int,
@@ -146,16 +115,16 @@ class SwinBlock(nn.Module):
         super().__init__()
         self.window, self.shift, self.drop_path = window, shift, drop_path
         self.norm1 = nn.LayerNorm(channels)
-        self.attn = WindowAttention(channels, window, heads)
+        masks = corner_masks(window, shift)
+        self.attn = WindowAttention(channels, window, heads, masks if shift else masks[:1])
         self.norm2 = nn.LayerNorm(channels)
         self.mlp = Perceptron(channels, int(mlp_ratio * channels))
+        self._kinds: tuple[tuple[Any, ...], Tensor] | None = None
         if shift:
-            self.register_buffer("corners", _corner_masks(window, shift), persistent=False)
-            # Published files hold the mask of every window; at any size there are only the four of `corners`.
-            kinds = torch.zeros(size[0] // window, size[1] // window, dtype=torch.long)
-            kinds[:, -1] += 1
-            kinds[-1] += 2
-            self.register_buffer("attn_mask", self.corners[kinds.flatten()])
+            # Published files hold the mask of every window; at any size there are only four.
+            self.register_buffer(
+                "attn_mask", masks[kinds_of_windows(size[0] // window, size[1] // window)]
+            )
 
     def forward(self, x: Float[Tensor, "batch y x channel"]) -> Float[Tensor, "batch y x channel"]:
         x = x + self._skip(self.attend(self.norm1(x)))
@@ -165,14 +134,17 @@ class SwinBlock(nn.Module):
         """Window attention on the shifted grid; the output has the order of the input."""
         if not self.shift:
             windows = self._windows(x)
-            return self._attend_alike(windows).transpose(2, 3).reshape(x.shape)
+            return self._attend(windows).transpose(2, 3).reshape(x.shape)
         windows = self._windows(x.roll((-self.shift, -self.shift), (1, 2)))
-        out = torch.empty_like(windows)
-        # Windows with the same mask are computed together, so that masks are not repeated in memory.
-        inside, last = slice(-1), slice(-1, None)
-        places = ((inside, inside), (inside, last), (last, inside), (last, last))
-        for (rows, columns), mask in zip(places, self.corners, strict=True):
-            out[:, rows, columns] = self._attend_alike(windows[:, rows, columns], mask)
+        if x.device.type != "cpu" or torch.compiler.is_compiling():
+            out = self._attend(windows, self._kinds_of(windows))
+        else:
+            out = torch.empty_like(windows)
+            # On a CPU masks are better not repeated in memory: windows with the same one are computed together.
+            inside, last = slice(-1), slice(-1, None)
+            places = ((inside, inside), (inside, last), (last, inside), (last, last))
+            for kind, (rows, columns) in enumerate(places):
+                out[:, rows, columns] = self._attend(windows[:, rows, columns], kind)
         return out.transpose(2, 3).reshape(x.shape).roll((self.shift, self.shift), (1, 2))
 
     def _windows(
@@ -181,9 +153,17 @@ class SwinBlock(nn.Module):
         grid = x.unflatten(2, (-1, self.window)).unflatten(1, (-1, self.window))
         return grid.transpose(2, 3)
 
-    def _attend_alike(self, windows: Tensor, mask: Tensor | None = None) -> Tensor:
+    def _attend(self, windows: Tensor, kinds: Tensor | int = 0) -> Tensor:
         tokens = windows.flatten(3, 4).flatten(0, 2)
-        return self.attn(tokens, mask).view(windows.shape)
+        return self.attn(tokens, kinds).view(windows.shape)
+
+    def _kinds_of(self, windows: Tensor) -> Tensor:
+        """The kind of each window of a batch, kept for the next of that size."""
+        size = (*windows.shape[:3], windows.device)
+        if self._kinds is None or self._kinds[0] != size:
+            batch, rows, columns, device = size
+            self._kinds = size, kinds_of_windows(rows, columns).repeat(batch).to(device)
+        return self._kinds[1]
 
     def _skip(self, update: Tensor) -> Tensor:
         if not (self.training and self.drop_path):
@@ -266,25 +246,3 @@ class PatchUnembed(nn.Module):
         batch, height, width, channels = x.shape
         shape = batch, height * self.patch, width * self.patch, channels
         return self.proj_up(x).reshape(shape).movedim(-1, 1)
-
-
-def _relative_positions(window: int) -> Int[Tensor, "token token"]:
-    """Row of the bias table for each pair of tokens in a window."""
-    y, x = torch.arange(window**2) // window, torch.arange(window**2) % window
-    dy, dx = y[:, None] - y + window - 1, x[:, None] - x + window - 1
-    return dy * (2 * window - 1) + dx
-
-
-def _corner_masks(window: int, shift: int) -> Float[Tensor, "4 token token"]:
-    """Attention masks for a shifted grid: windows inside, in the last column, in the last row, and in both.
-
-    In the last row and column of windows the trailing `shift` rows or columns are wrapped around from the other edge of
-    the image, and must not attend to the others.
-    """
-    wrapped = torch.arange(window) >= window - shift
-    never = torch.zeros(window, dtype=torch.bool)
-    masks = []
-    for rows, columns in ((never, never), (never, wrapped), (wrapped, never), (wrapped, wrapped)):
-        part = (2 * rows[:, None] + 1 * columns).flatten()
-        masks.append(torch.where(part[:, None] == part, 0.0, MASKED))
-    return torch.stack(masks)

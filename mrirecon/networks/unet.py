@@ -16,7 +16,8 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from mrirecon.networks.base import Network, at_least_one
-from mrirecon.tensors import as_channels, as_complex, fftshift, ifft2, rss_of_each
+from mrirecon.networks.features import Standardized
+from mrirecon.tensors import as_channels, as_complex, fftshift, ifft2, one_by_one, rss, rss_of_each
 
 # K-space whose largest sample is below this is scaled by a power of two; that of fastMRI is 1e-4 to 1e-2.
 SMALL = 1e-6
@@ -179,17 +180,16 @@ class NormUNet(nn.Module):
         self.unet = UNet(2, 2, chans, num_pools, drop_prob)
 
     def forward(self, image: Complex[Tensor, "batch y x"]) -> Complex[Tensor, "batch y x"]:
-        x = as_channels(image)
-        variance, mean = torch.var_mean(x, dim=(-2, -1), keepdim=True)
-        # Where the variance is 0, its square root must not be differentiated; the mean-free image is 0 there.
-        std = torch.where(variance > 0, variance, 1).sqrt()
+        standardized = Standardized.of(as_channels(image))
         height, width = image.shape[-2:]
         top, left = (-height % 16) // 2, (-width % 16) // 2
         bottom, right = -height % 16 - top, -width % 16 - left
-        padded = F.pad((x - mean) / std, (left, right, top, bottom))
+        x = standardized.images
+        if height % 16 or width % 16:
+            x = F.pad(x, (left, right, top, bottom))
         # Under autocast the U-Net alone computes in low precision.
-        y = self.unet(padded)[..., top : top + height, left : left + width].to(x.dtype)
-        return as_complex(torch.where(variance > 0, y * std, 0) + mean)
+        y = self.unet(x)[..., top : top + height, left : left + width]
+        return as_complex(standardized.undone(y))
 
 
 def unets_of(network: nn.Module) -> list[nn.Module]:
@@ -232,13 +232,14 @@ class UNetBaseline(Network):
         own = kspace[:, kspace.shape[1] // 2]
         largest = own.detach().abs().amax(dim=(1, 2, 3))
         small = (largest < SMALL) & (largest > 0)
-        if bool(small.any()):  # scaled up, so that the constant 1e-11 below is negligible
-            factor = torch.where(small, torch.exp2(-largest.log2().floor()), 1)
-            scaled = kspace * factor.reshape(-1, 1, 1, 1, 1)
-            return self(scaled, mask, calibration, crop) / factor.reshape(-1, 1, 1)
-        coils = own.unbind(1)
+        # Scaled up, so that the constant 1e-11 below is negligible; nothing here waits for what a GPU finds.
+        factor = torch.where(small, torch.exp2(-largest.log2().floor()), 1)[:, None, None]
         # Magnitudes do not depend on the phase ramp of an uncentred FFT: one shift of the image suffices.
-        image = fftshift(rss_of_each(map(ifft2, coils)))[(..., *crop)].unsqueeze(1)
+        if one_by_one(own):
+            image = rss_of_each(ifft2(coil * factor) for coil in own.unbind(1))
+        else:
+            image = rss(ifft2(own * factor.unsqueeze(1)))
+        image = fftshift(image)[(..., *crop)].unsqueeze(1)
         std, mean = torch.std_mean(image, dim=(-2, -1), keepdim=True)
         normalized = ((image - mean) / (std + 1e-11)).clamp(-6, 6)
-        return (self.unet(normalized).to(image.dtype) * std + mean).squeeze(1)
+        return (self.unet(normalized).to(image.dtype) * std + mean).squeeze(1) / factor

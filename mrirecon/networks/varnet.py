@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import torch
 from jaxtyping import Bool, Complex
@@ -23,7 +24,8 @@ class VarNet(UnrolledNetwork):
     always y - F S p at sampled points and y - F S q elsewhere, with two images p <- (1 - eta) p + u and q <- q + u.
     Since S^H S = 1,
         S^H F^-1 k = A^H y - q + A^H A (q - p),   A = M F S,
-    and a cascade needs no k-space, only one Gram operator and one image through the U-Net.
+    and a cascade needs no k-space, only one Gram operator and one image through the U-Net. While p is q, after none and
+    after one cascade, it needs no Gram operator either.
 
     Args:
         num_cascades: unrolled iterations.
@@ -87,7 +89,7 @@ class VarNet(UnrolledNetwork):
         maps = self.sens_net(seen, calibration, self.checkpoint_cascades)
         A = sense(maps, mask)
         zero_filled = A.H(y)
-        p = q = torch.zeros_like(zero_filled)
+        p, q = nothing_yet(zero_filled)
         for cascade in [*self.cascades] * self.repeats:
             if self.checkpoint_cascades and torch.is_grad_enabled():
                 p, q = checkpoint(cascade, A, zero_filled, p, q, use_reentrant=False)
@@ -96,8 +98,15 @@ class VarNet(UnrolledNetwork):
         return Unrolled(y, mask, maps, p, q)
 
 
+def nothing_yet(zero_filled: Tensor) -> tuple[Any, Any]:
+    """(p, q) before the first cascade: None for 0; in training numbers, so that each weight has its gradient."""
+    if torch.is_grad_enabled():
+        return torch.zeros_like(zero_filled), torch.zeros_like(zero_filled)
+    return None, None
+
+
 class VarNetCascade(nn.Module):
-    """One iteration of `VarNet`: (p, q) -> (p, q) in the notation given there."""
+    """One iteration of `VarNet`: (p, q) -> (p, q) in the notation given there; None is 0."""
 
     def __init__(self, model: NormUNet) -> None:
         super().__init__()
@@ -108,10 +117,14 @@ class VarNetCascade(nn.Module):
         self,
         A: LinearOperator,
         zero_filled: Complex[Tensor, "batch y x"],
-        p: Complex[Tensor, "batch y x"],
-        q: Complex[Tensor, "batch y x"],
+        p: Complex[Tensor, "batch y x"] | None,
+        q: Complex[Tensor, "batch y x"] | None,
     ) -> tuple[Complex[Tensor, "batch y x"], Complex[Tensor, "batch y x"]]:
-        u = self.model(zero_filled - q + A.gram(q - p))
+        if p is None or q is None:
+            u = self.model(zero_filled)
+            return u, u
+        image = zero_filled - q
+        u = self.model(image if p is q else image + A.gram(q - p))
         return (1 - self.dc_weight) * p + u, q + u
 
 
@@ -121,7 +134,7 @@ class SensitivityNet(nn.Module):
     # Pixels times coils that are computed at once, to save memory, where no features are stored for the backward pass.
     # Accelerators are fully used with more of them only.
     pixels_at_once = 2**18
-    pixels_on_accelerator = 2**21
+    pixels_on_accelerator = 2**22
 
     def __init__(self, chans: int, num_pools: int) -> None:
         super().__init__()
@@ -148,7 +161,8 @@ class SensitivityNet(nn.Module):
             estimate = partial(checkpoint, estimate, use_reentrant=False)
         elif torch.is_grad_enabled():
             coils = kspace.shape[1]
-        maps = torch.cat([estimate(part, calibration) for part in kspace.split(coils, 1)], dim=1)
+        parts = [estimate(part, calibration) for part in kspace.split(coils, 1)]
+        maps = parts[0] if len(parts) == 1 else torch.cat(parts, dim=1)
         norm = rss(maps).unsqueeze(1)
         reciprocal = torch.where(norm > 0, norm, 1).reciprocal()
         return maps * reciprocal if torch.is_grad_enabled() else maps.mul_(reciprocal)

@@ -55,9 +55,10 @@ class LinearOperator(ABC):
             tolerance: relative residual at which an image is done; 0 runs all iterations.
         """
         return conjugate_gradient(
-            lambda v: self.gram(v) + weight * v,
+            self.gram,
             b,
             start,
+            weight=weight,
             iterations=iterations,
             tolerance=tolerance,
             item_axes=self.image_axes,

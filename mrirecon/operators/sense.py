@@ -1,4 +1,4 @@
-"""The SENSE operator Mask @ Fourier @ Coils, with the FFT shifts applied to maps and mask beforehand."""
+"""The SENSE operator Mask @ Fourier @ Coils, without FFT shifts of images."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch.autograd.function import once_differentiable
 
 from mrirecon.operators.base import LinearOperator, Shape
 from mrirecon.operators.solvers import conjugate_gradient
-from mrirecon.tensors import fft2, fftshift, ifft2, ifftshift
+from mrirecon.tensors import fft2, fftshift, ifft2, ifftshift, one_by_one
 
 FEW_THREADS = 4  # with more threads, one coil at a time is too little work to divide
 
@@ -22,6 +22,7 @@ def sense(
     mask: Bool[Tensor, "*slices ky kx"],
     *,
     sets: bool = False,
+    axes: Sequence[int] | None = None,
 ) -> Sense:
     """The operator A = M F S of multi-coil Cartesian MRI (Pruessmann et al., MRM 42:952, 1999).
 
@@ -32,6 +33,8 @@ def sense(
         maps: coil maps; sum over coils of |s|^2 is 1 on the support, so that the norm of A is at most 1.
         mask: sampled points; leading axes are broadcast against those of the maps before sets and coils.
         sets: maps have an axis of map sets before the coils (ESPIRiT "soft SENSE"); images then have it before y.
+        axes: those of -2 and -1 along which the mask varies (`varying_axes`); None looks at a mask on the CPU, and
+            takes both for one elsewhere, which is right but slower.
 
     Raises:
         ValueError: if maps and mask differ in matrix size.
@@ -49,44 +52,56 @@ def sense(
             f"mask is {mask.shape[-2]} x {mask.shape[-1]}, coil maps are "
             f"{maps.shape[-2]} x {maps.shape[-1]}: make both for the same scan"
         )
-    return Sense(maps, mask, sets=sets)
+    return Sense(maps, mask, sets=sets, axes=axes)
+
+
+def varying_axes(mask: Bool[Tensor, "*slices ky kx"]) -> tuple[int, ...]:
+    """The axes, of -2 and -1, along which a mask is not constant; on a GPU this waits for its numbers."""
+    return tuple(axis for axis in (-2, -1) if not bool((mask == mask.narrow(axis, 0, 1)).all()))
 
 
 class Sense(LinearOperator):
     """The operator that `sense` makes; its attributes `maps` and `mask` are the arguments of `sense`.
 
-    The centred FFT is shift @ F @ unshift. Maps and mask are unshifted once on construction, so that the Gram operator
-    A^H A = shift @ S'^H F^-1 M' F S' @ unshift only shifts the single-channel image, for any size. Where the mask does
-    not vary along an axis, the transforms along that axis cancel in A^H A and are left out. `solve` shifts the image
-    only before the first and after the last iteration.
+    The centred FFT is shift @ F @ unshift. F^-1 M F is a circular convolution, which commutes with shifts of images:
+    the Gram operator A^H A = S^H F^-1 M' F S shifts nothing but the mask, once on construction. In A and A^H the shift
+    of the image is a phase of k-space, which goes with the mask; only k-space is shifted. Where the mask does not vary
+    along an axis, the transforms along that axis cancel in A^H A and are left out.
     """
 
-    def __init__(self, maps: Tensor, mask: Tensor, *, sets: bool = False) -> None:
+    def __init__(
+        self,
+        maps: Tensor,
+        mask: Tensor,
+        *,
+        sets: bool = False,
+        axes: Sequence[int] | None = None,
+    ) -> None:
         self.maps, self.mask, self.sets = maps, mask, sets
-        self._maps = ifftshift(maps).contiguous()
-        self._conjugate = self._maps.conj().resolve_conj()
+        self._conjugate = maps.conj().resolve_conj()
         # Complex like the data that it multiplies, so that no conversion is needed.
         self._mask = ifftshift(mask).unsqueeze(-3).to(maps.dtype)
-        self._gram_axes = [
-            axis for axis in (-2, -1) if not bool((mask == mask.narrow(axis, 0, 1)).all())
-        ]
+        # With the phase by which an inverse FFT gives a centred image.
+        y, x = (_phase_ramp(n, self._mask) for n in mask.shape[-2:])
+        self._centring = self._mask * (y[:, None] * x)
+        if axes is None:
+            axes = varying_axes(mask) if one_by_one(mask) else (-2, -1)
+        self._gram_axes = tuple(axes)
 
     def forward(self, x: Shaped[Tensor, "*image_batch y x"]) -> Tensor:
-        kspace = fft2(self._expand(ifftshift(x)))
-        return fftshift(kspace * self._mask)
+        return fftshift(fft2(self._expand(x)) * self._centring.conj())
 
     def adjoint(self, y: Shaped[Tensor, "*batch coil y x"]) -> Tensor:
-        return fftshift(self._combine(ifft2(ifftshift(y) * self._mask)))
+        return self._combine(ifft2(ifftshift(y) * self._centring))
 
     def gram(self, x: Tensor) -> Tensor:
         if (
             not self.sets
             and torch.is_grad_enabled()
-            and (x.requires_grad or self._maps.requires_grad)
+            and (x.requires_grad or self.maps.requires_grad)
         ):
-            gram = _Gram.apply(ifftshift(x), self._maps, self._mask, self._gram_axes)
-            return fftshift(gram)
-        return fftshift(self._unshifted_gram(ifftshift(x)))
+            return _Gram.apply(x, self.maps, self._mask, self._gram_axes)
+        return self._gram(x)
 
     def solve(
         self,
@@ -97,32 +112,30 @@ class Sense(LinearOperator):
         iterations: int,
         tolerance: float = 0.0,
     ) -> Tensor:
-        inputs = (b, weight, start, self._maps)
+        inputs = (b, weight, start, self.maps)
         if torch.is_grad_enabled() and any(
             isinstance(x, Tensor) and x.requires_grad for x in inputs
         ):
             return super().solve(b, weight, start, iterations=iterations, tolerance=tolerance)
-        several = isinstance(weight, Tensor) and weight.numel() > 1  # one for each image of a batch
-        number = 1.0 if several else float(weight)
         shape = self._image_batch(b.shape, weight.shape if isinstance(weight, Tensor) else ())
         with torch.no_grad():
-            x = conjugate_gradient(
-                lambda v: self._unshifted_gram(v).add_(weight * v if several else v, alpha=number),
-                ifftshift(b.expand(shape)),
-                None if start is None else ifftshift(start.expand(shape)),
+            return conjugate_gradient(
+                self._gram,
+                b.expand(shape),
+                None if start is None else start.expand(shape),
+                weight=weight,
                 iterations=iterations,
                 tolerance=tolerance,
                 item_axes=self.image_axes,
             )
-        return fftshift(x)
 
-    def _unshifted_gram(self, x: Tensor) -> Tensor:
-        if self.sets or x.device.type != "cpu" or torch.get_num_threads() > FEW_THREADS:
+    def _gram(self, x: Tensor) -> Tensor:
+        if self.sets or not one_by_one(x) or torch.get_num_threads() > FEW_THREADS:
             return self._combine(_masked(self._expand(x), self._mask, self._gram_axes))
         # Coil by coil, so that the data of one coil stay in the cache.
         mask = self._mask.squeeze(-3)
         image: Tensor | None = None
-        for coil, conjugate in zip(self._maps.unbind(-3), self._conjugate.unbind(-3), strict=True):
+        for coil, conjugate in zip(self.maps.unbind(-3), self._conjugate.unbind(-3), strict=True):
             coil_image = _masked(coil * x, mask, self._gram_axes)
             image = (
                 conjugate * coil_image if image is None else image.addcmul_(conjugate, coil_image)
@@ -167,7 +180,7 @@ class Sense(LinearOperator):
         return float(torch.linalg.eigvalsh(pixels @ pixels.mH).max()) or 1.0
 
     def _expand(self, x: Tensor) -> Tensor:
-        coil_images = self._maps * x.unsqueeze(-3)
+        coil_images = self.maps * x.unsqueeze(-3)
         return coil_images.sum(dim=-4) if self.sets else coil_images
 
     def _combine(self, coil_images: Tensor) -> Tensor:
@@ -184,7 +197,18 @@ def _masked(coil_images: Tensor, mask: Tensor, axes: Sequence[int]) -> Tensor:
     return ifft2(spectrum, axes) if axes else spectrum
 
 
+def _phase_ramp(n: int, like: Tensor) -> Tensor:
+    """exp(-2 pi i k (n // 2) / n) for k = 0 ... n - 1, the phase that moves index 0 of the image to n // 2."""
+    k = torch.arange(n, device=like.device)
+    if n % 2 == 0:
+        return (1 - 2 * (k % 2)).to(like.dtype)
+    angle = (k * (n // 2) % n).to(like.real.dtype) * (-2 * torch.pi / n)
+    return torch.polar(torch.ones_like(angle), angle)
+
+
 def _combined(conjugate: Tensor, coil_images: Tensor) -> Tensor:
+    if not one_by_one(coil_images):
+        return (conjugate * coil_images).sum(-3)
     # One accumulation per coil: no multi-coil temporary, and faster than a product and a sum.
     coils = zip(conjugate.unbind(-3), coil_images.unbind(-3), strict=True)
     first, image_of_first = next(coils)

@@ -20,6 +20,7 @@ from mrirecon.tensors import (
     fftshift,
     ifft2,
     ifft2c,
+    norm,
     rss,
     rss_of_each,
 )
@@ -120,7 +121,7 @@ class Finish:
             return {}
         numbers = 2 * int(problem.mask.sum()) * len(problem.kspace)
         noise = outer_noise(problem.kspace, problem.mask) * math.sqrt(numbers)
-        noise /= float(torch.linalg.vector_norm(problem.kspace))
+        noise /= float(norm(problem.kspace))
         if noise > MOSTLY_NOISE:
             return {}
         return {UNEXPLAINED: math.sqrt(max(0.0, residual**2 - noise**2))}

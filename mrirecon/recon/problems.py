@@ -22,6 +22,7 @@ from mrirecon.noise import (
     silent_coils,
     trusted_noise,
 )
+from mrirecon.operators.sense import varying_axes
 from mrirecon.recon.coil_maps import MapSource, without_coils
 from mrirecon.recon.first_image import FirstImage
 from mrirecon.scale import VolumeScales
@@ -99,7 +100,9 @@ class Problems:
         batch: list[Problem] = []
         maps_of = self._maps_of()
         for volume, index in places:
-            kspace, mask = (x.to(self.device) for x in self.scan.measured(index, volume))
+            kspace, mask = self.scan.measured(index, volume)
+            axes = varying_axes(mask)
+            kspace, mask = kspace.to(self.device), mask.to(self.device)
             maps = None
             sampled = any(bool(coil.any()) for coil in kspace)  # ends at the first that has
             if sampled and self.needs.maps:
@@ -109,7 +112,7 @@ class Problems:
             elif maps is not None and not bool(maps.any()):
                 self.skipped.append(f"slice {index} has no coil maps, no signal found: left zero")
             else:
-                batch.append(self._problem(kspace, mask, maps, (volume, index)))
+                batch.append(replace(self._problem(kspace, mask, maps, (volume, index)), axes=axes))
             del kspace
             if not self.needs.whole_volume and len(batch) >= self.method.slices_at_once(
                 pixels, self.device

@@ -68,7 +68,8 @@ def figures_by_hand(image, problem):
 
 @pytest.mark.parametrize("name", SAMPLERS)
 def test_every_sampler_is_a_method(name, prior, scan, problems):
-    volume = sample(name, prior, scan, samples=2, whiten=False, images_at_once=2)
+    options = {"samples": 2, "whiten": False, "images_at_once": 2, "trust": "share"}
+    volume = sample(name, prior, scan, **options)
     assert volume.image.shape == (1, 3, *scan.matrix)
     assert bool(torch.isfinite(volume.image.abs()).all())
     assert volume.extras["std"].shape == volume.image.shape

@@ -18,7 +18,7 @@ from scan_cases import (
 
 from mrirecon.birdcage import birdcage_maps
 from mrirecon.methods import trust
-from mrirecon.methods.trust import null_space, trust_figures
+from mrirecon.methods.trust import image_figures, null_space, null_space_figures
 from mrirecon.networks import NETWORKS
 from mrirecon.operators import sense
 from mrirecon.tensors import fft2c, ifft2c
@@ -170,7 +170,7 @@ def test_figures_of_the_truth():
     noise = 0.1 * math.sqrt(2) * torch.randn(1, 40, 36, dtype=torch.complex64, generator=rng)
     y = sense(maps, mask)(x) + noise
     problem = problem_of(y, mask, maps[None], noise_std=0.1)
-    figures, _ = trust_figures(problem, x)
+    figures = image_figures(problem, x) | null_space_figures(problem, x, trust="share")[0]
     assert figures["residual_over_noise"] == pytest.approx(1, abs=0.1)
     assert figures["data_residual"] == pytest.approx(float(noise.norm() / y.norm()), rel=1e-4)
     delta = 0.1**2 / float(x.abs().square().mean() / 2)
@@ -194,7 +194,7 @@ def quiet_scan(mask, slices=2):
 
 def test_a_method_writes_the_converged_share(weights):
     scan = quiet_scan(columns(phantom(shape=(32, 28)).scan, 4, calibration=12), slices=1)
-    pipeline = pipeline_of("unrolled_prior", scan, weights=weights, whiten=False)
+    pipeline = pipeline_of("unrolled_prior", scan, weights=weights, whiten=False, trust="share")
     volume = pipeline.run()
     (problem,) = problems_of(pipeline, 1)
     maps = problem.maps[0]
@@ -216,10 +216,8 @@ def test_what_did_not_converge_is_left_out_and_said(weights, monkeypatch):
     assert bool(volume.extras["null_space"].isnan().all())
     assert bool(volume.image.abs().isfinite().all())
     monkeypatch.undo()
-    assert (
-        reconstructed("unrolled_prior", quiet_scan(mask), weights=weights).info["null_space_share"]
-        > 0
-    )
+    again = reconstructed("unrolled_prior", quiet_scan(mask), weights=weights, trust="share")
+    assert again.info["null_space_share"] > 0 and not again.extras
 
 
 def test_one_slice_that_did_not_converge_leaves_the_mean_out(weights, monkeypatch):
@@ -231,7 +229,7 @@ def test_one_slice_that_did_not_converge_leaves_the_mean_out(weights, monkeypatc
 
     monkeypatch.setattr(trust, "null_space", second_fails)
     scan = quiet_scan(columns(phantom(shape=(32, 28)).scan, 2, calibration=12))
-    info = reconstructed("unrolled_prior", scan, weights=weights).info
+    info = reconstructed("unrolled_prior", scan, weights=weights, trust="share").info
     assert "null_space_share" not in info
     assert any("in 1 of 2 slices" in note for note in info["notes"])
 
@@ -259,7 +257,31 @@ def test_arrays_without_a_noise_scan_have_the_same_figures(weights):
     scan = quiet_scan(columns(phantom(shape=(32, 28)).scan, 2, calibration=12), slices=1)
     told = array_scan(scan.kspace(0)[None], scan.mask(0))
     level = float((scan.noise_covariance.diagonal().real.mean() / 2).sqrt())
-    first = reconstructed("unrolled_prior", scan, weights=weights, whiten=False).info
-    other = reconstructed("unrolled_prior", told, weights=weights, noise_std=level).info
+    first = reconstructed("unrolled_prior", scan, weights=weights, whiten=False, trust="share").info
+    other = reconstructed(
+        "unrolled_prior", told, weights=weights, noise_std=level, trust="share"
+    ).info
     for figure in ("residual_over_noise", "null_space_share", "null_space_delta"):
         assert other[figure] == pytest.approx(first[figure], rel=1e-3), figure
+
+
+@pytest.mark.parametrize("name", ["unrolled_prior", "dds"])
+def test_what_takes_long_is_left_out_unless_asked_for(name, weights, monkeypatch):
+    """The JSON says so, and how to get it."""
+
+    def looked(*args, **options):
+        raise AssertionError("the null space was looked at")
+
+    monkeypatch.setattr(trust, "null_space", looked)
+    scan = quiet_scan(columns(phantom(shape=(32, 28)).scan, 2, calibration=12), slices=1)
+    options = {"weights": weights} if name == "unrolled_prior" else {"levels": 2}
+    info = reconstructed(name, scan, **options).info
+    assert info["not_computed"] == {"null_space_share": "--method.trust share"}
+    assert not {"null_space_share", "null_space_delta"} & info.keys()
+    assert info["residual_over_noise"] > 0
+    with pytest.raises(AssertionError, match="looked at"):
+        reconstructed(name, scan, **options, trust="share")
+    monkeypatch.undo()
+    asked = reconstructed(name, scan, **options, trust="share").info
+    assert "not_computed" not in asked and 0 < asked["null_space_share"] < 1
+    assert asked["residual_over_noise"] == info["residual_over_noise"]

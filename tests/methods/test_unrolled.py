@@ -172,10 +172,11 @@ def test_trust_figures(combine, tmp_path):
     for written, part in zip(volume.extras["null_space"][0], parts, strict=True):
         assert error(written, scan.to_output(part).abs()) < 1e-3
     kspace = torch.stack([1000 * scan.kspace(index) for index in range(2)])
-    louder = reconstructed("varnet", array_scan(kspace, scan.mask(0)), weights=str(path))
+    told = {"weights": str(path), "trust": "share"}
+    louder = reconstructed("varnet", array_scan(kspace, scan.mask(0)), **told)
     assert not louder.extras
     quieter = reconstructed(
-        "varnet", array_scan(kspace / 1000, scan.mask(0)), weights=str(path)
+        "varnet", array_scan(kspace / 1000, scan.mask(0)), **told
     )  # neither has a noise measurement: both read it from the outer k-space
     for figure in figures:
         assert louder.info[figure] == pytest.approx(quieter.info[figure], rel=1e-2), figure
@@ -186,7 +187,7 @@ def test_without_a_noise_level_there_are_no_trust_figures_and_a_map_is_refused(w
     kspace[..., 16:24, 12:20] = 1
     scan = array_scan(telling_no_noise(kspace), torch.ones(40, 32, dtype=torch.bool))
     path = weights("varnet")
-    info = reconstructed("varnet", scan, weights=path).info
+    info = reconstructed("varnet", scan, weights=path, trust="share").info
     assert "data_residual" in info and "null_space_share" not in info
     with pytest.raises(ValueError, match=r"leave out --method\.trust"):
         reconstructed("varnet", scan, weights=path, trust=True)

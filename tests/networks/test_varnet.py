@@ -304,3 +304,18 @@ def test_shared_cascades_are_equal_ones():
     arguments = kspace, mask, calibration_of(mask), (slice(0, 20), slice(0, 18))
     torch.testing.assert_close(shared(*arguments), plain(*arguments))
     assert VarNet(**shared.config).config == shared.config
+
+
+@pytest.mark.parametrize("shape", [(12, 10), (13, 9)])
+def test_the_misfit_is_that_of_the_kspace_at_its_samples(shape):
+    generator = torch.Generator().manual_seed(0)
+
+    def complex_randn(*shape):
+        return torch.randn(shape, dtype=torch.complex64, generator=generator)
+
+    mask = torch.rand(2, *shape, generator=generator) < 0.4
+    y = complex_randn(2, 3, *shape) * mask.unsqueeze(1)
+    images = complex_randn(2, *shape), complex_randn(2, *shape)
+    end = Unrolled(y, mask, complex_randn(2, 3, *shape), *images)
+    expected = ((end.kspace() - y) * mask.unsqueeze(1)).flatten(1).abs().square().sum(1).sqrt()
+    assert end.misfit().tolist() == pytest.approx(expected.tolist(), rel=1e-5)

@@ -15,6 +15,7 @@ from mrirecon.operators import (
     largest_eigenvalue,
     pdhg,
     sense,
+    solvers,
 )
 from mrirecon.operators.gradient import project_to_ball, soft_threshold
 
@@ -265,3 +266,47 @@ def test_nothing_of_the_callers_is_overwritten():
     torch.testing.assert_close(followed, watched)
     assert torch.equal(b, before[0]) and torch.equal(start, before[1])
     assert not torch.equal(seen[0], seen[1])
+
+
+def on_accelerators(gram, b, start=None, *, weight=0.0, tolerance=0.0, iterations=5):
+    """As a GPU solves."""
+    return solvers._without_waiting(gram, b, start, weight, iterations, tolerance, 2)
+
+
+@pytest.mark.parametrize("weight", [0.0, 0.03, torch.tensor([0.01, 0.3, 2.0]).reshape(3, 1, 1)])
+@pytest.mark.parametrize("begun", [False, True])
+@pytest.mark.parametrize("iterations", [1, 2, 5])
+def test_without_waiting_the_steps_are_the_same(weight, begun, iterations):
+    maps, mask = complex_normal(3, 4, 12, 10).to(torch.complex64) / 4, torch.ones(12, 10) > 0
+    mask[::2, 1::3] = False
+    A = sense(maps, mask)
+    b = A.H(complex_normal(3, 4, 12, 10, seed=1).to(torch.complex64))
+    b = b * torch.tensor([1.0, 1e-12, 1e12]).reshape(3, 1, 1)
+    start = 0.5 * b if begun else None
+    with torch.no_grad():
+        options = {"weight": weight, "iterations": iterations}
+        expected = conjugate_gradient(A.gram, b, start, **options)
+        found = on_accelerators(A.gram, b, start, **options)
+    for one, other in zip(found, expected, strict=True):
+        assert float((one - other).abs().max() / other.abs().max()) < 2e-5
+
+
+def test_without_waiting_items_of_a_batch_stop_on_their_own():
+    diagonal = torch.tensor([[1.0] * 6, [1, 2, 3, 4, 5, 6], [1, 1, 1, 9, 9, 9]]).reshape(3, 2, 3)
+    b = complex_normal(3, 2, 3).to(torch.complex64)
+    b[2] = 0  # an empty slice
+    applied = []
+
+    def gram(x):
+        applied.append(x)
+        return diagonal * x
+
+    x = on_accelerators(gram, b, tolerance=1e-4, iterations=100)
+    torch.testing.assert_close(x, b / diagonal, rtol=1e-3, atol=1e-3)
+    assert len(applied) == 2 * solvers.EVERY - 1 - solvers.EVERY  # the first look finds all done
+    early = on_accelerators(gram, b, tolerance=1e-4, iterations=1)
+    assert torch.equal(early[0], x[0])  # solved in one step, then left alone
+    assert not x[2].any()
+    never = on_accelerators(gram, b, iterations=100)
+    torch.testing.assert_close(never, b / diagonal, rtol=1e-5, atol=1e-5)
+    assert not on_accelerators(lambda x: x, torch.zeros(2, 4, 4, dtype=torch.complex64)).any()

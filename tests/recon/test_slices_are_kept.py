@@ -33,7 +33,7 @@ def stopping_after(slices):
 @pytest.mark.parametrize("torn", [False, True])
 def test_a_stopped_run_goes_on(torn, prior, scan, tmp_path):
     output, request = tmp_path / "brain.nii.gz", {"method": "dds", "seed": 0}
-    options = {"samples": 2, "images_at_once": 2}
+    options = {"samples": 2, "images_at_once": 2, "trust": "share"}
     whole = sample("dds", prior, scan, **options)
     with pytest.raises(Stop):
         keep = SliceStore(output, request)
@@ -56,7 +56,8 @@ def test_a_stopped_run_goes_on(torn, prior, scan, tmp_path):
 def test_shares_make_the_whole(prior, scan, tmp_path):
     keep = SliceStore(tmp_path / "brain.nii.gz", {"seed": 0})
     seen = []
-    options = {**SHORT, "samples": 2, "keep": keep, "progress": lambda *done: seen.append(done)}
+    asked = {**SHORT, "samples": 2, "trust": "share"}
+    options = {**asked, "keep": keep, "progress": lambda *done: seen.append(done)}
     pipeline = pipeline_of("dds", scan, weights=prior, **options)
     for share in (2, 0, 3, 1):  # more of them than slices
         pipeline.solve_share(share, 4)
@@ -64,7 +65,7 @@ def test_shares_make_the_whole(prior, scan, tmp_path):
     seen.clear()
     volume = pipeline.run()
     assert not seen  # nothing is left to solve
-    whole = sample("dds", prior, scan, samples=2)
+    whole = sample("dds", prior, scan, **asked)
     assert error(volume.image, whole.image) < 1e-4
     assert volume.info["null_space_share"] == pytest.approx(whole.info["null_space_share"])
 

@@ -205,5 +205,5 @@ def closest(
     A: LinearOperator, backprojection: Image, x0: Image, weight: float, cg_steps: int
 ) -> Image:
     """The minimiser of ||y - A x||^2 + weight ||x - x0||^2, by conjugate gradients from x0."""
-    b = backprojection + weight * x0
+    b = torch.add(backprojection, x0, alpha=weight)
     return A.solve(b, weight, x0, iterations=cg_steps, tolerance=cg_tolerance(x0))

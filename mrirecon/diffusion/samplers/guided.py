@@ -23,7 +23,7 @@ from mrirecon.diffusion.samplers.steps import (
     walk,
     with_vjp,
 )
-from mrirecon.operators import LinearOperator, conjugate_gradient
+from mrirecon.operators import LinearOperator
 from mrirecon.options import Count
 from mrirecon.tensors import Streams
 
@@ -136,12 +136,9 @@ def pigdm(
         if callback is not None:
             callback(step, sigma, x, x0)
         left = prior_variance * sigma**2 / (prior_variance + sigma**2)
-        direction = conjugate_gradient(
-            lambda v, left=left: left * A.gram(v) + noise_std**2 * v,  # type: ignore[misc]
-            A.H(y - A(x0)),
-            iterations=cg_steps,
-        )
-        guided = x0 + sigma**2 * vjp(direction)
+        residual = A.H(y - A(x0))
+        direction = A.solve(residual, noise_std**2 / left, iterations=cg_steps)
+        guided = torch.add(x0, vjp(direction), alpha=sigma**2 / left)
         fresh = ancestral_noise(sigma, lower, eta)
         x = ddim_step(guided, (x - guided) / sigma, lower, fresh, generator)
     return x

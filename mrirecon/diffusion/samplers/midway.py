@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from mrirecon.diffusion.denoisers import Denoiser
 from mrirecon.diffusion.samplers.consistent import CG_STEPS, PRIOR_WEIGHT, closest, dds
-from mrirecon.diffusion.samplers.steps import Image, Sigmas, initial_image
+from mrirecon.diffusion.samplers.steps import Image, initial_image
 from mrirecon.operators import LinearOperator
 
 
@@ -15,7 +16,7 @@ def midway(
     y: Tensor,
     A: LinearOperator,
     denoiser: Denoiser,
-    sigmas: Sigmas,
+    sigmas: Float[Tensor, " sigma"],
     *,
     noise_std: float,
     start: Image,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
 
 import torch
@@ -12,11 +12,11 @@ from torch import Tensor
 
 from mrirecon.diffusion.denoisers import Denoiser
 from mrirecon.operators import LinearOperator
-from mrirecon.tensors import Streams, complex_noise_like
+from mrirecon.tensors import Streams, complex_noise_like, norm
 
 Callback = Callable[[int, float, Tensor, Tensor], object]  # step, sigma, x, x0
 Image = Complex[Tensor, "*batch y x"]
-Sigmas = Float[Tensor, " sigma"]
+Sigmas = Float[Tensor, " sigma"] | Sequence[float]  # numbers where torch.compile traces
 
 
 def walk(sigmas: Sigmas) -> Iterator[tuple[int, float, float]]:
@@ -25,7 +25,7 @@ def walk(sigmas: Sigmas) -> Iterator[tuple[int, float, float]]:
     Raises:
         ValueError: if the schedule is empty, does not decrease, or does not end in 0.
     """
-    values = [float(sigma) for sigma in sigmas]
+    values = sigmas.tolist() if isinstance(sigmas, Tensor) else list(sigmas)
     if len(values) < 2:
         raise ValueError("the schedule of noise levels is empty: give at least one level and a 0")
     if values[-1] != 0 or not all(a > b for a, b in pairwise(values)):
@@ -61,8 +61,9 @@ def ddim_step(x0: Image, noise: Image, lower: float, fresh: float, generator: St
     """DDIM's step x0 + sqrt(s'^2 - t^2) e + t z to level s', with e = `noise` and new noise of t = `fresh`."""
     if lower == 0:
         return x0
-    x = x0 + math.sqrt(lower**2 - fresh**2) * noise
-    return x + fresh * complex_noise_like(x0, generator) if fresh else x
+    kept = math.sqrt(lower**2 - fresh**2)
+    x = torch.add(x0, noise, alpha=kept) if kept else x0
+    return torch.add(x, complex_noise_like(x0, generator), alpha=fresh) if fresh else x
 
 
 def predictor(x: Image, x0: Image, sigma: float, lower: float, generator: Streams) -> Image:
@@ -70,7 +71,8 @@ def predictor(x: Image, x0: Image, sigma: float, lower: float, generator: Stream
     if lower == 0:
         return x0
     fall = sigma**2 - lower**2
-    return x + fall / sigma**2 * (x0 - x) + math.sqrt(fall) * complex_noise_like(x, generator)
+    x = torch.lerp(x, x0, fall / sigma**2)
+    return torch.add(x, complex_noise_like(x, generator), alpha=math.sqrt(fall))
 
 
 def ancestral_noise(sigma: float, lower: float, eta: float) -> float:
@@ -105,5 +107,4 @@ def cg_tolerance(x: Tensor) -> float:
 
 def item_norm(x: Tensor, axes: int) -> Tensor:
     """Euclidean norm of the last `axes` axes of each item, kept for broadcasting against images."""
-    norm = torch.linalg.vector_norm(x.flatten(-axes), dim=-1)
-    return norm[..., None, None]
+    return norm(x, axes)[..., None, None]

@@ -15,7 +15,7 @@ from mrirecon.device import choose_device, synchronize
 from mrirecon.methods.base import Method, Place
 from mrirecon.methods.classical import Adjoint
 from mrirecon.methods.registry import is_slow
-from mrirecon.methods.trust import trust_figures
+from mrirecon.methods.trust import null_space_figures
 from mrirecon.options import EXPECTED, Count, check_ranges, one_line
 from mrirecon.progress import progress_of, say
 from mrirecon.recon.left_out.prediction import (
@@ -79,7 +79,7 @@ class Contest:
         if not requests:
             raise ValueError("there are no methods to compare: name some, such as cg_sense tv dds")
         named: dict[str, Request] = {}
-        for request in requests:
+        for request in map(_telling_share, requests):
             name, count = request.solver.name, sum(_is(request, other) for other in named.values())
             named[f"{name}_{count + 1}" if count else name] = request
         data, made = requests[0].prepare(scan)
@@ -207,6 +207,14 @@ def _is(request: Request, other: Request) -> bool:
     return request.solver.name == other.solver.name
 
 
+def _telling_share(request: Request) -> Request:
+    """The request with the null-space share of methods that tell it when they are asked."""
+    solver: Any = request.solver
+    if getattr(solver, "trust", None) is not False:
+        return request
+    return replace(request, method=replace(solver, trust="share"))
+
+
 def _told(volume: Volume, judged: LeftOutError, share: float | None) -> dict[str, Any]:
     """What the JSON says of it."""
     known = {} if share is None else {"null_space_share": share}
@@ -229,7 +237,8 @@ def _share(pipeline: Pipeline, trials: Sequence[Trial]) -> float | None:
             noise = noise_of(problem)
         except ValueError:
             return None
-        figures, _ = trust_figures(replace(problem, noise_std=noise), solution.image)
+        told = replace(problem, noise_std=noise)
+        figures, _ = null_space_figures(told, solution.image, trust="share")
         shares.append(figures["null_space_share"])
     known = [share for share in shares if share is not None]
     return sum(known) / len(known) if known and len(known) == len(shares) else None

@@ -98,7 +98,7 @@ class ErrorBars:
         return Result(result.image, figures, {**extras, **bars})
 
     def _stretched(self, problem: Problem, solution: Solution, deviations: Tensor) -> Tensor:
-        if solution.draws is None and solution.kspace is not None:
+        if solution.draws is None and solution.predicted is not None:
             return self.factors.stretch(deviations, problem.mask)
         return ifft2c(self.factors.stretch(fft2c(deviations), problem.mask))
 

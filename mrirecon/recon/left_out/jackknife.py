@@ -48,7 +48,7 @@ def image_of(solution: Solution) -> Tensor:
     Raises:
         NoSpread: if it has neither.
     """
-    found = solution.image if solution.kspace is None else solution.kspace
+    found = solution.image if solution.predicted is None else solution.predicted
     if found is None:
         raise NoSpread("a magnitude image has no k-space: its error cannot be calibrated")
     return found

@@ -112,8 +112,8 @@ def predict(problem: Problem, solution: Solution) -> Complex[Tensor, "coil y x"]
     Raises:
         ValueError: if the solution is a magnitude image, which has no k-space.
     """
-    if solution.kspace is not None:
-        return solution.kspace
+    if solution.predicted is not None:
+        return solution.predicted
     image = solution.image if solution.draws is None else solution.draws.mean(0)
     if image is None:
         raise ValueError("a magnitude image predicts no k-space, a complex image does")

@@ -73,7 +73,7 @@ def resemble_truth(
     Where the image has more it has noise, and is made smaller; where it has less at missing samples it gets random
     detail, most where it hangs on few samples, that is real but for the phase of the image nearby, as anatomy is.
     """
-    is_kspace = solution.kspace is not None
+    is_kspace = solution.predicted is not None
     images, moved = (ifft2c(x) if is_kspace else x for x in (image, deviations))
     place = moved.abs().square().reshape(-1, *images.shape[-2:]).sum(0)
     place = _average(place, BLUR).sqrt()

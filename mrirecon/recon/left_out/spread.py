@@ -248,7 +248,7 @@ def deviations_of(
 def with_image(solution: Solution, x: Tensor) -> Solution:
     """A solution of the same kind with this image, or this k-space; without figures."""
     figures: Figures = {"data_residual": 0.0}
-    if solution.draws is None and solution.kspace is not None:
+    if solution.draws is None and solution.predicted is not None:
         return Solution(kspace=x, figures=figures)
     return Solution(image=x, figures=figures)
 

@@ -109,7 +109,7 @@ class UnrolledModule(TrainingModule):
             return network(batch.kspace, batch.mask, batch.calibration, batch.crop), None
         assert isinstance(network, UnrolledNetwork) and batch.full is not None
         end = network.unroll(batch.kspace, batch.mask, batch.calibration)
-        coils = torch.stack(list(end.coil_images()), dim=1), ifft2c(batch.full)
+        coils = torch.cat(list(end.coil_images()), dim=1), ifft2c(batch.full)
         return network.image(end, batch.crop), coils
 
     def synthetic(self, batch: Batch) -> Batch:
