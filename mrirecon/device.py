@@ -95,6 +95,11 @@ def sent(x: Tensor, device: torch.device | str) -> Tensor:
     return x.pin_memory().to(device, non_blocking=True)
 
 
+def works_alone(device: torch.device | str) -> bool:
+    """Whether the CPU is free while the device computes, as beside a GPU."""
+    return torch.device(device).type == "cuda"
+
+
 def images_that_fit(device: torch.device | str, pixels: int) -> int:
     """Number of images to compute at once: 4; on a GPU as many as fit its free memory at 16 KiB per pixel, up to 32."""
     device = torch.device(device)

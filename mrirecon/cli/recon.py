@@ -105,13 +105,12 @@ def recon(
             place=place,
             **request,
         )
-        for one in ([{"name": name} for name in method] if isinstance(method, list) else [method])
+        for one in ([{"name": n} for n in method] if isinstance(method, list) else [method])
     ]
-    shown = [preview_file(one.solver, preview) for one in asked]
     named = Inputs.named(scan, layout)
     scans, names = named.paths, [one.solver.name for one in asked]
-    dataset = _outputs_in_dataset(bids, scans, output, names, overwrite)
-    each = dataset or _outputs(named, output or "", format, names)
+    each = _outputs_in_dataset(bids, scans, output, names, overwrite)
+    each = each or _outputs(named, output or "", format, names)
     outputs = [*chain.from_iterable(each)]
     inputs: list[PathLike] = [*scans]
     inputs += chain.from_iterable(chain.from_iterable(one.files().values()) for one in asked)
@@ -121,7 +120,7 @@ def recon(
     team, metadata = Team.of_environment(), _bids_sidecar if bids.bids is not None else None
     sessions = [
         Session(one, where, Spoken(), overwrite, inputs, picture, metadata, team)
-        for one, picture in zip(asked, shown, strict=True)
+        for one, picture in ((one, preview_file(one.solver, preview)) for one in asked)
     ]
     with team.joined():
         _run(sessions, scans, each)

@@ -18,9 +18,9 @@ from mrirecon.methods.classical import MinNorm as MinNorm
 from mrirecon.methods.classical import TotalVariation as TotalVariation
 from mrirecon.methods.classical import ZeroFilled as ZeroFilled
 from mrirecon.methods.grappa import Grappa as Grappa
+from mrirecon.methods.image_networks import UnrolledPriorMethod as UnrolledPriorMethod
 from mrirecon.methods.networks import HUMUSMethod as HUMUSMethod
 from mrirecon.methods.networks import UNetMethod as UNetMethod
-from mrirecon.methods.networks import UnrolledPriorMethod as UnrolledPriorMethod
 from mrirecon.methods.networks import VarNetMethod as VarNetMethod
 from mrirecon.methods.posterior import Posterior as Posterior
 from mrirecon.methods.registry import CLASSICAL as CLASSICAL

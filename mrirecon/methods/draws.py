@@ -32,6 +32,7 @@ class DrawBatch:
         y: k-space in units of the bright level.
         maps: coil maps.
         mask: sampled points.
+        axes: those along which a mask varies, as `sense` takes them.
         start: first images in units of the bright level; None begins with noise.
     """
 
@@ -40,6 +41,7 @@ class DrawBatch:
     maps: Complex[Tensor, "slice coil y x"]
     mask: Bool[Tensor, "slice y x"]
     start: Complex[Tensor, "slice y x"] | None
+    axes: tuple[int, ...] | None = None
 
     @cached_property
     def support(self) -> Bool[Tensor, "slice y x"]:
@@ -51,7 +53,8 @@ class DrawBatch:
 
     def __getitem__(self, part: slice) -> DrawBatch:
         start = None if self.start is None else self.start[part]
-        return DrawBatch(self.places[part], self.y[part], self.maps[part], self.mask[part], start)
+        known = self.y[part], self.maps[part], self.mask[part]
+        return DrawBatch(self.places[part], *known, start, self.axes)
 
 
 @dataclass
@@ -125,7 +128,7 @@ class Draws:
             try:
                 made = self.sampler(
                     batch.y.expand(len(now), *batch.y.shape),
-                    sense(batch.maps, batch.mask),
+                    sense(batch.maps, batch.mask, axes=batch.axes),
                     watched,
                     start=None if start is None else start.expand(len(now), *start.shape),
                     generator=[[stream_of(self.seed, *p, n) for p in batch.places] for n in now],

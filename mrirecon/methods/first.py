@@ -11,10 +11,10 @@ from torch import Tensor
 from mrirecon.methods.base import Method, Problem
 from mrirecon.methods.classical import Adjoint, CGSense, L1Wavelet, MinNorm, TotalVariation
 from mrirecon.methods.grappa import Grappa
+from mrirecon.methods.image_networks import UnrolledPriorMethod
 from mrirecon.methods.networks import (
     HUMUSMethod,
     UnrolledMethod,
-    UnrolledPriorMethod,
     VarNetMethod,
 )
 from mrirecon.tensors import ifft2c

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -11,34 +11,26 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 import torch
-from jaxtyping import Bool, Complex
+from jaxtyping import Complex
 from torch import Tensor
 
-from mrirecon.calibration import ENOUGH, Calibration
+from mrirecon.device import images_that_fit
 from mrirecon.io.files import existing_file
-from mrirecon.methods.base import Figures, Needs, Pace, Problem, SliceMethod, Solution
+from mrirecon.methods.base import Figures, Method, Needs, Pace, Problem, Solution
 from mrirecon.methods.compiled import Compiled
-from mrirecon.methods.trust import (
-    Trust,
-    data_figures,
-    image_figures,
-    not_computed,
-    null_space_figures,
-)
-from mrirecon.networks import NETWORKS, Network, UnrolledNetwork, calibration_of
+from mrirecon.methods.network_input import seen_by, with_neighbours
+from mrirecon.methods.trust import Trust, data_figures, not_computed, null_space_figures
+from mrirecon.networks import NETWORKS, Network, UnrolledNetwork
 from mrirecon.networks.base import Unrolled
-from mrirecon.networks.unrolled_prior import UnrolledPrior
-from mrirecon.options import Positive
 from mrirecon.scale import volume_scale
 from mrirecon.scan import Scan
 from mrirecon.weights import Card, load_weights, locate
 
 SIGNAL = 0.1  # of the bright level: below it an image is background
-LEARNED_STEPS = 3  # of an unrolled prior that gradients flow through while it is adapted to a scan
 
 
 @dataclass(frozen=True, kw_only=True)
-class NetworkMethod(SliceMethod):
+class NetworkMethod(Method):
     """A trained network.
 
     Notes say where a scan lies outside what the weights were trained for: there a network can be wrong and look right.
@@ -117,9 +109,19 @@ class NetworkMethod(SliceMethod):
     def reach(self) -> int:
         return getattr(self.trained[0], "adjacent_slices", 1) // 2
 
-    def solve_slice(self, problem: Problem) -> Solution:
-        with self.network_on(problem.kspace.device) as network:
-            return self.solve_with(network, problem)
+    def slices_at_once(self, pixels: int, device: torch.device | str) -> int:
+        """Several on a GPU, which one does not fill; a CPU is faster with one after the other."""
+        return 1 if torch.device(device).type == "cpu" else images_that_fit(device, pixels)
+
+    def solve(self, batch: Sequence[Problem]) -> list[Solution]:
+        try:
+            with self.network_on(batch[0].kspace.device) as network:
+                return self.solve_with(network, batch)
+        except torch.OutOfMemoryError:
+            if len(batch) == 1:
+                raise
+        half = len(batch) // 2
+        return [*self.solve(batch[:half]), *self.solve(batch[half:])]
 
     @contextmanager
     def network_on(self, device: torch.device) -> Iterator[Network]:
@@ -129,8 +131,8 @@ class NetworkMethod(SliceMethod):
             yield network
 
     @abstractmethod
-    def solve_with(self, network: Network, problem: Problem) -> Solution:
-        """The image of one slice, by the network on the device of the slice."""
+    def solve_with(self, network: Network, problems: Sequence[Problem]) -> list[Solution]:
+        """The images of slices, by the network on their device."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -139,11 +141,11 @@ class PlainMethod(NetworkMethod):
 
     needs = Needs(maps=False)
 
-    def solve_with(self, network: Network, problem: Problem) -> Solution:
-        mask = problem.mask[None]
-        kspace = _with_neighbours(problem, network)
-        image = self.run(network, kspace, mask, mask, problem.near.scan.crop)[0]
-        return Solution(magnitude=image.float())
+    def solve_with(self, network: Network, problems: Sequence[Problem]) -> list[Solution]:
+        mask = torch.stack([problem.mask for problem in problems])
+        kspace = torch.stack([with_neighbours(network, problem) for problem in problems])
+        images = self.run(network, kspace, mask, mask, problems[0].near.scan.crop)
+        return [Solution(magnitude=image.float()) for image in images]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -176,9 +178,13 @@ class UnrolledMethod(NetworkMethod):
         assert isinstance(network, UnrolledNetwork)
         return network.unroll
 
-    def solve_with(self, network: Network, problem: Problem) -> Solution:
+    def solve_with(self, network: Network, problems: Sequence[Problem]) -> list[Solution]:
         assert isinstance(network, UnrolledNetwork)
-        end = self.run(network, *_seen(problem, network))
+        ends = self.run(network, *seen_by(network, problems))
+        pairs = enumerate(problems)
+        return [self._solution(network, problem, ends.only(n)) for n, problem in pairs]
+
+    def _solution(self, network: UnrolledNetwork, problem: Problem, end: Unrolled) -> Solution:
         image = network.image(end, problem.near.scan.crop)[0].float()
         figures = data_figures(problem, end.misfit()[0])
         hidden, parts = self._null_space(problem, end)
@@ -210,13 +216,13 @@ class UnrolledMethod(NetworkMethod):
     ) -> Complex[Tensor, "coil y x"]:
         """All of k-space as the network has it; gradients flow through it."""
         assert isinstance(module, UnrolledNetwork)
-        return module.refine(*_seen(problem, module))[0]
+        return module.refine(*seen_by(module, [problem]))[0]
 
     def refine(self, problem: Problem) -> Complex[Tensor, "coil y x"]:
         """k-space without gaps."""
         with self.network_on(problem.kspace.device) as network:
             assert isinstance(network, UnrolledNetwork)
-            return network.refine(*_seen(problem, network))[0]
+            return network.refine(*seen_by(network, [problem]))[0]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -237,65 +243,6 @@ class HUMUSMethod(UnrolledMethod):
     name: ClassVar[str] = "humus"
 
 
-@dataclass(frozen=True, kw_only=True)
-class UnrolledPriorMethod(NetworkMethod):
-    """Denoiser of a diffusion prior, unrolled with data consistency and fine-tuned (ours; no sampling, one image).
-
-    Attributes:
-        noise_std: noise of the k-space per real component, in its units before any prewhitening; auto reads it from a
-            noise measurement or from the outermost measured k-space.
-        trust: share tells which share of the image the prior supplied and not the scanner, which takes a tenth of the
-            time more; true writes that part, too, which takes longer.
-    """
-
-    weights: str = "unrolled_prior_tiny"
-    noise_std: Positive | Literal["auto"] = "auto"
-    trust: Trust = False
-
-    name: ClassVar[str] = "unrolled_prior"
-
-    def about(self, scan: Scan) -> tuple[dict[str, Any], list[str]]:
-        info, notes = super().about(scan)
-        return info | not_computed(self.trust), notes
-
-    @property
-    def needs(self) -> Needs:
-        told = None if self.noise_std == "auto" else self.noise_std
-        return Needs(one_set=True, scale=True, noise="needed", noise_std=told)
-
-    def solve_with(self, network: Network, problem: Problem) -> Solution:
-        image = self._image(network, problem, None)
-        return Solution(image=image * problem.operator.support())
-
-    def predicted(
-        self, module: Network, problem: Problem, seed: int | None = None
-    ) -> Complex[Tensor, "coil y x"]:
-        """All of k-space as the network has it; gradients flow through its last `LEARNED_STEPS` steps."""
-        return problem.kspace_of(self._image(module, problem, LEARNED_STEPS))
-
-    def _image(
-        self, network: Network, problem: Problem, learned_steps: int | None
-    ) -> Complex[Tensor, "y x"]:
-        assert isinstance(network, UnrolledPrior)
-        noise = torch.tensor([problem.noise_std / problem.scale], device=problem.kspace.device)
-        y = problem.kspace[None] / problem.scale
-        given = y, problem.operator, noise
-        if learned_steps is None:
-            return self.run(network, *given)[0] * problem.scale
-        return network.reconstruct(*given, learned_steps=learned_steps)[0] * problem.scale
-
-    def _whole(self, network: Network) -> Callable[..., Any]:
-        assert isinstance(network, UnrolledPrior)
-        return network.reconstruct
-
-    def solve_slice(self, problem: Problem) -> Solution:
-        solution = super().solve_slice(problem)
-        assert solution.image is not None
-        hidden, parts = null_space_figures(problem, solution.image, trust=self.trust)
-        figures = {**image_figures(problem, solution.image), **hidden}
-        return replace(solution, figures=figures, parts=parts)
-
-
 def method_of(name: str) -> type[NetworkMethod]:
     """The method of a network in `mrirecon.networks.NETWORKS` that has no class of its own here.
 
@@ -306,49 +253,3 @@ def method_of(name: str) -> type[NetworkMethod]:
     return type(
         name, (UnrolledMethod if unrolled else PlainMethod,), {"name": name, "__doc__": about}
     )
-
-
-def _seen(
-    problem: Problem, network: UnrolledNetwork
-) -> tuple[
-    Complex[Tensor, "1 adjacent coil y x"],
-    Bool[Tensor, "1 y x"],
-    Bool[Tensor, "1 y x"],
-    Complex[Tensor, "1 adjacent coil y x"] | None,
-]:
-    """What the network is given: k-space, mask, and what its sensitivity network looks at.
-
-    Raises:
-        ValueError: if nothing was measured at the origin of k-space.
-    """
-    kspace, mask = _with_neighbours(problem, network), problem.mask[None]
-    better = problem.near.calibration(ENOUGH)
-    other = None if better is None else _with_neighbours(problem, network, better)
-    try:
-        calibration = calibration_of(mask if better is None else better.mask[None])
-    except ValueError as error:
-        raise ValueError(f"{problem.name}: {error}") from error
-    seen = kspace if other is None else other
-    if not bool((seen[0, len(seen[0]) // 2] * calibration).any()):
-        raise ValueError(
-            f"{problem.name}: the centre of k-space is zero, so there is nothing to estimate coil maps from: "
-            "use a method without maps (zero_filled)"
-        )
-    return kspace, mask, calibration, other
-
-
-def _with_neighbours(
-    problem: Problem, network: Network, calibration: Calibration | None = None
-) -> Complex[Tensor, "1 adjacent coil y x"]:
-    """The k-space of a slice, or its calibration data in place of that, between those of its neighbours."""
-    reach = network.adjacent_slices // 2
-    slices = []
-    for offset in range(-reach, reach + 1):
-        found = calibration
-        if calibration is not None and offset:
-            found = problem.near.calibration(ENOUGH, offset)
-        if found is not None:
-            slices.append(found.kspace)
-        else:
-            slices.append(problem.near.kspace(offset) if offset else problem.kspace)
-    return torch.stack(slices)[None]

@@ -21,6 +21,7 @@ from mrirecon.methods.base import Needs, Pace, Place, Problem, Solution, Tell
 from mrirecon.methods.draws import DrawBatch, Draws, Room, Underway, stream_of
 from mrirecon.methods.first import first_images
 from mrirecon.methods.networks import NetworkMethod
+from mrirecon.methods.problem import axes_of
 from mrirecon.methods.trust import Trust, image_figures, not_computed, null_space_figures
 from mrirecon.methods.walk import Walk
 from mrirecon.networks import Prior
@@ -163,6 +164,7 @@ class Posterior(Walk):
             y=torch.stack([problem.kspace for problem in problems]) / scale,
             maps=torch.stack([problem.operator.maps for problem in problems]),
             mask=torch.stack([problem.mask for problem in problems]),
+            axes=axes_of(problems),
             start=first_images(self.first, problems, scale) if self.start != "noise" else None,
         )
         own = {one.name for one in fields(self)} - {one.name for one in fields(Posterior)}

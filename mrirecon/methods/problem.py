@@ -160,6 +160,23 @@ class Problem:
         return float(norm(predicted - self.kspace) / norm(self.kspace))
 
 
+def axes_of(problems: Sequence[Problem]) -> tuple[int, ...] | None:
+    """Along which axes the mask of one of them varies, as far as it is known."""
+    axes: set[int] = set()
+    for problem in problems:
+        if problem.axes is None:
+            return None
+        axes |= {*problem.axes}
+    return tuple(sorted(axes))
+
+
+def operator_of(problems: Sequence[Problem]) -> Sense:
+    """The operator of several slices together, with one set of maps each."""
+    maps = torch.stack([problem.operator.maps for problem in problems])
+    mask = torch.stack([problem.mask for problem in problems])
+    return sense(maps, mask, axes=axes_of(problems))
+
+
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Solution:
     """What a method gives back of one slice: an image, k-space, a magnitude or draws.

@@ -22,10 +22,10 @@ from mrirecon.methods.classical import (
     ZeroFilled,
 )
 from mrirecon.methods.grappa import Grappa
+from mrirecon.methods.image_networks import UnrolledPriorMethod
 from mrirecon.methods.networks import (
     HUMUSMethod,
     UNetMethod,
-    UnrolledPriorMethod,
     VarNetMethod,
     method_of,
 )

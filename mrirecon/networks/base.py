@@ -162,6 +162,11 @@ class Unrolled:
             unfit = self.mask.unsqueeze(1) * fft2c(maps * (self.q - self.p).unsqueeze(1))
             yield ifft2c(y + unfit) - maps * self.q.unsqueeze(1)
 
+    def only(self, number: int) -> Unrolled:
+        """That of one item of the batch."""
+        one = slice(number, number + 1)
+        return Unrolled(self.y[one], self.mask[one], self.maps[one], self.p[one], self.q[one])
+
     def misfit(self) -> Float[Tensor, " batch"]:
         """||M k - y||, the norm of M F S p; shifts of images and k-space alter no magnitude."""
         mask, p = ifftshift(self.mask).unsqueeze(1), self.p.unsqueeze(1)

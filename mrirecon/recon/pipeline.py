@@ -11,10 +11,11 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from mrirecon.device import give_back_memory, synchronize
+from mrirecon.device import give_back_memory, synchronize, works_alone
 from mrirecon.methods.base import Method, Place, Preview, Problem, Solution
 from mrirecon.methods.registry import Solves, as_method
 from mrirecon.progress import progress_of, say
+from mrirecon.recon.ahead import ahead
 from mrirecon.recon.coil_maps import EstimatedMaps, MapSource
 from mrirecon.recon.finish import Finish, Result
 from mrirecon.recon.left_out.judge import NOTHING, Judged, Judgement, judge
@@ -224,7 +225,10 @@ class _Work:
     def batches(self, places: list[Place]) -> Iterator[list[Problem]]:
         """The slices of these places, timed, with what tells how far they are."""
         self.started = time.perf_counter()
-        for batch in self.problems.batches(places):
+        batches = self.problems.batches(places)
+        if works_alone(self.pipeline.device):
+            batches = ahead(batches)
+        for batch in batches:
             yield [replace(problem, tell=self.tell) for problem in batch]
             self.done += len(batch)
             del batch  # before the next slice is read, whose memory it can then be

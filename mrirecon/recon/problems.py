@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Complex
 from torch import Tensor
 
+from mrirecon.device import sent
 from mrirecon.methods.base import Method, Neighbours, Place, Problem
 from mrirecon.noise import (
     dead_coils,
@@ -23,6 +24,7 @@ from mrirecon.noise import (
     trusted_noise,
 )
 from mrirecon.operators.sense import varying_axes
+from mrirecon.recon.ahead import for_threads
 from mrirecon.recon.coil_maps import MapSource, without_coils
 from mrirecon.recon.first_image import FirstImage
 from mrirecon.scale import VolumeScales
@@ -102,9 +104,9 @@ class Problems:
         for volume, index in places:
             kspace, mask = self.scan.measured(index, volume)
             axes = varying_axes(mask)
-            kspace, mask = kspace.to(self.device), mask.to(self.device)
-            maps = None
             sampled = any(bool(coil.any()) for coil in kspace)  # ends at the first that has
+            kspace, mask = sent(kspace, self.device), sent(mask, self.device)
+            maps = None
             if sampled and self.needs.maps:
                 maps = maps_of(index)
             if not sampled:
@@ -219,7 +221,7 @@ def _remembering(scan: Scan, reach: int) -> Scan:
     fitting = min(volumes, REMEMBERED // (8 * coils * height * width))
     remembering = replace(scan, read=Latest(read, max(1 + 2 * reach, fitting)))
     remembering.kept.update(scan.kept)
-    return remembering
+    return for_threads(remembering)
 
 
 def _is_read_whole(scan: Scan) -> bool:

@@ -6,7 +6,8 @@ import torch
 import mrirecon as mr
 from mrirecon.masks.own import equispaced
 from mrirecon.methods.compiled import Compiled
-from mrirecon.methods.networks import UNetMethod, UnrolledPriorMethod, VarNetMethod
+from mrirecon.methods.image_networks import UnrolledPriorMethod
+from mrirecon.methods.networks import UNetMethod, VarNetMethod
 from mrirecon.phantom import shepp_logan
 from mrirecon.simulate import simulate_scan
 
