@@ -56,7 +56,7 @@ def recon(
     weights: str | None = None,
     samples: int | None = None,
     seed: int | None = None,
-    compile: bool | None = None,
+    compile: bool = False,
     device: Device = "auto",
     report: str | None = None,
     preview: str | None = None,
@@ -96,7 +96,9 @@ def recon(
     where = choose_device(device)
     asked = [
         Request(
-            method=with_choices(one, weights=weights, samples=samples, seed=seed, compile=compile),
+            method=with_choices(
+                one, weights=weights, samples=samples, seed=seed, compile=compile or None
+            ),
             mask=mask,
             maps=maps,
             calibration=calibration,

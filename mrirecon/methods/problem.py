@@ -98,7 +98,8 @@ class Problem:
         noise_std: standard deviation of the noise of y per real component (`noise.noise_level`); 0 where it is not
             known or not needed.
         first_image: the image of a file to begin with, (y, x).
-        axes: those along which the mask varies, as `sense` takes them; told where the mask was still on the CPU.
+        varying: a mask and the axes along which it varies, as `sense` takes them, found while it was on the CPU; they
+            count for nothing once the mask is another.
         tell: called with (slices done, what makes a preview or None) by methods that take long.
 
     Example:
@@ -121,7 +122,7 @@ class Problem:
     place: Place = (0, 0)
     noise_std: float = 0.0
     first_image: Complex[Tensor, "y x"] | None = None
-    axes: tuple[int, ...] | None = None
+    varying: tuple[Tensor, tuple[int, ...]] | None = None
     tell: Tell | None = None
 
     __repr__ = brief
@@ -138,6 +139,12 @@ class Problem:
         if len(self.maps) == 1:
             return sense(self.maps[0], self.mask, axes=self.axes)
         return sense(self.maps, self.mask, sets=True, axes=self.axes)
+
+    @property
+    def axes(self) -> tuple[int, ...] | None:
+        """The axes along which the mask varies, where they are known."""
+        mask, axes = self.varying or (None, None)
+        return axes if mask is self.mask else None
 
     @property
     def name(self) -> str:

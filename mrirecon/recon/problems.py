@@ -114,7 +114,8 @@ class Problems:
             elif maps is not None and not bool(maps.any()):
                 self.skipped.append(f"slice {index} has no coil maps, no signal found: left zero")
             else:
-                batch.append(replace(self._problem(kspace, mask, maps, (volume, index)), axes=axes))
+                problem = self._problem(kspace, mask, maps, (volume, index))
+                batch.append(replace(problem, varying=(mask, axes)))
             del kspace
             if not self.needs.whole_volume and len(batch) >= self.method.slices_at_once(
                 pixels, self.device

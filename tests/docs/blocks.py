@@ -41,6 +41,7 @@ SMALLER = {
     "mrirecon demo": "--slices=11:12",
     "mrirecon benchmark": '--masks=[{"kind":"uniform1d","acceleration":2,"center_fraction":0.2}] '
     '--methods=[{"method":"zero_filled"},{"method":"tv","tune":{"iterations":[2,3]}}]',
+    "mrirecon train --network mine.py:Net": FEW_STEPS,
     "mrirecon train --config configs/tiny_varnet.yaml": f"{FEW_STEPS} {VARNET}",
     "mrirecon train --config configs/fastmri_knee_varnet.yaml": f"{FEW_STEPS} {VARNET}",
     "mrirecon train --config configs/self_supervised_varnet.yaml": f"{FEW_STEPS} {VARNET}",

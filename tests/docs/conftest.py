@@ -7,12 +7,12 @@ import nibabel
 import numpy as np
 import pytest
 import torch
-from blocks import ROOT
+from blocks import ROOT, blocks
 
 from mrirecon.io import write_scan
 from mrirecon.masks import make_mask
 from mrirecon.methods import METHODS
-from mrirecon.networks import NETWORKS
+from mrirecon.networks import MODELS, NETWORKS
 from mrirecon.phantom import shepp_logan
 from mrirecon.simulate import simulate_scan
 
@@ -61,13 +61,17 @@ def stand_ins(tmp_path_factory):
     layout = {"num_cascades": 2, "pools": 2, "chans": 4, "sens_pools": 2, "sens_chans": 3}
     network = NETWORKS["varnet"](**layout)
     torch.save(network.state_dict(), folder / "knee_leaderboard_state_dict.pt")
+    (own,) = (b for b in blocks(ROOT / "docs/training.md") if "class Net(Network)" in b.text)
+    (folder / "mine.py").write_text(own.text)
     return folder
 
 
 @pytest.fixture
 def page_folder(stand_ins, tmp_path, monkeypatch):
-    """A copy of the stand-ins, which is the working directory; methods that a page registers are its own."""
+    """A copy of the stand-ins, which is the working directory; what a page registers is its own."""
     monkeypatch.setattr(METHODS, "_known", dict(METHODS._known))
+    for table in (NETWORKS, MODELS):
+        monkeypatch.setattr(table, "homes", dict(table.homes))
     folder = tmp_path / "page"
     shutil.copytree(stand_ins, folder)
     monkeypatch.chdir(folder)

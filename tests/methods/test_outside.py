@@ -68,7 +68,7 @@ def test_a_class_at_a_place(scan, place, tmp_path):
         ("{0}:Thrice", "has no Thrice"),
         ("{0}:other", "no class of mrirecon.Method or of a network, and no sampler"),
         ("{0}_not:Twice", "cannot be loaded"),
-        ("none.py:Twice", "No such file"),
+        ("none.py:Twice", "no such file"),
     ],
 )
 def test_what_is_not_there_is_a_sentence(place, name, words):

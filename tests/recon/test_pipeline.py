@@ -18,6 +18,7 @@ from scan_cases import (
 from mrirecon import methods
 from mrirecon.birdcage import birdcage_maps
 from mrirecon.methods import METHODS, Method, Posterior, SliceMethod
+from mrirecon.methods.networks import NetworkMethod
 from mrirecon.noise import whitening_matrix
 from mrirecon.operators import sense
 from mrirecon.recon import GivenMaps
@@ -265,6 +266,6 @@ def test_the_method_table_is_complete():
     for name, cls in METHODS.items():
         assert cls.name == name
         assert issubclass(cls, Method)
-        assert issubclass(cls, (SliceMethod, Posterior))
+        assert issubclass(cls, (SliceMethod, NetworkMethod, Posterior))
         assert cls.__doc__
     assert isinstance(undersampled(), Scan)
