@@ -94,11 +94,10 @@ def recon(
         bids: how outputs are named in a BIDS dataset.
     """
     where = choose_device(device)
+    choices = {"weights": weights, "samples": samples, "seed": seed, "compile": compile or None}
     asked = [
         Request(
-            method=with_choices(
-                one, weights=weights, samples=samples, seed=seed, compile=compile or None
-            ),
+            method=with_choices(one, **choices),
             mask=mask,
             maps=maps,
             calibration=calibration,
