@@ -125,7 +125,6 @@ def recon(
     ]
     with team.joined():
         _run(sessions, scans, each)
-        _say_hint(sessions)
         if adapted is not None and sessions[0].done:
             print(f"{adapted}: the adapted weights")
         if report is not None and team.leads:
@@ -192,7 +191,7 @@ def _outputs_in_dataset(
 
 
 def _run(sessions: list[Session], scans: list[str], outputs: list[list[Path]]) -> None:
-    """Run every session; one of several that fails keeps no other from its work.
+    """Run every session, and say what is faster; one of several that fails keeps no other from its work.
 
     Raises:
         ValueError, OSError: if the only scan there is cannot be reconstructed by any.
@@ -211,6 +210,7 @@ def _run(sessions: list[Session], scans: list[str], outputs: list[list[Path]]) -
     for session, reason in failed:
         if session.team.leads:
             session.listener.failed(f"{session.request.solver.name} of {scans[0]}", reason)
+    _say_hint(sessions)
 
 
 class Spoken:
@@ -254,7 +254,7 @@ def _report(path: str, sessions: list[Session]) -> None:
 
 
 def _say_hint(sessions: list[Session]) -> None:
-    """Say what would have made the first reconstruction faster that it would."""
+    """Say what would have made the first reconstruction faster."""
     hints = (
         compression_hint(scan.shape[1], one.request.solver)
         for one in sessions
