@@ -1,4 +1,4 @@
-"""The Neumann network (Gilton, Ongie & Willett 2020, arXiv:1901.03707): a truncated series with a learned regulariser."""
+"""The Neumann network (Gilton, Ongie & Willett 2020, arXiv:1901.03707)."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ class Neumann(SenseNetwork):
 
         x_0 = T A^H y,      x_k+1 = eta T x_k - lambda R(x_k),       x = sum of x_0 .. x_B.
 
-    The R of a step acts on a term of the series and not on the image so far, as that of unrolled gradient descent does.
-    A linear R for which the series converges gives (A^H A + R/eta)^-1 A^H y, preconditioned with lambda R (A^H A + eta)
-    in place of R/eta, as B grows; R = 0 the minimum-norm solution. Training begins there.
+    R acts on the terms of the series; in unrolled gradient descent it acts on the image so far. With a linear R for
+    which the series converges, x approaches (A^H A + R/eta)^-1 A^H y as B grows, preconditioned with
+    lambda (A^H A + eta) R in place of R/eta; with R = 0, where training begins, the minimum-norm solution.
 
     Args:
         blocks: B.
@@ -122,8 +122,8 @@ class Regulariser(nn.Module):
     mean of the image towards 0. Normalised features have one size for all terms of the series, however small the terms
     become.
 
-    With `norms` of 0, for MRI, nothing is normalised: an image depends on nothing but its data, and R is piecewise
-    affine with small terms staying small, as the paper's analysis (section IV) has it.
+    With `norms` of 0, for MRI, nothing is normalised: an image depends on its own data only, the mean is left to the
+    data, and R is piecewise affine, which the paper's analysis asks for: small terms can have small corrections.
 
     Biases are one number a layer.
 
