@@ -138,9 +138,9 @@ class Regulariser(nn.Module):
         self.normalised = norms > 0
         self.first = Convolution(channels, features, 1)
         self.residual = nn.ModuleList(ResidualBlock(features, norms) for _ in range(2))
-        outs = (features, features, channels)
-        self.last = nn.ModuleList(Convolution(features, out, 1) for out in outs)
-        nn.init.zeros_(self.last[-1].weight)
+        last = [Convolution(features, outs, 1) for outs in (features, features, channels)]
+        nn.init.zeros_(last[-1].weight)
+        self.last = nn.ModuleList(last)
 
     def forward(
         self, x: Float[Tensor, "batch channel y x"], block: int
@@ -168,6 +168,7 @@ class ResidualBlock(nn.Module):
     def forward(self, x: Tensor, block: int) -> Tensor:
         features = x
         for layer, norms in zip(self.layers, self.norms, strict=True):
+            assert isinstance(norms, nn.ModuleList)
             features = layer(features)
             if len(norms):
                 features = norms[block](features)
