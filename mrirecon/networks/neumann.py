@@ -137,7 +137,7 @@ class Regulariser(nn.Module):
         super().__init__()
         self.normalised = norms > 0
         self.first = Convolution(channels, features, 1)
-        self.residual = nn.ModuleList(ResidualBlock(features, norms) for _ in range(2))
+        self.residual = nn.ModuleList(RegulariserBlock(features, norms) for _ in range(2))
         last = [Convolution(features, outs, 1) for outs in (features, features, channels)]
         nn.init.zeros_(last[-1].weight)
         self.last = nn.ModuleList(last)
@@ -154,7 +154,7 @@ class Regulariser(nn.Module):
         return self.last[-1](features) + mean
 
 
-class ResidualBlock(nn.Module):
+class RegulariserBlock(nn.Module):
     """x + two times: 3 x 3 convolution, normalisation where there is one, LeakyReLU of slope 0.1."""
 
     def __init__(self, features: int, norms: int) -> None:
