@@ -83,8 +83,15 @@ class Neumann(SenseNetwork):
         """Images from k-space in units of the bright level; the noise level of its data is not asked for.
 
         With `channels` of 3 the images are real ones (batch, 3, y, x), and A an operator on these.
+
+        Raises:
+            ValueError: if the images are complex and `channels` is not 2.
         """
         eta, b = self.log_eta.exp(), A.H(y)
+        if b.is_complex() and self.config["channels"] != 2:
+            raise ValueError(
+                f"channels is {self.config['channels']}, for real images: give 2 for complex ones"
+            )
         term = eta * b if self.weight is None else self._precondition(A, b, eta)
         total = term
         for block in range(self.blocks):

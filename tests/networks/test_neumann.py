@@ -224,3 +224,8 @@ def test_configuration_travels():
         name, value = next(iter(wrong.items()))
         with pytest.raises(ValueError, match=f"{name} is {value}"):
             Neumann(**wrong)
+
+
+def test_complex_images_have_two_channels():
+    with pytest.raises(ValueError, match="channels is 3, for real images: give 2"):
+        trained(channels=3)(*batch())
