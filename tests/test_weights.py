@@ -1015,7 +1015,8 @@ def test_what_the_card_does_not_state_is_not_warned_about():
 
 
 @pytest.mark.parametrize(
-    ("weights", "said"), [("varnet_tiny", True), ("unrolled_prior_tiny", False)]
+    ("weights", "said"),
+    [("varnet_tiny", True), ("neumann_tiny", True), ("unrolled_prior_tiny", False)],
 )
 def test_a_reconstruction_says_the_advice_of_its_card(weights, said, tmp_path):
     scan = simulate_scan(shepp_logan((64, 56)).numpy(), coils=4, snr=50.0).scan

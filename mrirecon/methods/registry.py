@@ -22,7 +22,7 @@ from mrirecon.methods.classical import (
     ZeroFilled,
 )
 from mrirecon.methods.grappa import Grappa
-from mrirecon.methods.image_networks import UnrolledPriorMethod
+from mrirecon.methods.image_networks import NeumannMethod, UnrolledPriorMethod
 from mrirecon.methods.networks import (
     HUMUSMethod,
     UNetMethod,
@@ -38,7 +38,7 @@ from mrirecon.options import check, names_of
 from mrirecon.outside import is_place
 
 CLASSICAL = (ZeroFilled, Adjoint, MinNorm, CGSense, L1Wavelet, TotalVariation, Grappa)
-LEARNED = (UNetMethod, VarNetMethod, HUMUSMethod, UnrolledPriorMethod)
+LEARNED = (UNetMethod, VarNetMethod, HUMUSMethod, UnrolledPriorMethod, NeumannMethod)
 DEFAULT = "l1_wavelet"
 OTHER_NAMES = {  # what people call a method elsewhere
     "rss": "zero_filled",
