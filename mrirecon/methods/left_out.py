@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Complex, Float
 from torch import Tensor
 
 from mrirecon.coverage import calibration_region
@@ -129,6 +129,20 @@ def sampled_share(
         if measured:
             density[here] = measured / (measured + int((missing & here).sum()))
     return density
+
+
+def squared_error(
+    predicted: Complex[Tensor, "coil y x"],
+    measured: Complex[Tensor, "coil y x"],
+    points: Bool[Tensor, "y x"],
+    weight: Float[Tensor, "y x"],
+) -> tuple[float, float]:
+    """Weighted squared error of the samples at some points, and their weighted energy."""
+    weight = weight[points]
+    squares = [
+        (weight * x[:, points].abs().square()).sum() for x in (predicted - measured, measured)
+    ]
+    return float(squares[0]), float(squares[1])
 
 
 def skipped_axis(mask: Bool[Tensor, "y x"]) -> int | None:
