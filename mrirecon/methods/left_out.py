@@ -78,7 +78,7 @@ def choose_left_out(
             "hardly anything was sampled outside the calibration centre: no samples can be left out and predicted"
         )
     random = np.random.default_rng(seed)
-    order = np.lexsort((random.random(len(chosen)), _distance(chosen, candidates.shape)))
+    order = np.lexsort((random.random(len(chosen)), distance(chosen, candidates.shape)))
     group = min(max(round(1 / share), 2), len(chosen))
     sets: list[Tensor] = []
     while len(sets) < count:
@@ -120,9 +120,9 @@ def sampled_share(
     grid = np.indices(candidates.shape).transpose(1, 2, 0)
     if axis is not None:
         grid[..., 1 - axis] = candidates.shape[1 - axis] // 2
-    distance = torch.from_numpy(_distance(grid, candidates.shape))
-    edges = distance[candidates].quantile(torch.linspace(0, 1, BANDS + 1, dtype=distance.dtype))
-    band = torch.bucketize(distance, edges[1:-1])
+    far = torch.from_numpy(distance(grid, candidates.shape))
+    edges = far[candidates].quantile(torch.linspace(0, 1, BANDS + 1, dtype=far.dtype))
+    band = torch.bucketize(far, edges[1:-1])
     for number in range(BANDS):
         here = band == number
         measured = int((candidates & here).sum())
@@ -179,7 +179,7 @@ def _centre(mask: Bool[Tensor, "y x"], axis: int | None) -> Bool[Tensor, "y x"]:
     return centre
 
 
-def _distance(indices: np.ndarray, shape: Sequence[int]) -> np.ndarray:
+def distance(indices: np.ndarray, shape: Sequence[int]) -> np.ndarray:
     """Distance of grid points from the k-space origin, in units of the sides of the grid."""
     sizes = np.array(shape)
     return np.asarray(np.linalg.norm((indices - sizes // 2) / sizes, axis=-1))

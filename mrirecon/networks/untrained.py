@@ -74,7 +74,7 @@ class ConvDecoder(UntrainedNetwork):
         layers: int = 7,
         channels: int = 64,
         kernel: int = 3,
-        upsampling: Upsampling = "nearest",
+        upsampling: Upsampling = "bilinear",
         growth: Literal["steady", "linear"] = "steady",
         last: bool = True,
         mix: bool = False,
@@ -126,7 +126,6 @@ class EncoderDecoder(UntrainedNetwork):
         levels: how often the image is halved; levels of fewer than 4 pixels a side are left out.
         channels: of each level.
         inputs: channels of the input.
-        skips: levels with a skip connection, counted from the deepest.
     """
 
     def __init__(
@@ -137,7 +136,6 @@ class EncoderDecoder(UntrainedNetwork):
         levels: int = 5,
         channels: int = 64,
         inputs: int = 8,
-        skips: int = 5,
     ) -> None:
         super().__init__()
         at_least_one(outputs=outputs, levels=levels, channels=channels, inputs=inputs)
@@ -146,20 +144,11 @@ class EncoderDecoder(UntrainedNetwork):
         self.down, self.skip, self.up = nn.ModuleList(), nn.ModuleList(), nn.ModuleList()
         for level in range(levels):
             width = inputs if level == 0 else channels
-            skipped = SKIPPED if levels - level <= skips else 0
-            self.down.append(
-                nn.Sequential(
-                    *_normed(width, channels, 3, stride=2), *_normed(channels, channels, 3)
-                )
-            )
-            self.skip.append(nn.Sequential(*_normed(width, skipped, 1)) if skipped else None)
-            self.up.append(
-                nn.Sequential(
-                    nn.BatchNorm2d(channels + skipped),
-                    *_normed(channels + skipped, channels, 3),
-                    *_normed(channels, channels, 1),
-                )
-            )
+            down = [*_normed(width, channels, 3, stride=2), *_normed(channels, channels, 3)]
+            up = [*_normed(channels + SKIPPED, channels, 3), *_normed(channels, channels, 1)]
+            self.down.append(nn.Sequential(*down))
+            self.skip.append(nn.Sequential(*_normed(width, SKIPPED, 1)))
+            self.up.append(nn.Sequential(nn.BatchNorm2d(channels + SKIPPED), *up))
         self.end = nn.Conv2d(channels, outputs, 1)
 
     def draw_input(self, generator: torch.Generator) -> Float[Tensor, "1 channel y x"]:
@@ -172,7 +161,7 @@ class EncoderDecoder(UntrainedNetwork):
             x = down(x)
         for before, skip, up in reversed([*zip(levels, self.skip, self.up, strict=True)]):
             x = F.interpolate(x, before.shape[-2:], mode="bilinear")
-            x = up(x if skip is None else torch.cat([skip(before), x], 1))
+            x = up(torch.cat([skip(before), x], 1))
         return self.end(x)
 
 

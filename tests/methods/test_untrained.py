@@ -46,5 +46,202 @@ def test_noise_is_fitted_more_slowly_than_a_phantom(kind):
             loss.backward()
             optimizer.step()
         losses[name] = loss.item()
-    print(kind.__name__, losses)
     assert losses["noise"] > 5 * losses["phantom"], losses
+
+
+@pytest.fixture
+def data(scan):
+    (problem,) = problems_of(pipeline_of("dip", scan), 1)
+    return Data(problem, share=0.2)
+
+
+def like(x):
+    return complex_noise_like(x, torch.Generator().manual_seed(3))
+
+
+@pytest.mark.parametrize("emphasis", [0.0, 1.0])
+def test_the_gradient_is_that_of_the_samples_that_are_learned_from(data, emphasis):
+    problem = data.problem
+    data = Data(problem, share=0.2, emphasis=emphasis)
+    x = like(data.back).requires_grad_()
+    kept = problem.mask & ~data.points
+    rows, columns_ = (torch.arange(n) - n // 2 for n in kept.shape)
+    far = torch.sqrt((rows[:, None] / 48) ** 2 + (columns_ / 40) ** 2) + 0.025
+    weight = (far / far.max()) ** emphasis
+    misfit = (problem.operator(x) - problem.kspace / problem.scale)[:, kept]
+    ((weight[kept] * misfit.abs().square()).sum() / 2 / x.numel()).backward()
+    assert error(data.gradient(x.detach()), x.grad) < 1e-5
+
+
+def test_left_out_samples_are_judged_and_not_learned_from(data):
+    problem, x = data.problem, like(data.back)
+    points = data.points
+    assert bool(points.any()) and bool((problem.mask & points).sum() == points.sum())
+    spoilt = problem.kspace + 100 * points
+    other = Data(dataclasses.replace(problem, kspace=spoilt), share=0.2)
+    assert torch.equal(other.points, points)
+    assert torch.equal(other.gradient(x), data.gradient(x))
+    assert other.error(x) != data.error(x)
+    assert data.error(torch.zeros_like(x)) == pytest.approx(1)
+
+
+def test_at_the_end_all_samples_count(data):
+    A, y, x = data.problem.operator, data.problem.kspace / data.problem.scale, like(data.back)
+    z = data.consistent(x, 0.1)
+    assert error(A.gram(z) + 0.1 * z, A.H(y) + 0.1 * x) < 1e-3
+
+
+def test_the_weight_of_the_data_is_the_one_that_predicts_left_out_samples_best(data, simulation):
+    """Beside the truth the noisy data count little, beside nothing they count for all."""
+    truth = simulation.truth(0) / data.problem.scale
+    assert data.best_weight(truth) == 0.3
+    assert data.best_weight(0 * truth) < 0.03
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_same_seed_same_image_and_another_seed_another(name, scan):
+    state = torch.get_rng_state()
+    images = [reconstructed(name, scan, **SHORT, seed=seed).image for seed in (0, 0, 1)]
+    assert torch.equal(images[0], images[1])
+    assert error(images[2], images[0]) > 1e-3
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_reference_is_never_looked_at(name, scan):
+    def poisoned(*place):
+        raise AssertionError("the reference was read")
+
+    blind = dataclasses.replace(scan, reference=None)
+    watched = dataclasses.replace(scan, reference=poisoned)
+    found = [reconstructed(name, one, **SHORT) for one in (scan, blind, watched)]
+    for other in found[1:]:
+        assert torch.equal(found[0].image, other.image)
+        assert found[0].info["best_step"] == other.info["best_step"]
+
+
+@pytest.mark.parametrize("shape", [(33, 35), (17, 48), (9, 11)])
+@pytest.mark.parametrize("name", NAMES)
+def test_any_size_will_do(name, shape):
+    full = phantom(shape=shape).scan
+    image = reconstructed(name, full.undersample(columns(full, calibration=5)), **SHORT).image
+    assert image.shape[-2:] == shape
+    assert bool(torch.isfinite(image).all()) and bool(image.any())
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_it_stops_when_left_out_samples_are_predicted_no_better(name, scan, monkeypatch):
+    """Judged every tenth step, best at the thirtieth: that image is taken, twenty steps later."""
+    options = {**SHORT, "patience": 20}
+    errors = iter([0.9, 0.8, 0.7, 0.8, 0.75, 0.6])
+    expected = reconstructed(name, scan, **{**options, "iterations": 30})
+    with monkeypatch.context() as patch:
+        patch.setattr(Data, "error", lambda data, x: next(errors))
+        stopped = reconstructed(name, scan, **{**options, "iterations": 400})
+    assert stopped.info["best_step"] == 30 and stopped.info["network_evaluations"] == 50
+    assert expected.info["best_step"] == 30
+    assert torch.equal(stopped.image, expected.image)
+
+
+def test_the_mean_of_several_fits_is_better_than_one(scan, simulation):
+    options = {**SHORT, "iterations": 60, "averaged": 5}
+    truth = simulation.truth(0)
+    singles = [
+        error(reconstructed("conv_decoder", scan, **options, seed=seed).image[0, 0], truth)
+        for seed in range(3)
+    ]
+    both = reconstructed("conv_decoder", scan, **options, fits=3)
+    assert both.info["network_evaluations"] == 180
+    assert error(both.image[0, 0], truth) < sum(singles) / 3
+
+
+def test_coil_images_need_no_maps(scan, simulation):
+    options = {"iterations": 150, "channels": 16, "averaged": 10}
+    volume = reconstructed("dip", scan, **options, coil_images=True)
+    assert volume.info["maps"] == {"kind": "none"}
+    truth = simulation.truth(0).abs()
+    zero = reconstructed("zero_filled", scan).image[0, 0].abs()
+    assert error(volume.image[0, 0].abs(), truth) < 0.7 * error(zero, truth)
+
+
+def test_several_sets_of_maps_have_an_image_each(scan):
+    maps = mr.EstimatedMaps(sets=2)
+    parts = reconstructed("conv_decoder", scan, **SHORT, maps=maps)
+    assert bool(torch.isfinite(parts.image).all())
+
+
+def test_the_warm_start_begins_at_the_zero_filled_image(scan):
+    options = {**SHORT, "iterations": 100, "averaged": 1, "patience": 100}
+    cold, warm = (
+        reconstructed("dip", scan, **options, start=start).image for start in ("random", "adjoint")
+    )
+    assert error(cold, warm) > 1e-3
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_with_time_it_beats_zero_filling_and_cg_sense(name, scan, simulation):
+    truth = simulation.truth(0).abs()
+    errors = {
+        other: error(reconstructed(other, scan, **options).image[0, 0].abs(), truth)
+        for other, options in {
+            name: {"iterations": 300, "channels": 16},
+            "adjoint": {},
+            "cg_sense": {},
+        }.items()
+    }
+    assert errors[name] < min(errors["adjoint"], errors["cg_sense"]), errors
+
+
+class Stop(Exception):
+    """Somebody stopped the run."""
+
+
+def test_a_stopped_run_goes_on(tmp_path):
+    full = phantom(3).scan
+    scan = full.undersample(columns(full))
+
+    def progress(done, total):
+        if done == 2:
+            raise Stop
+
+    output = tmp_path / "brain.nii.gz"
+    whole = reconstructed("dip", scan, **SHORT)
+    with pytest.raises(Stop):
+        reconstructed("dip", scan, **SHORT, keep=mr.recon.SliceStore(output, {}), progress=progress)
+    keep = mr.recon.SliceStore(output, {})
+    (first,) = keep.folder.glob("*.safetensors")
+    written = first.stat().st_mtime_ns
+    assert torch.equal(reconstructed("dip", scan, **SHORT, keep=keep).image, whole.image)
+    assert first.stat().st_mtime_ns == written
+
+
+def test_previews_show_the_fit(scan):
+    shown = []
+    volume = reconstructed("dip", scan, **SHORT, preview=shown.append)
+    assert [one.level for one in shown] == [10, 20]
+    assert all(one.levels == 20 and one.image.shape[-2:] == (48, 40) for one in shown)
+    scale = volume.image.abs().max()
+    assert 0 < shown[-1].image.abs().max() < 2 * scale
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"left_out": 0.7}, r"dip: left_out is 0.7: give at most 0.5"),
+        ({"left_out": 0.0}, "left_out"),
+        ({"iterations": 0}, "iterations"),
+        ({"start": "cg_sense"}, "start is 'cg_sense'"),
+    ],
+)
+def test_impossible_options_are_refused(options, said, scan):
+    with pytest.raises(ValueError, match=said):
+        mr.reconstruct(scan, method="dip", **options)
+
+
+def test_a_scan_without_outer_samples_is_refused(simulation):
+    mask = torch.zeros(48, 40, dtype=torch.bool)
+    mask[14:34, 12:28] = True
+    with pytest.raises(
+        ValueError, match=r"hardly anything was sampled outside .*: use cg_sense or tv"
+    ):
+        reconstructed("dip", simulation.scan.undersample(mask), **SHORT)

@@ -9,7 +9,9 @@ from mrirecon.tensors import as_channels, as_complex, fft2c
 
 # How the official constructor's arguments are called here.
 RECORDED = {
-    "convdecoder_a": dict(size=(40, 30), start=(4, 3), outputs=6, layers=5, channels=12),
+    "convdecoder_a": dict(
+        size=(40, 30), start=(4, 3), outputs=6, layers=5, channels=12, upsampling="nearest"
+    ),
     "convdecoder_b": dict(
         size=(33, 21),
         start=(8, 4),
