@@ -32,3 +32,4 @@ from mrirecon.methods.samplers import SAMPLER_METHODS as SAMPLER_METHODS
 from mrirecon.methods.untrained import DIP as DIP
 from mrirecon.methods.untrained import UNTRAINED as UNTRAINED
 from mrirecon.methods.untrained import ConvDecoderMethod as ConvDecoderMethod
+from mrirecon.methods.untrained import Untrained as Untrained

@@ -90,7 +90,7 @@ class Data:
         self.weighted = self._operator(
             kept * radial_weight(self.y.shape[-2:], emphasis).to(kept.device)
         )
-        self.back = self.weighted.H(self.y)
+        self.back, self.zero_filled = self.weighted.H(self.y), self.of_kept.H(self.y)
 
     def _operator(self, mask: Num[Tensor, "y x"]) -> Sense:
         if self.problem.maps is None:  # a batch of images that one coil sees evenly
@@ -101,9 +101,14 @@ class Data:
         """The channels of a network, (re, im) of one image after the other, as complex images."""
         return as_complex(output[0].unflatten(0, (-1, 2))).reshape(self.back.shape)
 
-    def gradient(self, x: Complex[Tensor, "*set y x"]) -> Complex[Tensor, "*set y x"]:
-        """Of half the weighted squared misfit of the samples that are not left out, per pixel: A^H W (A x - y)."""
-        return (self.weighted.gram(x) - self.back) / x.numel()
+    def gradient(
+        self, x: Complex[Tensor, "*set y x"], *, warm: bool = False
+    ) -> Complex[Tensor, "*set y x"]:
+        """Of half the weighted squared misfit of the samples that are not left out, per pixel: A^H W (A x - y).
+
+        A warm start has that of the squared difference to their zero-filled image.
+        """
+        return (x - self.zero_filled if warm else self.weighted.gram(x) - self.back) / x.numel()
 
     def error(self, x: Complex[Tensor, "*set y x"]) -> float:
         """||A x - y|| / ||y|| of the left-out samples, each of which stands for missing ones (`importance`)."""
@@ -223,7 +228,7 @@ class Untrained(SliceMethod):
             for group in optimizer.param_groups:
                 group["lr"] = self.rate * (1 - (step - 1) / self.iterations)
             optimizer.zero_grad()
-            x.backward((now - data.back) / x.numel() if step <= warm else data.gradient(now))
+            x.backward(data.gradient(now, warm=step <= warm))
             optimizer.step()
             total = kept * total + (1 - kept) * now
             if step % EVERY and step < self.iterations:
@@ -236,6 +241,8 @@ class Untrained(SliceMethod):
             if step - max(best.step, warm) >= self.patience:
                 break
             self._tell(data, mean, step, number)
+        if not best.step:
+            raise ValueError(f"{data.problem.name}: the fit of {self.name} diverged: lower rate")
         return best
 
     def _begin(

@@ -120,7 +120,7 @@ def test_a_reference_is_never_looked_at(name, scan):
         assert found[0].info["best_step"] == other.info["best_step"]
 
 
-@pytest.mark.parametrize("shape", [(33, 35), (17, 48), (9, 11)])
+@pytest.mark.parametrize("shape", [(33, 35), (17, 48), (9, 17)])
 @pytest.mark.parametrize("name", NAMES)
 def test_any_size_will_do(name, shape):
     full = phantom(shape=shape).scan
@@ -170,12 +170,21 @@ def test_several_sets_of_maps_have_an_image_each(scan):
     assert bool(torch.isfinite(parts.image).all())
 
 
-def test_the_warm_start_begins_at_the_zero_filled_image(scan):
-    options = {**SHORT, "iterations": 100, "averaged": 1, "patience": 100}
+def test_the_warm_start_fits_the_zero_filled_image_first(data, scan):
+    x = like(data.back)
+    zero_filled = data.problem.operator.H(data.problem.kspace * ~data.points) / data.problem.scale
+    assert error(data.gradient(x, warm=True) * x.numel(), x - zero_filled) < 1e-5
+    options = {**SHORT, "iterations": 100, "averaged": 1}
     cold, warm = (
         reconstructed("dip", scan, **options, start=start).image for start in ("random", "adjoint")
     )
     assert error(cold, warm) > 1e-3
+
+
+def test_a_fit_that_diverges_is_an_error(scan, monkeypatch):
+    monkeypatch.setattr(Data, "error", lambda data, x: float("nan"))
+    with pytest.raises(ValueError, match=r"slice 0: the fit of dip diverged: lower rate"):
+        reconstructed("dip", scan, **SHORT)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -236,6 +245,12 @@ def test_previews_show_the_fit(scan):
 def test_impossible_options_are_refused(options, said, scan):
     with pytest.raises(ValueError, match=said):
         mr.reconstruct(scan, method="dip", **options)
+
+
+def test_a_grid_of_a_few_points_is_refused():
+    tiny = phantom(shape=(24, 6)).scan
+    with pytest.raises(ValueError, match=r"24 x 6 points are too few for an untrained network"):
+        reconstructed("conv_decoder", tiny, **SHORT)
 
 
 def test_a_scan_without_outer_samples_is_refused(simulation):
