@@ -1,4 +1,4 @@
-"""The networks of untrained methods: the official ConvDecoder, and what all of them share."""
+"""The ConvDecoder beside the official one: sizes, outputs, and three steps of a fit."""
 
 import pytest
 import torch
