@@ -10,7 +10,7 @@ from typing import ClassVar, Literal
 
 import numpy as np
 import torch
-from jaxtyping import Complex, Float, Num
+from jaxtyping import Complex, Float, Shaped
 from torch import Tensor
 
 from mrirecon.methods.base import Needs, Preview, Problem, SliceMethod, Solution
@@ -92,7 +92,7 @@ class Data:
         )
         self.back, self.zero_filled = self.weighted.H(self.y), self.of_kept.H(self.y)
 
-    def _operator(self, mask: Num[Tensor, "y x"]) -> Sense:
+    def _operator(self, mask: Shaped[Tensor, "y x"]) -> Sense:
         if self.problem.maps is None:  # a batch of images that one coil sees evenly
             return Sense(torch.ones_like(self.y), mask)
         return Sense(self.problem.operator.maps, mask, sets=self.problem.operator.sets)
@@ -295,6 +295,7 @@ class ConvDecoderMethod(Untrained):
     """
 
     layers: Count = 7
+    channels: Count = 64
 
     name: ClassVar[str] = "conv_decoder"
 
