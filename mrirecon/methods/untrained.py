@@ -295,7 +295,6 @@ class ConvDecoderMethod(Untrained):
     """
 
     layers: Count = 7
-    channels: Count = 64
 
     name: ClassVar[str] = "conv_decoder"
 
