@@ -8,9 +8,11 @@ from mrirecon.cli.run import Command
 from mrirecon.masks import MASKS
 from mrirecon.methods.registry import CLASSICAL, LEARNED, METHODS
 from mrirecon.methods.samplers import SAMPLER_METHODS
+from mrirecon.methods.untrained import UNTRAINED
 
 GROUPS = {
     "classical methods": CLASSICAL,
+    "untrained networks, fitted to each slice": UNTRAINED,
     "trained networks": LEARNED,
     "diffusion methods, which draw images": SAMPLER_METHODS,
 }

@@ -29,3 +29,7 @@ from mrirecon.methods.registry import METHODS as METHODS
 from mrirecon.methods.registry import as_method as as_method
 from mrirecon.methods.registry import register as register
 from mrirecon.methods.samplers import SAMPLER_METHODS as SAMPLER_METHODS
+from mrirecon.methods.untrained import DIP as DIP
+from mrirecon.methods.untrained import UNTRAINED as UNTRAINED
+from mrirecon.methods.untrained import ConvDecoderMethod as ConvDecoderMethod
+from mrirecon.methods.untrained import Untrained as Untrained

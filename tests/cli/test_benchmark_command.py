@@ -21,7 +21,7 @@ from sampling_cases import SPECTRAL
 from mrirecon.benchmark import read_table
 from mrirecon.diffusion.samplers import SAMPLERS
 from mrirecon.io import write_scan
-from mrirecon.methods import METHODS, Posterior
+from mrirecon.methods import METHODS, Posterior, Untrained
 from mrirecon.networks.denoiser import DenoiserUNet
 from mrirecon.networks.humus import HUMUSNet
 from mrirecon.networks.unet import UNetBaseline
@@ -100,6 +100,8 @@ def reduced(name, path):
             options["levels"] = 2
         if "iterations" in options:
             options["iterations"] = 5
+        elif issubclass(METHODS[method["method"]], Untrained):
+            options |= {"iterations": 2, "channels": 4}
         if "tune" in method:
             method["tune"] = {key: values[:2] for key, values in method["tune"].items()}
     path.write_text(yaml.safe_dump(settings))

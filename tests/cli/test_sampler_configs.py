@@ -1,4 +1,4 @@
-"""configs/samplers: a YAML for each sampler that recon takes, with every option of the method and a word on each."""
+"""configs/samplers and configs/untrained: a YAML for each such method, with every option and a word on each."""
 
 from pathlib import Path
 
@@ -6,18 +6,22 @@ import pytest
 import yaml
 
 from mrirecon.diffusion.samplers import SAMPLERS
-from mrirecon.methods import METHODS
+from mrirecon.methods import METHODS, UNTRAINED
 
-CONFIGS = Path(__file__).parents[2] / "configs" / "samplers"
+CONFIGS = Path(__file__).parents[2] / "configs"
+OF_FOLDER = {"samplers": {*SAMPLERS}, "untrained": {method.name for method in UNTRAINED}}
+FOLDER_OF = {name: folder for folder, names in OF_FOLDER.items() for name in sorted(names)}
+SHORT = {"samplers": ("--method.levels", 2), "untrained": ("--method.iterations", 2)}
 
 
-def test_every_sampler_has_one_and_nothing_else_has():
-    assert {path.stem for path in CONFIGS.iterdir()} == set(SAMPLERS)
+@pytest.mark.parametrize("folder", OF_FOLDER)
+def test_every_one_has_one_and_nothing_else_has(folder):
+    assert {path.stem for path in (CONFIGS / folder).iterdir()} == OF_FOLDER[folder]
 
 
-@pytest.mark.parametrize("name", SAMPLERS)
+@pytest.mark.parametrize("name", FOLDER_OF)
 def test_every_option_is_there_and_explained(name):
-    text = (CONFIGS / f"{name}.yaml").read_text()
+    text = (CONFIGS / FOLDER_OF[name] / f"{name}.yaml").read_text()
     settings = yaml.safe_load(text)
     assert set(settings) == {"method"}
     options = settings["method"]
@@ -28,12 +32,13 @@ def test_every_option_is_there_and_explained(name):
         assert len(line.partition("# ")[2]) > 3, line
 
 
-@pytest.mark.parametrize("name", SAMPLERS)
+@pytest.mark.parametrize("name", FOLDER_OF)
 def test_recon_takes_it(name, mrirecon, scan_file, tmp_path):
     output = tmp_path / "o.npy"
     mask = ("--mask", "uniform1d", "--accel", 2, "--center_fraction", 0.4, "--slices", "1:2")
-    short = ("--method.levels", 2)  # what is typed wins
-    config = ("--config", CONFIGS / f"{name}.yaml")
-    result = mrirecon("recon", scan_file, *config, "--output", output, *mask, *short)
+    folder = FOLDER_OF[name]
+    config = ("--config", CONFIGS / folder / f"{name}.yaml")
+    # What is typed wins.
+    result = mrirecon("recon", scan_file, *config, "--output", output, *mask, *SHORT[folder])
     assert result.status == 0, result.errors
     assert f"{output}: {name}, acceleration" in result.out

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 
 import mrirecon as mr
-from mrirecon.methods import SAMPLER_METHODS
+from mrirecon.methods import SAMPLER_METHODS, UNTRAINED
 from mrirecon.phantom import shepp_logan
 from mrirecon.simulate import simulate_scan
 from mrirecon.tensors import fft2c
@@ -26,6 +26,7 @@ from mrirecon.tensors import fft2c
 # Few levels, and few steps of each: what fails does so at the first.
 SHORT: dict[str, dict[str, Any]] = {
     **{method.name: {"levels": 3} for method in SAMPLER_METHODS},
+    **{method.name: {"iterations": 10, "channels": 4} for method in UNTRAINED},
     "langevin": {"levels": 3, "steps_per_level": 1},
     "snips": {"levels": 3, "steps_per_level": 1},
     "unrolled_prior": {},

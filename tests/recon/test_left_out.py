@@ -10,7 +10,7 @@ from scan_cases import columns, phantom, pipeline_of, problems_of, undersampled
 from mrirecon.coverage import calibration_region
 from mrirecon.masks import MASKS
 from mrirecon.methods import METHODS, Solution, as_method
-from mrirecon.recon.left_out.choice import (
+from mrirecon.methods.left_out import (
     LeftOut,
     choose_left_out,
     importance,

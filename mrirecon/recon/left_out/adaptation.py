@@ -15,8 +15,8 @@ from torch import Tensor
 
 from mrirecon.device import has_fast_bfloat16
 from mrirecon.methods.base import Pace, Problem
+from mrirecon.methods.left_out import choose_left_out
 from mrirecon.networks import Model
-from mrirecon.recon.left_out.choice import choose_left_out
 from mrirecon.recon.left_out.loss import prediction_loss
 from mrirecon.recon.left_out.prediction import Trial, leave_out, misfit_and_energy
 from mrirecon.recon.slice_store import SliceStore

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from torch import Tensor
 
 from mrirecon.methods.base import Method, Problem, Solution
-from mrirecon.recon.left_out.choice import LeftOut, choose_left_out
+from mrirecon.methods.left_out import LeftOut, choose_left_out
 from mrirecon.recon.left_out.prediction import leave_out
 
 PARTS = 6  # into which the samples outside the calibration centre are divided

@@ -1,9 +1,9 @@
-"""Losses between predicted and measured samples that were left out."""
+"""The loss between predicted and measured samples that were left out."""
 
 from __future__ import annotations
 
 import torch
-from jaxtyping import Bool, Complex, Float
+from jaxtyping import Complex, Float
 from torch import Tensor
 
 from mrirecon.tensors import as_channels
@@ -32,17 +32,3 @@ def prediction_loss(
     misfit = misfit * lit
     squared = torch.linalg.vector_norm(root * misfit) / torch.where(lit, norm, 1)
     return squared + (weight * misfit.abs()).sum() / torch.where(lit, size, 1)
-
-
-def squared_error(
-    predicted: Complex[Tensor, "coil y x"],
-    measured: Complex[Tensor, "coil y x"],
-    points: Bool[Tensor, "y x"],
-    weight: Float[Tensor, "y x"],
-) -> tuple[float, float]:
-    """Weighted squared error of the samples at some points, and their weighted energy."""
-    weight = weight[points]
-    squares = [
-        (weight * x[:, points].abs().square()).sum() for x in (predicted - measured, measured)
-    ]
-    return float(squares[0]), float(squares[1])

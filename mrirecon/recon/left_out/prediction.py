@@ -13,9 +13,8 @@ from torch import Tensor
 
 from mrirecon.intervals import mean_interval
 from mrirecon.methods.base import Method, Place, Problem, Solution
+from mrirecon.methods.left_out import LeftOut, choose_left_out, squared_error
 from mrirecon.operators import sense
-from mrirecon.recon.left_out.choice import LeftOut, choose_left_out
-from mrirecon.recon.left_out.loss import squared_error
 from mrirecon.recon.problems import Problems
 
 SLICES = 3  # of a scan that are looked at

@@ -15,8 +15,8 @@ from typing import Any
 
 from mrirecon.io.files import PathLike, existing_file
 from mrirecon.methods.base import Method
+from mrirecon.methods.left_out import skipped_axis
 from mrirecon.options import fits
-from mrirecon.recon.left_out.choice import skipped_axis
 from mrirecon.recon.left_out.error_bars import ErrorBars
 from mrirecon.recon.left_out.jackknife import PARTS
 from mrirecon.recon.left_out.spread import Factors, student

@@ -9,8 +9,9 @@ import torch
 from jaxtyping import Bool, Complex, Float
 from torch import Tensor
 
+from mrirecon.methods.left_out import squared_error
 from mrirecon.networks import PredictsKspace
-from mrirecon.recon.left_out.loss import prediction_loss, squared_error
+from mrirecon.recon.left_out.loss import prediction_loss
 from mrirecon.training.end_to_end.dataset import Batch
 
 

@@ -16,8 +16,8 @@ from torch import Tensor
 
 from mrirecon.masks import MaskSpec, fastmri_seed, kind_of
 from mrirecon.masks.area import central
+from mrirecon.methods.left_out import SHARE, choose_left_out
 from mrirecon.networks import calibration_of
-from mrirecon.recon.left_out.choice import SHARE, choose_left_out
 
 Mask = Bool[Tensor, "y x"]
 

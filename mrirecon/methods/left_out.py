@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Complex, Float
 from torch import Tensor
 
 from mrirecon.coverage import calibration_region
@@ -78,7 +78,7 @@ def choose_left_out(
             "hardly anything was sampled outside the calibration centre: no samples can be left out and predicted"
         )
     random = np.random.default_rng(seed)
-    order = np.lexsort((random.random(len(chosen)), _distance(chosen, candidates.shape)))
+    order = np.lexsort((random.random(len(chosen)), distance(chosen, candidates.shape)))
     group = min(max(round(1 / share), 2), len(chosen))
     sets: list[Tensor] = []
     while len(sets) < count:
@@ -120,15 +120,29 @@ def sampled_share(
     grid = np.indices(candidates.shape).transpose(1, 2, 0)
     if axis is not None:
         grid[..., 1 - axis] = candidates.shape[1 - axis] // 2
-    distance = torch.from_numpy(_distance(grid, candidates.shape))
-    edges = distance[candidates].quantile(torch.linspace(0, 1, BANDS + 1, dtype=distance.dtype))
-    band = torch.bucketize(distance, edges[1:-1])
+    far = torch.from_numpy(distance(grid, candidates.shape))
+    edges = far[candidates].quantile(torch.linspace(0, 1, BANDS + 1, dtype=far.dtype))
+    band = torch.bucketize(far, edges[1:-1])
     for number in range(BANDS):
         here = band == number
         measured = int((candidates & here).sum())
         if measured:
             density[here] = measured / (measured + int((missing & here).sum()))
     return density
+
+
+def squared_error(
+    predicted: Complex[Tensor, "coil y x"],
+    measured: Complex[Tensor, "coil y x"],
+    points: Bool[Tensor, "y x"],
+    weight: Float[Tensor, "y x"],
+) -> tuple[float, float]:
+    """Weighted squared error of the samples at some points, and their weighted energy."""
+    weight = weight[points]
+    squares = [
+        (weight * x[:, points].abs().square()).sum() for x in (predicted - measured, measured)
+    ]
+    return float(squares[0]), float(squares[1])
 
 
 def skipped_axis(mask: Bool[Tensor, "y x"]) -> int | None:
@@ -165,7 +179,7 @@ def _centre(mask: Bool[Tensor, "y x"], axis: int | None) -> Bool[Tensor, "y x"]:
     return centre
 
 
-def _distance(indices: np.ndarray, shape: Sequence[int]) -> np.ndarray:
+def distance(indices: np.ndarray, shape: Sequence[int]) -> np.ndarray:
     """Distance of grid points from the k-space origin, in units of the sides of the grid."""
     sizes = np.array(shape)
     return np.asarray(np.linalg.norm((indices - sizes // 2) / sizes, axis=-1))
