@@ -57,7 +57,8 @@ def barts(data: Data, name: str, iterations: int) -> Call:
 
 def case(data: Data, name: str, iterations: int, small: bool = False) -> Case:
     tools = {"mrirecon": ours, **({"sigpy": sigpys} if small else {}), "bart": barts}
-    return Case({t: partial(tool, data, name, iterations) for t, tool in tools.items()})
+    made = {t: partial(tool, data, name, iterations) for t, tool in tools.items()}
+    return Case(made, repeats=99 if small else 3)
 
 
 CASES = {

@@ -161,9 +161,11 @@ def measured(
             calls[name] = prepare()
         except Missing as error:
             yield str(error)
+    results = {name: call() for name, call in calls.items()}
     if case.agreement is not None and len(calls) > 1:
-        yield case.agreement({name: call() for name, call in calls.items()})
-    seconds = interleaved_medians(calls, min(repeats, case.repeats), clock)
+        yield case.agreement(results)
+    del results
+    seconds = interleaved_medians(calls, min(repeats, case.repeats), clock, warm=True)
     for name, value in seconds.items():
         done = subprocess.run(
             [sys.executable, script, "--once", title, name], capture_output=True, text=True
@@ -173,11 +175,11 @@ def measured(
 
 
 def interleaved_medians(
-    calls: Calls, repeats: int, clock: Clock = perf_counter
+    calls: Calls, repeats: int, clock: Clock = perf_counter, *, warm: bool = False
 ) -> dict[str, float]:
-    """Median seconds of each call, timed in turn after one warm-up each."""
+    """Median seconds of each call, timed in turn after one warm-up each unless they are `warm`."""
     seconds: dict[str, list[float]] = {name: [] for name in calls}
-    for call in calls.values():
+    for call in () if warm else calls.values():
         call()
     for _ in range(repeats):
         for name, call in calls.items():

@@ -55,7 +55,7 @@ def sense(
     return Sense(maps, mask, sets=sets, axes=axes)
 
 
-def varying_axes(mask: Bool[Tensor, "*slices ky kx"]) -> tuple[int, ...]:
+def varying_axes(mask: Shaped[Tensor, "*slices ky kx"]) -> tuple[int, ...]:
     """The axes, of -2 and -1, along which a mask is not constant; on a GPU this waits for its numbers."""
     return tuple(axis for axis in (-2, -1) if not bool((mask == mask.narrow(axis, 0, 1)).all()))
 
