@@ -60,7 +60,11 @@ def main() -> None:
             for turn in range(args.repeats):
                 for processes in times:
                     output = root / f"{words[0]}{turn}_{processes}.nii.gz"
-                    spent, peak = seconds(processes, [*words, "--output", str(output)])
+                    more = ["--output", str(output)]
+                    if words[0] == "train":
+                        more += ["--trainer.devices", str(processes)]
+                        more += ["--trainer.strategy", "ddp" if processes > 1 else "auto"]
+                    spent, peak = seconds(processes, [*words, *more])
                     times[processes].append(spent)
                     peaks[processes] = max(peaks[processes], peak)
             one, two = (sorted(values)[len(values) // 2] for values in times.values())

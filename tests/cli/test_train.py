@@ -448,3 +448,14 @@ def test_the_card_is_plain_json(mrirecon, root, config, tmp_path):
     card = json.loads((out / "weights.json").read_text())
     assert card["licence"] == "MIT" and card["attribution"] == "Shepp and Logan"
     assert card["data"] == str(root) and card["training"]["accelerations"] == [4.0]
+
+
+def test_processes_that_would_each_train_for_themselves(
+    refused, config, root, tmp_path, monkeypatch
+):
+    """What torchrun sets; without it a WORLD_SIZE may be of something else."""
+    args = ("train", "--config", config(), "--data.root", root, "--output", tmp_path / "run")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "none")
+    line = refused(*args, "--trainer.devices", 1)
+    assert "torchrun started 2 processes" in line and "--trainer.strategy ddp" in line

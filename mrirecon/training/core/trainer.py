@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+import os
 import re
 import warnings
 from collections.abc import Iterator
@@ -98,7 +99,7 @@ def build_trainer(settings: TrainerSettings, output: Path, callbacks: list[Callb
         loggers.append(TensorBoardLogger(output, name=TENSORBOARD, version=""))
     options = asdict(settings)
     options["gradient_clip_val"] = settings.gradient_clip_val or None
-    return Trainer(
+    trainer = Trainer(
         **options,
         callbacks=callbacks,
         logger=loggers,
@@ -108,6 +109,22 @@ def build_trainer(settings: TrainerSettings, output: Path, callbacks: list[Callb
         use_distributed_sampler=False,  # the data module shares the slices out, by volume and size
         default_root_dir=output,
     )
+    _check_processes(trainer.world_size)
+    return trainer
+
+
+def _check_processes(expected: int) -> None:
+    """Refuse processes of `torchrun` that would each train for themselves, into the same files.
+
+    Raises:
+        ValueError: naming both numbers.
+    """
+    started = int(os.environ.get("WORLD_SIZE", 1)) if "TORCHELASTIC_RUN_ID" in os.environ else 1
+    if started != expected and started > 1:
+        raise ValueError(
+            f"torchrun started {started} processes, and trainer.devices x trainer.num_nodes is {expected}: make them "
+            "equal, with --trainer.strategy ddp"
+        )
 
 
 def steps_per_epoch(trainer: Trainer) -> float:
