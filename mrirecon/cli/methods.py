@@ -6,12 +6,13 @@ from collections.abc import Iterable
 
 from mrirecon.cli.run import Command
 from mrirecon.masks import MASKS
-from mrirecon.methods.registry import CLASSICAL, LEARNED, METHODS
+from mrirecon.methods.registry import CLASSICAL, GENERATIVE, LEARNED, METHODS
 from mrirecon.methods.samplers import SAMPLER_METHODS
 
 GROUPS = {
     "classical methods": CLASSICAL,
     "trained networks": LEARNED,
+    "searches of a generator's latent space": GENERATIVE,
     "diffusion methods, which draw images": SAMPLER_METHODS,
 }
 

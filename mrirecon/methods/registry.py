@@ -21,6 +21,7 @@ from mrirecon.methods.classical import (
     TotalVariation,
     ZeroFilled,
 )
+from mrirecon.methods.csgm import CSGM
 from mrirecon.methods.grappa import Grappa
 from mrirecon.methods.networks import (
     HUMUSMethod,
@@ -39,6 +40,7 @@ from mrirecon.outside import is_place
 
 CLASSICAL = (ZeroFilled, Adjoint, MinNorm, CGSense, L1Wavelet, TotalVariation, Grappa)
 LEARNED = (UNetMethod, VarNetMethod, HUMUSMethod, UnrolledPriorMethod)
+GENERATIVE = (CSGM,)
 DEFAULT = "l1_wavelet"
 OTHER_NAMES = {  # what people call a method elsewhere
     "rss": "zero_filled",
@@ -107,7 +109,7 @@ class Registry(Mapping[str, type[Method]]):
             raise ValueError(f"there is a method {method.name} already: give yours another name")
 
 
-METHODS = Registry((*CLASSICAL, *LEARNED, *SAMPLER_METHODS))
+METHODS = Registry((*CLASSICAL, *LEARNED, *GENERATIVE, *SAMPLER_METHODS))
 """The class of every method by its name; the fields of a class are the options of its method.
 
 Example:
@@ -217,7 +219,7 @@ def options_of(name: str) -> list[str]:
 
 def is_slow(method: Method) -> bool:
     """Whether finished slices are worth keeping when a run is stopped."""
-    return isinstance(method, Posterior)
+    return isinstance(method, Posterior | CSGM)
 
 
 def who_has(option: str) -> list[str]:
