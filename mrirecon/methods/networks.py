@@ -18,7 +18,7 @@ from mrirecon.calibration import ENOUGH, Calibration
 from mrirecon.io.files import existing_file
 from mrirecon.methods.base import Figures, Needs, Pace, Problem, SliceMethod, Solution
 from mrirecon.methods.trust import trust_figures
-from mrirecon.networks import NETWORKS, Network, UnrolledNetwork, calibration_of
+from mrirecon.networks import NETWORKS, Generator, Network, UnrolledNetwork, calibration_of
 from mrirecon.networks.unrolled_prior import UnrolledPrior
 from mrirecon.options import Positive
 from mrirecon.scale import volume_scale
@@ -55,8 +55,13 @@ class NetworkMethod(SliceMethod):
         """
         network, card = load_weights(self.weights)
         if not isinstance(network, Network):
+            use = (
+                "a generator: use --method csgm"
+                if isinstance(network, Generator)
+                else "a prior for diffusion: use dds"
+            )
             raise ValueError(
-                f"{self.weights} holds weights of {network.name}, a prior for diffusion: use other weights"
+                f"{self.weights} holds weights of {network.name}, {use}, or other weights"
             )
         if network.name != self.name:
             raise ValueError(
