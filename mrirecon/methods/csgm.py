@@ -110,7 +110,8 @@ class CSGM(SliceMethod):
 
     def about(self, scan: Scan) -> tuple[dict[str, Any], list[str]]:
         card = self.trained[1]
-        return {"weights": {"name": self.weights, **card.as_json()}}, card.warnings(scan)
+        notes = card.warnings(scan) + ([card.advice] if card.advice else [])
+        return {"weights": {"name": self.weights, **card.as_json()}}, notes
 
     def files(self) -> dict[str, tuple[Path, ...]]:
         return {"weights": (existing_file(locate(self.weights)),)}

@@ -166,5 +166,5 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
         "tiny": {"channels": 2, "widths": [32, 64, 96, 128], "sigma_data": 0.4},
         "small": {"channels": 2, "widths": [64, 128, 192, 256], "blocks": 2, "sigma_data": 0.25},
     },
-    "vae": {"tiny": {"latent": 16, "widths": [32, 64, 96], "blocks": 2}},
+    "vae": {"tiny": {"latent": 32, "widths": [32, 64, 96], "blocks": 2}},
 }

@@ -34,7 +34,7 @@ class ConvVAE(Generator):
     name = "vae"
 
     def __init__(
-        self, latent: int = 16, widths: Sequence[int] = (32, 64, 96), blocks: int = 2
+        self, latent: int = 32, widths: Sequence[int] = (32, 64, 96), blocks: int = 2
     ) -> None:
         super().__init__()
         if not widths:

@@ -100,6 +100,8 @@ def reduced(name, path):
             options["levels"] = 2
         if "iterations" in options:
             options["iterations"] = 5
+        elif method["method"] == "csgm":
+            options |= {"iterations": 3, "restarts": 1}
         if "tune" in method:
             method["tune"] = {key: values[:2] for key, values in method["tune"].items()}
     path.write_text(yaml.safe_dump(settings))

@@ -24,7 +24,7 @@ class GeneratorLoss:
         ValueError: if it is not a positive number.
     """
 
-    noise: float = 0.05
+    noise: float = 0.04
 
     def __post_init__(self) -> None:
         if not 0 < self.noise < math.inf:
