@@ -101,7 +101,7 @@ def reduced(name, path):
         if "iterations" in options:
             options["iterations"] = 5
         elif method["method"] == "csgm":
-            options |= {"iterations": 3, "restarts": 1}
+            options |= {"iterations": 3}
         if "tune" in method:
             method["tune"] = {key: values[:2] for key, values in method["tune"].items()}
     path.write_text(yaml.safe_dump(settings))
