@@ -18,7 +18,8 @@ from mrirecon.methods.base import Needs, Preview, Problem, SliceMethod, Solution
 from mrirecon.methods.classical import wavelet_shrinkage
 from mrirecon.methods.draws import stream_of
 from mrirecon.networks import Generator
-from mrirecon.operators import LinearOperator, Wavelet, fista
+from mrirecon.operators import Wavelet, fista
+from mrirecon.operators.sense import Sense
 from mrirecon.options import Count, Positive
 from mrirecon.scan import Scan
 from mrirecon.tensors import as_channels, as_complex
@@ -145,7 +146,7 @@ class CSGM(SliceMethod):
 
     def _searched(self, problem: Problem, back: Image, noise: float, number: int) -> Found:
         """One of the searches; the first begins where `start` says."""
-        A, shape, device = problem.operator, tuple(back.shape), back.device
+        A, shape, device = problem.operator, (back.shape[-2], back.shape[-1]), back.device
         generator, support = self.trained[0].to(device), A.support()
         if self.tune:
             generator = deepcopy(generator).requires_grad_(True)
@@ -179,7 +180,7 @@ class CSGM(SliceMethod):
 
     def search(
         self,
-        A: LinearOperator,
+        A: Sense,
         back: Image,
         generate: Callable[[Tensor], Image],
         z: Tensor,
@@ -203,12 +204,11 @@ class CSGM(SliceMethod):
             tuned: weights of G to change too.
             watch: called every few steps with the number of those done and what gives the image.
         """
-        z, made, gain = (
-            z.clone().requires_grad_(),
-            torch.zeros_like(back),
-            torch.ones_like(back[0, 0]),
-        )
-        groups = [{"params": [z]}, *([{"params": tuned, "lr": self.tune}] if tuned else [])]
+        z, start = z.clone().requires_grad_(), torch.zeros_like(back)
+        made, gain = start, torch.ones_like(back[0, 0])
+        groups: list[dict[str, Any]] = [{"params": [z]}]
+        if tuned:
+            groups.append({"params": tuned, "lr": self.tune})
         adam = torch.optim.Adam(groups, lr=self.rate)
         decay = torch.optim.lr_scheduler.CosineAnnealingLR(adam, self.iterations)
 
@@ -238,7 +238,7 @@ class CSGM(SliceMethod):
         v = fista(
             gradient,
             shrink,
-            torch.zeros_like(back),
+            start,
             step=1 / A.squared_norm_bound(),
             iterations=self.iterations,
             callback=watched,

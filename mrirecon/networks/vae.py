@@ -93,8 +93,8 @@ class _Block(nn.Module):
         super().__init__()
         self.first = nn.Conv2d(width, width, 3, padding=1)
         self.second = nn.Conv2d(width, width, 3, padding=1)
-        nn.init.zeros_(self.second.weight)
-        nn.init.zeros_(self.second.bias)
+        for parameter in self.second.parameters():
+            nn.init.zeros_(parameter)
 
     def forward(self, h: Float[Tensor, "batch width y x"]) -> Float[Tensor, "batch width y x"]:
         return h + self.second(F.relu(self.first(F.relu(h))))
