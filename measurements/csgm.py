@@ -28,8 +28,6 @@ ALONE: dict[str, Any] = {"method": "csgm", "deviations": "none"}
 METHODS: dict[str, dict[str, Any]] = {
     "zero filling": {"method": "zero_filled"},
     "`csgm`, no deviations": ALONE,
-    "the same, on the sphere (PULSE)": {**ALONE, "sphere": True},
-    "the same, weights tuned (DGP)": {**ALONE, "tune": 0.001},
     "`csgm`": {"method": "csgm"},
     "`l1_wavelet`": {"method": "l1_wavelet"},
     "`tv`": {"method": "tv"},
