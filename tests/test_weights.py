@@ -24,7 +24,7 @@ from torch.optim.swa_utils import AveragedModel
 from mrirecon.geometry import Geometry
 from mrirecon.masks import make_mask
 from mrirecon.methods import METHODS, VarNetMethod
-from mrirecon.networks import MODELS, NETWORKS, PRESETS, Prior
+from mrirecon.networks import MODELS, NETWORKS, PRESETS, Generator, Prior
 from mrirecon.phantom import shepp_logan
 from mrirecon.simulate import simulate_scan
 from mrirecon.weights import (
@@ -945,10 +945,11 @@ def test_shipped_weights_are_found_by_name(network, tmp_path, monkeypatch):
 def test_what_is_shipped_loads(name):
     network, card = load_weights(name)
     assert card.network == network.name and card.licence and card.attribution and card.data
-    if not isinstance(network, Prior):
-        assert card.training.masks and card.training.accelerations and card.training.coils
+    if isinstance(network, Prior | Generator):
+        assert card.training.patches and card.training.pixel_mm
+        assert bool(card.training.sigma) is isinstance(network, Prior)
     else:
-        assert card.training.sigma and card.training.patches and card.training.pixel_mm
+        assert card.training.masks and card.training.accelerations and card.training.coils
 
 
 # --- where a scan lies outside ---

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from mrirecon.cli.run import Command
 from mrirecon.masks import MASKS
-from mrirecon.methods.registry import CLASSICAL, LEARNED, METHODS
+from mrirecon.methods.registry import CLASSICAL, GENERATIVE, LEARNED, METHODS
 from mrirecon.methods.samplers import SAMPLER_METHODS
 from mrirecon.methods.untrained import UNTRAINED
 
@@ -14,6 +14,7 @@ GROUPS = {
     "classical methods": CLASSICAL,
     "untrained networks, fitted to each slice": UNTRAINED,
     "trained networks": LEARNED,
+    "searches of a generator's latent space": GENERATIVE,
     "diffusion methods, which draw images": SAMPLER_METHODS,
 }
 

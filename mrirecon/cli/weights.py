@@ -10,7 +10,7 @@ from typing import Any
 from mrirecon.cli.run import Command
 from mrirecon.io.cfl import check_apart
 from mrirecon.io.files import check_target, suffix_of
-from mrirecon.networks import PRIORS
+from mrirecon.networks import GENERATORS, PRIORS
 from mrirecon.weights import (
     Card,
     Report,
@@ -45,7 +45,8 @@ def _row(card: Card) -> str:
 
 def _use(network: str) -> str:
     """What a network is for."""
-    return f"{network}, for {'--method dds and the other samplers' if network in PRIORS else f'--method {network}'}"
+    methods = "dds and the other samplers" if network in PRIORS else network
+    return f"{network}, for --method {'csgm' if network in GENERATORS else methods}"
 
 
 def info(*, file: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, fields
 from typing import ClassVar, Literal
 
@@ -180,25 +181,35 @@ class L1Wavelet(Sparse):
     def solve_slice(self, problem: Problem) -> Solution:
         A, weight = problem.operator, self.weight(problem)
         levels = None if self.levels == "auto" else self.levels
-        W = Wavelet((A.maps.shape[-2], A.maps.shape[-1]), levels)
+        shape = (A.maps.shape[-2], A.maps.shape[-1])
         backprojection = A.adjoint(problem.kspace)
         step = 1 / A.squared_norm_bound()
-        shifts = np.random.default_rng(0)
-
-        def prox(x: Tensor) -> Tensor:
-            y, x_ = shifts.integers(16, size=2).tolist() if self.cycle_spinning else (0, 0)
-            w = W(torch.roll(x, (y, x_), dims=(-2, -1)))
-            return torch.roll(W.adjoint(soft_threshold(w, step * weight)), (-y, -x_), (-2, -1))
-
         x = fista(
             lambda x: A.gram(x) - backprojection,
-            prox,
+            wavelet_shrinkage(shape, step * weight, levels, self.cycle_spinning),
             torch.zeros_like(backprojection),
             step=step,
             iterations=self.iterations,
             item_axes=A.image_axes,
         )
         return Solution(image=x)
+
+
+def wavelet_shrinkage(
+    shape: tuple[int, int],
+    threshold: float,
+    levels: int | None = None,
+    cycle_spinning: bool = True,
+) -> Callable[[Tensor], Tensor]:
+    """The proximal map of threshold * ||W x||_1; with cycle spinning each call shifts the image at random first."""
+    W, shifts = Wavelet(shape, levels), np.random.default_rng(0)
+
+    def shrink(x: Tensor) -> Tensor:
+        y, x_ = shifts.integers(16, size=2).tolist() if cycle_spinning else (0, 0)
+        w = W(torch.roll(x, (y, x_), dims=(-2, -1)))
+        return torch.roll(W.adjoint(soft_threshold(w, threshold)), (-y, -x_), (-2, -1))
+
+    return shrink
 
 
 @dataclass(frozen=True, kw_only=True)

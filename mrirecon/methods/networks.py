@@ -20,7 +20,7 @@ from mrirecon.methods.base import Figures, Method, Needs, Pace, Problem, Solutio
 from mrirecon.methods.compiled import Compiled
 from mrirecon.methods.network_input import seen_by, with_neighbours
 from mrirecon.methods.trust import Trust, data_figures, not_computed, null_space_figures
-from mrirecon.networks import NETWORKS, Network, UnrolledNetwork
+from mrirecon.networks import NETWORKS, Generator, Network, UnrolledNetwork
 from mrirecon.networks.base import Unrolled
 from mrirecon.scale import volume_scale
 from mrirecon.scan import Scan
@@ -57,8 +57,13 @@ class NetworkMethod(Method):
         """
         network, card = load_weights(self.weights)
         if not isinstance(network, Network):
+            use = (
+                "a generator: use --method csgm"
+                if isinstance(network, Generator)
+                else "a prior for diffusion: use dds"
+            )
             raise ValueError(
-                f"{self.weights} holds weights of {network.name}, a prior for diffusion: use other weights"
+                f"{self.weights} holds weights of {network.name}, {use}, or other weights"
             )
         if network.name != self.name:
             raise ValueError(

@@ -21,6 +21,7 @@ from mrirecon.methods.classical import (
     TotalVariation,
     ZeroFilled,
 )
+from mrirecon.methods.csgm import CSGM
 from mrirecon.methods.grappa import Grappa
 from mrirecon.methods.image_networks import NeumannMethod, UnrolledPriorMethod
 from mrirecon.methods.networks import (
@@ -40,6 +41,7 @@ from mrirecon.outside import is_place
 
 CLASSICAL = (ZeroFilled, Adjoint, MinNorm, CGSense, L1Wavelet, TotalVariation, Grappa)
 LEARNED = (UNetMethod, VarNetMethod, HUMUSMethod, UnrolledPriorMethod, NeumannMethod)
+GENERATIVE = (CSGM,)
 DEFAULT = "l1_wavelet"
 OTHER_NAMES = {  # what people call a method elsewhere
     "rss": "zero_filled",
@@ -108,7 +110,7 @@ class Registry(Mapping[str, type[Method]]):
             raise ValueError(f"there is a method {method.name} already: give yours another name")
 
 
-METHODS = Registry((*CLASSICAL, *UNTRAINED, *LEARNED, *SAMPLER_METHODS))
+METHODS = Registry((*CLASSICAL, *UNTRAINED, *LEARNED, *GENERATIVE, *SAMPLER_METHODS))
 """The class of every method by its name; the fields of a class are the options of its method.
 
 Example:
@@ -218,7 +220,7 @@ def options_of(name: str) -> list[str]:
 
 def is_slow(method: Method) -> bool:
     """Whether finished slices are worth keeping when a run is stopped."""
-    return isinstance(method, Posterior | Untrained)
+    return isinstance(method, Posterior | Untrained | CSGM)
 
 
 def who_has(option: str) -> list[str]:

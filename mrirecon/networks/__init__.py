@@ -1,4 +1,4 @@
-"""Networks, end-to-end ones and priors, one module per architecture, and their named configurations.
+"""Networks, end-to-end ones, priors and generators, one module per architecture, and their named configurations.
 
 The module of a network is imported when it is looked up.
 
@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping
 from importlib import import_module
 from typing import Any
 
+from mrirecon.networks.base import Generator as Generator
 from mrirecon.networks.base import Model as Model
 from mrirecon.networks.base import Network as Network
 from mrirecon.networks.base import PredictsKspace as PredictsKspace
@@ -49,10 +50,12 @@ _END_TO_END = {
     "neumann": "neumann.Neumann",
 }
 _PRIORS = {"ncsnpp": "ncsnpp.NCSNpp", "adm": "adm.ADMUNet", "denoiser": "denoiser.DenoiserUNet"}
+_GENERATORS = {"vae": "vae.ConvVAE"}
 
 NETWORKS: Mapping[str, type[Network]] = (_networks := _Lazy(_END_TO_END))
 PRIORS: Mapping[str, type[Prior]] = _Lazy(_PRIORS)
-MODELS: Mapping[str, type[Model]] = (_models := _Lazy(_END_TO_END | _PRIORS))
+GENERATORS: Mapping[str, type[Generator]] = _Lazy(_GENERATORS)
+MODELS: Mapping[str, type[Model]] = (_models := _Lazy(_END_TO_END | _PRIORS | _GENERATORS))
 
 
 def add_network(network: type[Network]) -> str:
@@ -176,4 +179,5 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
         "tiny": {"channels": 2, "widths": [32, 64, 96, 128], "sigma_data": 0.4},
         "small": {"channels": 2, "widths": [64, 128, 192, 256], "blocks": 2, "sigma_data": 0.25},
     },
+    "vae": {"tiny": {"latent": 32, "widths": [32, 64, 96], "blocks": 2}},
 }

@@ -1,7 +1,7 @@
 """Base classes of networks.
 
 End-to-end networks map the k-space of a slice and its neighbours to a magnitude image. Priors map a noisy image to an
-estimate of its noise, its score or the clean image.
+estimate of its noise, its score or the clean image. Generators map latent variables to an image.
 """
 
 from __future__ import annotations
@@ -91,6 +91,37 @@ class Prior(Model):
 
     def parts_to_compile(self) -> list[nn.Module]:
         return [self]
+
+
+class Generator(Model):
+    """A network that makes complex images from latent variables of unit normal distribution, and its way back.
+
+    Images have real and imaginary part as channels, and the bright level 1.
+
+    Attributes:
+        latent: channels of the latent, an image `multiple` times smaller along each side, rounded up.
+        multiple: pixels along a side that one of the latent stands for.
+    """
+
+    latent: int
+    multiple: int
+
+    @abstractmethod
+    def forward(
+        self, z: Float[Tensor, "batch latent v u"], shape: tuple[int, int]
+    ) -> Float[Tensor, "batch 2 y x"]:
+        """The images, of this shape (y, x), of these latents."""
+
+    @abstractmethod
+    def encode(
+        self, image: Float[Tensor, "batch 2 y x"]
+    ) -> tuple[Float[Tensor, "batch latent v u"], Float[Tensor, "batch latent v u"]]:
+        """Mean and logarithm of the variance of the latents that such images come from."""
+
+    def latent_shape(self, shape: tuple[int, int]) -> tuple[int, int, int]:
+        """The shape (latent, v, u) of the latent of an image (y, x)."""
+        y, x = (-(-side // self.multiple) for side in shape)
+        return self.latent, y, x
 
 
 class Network(Model):

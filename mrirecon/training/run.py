@@ -19,7 +19,7 @@ from pytorch_lightning import (
 from pytorch_lightning.callbacks import EarlyStopping
 
 from mrirecon.io.files import existing_file, make_folder, replacing
-from mrirecon.networks import PRIORS, Model, model_of
+from mrirecon.networks import GENERATORS, PRIORS, Model, model_of
 from mrirecon.networks.unrolled_prior import UnrolledPrior
 from mrirecon.training.core.base import TrainingModule
 from mrirecon.training.core.checkpoints import (
@@ -35,6 +35,7 @@ from mrirecon.training.core.introduction import Introduction
 from mrirecon.training.core.optimizer import OptimizerSettings
 from mrirecon.training.core.trainer import TrainerSettings, build_trainer
 from mrirecon.training.end_to_end.family import END_TO_END
+from mrirecon.training.generator.family import GENERATOR
 from mrirecon.training.prior.family import PRIOR
 from mrirecon.weights import load_weights
 
@@ -215,6 +216,8 @@ def made_if_used(output: Path) -> Iterator[None]:
 
 def family_of(name: str) -> Family:
     """The family of a network, by the name that `mrirecon.networks.model_of` takes."""
+    if name in GENERATORS:
+        return GENERATOR
     return PRIOR if name in PRIORS else END_TO_END
 
 

@@ -41,9 +41,9 @@ class TrainingRange:
         coils: smallest and largest number of receive coils.
         matrix: smallest and largest k-space grid, each (readout, phase).
         intensity: lowest and highest bright level of the images (`scale.volume_scale`), in the units of the k-space.
-        pixel_mm: for a prior, smallest and largest side of a pixel in mm.
+        pixel_mm: for a prior or a generator, smallest and largest side of a pixel in mm.
         sigma: for a prior, lowest and highest noise level, in units of the bright level.
-        patches: for a prior, sides of the training images in pixels.
+        patches: for a prior or a generator, sides of the training images in pixels.
     """
 
     masks: tuple[str, ...] = ()

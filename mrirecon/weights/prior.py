@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from mrirecon.diffusion import Denoiser, ScaledDenoiser, denoiser_of
 from mrirecon.io.files import PathLike
-from mrirecon.networks import Prior
+from mrirecon.networks import Generator, Prior
 from mrirecon.weights.card import Card
 from mrirecon.weights.store import load_weights
 
@@ -33,9 +33,10 @@ def load_prior_network(name_or_path: PathLike) -> tuple[Prior, Card]:
     """The network of a prior, whose weights need no gradients, and its card. Raises as `load_prior`."""
     network, card = load_weights(name_or_path)
     if not isinstance(network, Prior):
+        method = "csgm" if isinstance(network, Generator) else network.name
         raise ValueError(
             f"{name_or_path} holds weights of {network.name}, which is no prior: "
-            f"use --method {network.name}, or other weights"
+            f"use --method {method}, or other weights"
         )
     return network.eval().requires_grad_(False), card
 

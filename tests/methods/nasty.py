@@ -30,6 +30,7 @@ SHORT: dict[str, dict[str, Any]] = {
     "langevin": {"levels": 3, "steps_per_level": 1},
     "snips": {"levels": 3, "steps_per_level": 1},
     "unrolled_prior": {},
+    "csgm": {"iterations": 3},
 }
 # Words of the libraries below us, which say nothing to whoever has a scan.
 RAW = re.compile(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import torch
-from jaxtyping import Complex
+from jaxtyping import Complex, Float
 from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.loggers import TensorBoardLogger
 from torch import Tensor
@@ -26,12 +26,15 @@ class PriorSamples(Callback):
         boards = [x for x in trainer.loggers if isinstance(x, TensorBoardLogger)]
         if trainer.sanity_checking or not boards or not self.count or not trainer.is_global_zero:
             return
-        prior: Prior = pl_module.final  # type: ignore[assignment]
-        drawn = unconditional_samples(prior, self.count, pl_module.device)
-        parts = drawn.abs() if prior.channels == 2 else drawn.real
-        row = torch.cat(list(parts), dim=-1).clamp(0, 1).float().cpu()
+        drawn = self.drawn(pl_module.final, pl_module.device)  # type: ignore[arg-type]
+        row = torch.cat(list(drawn), dim=-1).clamp(0, 1).float().cpu()
         for board in boards:
             board.experiment.add_image("samples", row, trainer.global_step, dataformats="HW")
+
+    def drawn(self, prior: Prior, device: torch.device) -> Float[Tensor, "count y x"]:
+        """The images to show."""
+        drawn = unconditional_samples(prior, self.count, device)
+        return drawn.abs() if prior.channels == 2 else drawn.real
 
 
 @torch.no_grad()
