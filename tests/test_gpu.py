@@ -36,6 +36,7 @@ SMALL = {
         "num_adj_slices": 3,
     },
     "unrolled_prior": {"steps": 2, "cg_steps": 2, "denoiser": {"widths": [8, 8]}},
+    "neumann": {"blocks": 2, "cg_steps": 2, "features": 8},
     "denoiser": {"widths": [8, 8]},
     "ncsnpp": {"channels": 2, "nf": 16, "ch_mult": [1, 2], "num_res_blocks": 1},
     "adm": {"num_channels": 32, "channel_mult": [1, 1], "num_head_channels": 32},
@@ -123,7 +124,7 @@ def test_every_network_in_low_precision(name):
     assert difference(rough.float(), exact) < 0.05
 
 
-@pytest.mark.parametrize("name", ["unet", "varnet", "humus", "unrolled_prior"])
+@pytest.mark.parametrize("name", ["unet", "varnet", "humus", "unrolled_prior", "neumann"])
 def test_training(name, tmp_path):
     for split, files in (("train", 2), ("val", 1)):
         for number in range(files):

@@ -29,6 +29,7 @@ from mrirecon.methods.networks import (
     VarNetMethod,
     method_of,
 )
+from mrirecon.methods.neumann import NeumannMethod
 from mrirecon.methods.outside import method_at, sampler_method
 from mrirecon.methods.posterior import Posterior
 from mrirecon.methods.samplers import SAMPLER_METHODS
@@ -38,7 +39,7 @@ from mrirecon.options import check, names_of
 from mrirecon.outside import is_place
 
 CLASSICAL = (ZeroFilled, Adjoint, MinNorm, CGSense, L1Wavelet, TotalVariation, Grappa)
-LEARNED = (UNetMethod, VarNetMethod, HUMUSMethod, UnrolledPriorMethod)
+LEARNED = (UNetMethod, VarNetMethod, HUMUSMethod, UnrolledPriorMethod, NeumannMethod)
 DEFAULT = "l1_wavelet"
 OTHER_NAMES = {  # what people call a method elsewhere
     "rss": "zero_filled",

@@ -46,6 +46,7 @@ _END_TO_END = {
     "varnet": "varnet.VarNet",
     "humus": "humus.HUMUSNet",
     "unrolled_prior": "unrolled_prior.UnrolledPrior",
+    "neumann": "neumann.Neumann",
 }
 _PRIORS = {"ncsnpp": "ncsnpp.NCSNpp", "adm": "adm.ADMUNet", "denoiser": "denoiser.DenoiserUNet"}
 
@@ -145,6 +146,18 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
         },
     },
     "unrolled_prior": {"tiny": {"steps": 8, "cg_steps": 5}},
+    "neumann": {
+        "tiny": {
+            "preconditioned": True,
+            "eta": 0.2,
+            "weight": 1.0,
+            "cg_steps": 6,
+            "features": 48,
+            "batch_norm": False,
+        },
+        # The size of the paper's, which has no weights for MRI.
+        "published": {"blocks": 6, "features": 128},
+    },
     "ncsnpp": {
         "tiny": {"channels": 2, "nf": 16, "ch_mult": [1, 2, 2, 2], "num_res_blocks": 1},
         "published": {"channels": 1, "nf": 128, "ch_mult": [1, 2, 2, 2], "num_res_blocks": 4},

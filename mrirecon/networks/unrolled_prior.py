@@ -7,18 +7,14 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
-from jaxtyping import Bool, Complex, Float
+from jaxtyping import Complex, Float
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from mrirecon.networks.base import Network
 from mrirecon.networks.denoiser import DenoiserUNet
-from mrirecon.noise import outer_noise
-from mrirecon.operators import espirit, sense
-from mrirecon.operators.espirit import BLOCK, fitting_kernel
+from mrirecon.networks.sense_network import SenseNetwork
 from mrirecon.operators.sense import Sense
-from mrirecon.scale import intensity_scale
-from mrirecon.tensors import as_channels, as_complex, center_crop
+from mrirecon.tensors import as_channels, as_complex
 
 # Logarithms of levels and weights are stored divided by this, so that Adam changes them 20 times faster than the
 # weights of the denoiser.
@@ -27,7 +23,7 @@ PACE = 20
 LEAST_NOISE = 1e-3
 
 
-class UnrolledPrior(Network):
+class UnrolledPrior(SenseNetwork):
     """DDS without its new noise, trained: x <- argmin ||y - A x||^2 + w_k s_y^2 ||x - D(x, s_k)||^2, by CG.
 
     It starts from the CG-SENSE image. All steps share one denoiser D. Training learns its noise levels s_k, the weights
@@ -80,37 +76,6 @@ class UnrolledPrior(Network):
         self.log_sigma = nn.Parameter(log_sigma / PACE)
         self.log_weight = nn.Parameter((math.log(prior_weight) - 2 * log_sigma) / PACE)
 
-    def forward(
-        self,
-        kspace: Complex[Tensor, "batch adjacent coil y x"],
-        mask: Bool[Tensor, "batch y x"],
-        calibration: Bool[Tensor, "batch y x"],
-        crop: tuple[slice, slice],
-    ) -> Float[Tensor, "batch h w"]:
-        image, _ = self._image_and_maps(kspace, mask, calibration)
-        return image[(..., *crop)].abs()
-
-    def refine(
-        self,
-        kspace: Complex[Tensor, "batch adjacent coil y x"],
-        mask: Bool[Tensor, "batch y x"],
-        calibration: Bool[Tensor, "batch y x"],
-    ) -> Complex[Tensor, "batch coil y x"]:
-        """The k-space of the image; arguments as those of `forward`."""
-        image, maps = self._image_and_maps(kspace, mask, calibration)
-        return sense(maps, torch.ones_like(mask))(image)
-
-    def _image_and_maps(
-        self, kspace: Tensor, mask: Tensor, calibration: Tensor
-    ) -> tuple[Complex[Tensor, "batch y x"], Complex[Tensor, "batch coil y x"]]:
-        y = kspace[:, 0]
-        slices = zip(y, calibration, strict=True)
-        maps = torch.stack([_maps(one, centre) for one, centre in slices])
-        levels = [_levels(*one) for one in zip(y, mask, strict=True)]
-        scale, noise = torch.tensor(levels, device=y.device).unbind(1)
-        image = self.reconstruct(y / scale[:, None, None, None], sense(maps, mask), noise / scale)
-        return image * scale[:, None, None], maps
-
     def reconstruct(
         self,
         y: Complex[Tensor, "batch coil y x"],
@@ -158,28 +123,3 @@ class UnrolledPrior(Network):
 
     def parts_to_compile(self) -> list[nn.Module]:
         return self.denoiser.parts_to_compile()
-
-
-def _block(kspace: Tensor, calibration: Tensor, side: int) -> Tensor:
-    """The calibration samples, at most `side` x `side` around the origin."""
-    rows, columns = (int(calibration.any(axis).sum()) for axis in (1, 0))
-    return center_crop(kspace, (min(rows, side), min(columns, side)))
-
-
-@torch.no_grad()
-def _maps(
-    kspace: Complex[Tensor, "coil y x"], calibration: Bool[Tensor, "y x"]
-) -> Complex[Tensor, "coil y x"]:
-    if len(kspace) == 1:
-        return torch.ones_like(kspace)
-    block = _block(kspace, calibration, BLOCK)
-    height, width = kspace.shape[-2:]
-    return espirit(block, (height, width), kernel=fitting_kernel(block.shape)).maps[0]
-
-
-def _levels(kspace: Complex[Tensor, "coil y x"], mask: Bool[Tensor, "y x"]) -> tuple[float, float]:
-    """Bright level and noise of one slice; a reconstruction of a scan uses those of the volume (`mrirecon.prepare`)."""
-    if not bool(kspace.any()):
-        return 1.0, 1.0
-    kspace, mask = kspace.cpu(), mask.cpu()
-    return intensity_scale(kspace, mask), outer_noise(kspace, mask)

@@ -2,8 +2,9 @@
 
 import pytest
 import torch
+from sense_cases import batch, dense, noise
 
-from mrirecon.networks import NETWORKS, calibration_of
+from mrirecon.networks import NETWORKS
 from mrirecon.networks.unrolled_prior import PACE, UnrolledPrior
 from mrirecon.operators import sense
 from mrirecon.tensors import as_channels, as_complex
@@ -17,17 +18,6 @@ def network(**options):
     for parameter in made.denoiser.parameters():  # the output starts at 0
         parameter.data = 0.1 * torch.randn(parameter.shape, generator=generator)
     return made.double().eval()
-
-
-def noise(*shape, seed=0):
-    generator = torch.Generator().manual_seed(seed)
-    return torch.randn(*shape, dtype=torch.complex128, generator=generator)
-
-
-def dense(A, shape):
-    """A as a matrix, a column per pixel."""
-    identity = torch.eye(shape[0] * shape[1], dtype=torch.complex128).reshape(-1, *shape)
-    return A(identity).flatten(1).mT
 
 
 @torch.no_grad()
@@ -55,21 +45,6 @@ def test_noise_levels_and_weights_begin_as_those_of_dds():
     sigma = 0.4 * (0.05 / 0.4) ** (torch.arange(4) / 3)
     torch.testing.assert_close((PACE * net.log_sigma).exp(), sigma)
     torch.testing.assert_close((PACE * net.log_weight).exp(), 0.03 / sigma**2)
-
-
-def batch(size=(32, 28), coils=4):
-    from mrirecon.birdcage import birdcage_maps
-    from mrirecon.phantom import shepp_logan
-    from mrirecon.tensors import fft2c
-
-    maps = birdcage_maps(size, coils)[0]
-    kspace = fft2c(maps * shepp_logan(size))
-    mask = torch.zeros(size, dtype=torch.bool)
-    mask[:, ::3] = True
-    mask[:, size[1] // 2 - 5 : size[1] // 2 + 5] = True
-    mask = mask[None]
-    crop = (slice(0, size[0]), slice(2, size[1] - 2))
-    return (kspace * mask[0])[None, None].to(torch.complex64), mask, calibration_of(mask), crop
 
 
 def test_training_reaches_every_parameter_and_checkpointing_changes_nothing():

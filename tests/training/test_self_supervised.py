@@ -47,6 +47,7 @@ NETWORK = {
         "drop_path_rate": 0.0,
     },
     "unrolled_prior": {"steps": 2, "cg_steps": 3, "denoiser": {"widths": [4, 6]}},
+    "neumann": {"blocks": 2, "cg_steps": 3, "features": 4, "batch_norm": False},
 }
 
 
@@ -290,8 +291,9 @@ def test_left_out_samples_do_not_change_their_prediction(name, root):
         assert not torch.equal(next(predictions(network, batch)).predicted, one[0].predicted)
 
 
-def test_the_refined_kspace_of_an_unrolled_prior_is_that_of_its_image(root):
-    network, batch = network_of("unrolled_prior"), batch_of(root)
+@pytest.mark.parametrize("name", ["unrolled_prior", "neumann"])
+def test_the_refined_kspace_is_that_of_the_image(root, name):
+    network, batch = network_of(name), batch_of(root)
     given = batch.kspace, batch.mask, batch.calibration
     with torch.no_grad():
         kspace = network.refine(*given)

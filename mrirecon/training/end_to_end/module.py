@@ -77,7 +77,7 @@ class UnrolledModule(TrainingModule):
         if self.loss.self_supervised and not isinstance(network, PredictsKspace):
             raise ValueError(
                 f"loss.self_supervised is of predicted k-space, and {network.name} gives a magnitude image, which has "
-                "no phase and no coils: train varnet, humus or unrolled_prior"
+                "no phase and no coils: train varnet, humus, unrolled_prior or neumann"
             )
         self.metrics: dict[str, Metrics] = {}
         self.left_out: dict[str, float] = {}
