@@ -21,6 +21,7 @@ from mrirecon.methods.classical import (
     TotalVariation,
     ZeroFilled,
 )
+from mrirecon.methods.dirac import DiracMethod
 from mrirecon.methods.grappa import Grappa
 from mrirecon.methods.networks import (
     HUMUSMethod,
@@ -39,7 +40,7 @@ from mrirecon.options import check, names_of
 from mrirecon.outside import is_place
 
 CLASSICAL = (ZeroFilled, Adjoint, MinNorm, CGSense, L1Wavelet, TotalVariation, Grappa)
-LEARNED = (UNetMethod, VarNetMethod, HUMUSMethod, UnrolledPriorMethod, NeumannMethod)
+LEARNED = (UNetMethod, VarNetMethod, HUMUSMethod, UnrolledPriorMethod, NeumannMethod, DiracMethod)
 DEFAULT = "l1_wavelet"
 OTHER_NAMES = {  # what people call a method elsewhere
     "rss": "zero_filled",
@@ -218,7 +219,7 @@ def options_of(name: str) -> list[str]:
 
 def is_slow(method: Method) -> bool:
     """Whether finished slices are worth keeping when a run is stopped."""
-    return isinstance(method, Posterior)
+    return isinstance(method, Posterior | DiracMethod)
 
 
 def who_has(option: str) -> list[str]:

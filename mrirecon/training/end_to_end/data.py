@@ -126,7 +126,7 @@ class FastMRIDataModule(LightningDataModule):
             masks,
             self.adjacent_slices,
             seed,
-            full_kspace=loss.complex > 0,
+            full_kspace=loss.of_full,
             targets=seed is None or bool(loss.of_images),
             splits=splits,
         )
