@@ -95,7 +95,7 @@ class Dirac(SenseNetwork):
         return self.denoiser.parts_to_compile()
 
 
-def _between(knots: Float[Tensor, " knot"], share: Float[Tensor, " batch"]) -> Tensor:
+def _between(knots: Float[Tensor, " knot"], share: Float[Tensor, "*batch"]) -> Tensor:
     """The piecewise linear function through the knots, which are evenly spaced from 0 to 1."""
     place = share * (len(knots) - 1)
     low = place.floor().long().clamp(0, len(knots) - 2)
