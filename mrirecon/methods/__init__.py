@@ -17,6 +17,7 @@ from mrirecon.methods.classical import L1Wavelet as L1Wavelet
 from mrirecon.methods.classical import MinNorm as MinNorm
 from mrirecon.methods.classical import TotalVariation as TotalVariation
 from mrirecon.methods.classical import ZeroFilled as ZeroFilled
+from mrirecon.methods.dirac import DiracMethod as DiracMethod
 from mrirecon.methods.grappa import Grappa as Grappa
 from mrirecon.methods.networks import HUMUSMethod as HUMUSMethod
 from mrirecon.methods.networks import UNetMethod as UNetMethod

@@ -52,6 +52,8 @@ OTHER_NAMES = {  # what people call a method elsewhere
     "total_variation": "tv",
     "score": "score_mri",
     "modl": "unrolled_prior",
+    "diracdiffusion": "dirac",
+    "cold_diffusion": "dirac",
 }
 GROUP = "mrirecon.methods"  # of entry points in the metadata of other packages
 

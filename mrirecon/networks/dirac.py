@@ -49,7 +49,7 @@ class Dirac(SenseNetwork):
     def __init__(
         self,
         cg_steps: int = 5,
-        noise_end: float = 0.1,
+        noise_end: float = 0.5,
         sigma: tuple[float, float] | list[float] = (0.005, 0.2),
         prior_weight: float = 0.025,
         denoiser: Mapping[str, Any] | None = None,

@@ -47,7 +47,7 @@ class Loss:
     complex: float = 0.0
     self_supervised: float = 0.0
     incremental: float = 0.0
-    look_ahead: float = 0.25
+    look_ahead: float = 0.5
     splits: int = 1
     share: float = 0.3
     weighting: Literal["none", "k"] = "none"

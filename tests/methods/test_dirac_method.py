@@ -1,12 +1,16 @@
 """DiracDiffusion as a method of scans."""
 
+from pathlib import Path
+
 import pytest
 import torch
+import yaml
 from scan_cases import array_scan, error, pipeline_of, problems_of, reconstructed, undersampled
 
 import mrirecon as mr
 from mrirecon.methods import METHODS
 from mrirecon.methods.dirac import DiracMethod
+from mrirecon.methods.registry import is_slow
 from mrirecon.networks.dirac import Dirac
 from mrirecon.operators import sense
 from mrirecon.weights import card_of, save_weights
@@ -138,3 +142,16 @@ def test_the_weights_that_come_along_beat_linear_reconstructions(mask, fraction,
         )
     }
     assert psnr["dirac"] > max(psnr["zero_filled"], psnr["cg_sense"]) + 1
+
+
+def test_its_yaml_says_what_the_bare_name_does():
+    text = (Path(__file__).parents[2] / "configs" / "dirac.yaml").read_text("utf-8")
+    options = yaml.safe_load(text)["method"]
+    assert options.pop("name") == "dirac"
+    assert METHODS["dirac"]().parameters() == options
+    for line in text.split("method:\n")[1].splitlines()[1:]:
+        assert len(line.partition("# ")[2]) > 3, line
+
+
+def test_finished_slices_are_kept_when_a_run_is_stopped():
+    assert is_slow(METHODS["dirac"]())
