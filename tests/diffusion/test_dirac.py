@@ -250,3 +250,31 @@ def test_without_noise_it_is_cold_diffusion():
     torch.testing.assert_close(found, expected)
     for y in (*seen, found):
         assert bool((y[masks[-1]] == clean[masks[-1]]).all())
+
+
+@pytest.mark.parametrize(("noise_end", "posterior"), [(0.02, True), (0.5, False)])
+def test_what_was_not_measured_follows_the_posterior_mean(noise_end, posterior):
+    """With the exact posterior mean of a Gaussian prior as the network: its spread is no uncertainty."""
+    steps, prior, draws, noise_std = 200, 1.0, 4000, 0.5
+    stream = torch.Generator().manual_seed(0)
+
+    def noise():
+        return torch.randn(draws, 8, dtype=torch.float64, generator=stream)
+
+    order = torch.arange(8)
+    masks = [(order < 8 - round(4 * n / steps)).double() for n in range(steps + 1)]
+    levels = falling_levels(noise_std, noise_end, steps)
+    clean = prior * noise()
+
+    def mean(y, n):
+        gain = prior**2 * masks[n] / (prior**2 * masks[n] + levels[n] ** 2)
+        return gain * y, 0.0
+
+    y = masks[-1] * clean + levels[-1] * noise()
+    found = reverse(y, lambda x, n: masks[n] * x, mean, levels, noise=noise)
+    posterior_variance = 1 / (1 / prior**2 + 1 / noise_std**2)
+    if posterior:  # a sample of the posterior is off by twice its variance
+        error = (found - clean)[:, :4].square().mean() / posterior_variance
+        assert float(error) == pytest.approx(2, rel=0.05)
+    spread = found[:, 4:].var() / prior**2
+    assert float(spread) < 0.3

@@ -46,7 +46,11 @@ class Oracle(Dirac):
         batch = self.batch
         maps, scale, _ = self.prepared(batch.kspace[:, 0], batch.mask, batch.calibration)
         everything = sense(maps, torch.ones_like(batch.mask))
-        self.clean = everything.H(batch.full / scale[:, None, None, None])
+        combined = everything.H(batch.full)
+        inside = everything.support()[(..., *batch.crop)]
+        target = batch.target * inside * combined[(..., *batch.crop)].sgn()
+        combined[(..., *batch.crop)] = target
+        self.clean = combined / scale[:, None, None]
         if self.wrong is None:
             return self.clean
         stream = torch.Generator().manual_seed(2)

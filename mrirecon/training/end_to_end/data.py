@@ -127,7 +127,7 @@ class FastMRIDataModule(LightningDataModule):
             self.adjacent_slices,
             seed,
             full_kspace=loss.of_full,
-            targets=seed is None or bool(loss.of_images),
+            targets=seed is None or bool(loss.of_images) or loss.incremental > 0,
             splits=splits,
         )
         batches = BucketSampler(entries, self.batch_size, seed, rank, processes)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Complex, Float
 from torch import Tensor
 
 from mrirecon.diffusion.dirac import nested_mask
@@ -22,8 +22,9 @@ def degraded_loss(
 ) -> Float[Tensor, ""]:
     """`incremental_loss` of the slices at random times, relative to the noise of each scan.
 
-    x0 is the coil-combined image of all of k-space, y_t = M_t (F S x0 + s_t z), with t between 0 and 1 and s_t between
-    `network.noise_end` times the noise of the scan and that noise.
+    x0 has the magnitude of the target and the phase of the coil-combined image of all of k-space: targets of simulated
+    scans are free of noise, and a network whose truth is noisy learns to keep noise. y_t = M_t (F S x0 + s_t z), with t
+    between 0 and 1 and s_t between `network.noise_end` times the noise of the scan and that noise.
 
     Args:
         network: gives Phi.
@@ -34,8 +35,7 @@ def degraded_loss(
     assert batch.full is not None
     stream = torch.Generator().manual_seed(_seed(key))
     maps, scale, noise = network.prepared(batch.kspace[:, 0], batch.mask, batch.calibration)
-    everything = torch.ones_like(batch.mask)
-    clean = sense(maps, everything).H(batch.full / scale[:, None, None, None])
+    clean = _clean(batch, maps) / scale[:, None, None]
     times = torch.rand(len(clean), generator=stream).tolist()
     masks, ahead = (
         torch.stack(
@@ -51,6 +51,17 @@ def degraded_loss(
     found = network.reconstruct(y, A, sigma)
     A = sense(maps, ahead)
     return incremental_loss(A(found), A(clean), level)
+
+
+def _clean(batch: Batch, maps: Complex[Tensor, "batch coil y x"]) -> Complex[Tensor, "batch y x"]:
+    """x0 in the units of the k-space; beyond the window of the target it is the coil-combined image."""
+    A = sense(maps, torch.ones_like(batch.mask))
+    clean = A.H(batch.full)
+    if batch.target is not None:
+        window = (..., *batch.crop)
+        magnitude = batch.target.to(clean.real.dtype) * A.support()[window]
+        clean[window] = torch.polar(magnitude, clean[window].angle())
+    return clean
 
 
 def _seed(key: Sequence[int]) -> int:
