@@ -28,8 +28,9 @@ class DiracMethod(NetworkMethod):
 
     Attributes:
         steps: N, from the scan's mask (t = 1) to all of k-space (t = 0); the network is evaluated once in each.
-        t_stop: where it stops: 0 gives all of k-space as it was filled, which is like a sample; above 0 the network's
-            clean image at that t, nearer to the posterior mean; 1 evaluates the network once.
+        t_stop: where it stops, at the next step of the grid: above 0 it gives the network's clean image there, near the
+            posterior mean; 1 evaluates the network once; 0 gives all of k-space as it was filled, which is like a
+            sample where it was measured.
         cold: draw no noise and leave the samples as they were measured: cold diffusion (Bansal et al. 2022).
         guidance: each step goes so far down the gradient of the norm of the data's misfit; 0 is none.
         seed: of the noise.
@@ -40,7 +41,7 @@ class DiracMethod(NetworkMethod):
 
     weights: str = "dirac_tiny"
     steps: Count = 20
-    t_stop: float = 0.0
+    t_stop: float = 0.05
     cold: bool = False
     guidance: float = 0.0
     seed: int = 0

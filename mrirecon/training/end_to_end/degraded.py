@@ -32,7 +32,6 @@ def degraded_loss(
         loss: how far it looks ahead.
         key: of the random numbers.
     """
-    assert batch.full is not None
     stream = torch.Generator().manual_seed(_seed(key))
     maps, scale, noise = network.prepared(batch.kspace[:, 0], batch.mask, batch.calibration)
     clean = _clean(batch, maps) / scale[:, None, None]
@@ -55,6 +54,7 @@ def degraded_loss(
 
 def _clean(batch: Batch, maps: Complex[Tensor, "batch coil y x"]) -> Complex[Tensor, "batch y x"]:
     """x0 in the units of the k-space; beyond the window of the target it is the coil-combined image."""
+    assert batch.full is not None
     A = sense(maps, torch.ones_like(batch.mask))
     clean = A.H(batch.full)
     if batch.target is not None:

@@ -98,6 +98,7 @@ class UnrolledModule(TrainingModule):
             found = left_out_loss(self._predictions(self.network, batch))
             terms.append(self.loss.self_supervised * found)
         if self.loss.incremental:
+            assert isinstance(self.network, Dirac)
             key = self.seed, self.global_step, self.global_rank
             terms.append(self.loss.incremental * degraded_loss(self.network, batch, self.loss, key))
         return torch.stack(terms).sum()
