@@ -37,6 +37,7 @@ SMALL = {
     },
     "unrolled_prior": {"steps": 2, "cg_steps": 2, "denoiser": {"widths": [8, 8]}},
     "neumann": {"blocks": 2, "cg_steps": 2, "features": 8},
+    "dirac": {"cg_steps": 2, "denoiser": {"widths": [8, 8]}},
     "denoiser": {"widths": [8, 8]},
     "ncsnpp": {"channels": 2, "nf": 16, "ch_mult": [1, 2], "num_res_blocks": 1},
     "adm": {"num_channels": 32, "channel_mult": [1, 1], "num_head_channels": 32},

@@ -22,7 +22,6 @@ from mrirecon.methods.registry import (
     DEFAULT,
     METHODS,
     OTHER_NAMES,
-    is_slow,
     method_name,
     options_of,
     who_does,
@@ -183,7 +182,7 @@ def preview_file(method: Method, path: str | None) -> PreviewFile | None:
     """
     if path is None:
         return None
-    if not is_slow(method):
+    if not method.slow:
         raise UsageError(
             f"--preview {path}: {method.name} shows nothing before it is done, dds would"
         )

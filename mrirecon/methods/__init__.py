@@ -18,6 +18,7 @@ from mrirecon.methods.classical import MinNorm as MinNorm
 from mrirecon.methods.classical import TotalVariation as TotalVariation
 from mrirecon.methods.classical import ZeroFilled as ZeroFilled
 from mrirecon.methods.csgm import CSGM as CSGM
+from mrirecon.methods.dirac import DiracMethod as DiracMethod
 from mrirecon.methods.grappa import Grappa as Grappa
 from mrirecon.methods.image_networks import UnrolledPriorMethod as UnrolledPriorMethod
 from mrirecon.methods.networks import HUMUSMethod as HUMUSMethod

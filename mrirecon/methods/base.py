@@ -97,6 +97,7 @@ class Method(ABC):
         name: what it is called.
         fits_data: whether it fits the data as well as its maps can, so that a large residual speaks against these.
         fills_kspace: whether partial Fourier is filled in by itself.
+        slow: whether a slice takes so long that it is shown on its way and finished ones outlast a run that is stopped.
 
     Raises:
         ValueError: if a parameter is out of the range of its type (`options.Count`, `options.Positive`), negative, or
@@ -115,6 +116,7 @@ class Method(ABC):
     name: ClassVar[str]
     fits_data: ClassVar[bool] = False
     fills_kspace: ClassVar[bool] = False
+    slow: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         """Refuse numbers out of the range of their option.

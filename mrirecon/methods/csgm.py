@@ -86,6 +86,7 @@ class CSGM(SliceMethod):
     seed: int = 0
 
     name: ClassVar[str] = "csgm"
+    slow: ClassVar[bool] = True
 
     @property
     def needs(self) -> Needs:

@@ -72,6 +72,7 @@ class Posterior(Walk):
     trust: Trust = False
 
     fills_kspace: ClassVar[bool] = True
+    slow: ClassVar[bool] = True
     pace: ClassVar[Pace] = Pace(rate=3e-5, every=20, effort=0.5)  # of the prior
     sampler: ClassVar[Callable[..., Tensor]]
 

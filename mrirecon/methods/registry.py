@@ -22,6 +22,7 @@ from mrirecon.methods.classical import (
     ZeroFilled,
 )
 from mrirecon.methods.csgm import CSGM
+from mrirecon.methods.dirac import DiracMethod
 from mrirecon.methods.grappa import Grappa
 from mrirecon.methods.image_networks import NeumannMethod, UnrolledPriorMethod
 from mrirecon.methods.networks import (
@@ -31,16 +32,15 @@ from mrirecon.methods.networks import (
     method_of,
 )
 from mrirecon.methods.outside import method_at, sampler_method
-from mrirecon.methods.posterior import Posterior
 from mrirecon.methods.samplers import SAMPLER_METHODS
-from mrirecon.methods.untrained import UNTRAINED, Untrained
+from mrirecon.methods.untrained import UNTRAINED
 from mrirecon.nearest import known_as, suggest
 from mrirecon.networks import NETWORKS, Network, add_network
 from mrirecon.options import check, names_of
 from mrirecon.outside import is_place
 
 CLASSICAL = (ZeroFilled, Adjoint, MinNorm, CGSense, L1Wavelet, TotalVariation, Grappa)
-LEARNED = (UNetMethod, VarNetMethod, HUMUSMethod, UnrolledPriorMethod, NeumannMethod)
+LEARNED = (UNetMethod, VarNetMethod, HUMUSMethod, UnrolledPriorMethod, NeumannMethod, DiracMethod)
 GENERATIVE = (CSGM,)
 DEFAULT = "l1_wavelet"
 OTHER_NAMES = {  # what people call a method elsewhere
@@ -53,6 +53,8 @@ OTHER_NAMES = {  # what people call a method elsewhere
     "total_variation": "tv",
     "score": "score_mri",
     "modl": "unrolled_prior",
+    "diracdiffusion": "dirac",
+    "cold_diffusion": "dirac",
 }
 GROUP = "mrirecon.methods"  # of entry points in the metadata of other packages
 
@@ -216,11 +218,6 @@ def options_of(name: str) -> list[str]:
         ValueError: if there is no such method.
     """
     return names_of(METHODS[method_name(name)])
-
-
-def is_slow(method: Method) -> bool:
-    """Whether finished slices are worth keeping when a run is stopped."""
-    return isinstance(method, Posterior | Untrained | CSGM)
 
 
 def who_has(option: str) -> list[str]:

@@ -179,6 +179,8 @@ class Untrained(SliceMethod):
     coil_images: bool = False
     seed: int = 0
 
+    slow: ClassVar[bool] = True
+
     def __post_init__(self) -> None:
         """Refuse what cannot be.
 

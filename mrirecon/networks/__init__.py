@@ -48,6 +48,7 @@ _END_TO_END = {
     "humus": "humus.HUMUSNet",
     "unrolled_prior": "unrolled_prior.UnrolledPrior",
     "neumann": "neumann.Neumann",
+    "dirac": "dirac.Dirac",
 }
 _PRIORS = {"ncsnpp": "ncsnpp.NCSNpp", "adm": "adm.ADMUNet", "denoiser": "denoiser.DenoiserUNet"}
 _GENERATORS = {"vae": "vae.ConvVAE"}
@@ -161,6 +162,7 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
         # The size of the paper's, which has no weights for MRI.
         "published": {"blocks": 6, "features": 128},
     },
+    "dirac": {"tiny": {"denoiser": {"widths": [32, 64, 96, 128], "sigma_data": 0.4}}},
     "ncsnpp": {
         "tiny": {"channels": 2, "nf": 16, "ch_mult": [1, 2, 2, 2], "num_res_blocks": 1},
         "published": {"channels": 1, "nf": 128, "ch_mult": [1, 2, 2, 2], "num_res_blocks": 4},

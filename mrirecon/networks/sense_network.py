@@ -53,15 +53,24 @@ class SenseNetwork(Network):
         image, maps = self._image_and_maps(kspace, mask, calibration)
         return sense(maps, torch.ones_like(mask))(image)
 
+    def prepared(
+        self,
+        y: Complex[Tensor, "batch coil y x"],
+        mask: Bool[Tensor, "batch y x"],
+        calibration: Bool[Tensor, "batch y x"],
+    ) -> tuple[Complex[Tensor, "batch coil y x"], Float[Tensor, " batch"], Float[Tensor, " batch"]]:
+        """Coil maps and bright level of each slice, and its noise per real component over that level."""
+        maps = torch.stack([_maps(*one) for one in zip(y, calibration, strict=True)])
+        levels = [_levels(*one) for one in zip(y, mask, strict=True)]
+        scale, noise = torch.tensor(levels, device=y.device).unbind(1)
+        return maps, scale, noise / scale
+
     def _image_and_maps(
         self, kspace: Tensor, mask: Tensor, calibration: Tensor
     ) -> tuple[Complex[Tensor, "batch y x"], Complex[Tensor, "batch coil y x"]]:
         y = kspace[:, 0]
-        slices = zip(y, calibration, strict=True)
-        maps = torch.stack([_maps(one, centre) for one, centre in slices])
-        levels = [_levels(*one) for one in zip(y, mask, strict=True)]
-        scale, noise = torch.tensor(levels, device=y.device).unbind(1)
-        image = self.reconstruct(y / scale[:, None, None, None], sense(maps, mask), noise / scale)
+        maps, scale, noise = self.prepared(y, mask, calibration)
+        image = self.reconstruct(y / scale[:, None, None, None], sense(maps, mask), noise)
         return image * scale[:, None, None], maps
 
 

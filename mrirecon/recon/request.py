@@ -23,7 +23,7 @@ from mrirecon.io.files import suffix_of
 from mrirecon.io.layout import Layout
 from mrirecon.io.place import Placement
 from mrirecon.methods.base import Method, Preview
-from mrirecon.methods.registry import as_method, is_slow, options_of, who_has
+from mrirecon.methods.registry import as_method, options_of, who_has
 from mrirecon.noise import dead_coils, partly_dead, silent_coils
 from mrirecon.options import Count, check, parse_slices
 from mrirecon.progress import progress_of
@@ -294,7 +294,7 @@ def reconstruct(
         4.0
     """
     request = request_of(method, options)
-    if preview is not None and not is_slow(request.solver):
+    if preview is not None and not request.solver.slow:
         name = request.solver.name
         raise ValueError(f"preview: {name} shows nothing before it is done, dds would")
     where = choose_device(device)

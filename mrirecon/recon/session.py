@@ -14,7 +14,6 @@ from mrirecon.io import check_output, is_complete, sidecar, write_volume
 from mrirecon.io.files import PathLike
 from mrirecon.io.volumes import check_volumes
 from mrirecon.methods.base import Preview
-from mrirecon.methods.registry import is_slow
 from mrirecon.options import EXPECTED
 from mrirecon.recon.pipeline import Pipeline, Progress
 from mrirecon.recon.request import Request
@@ -120,7 +119,7 @@ class Session:
         data, made = self.request.prepare(self.request.read(source))
         check_volumes(target, data.volumes)  # before the work, not after it
         judged = self.request.adapt is not None or self.request.calibrate is not False
-        slow = is_slow(self.request.solver) or self.team.size > 1 or judged
+        slow = self.request.solver.slow or self.team.size > 1 or judged
         keep = SliceStore(target, self.request.describe(source)) if slow else None
         preview = self.preview if self.team.leads else None
         pipeline = self.request.pipeline(data, device=self.device, keep=keep, preview=preview)

@@ -20,6 +20,7 @@ from pytorch_lightning.callbacks import EarlyStopping
 
 from mrirecon.io.files import existing_file, make_folder, replacing
 from mrirecon.networks import GENERATORS, PRIORS, Model, model_of
+from mrirecon.networks.dirac import Dirac
 from mrirecon.networks.unrolled_prior import UnrolledPrior
 from mrirecon.training.core.base import TrainingModule
 from mrirecon.training.core.checkpoints import (
@@ -222,14 +223,14 @@ def family_of(name: str) -> Family:
 
 
 def _initialise(network: Model, weights: str) -> None:
-    """Begin with trained weights: of the same network, or of the denoiser inside an unrolled prior.
+    """Begin with trained weights: of the same network, or of the denoiser inside an unrolled prior or dirac.
 
     Raises:
         ValueError: if they are of another network or configuration.
     """
     trained, _ = load_weights(weights)
     target: Model = network
-    if isinstance(network, UnrolledPrior) and trained.name == network.denoiser.name:
+    if isinstance(network, UnrolledPrior | Dirac) and trained.name == network.denoiser.name:
         target = network.denoiser
     if target.name != trained.name:
         raise ValueError(

@@ -17,7 +17,6 @@ from scan_cases import (
 
 from mrirecon.methods import CSGM, METHODS
 from mrirecon.methods.classical import wavelet_shrinkage
-from mrirecon.methods.registry import is_slow
 from mrirecon.networks.vae import ConvVAE
 from mrirecon.operators import Wavelet, sense
 from mrirecon.weights import card_of, load_prior, save_weights
@@ -230,7 +229,7 @@ def test_a_scan_goes_through_and_keeps_its_scale(weights):
     seen = []
     pipeline_of("csgm", scan, weights=weights, preview=seen.append, **QUICK).run()
     assert len(seen) > 0 and seen[0].image.shape[0] == 1
-    assert is_slow(CSGM())
+    assert CSGM.slow
 
 
 @pytest.mark.parametrize(

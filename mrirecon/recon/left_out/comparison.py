@@ -14,7 +14,6 @@ from mrirecon import __version__
 from mrirecon.device import choose_device, synchronize
 from mrirecon.methods.base import Method, Place
 from mrirecon.methods.classical import Adjoint
-from mrirecon.methods.registry import is_slow
 from mrirecon.methods.trust import null_space_figures
 from mrirecon.options import EXPECTED, Count, check_ranges, one_line
 from mrirecon.progress import progress_of, say
@@ -157,7 +156,7 @@ class Contest:
 
     def _pipeline(self, name: str, progress: Progress | None = None) -> Pipeline:
         request = self.requests[name]
-        slow = is_slow(request.solver) or bool(request.solver.searches())
+        slow = request.solver.slow or bool(request.solver.searches())
         keep = self.stores.get(name) if slow else None
         return request.pipeline(self.scan, device=self.device, progress=progress, keep=keep)
 

@@ -126,8 +126,8 @@ class FastMRIDataModule(LightningDataModule):
             masks,
             self.adjacent_slices,
             seed,
-            full_kspace=loss.complex > 0,
-            targets=seed is None or bool(loss.of_images),
+            full_kspace=loss.of_full,
+            targets=seed is None or bool(loss.of_images) or loss.incremental > 0,
             splits=splits,
         )
         batches = BucketSampler(entries, self.batch_size, seed, rank, processes)

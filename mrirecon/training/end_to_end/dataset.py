@@ -144,7 +144,8 @@ class SliceDataset(Dataset[Batch]):
         full = kspace[self.adjacent_slices // 2].clone() if self.full_kspace else None
         if full is not None and entry.sampled:
             raise ValueError(
-                f"{path} is undersampled by itself, so its full k-space is unknown: leave out loss.complex"
+                f"{path} is undersampled by itself, so its full k-space is unknown: leave out loss.complex and "
+                "loss.incremental"
             )
         kspace *= mask
         return mask, calibration, target, full

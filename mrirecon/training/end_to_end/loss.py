@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import torch
-from jaxtyping import Complex, Float
+from jaxtyping import Complex, Float, Num
 from torch import Tensor
 
 from mrirecon.metrics import ssim_map
@@ -28,6 +28,10 @@ class Loss:
             fully sampled files. It sees the noise of the full k-space as truth.
         self_supervised: weight of the error of measured samples that are left out and predicted from the others, which
             needs no target (SSDU, Yaman et al. 2020); for networks that give k-space.
+        incremental: weight of the error at a random time of DiracDiffusion (`incremental_loss`), for networks that undo
+            a degradation and fully sampled files.
+        look_ahead: how far ahead of t the degradation is in which that error is measured: 0 counts only what the
+            network still sees, 1 all of k-space; more is better for PSNR, less for sharpness.
         splits: sets of samples that are left out of a slice in a step, one set at a time (multi-mask SSDU).
         share: of the samples outside the calibration centre in each set, at most 0.5; of 1/2, 1/3, ... the nearest
             one is taken.
@@ -42,12 +46,16 @@ class Loss:
     l1: float = 0.0
     complex: float = 0.0
     self_supervised: float = 0.0
+    incremental: float = 0.0
+    look_ahead: float = 0.5
     splits: int = 1
     share: float = 0.3
     weighting: Literal["none", "k"] = "none"
 
     def __post_init__(self) -> None:
-        weights = {name: getattr(self, name) for name in (*OF_IMAGES, "self_supervised")}
+        weights = {
+            name: getattr(self, name) for name in (*OF_IMAGES, "self_supervised", "incremental")
+        }
         for name, weight in weights.items():
             if not 0 <= weight < float("inf"):
                 raise ValueError(f"loss.{name} is {weight}: give 0 or a positive weight")
@@ -56,10 +64,17 @@ class Loss:
                 "all weights of the loss are 0: give loss.ssim or loss.l1 a weight, or, without targets, "
                 "loss.self_supervised"
             )
+        if not 0 <= self.look_ahead <= 1:
+            raise ValueError(f"loss.look_ahead is {self.look_ahead}: give a time from 0 to 1")
         if self.splits < 1:
             raise ValueError(f"loss.splits is {self.splits}: give at least 1")
         if not 0 < self.share <= 0.5:
             raise ValueError(f"loss.share is {self.share}: give more than 0 and at most 0.5")
+
+    @property
+    def of_full(self) -> bool:
+        """Whether a term needs the fully sampled k-space."""
+        return self.complex > 0 or self.incremental > 0
 
     @property
     def of_images(self) -> tuple[str, ...]:
@@ -120,6 +135,20 @@ def complex_loss(
 ) -> Float[Tensor, ""]:
     """Root of the sum over coils of the squared complex error, averaged over pixels and multiplied by `gain`."""
     return (rss(coil_images - truth) * gain[:, None, None]).mean()
+
+
+def incremental_loss(
+    found: Num[Tensor, "batch channel y x"],
+    wanted: Num[Tensor, "batch channel y x"],
+    level: Float[Tensor, " batch"],
+) -> Float[Tensor, ""]:
+    """Squared error summed over channels, averaged over pixels, over s_t^2: DiracDiffusion's losses.
+
+    Incremental reconstruction compares A_t' Phi with A_t' x0 at a time t' ahead of t, the plain loss A_t Phi with
+    A_t x0. The weight is that of the noise at t in both.
+    """
+    error = (found - wanted).abs().square().sum(1).mean((-2, -1))
+    return (error / (level.square() + 1e-9)).mean()
 
 
 def _relative(image: Tensor, target: Tensor, maximum: Tensor) -> tuple[Tensor, Tensor]:

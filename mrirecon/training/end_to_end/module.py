@@ -11,10 +11,12 @@ from torch import Tensor
 
 from mrirecon.metrics import Metrics, SliceScore, mean_metrics, score_slice, volume_metrics
 from mrirecon.networks import Network, PredictsKspace, UnrolledNetwork
+from mrirecon.networks.dirac import Dirac
 from mrirecon.tensors import ifft2c
 from mrirecon.training.core.base import TrainingModule
 from mrirecon.training.core.optimizer import OptimizerSettings
 from mrirecon.training.end_to_end.dataset import Batch
+from mrirecon.training.end_to_end.degraded import degraded_loss
 from mrirecon.training.end_to_end.left_out import Prediction, left_out_loss, predictions
 from mrirecon.training.end_to_end.loss import Loss
 
@@ -79,6 +81,11 @@ class UnrolledModule(TrainingModule):
                 f"loss.self_supervised is of predicted k-space, and {network.name} gives a magnitude image, which has "
                 "no phase and no coils: train varnet, humus, unrolled_prior or neumann"
             )
+        if bool(self.loss.incremental) != isinstance(network, Dirac):
+            raise ValueError(
+                f"loss.incremental is {self.loss.incremental:g} and the network {network.name}: that loss is the one "
+                "of dirac, and of no other network"
+            )
         self.metrics: dict[str, Metrics] = {}
         self.left_out: dict[str, float] = {}
 
@@ -90,6 +97,10 @@ class UnrolledModule(TrainingModule):
         if self.loss.self_supervised:
             found = left_out_loss(self._predictions(self.network, batch))
             terms.append(self.loss.self_supervised * found)
+        if self.loss.incremental:
+            assert isinstance(self.network, Dirac)
+            key = self.seed, self.global_step, self.global_rank
+            terms.append(self.loss.incremental * degraded_loss(self.network, batch, self.loss, key))
         return torch.stack(terms).sum()
 
     def _has_images(self, batch: Batch) -> bool:
