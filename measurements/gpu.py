@@ -1,12 +1,13 @@
 """What a GPU makes of it, in a few minutes: correctness, then time and memory beside official and earlier code.
 
     python measurements/gpu.py --minutes 5 --json gpu.json
-    python measurements/gpu.py --official HUMUS-Net --before ../earlier   # beside code in these folders, in one run
+    python measurements/gpu.py --peers PEERS --before ../earlier          # beside code in these folders, in one run
     python measurements/gpu.py --device cpu --tiny --minutes 0.2          # the same code on toy sizes
 
 The tests of `tests/test_gpu.py` come first. Then each part repeats its calls in turn for its share of the time, at
 least once after a warm-up; times are medians with the device's queue empty before and after, memory the peak of what
-PyTorch allocated. Parts that fail are said to. `--before` runs the package of another folder, such as an earlier
+PyTorch allocated. Parts that fail are said to. `--peers` has clones of official code, named as theirs (HUMUS-Net,
+score-MRI, guided-diffusion); fastmri is installed. `--before` runs the package of another folder, such as an earlier
 commit, by this same script in a process of its own.
 """
 
@@ -26,7 +27,8 @@ from typing import Any
 
 import torch
 from humus import official_network
-from peers import Calls
+from peers import OURS, PEERS, Call, Calls, Missing, clone_of
+from priors import prepared
 from varnet import EVERYWHERE, infer, infer_official, measured, network, official
 
 from mrirecon.birdcage import birdcage_maps
@@ -68,16 +70,25 @@ def low(call: Callable[[], object], device: str) -> Callable[[], object]:
     return autocast
 
 
-def varnet(sizes: Sizes, device: str, folder: str | None) -> Calls:
+def with_official(calls: Calls, official: Callable[[], Call]) -> Calls:
+    """The calls, and that of official code where its clone is here."""
+    try:
+        return calls | {"official": official()}
+    except Missing as error:
+        print(error, file=sys.stderr)
+        return calls
+
+
+def varnet(sizes: Sizes, device: str) -> Calls:
     """E2E-VarNet 12 x 18, inference."""
     data = [x.to(device) for x in measured(*sizes.knee)]
     ours, theirs = (f(**sizes.varnet).to(device).eval() for f in (network, official))
     here, there = partial(infer, *data, ours), partial(infer_official, *data, theirs)
-    calls = {"mrirecon": here, "fastmri": there}
-    return calls | {"mrirecon bf16": low(here, device), "fastmri bf16": low(there, device)}
+    calls = {OURS: here, "fastmri": there}
+    return calls | {f"{OURS} bf16": low(here, device), "fastmri bf16": low(there, device)}
 
 
-def humus(preset: str, sizes: Sizes, device: str, folder: str | None) -> Calls:
+def humus(preset: str, sizes: Sizes, device: str) -> Calls:
     """HUMUS-Net of 3 slices, inference."""
     coils, shape = sizes.humus[preset]
     config = PRESETS["humus"]["tiny" if sizes.preset == "tiny" else preset]
@@ -85,25 +96,24 @@ def humus(preset: str, sizes: Sizes, device: str, folder: str | None) -> Calls:
     one, mask = (x.to(device) for x in measured(coils, shape))
     kspace, calibration = one.expand(1, 3, *one.shape[2:]).contiguous(), calibration_of(mask)
     here = partial(ours, kspace, mask, calibration, EVERYWHERE)
-    calls: Calls = {"mrirecon": here, "mrirecon bf16": low(here, device)}
-    if folder:
-        theirs = official_network(folder, ours.config).eval()
+
+    def there() -> Call:
+        theirs = official_network(clone_of("HUMUS-Net"), ours.config).eval()
         theirs.load_state_dict(ours.state_dict())
         channels, columns = torch.view_as_real(kspace.flatten(1, 2)), mask[:, None, :1, :, None]
-        calls["official"] = partial(theirs.to(device), channels, columns)
-    return calls
+        return partial(theirs.to(device), channels, columns)
+
+    return with_official({OURS: here, f"{OURS} bf16": low(here, device)}, there)
 
 
-def prior(name: str, sizes: Sizes, device: str, folder: str | None) -> Calls:
+def prior(name: str, sizes: Sizes, device: str) -> Calls:
     """A network of published diffusion models, with random weights, on one image."""
-    with torch.device(device):
-        made = PRIORS[name](**PRESETS[name][sizes.preset]).eval().requires_grad_(False)
-    image = torch.randn(1, made.channels, *sizes.brain[1], device=device)
-    here = partial(made, image, torch.full((1,), 0.1, device=device))
-    return {"mrirecon": here, "mrirecon bf16": low(here, device)}
+    made = partial(prepared, name=name, side=sizes.brain[1][0], device=device, preset=sizes.preset)
+    here = made(OURS)
+    return with_official({OURS: here, f"{OURS} bf16": low(here, device)}, lambda: made("official"))
 
 
-def dds(name: str, sizes: Sizes, device: str, folder: str | None) -> Calls:
+def dds(name: str, sizes: Sizes, device: str) -> Calls:
     """Two levels of DDS in bfloat16 beside one, whose difference is a level, and its network alone."""
     coils, shape = sizes.brain
     if name == "prior_tiny":
@@ -128,7 +138,7 @@ def dds(name: str, sizes: Sizes, device: str, folder: str | None) -> Calls:
     return {title: low(call, device) for title, call in calls.items()}
 
 
-def maps(sizes: Sizes, device: str, folder: str | None) -> Calls:
+def maps(sizes: Sizes, device: str) -> Calls:
     """ESPIRiT."""
     shape, calls = sizes.knee[1], Calls()
     for coils in (sizes.knee[0], sizes.many):
@@ -138,7 +148,7 @@ def maps(sizes: Sizes, device: str, folder: str | None) -> Calls:
     return calls
 
 
-def cg(sizes: Sizes, device: str, folder: str | None) -> Calls:
+def cg(sizes: Sizes, device: str) -> Calls:
     """Thirty steps of conjugate gradients."""
     coils, shape = sizes.knee
     mask = poisson(shape, 4, center_fraction=0.1, seed=0).to(device)
@@ -147,7 +157,7 @@ def cg(sizes: Sizes, device: str, folder: str | None) -> Calls:
     return {"30 steps": partial(A.solve, b, 0.02, iterations=30)}
 
 
-PARTS: dict[str, Callable[[Sizes, str, str | None], Calls]] = {
+PARTS: dict[str, Callable[[Sizes, str], Calls]] = {
     "VarNet": varnet,
     "DDS, prior_tiny": partial(dds, "prior_tiny"),
     "CG": cg,
@@ -199,7 +209,7 @@ def run_parts(args: argparse.Namespace) -> None:
     for number, title in enumerate(chosen):
         share = (until - time.perf_counter()) / (len(chosen) - number)
         try:
-            calls = PARTS[title](Sizes(args.tiny), args.device, args.official)
+            calls = PARTS[title](Sizes(args.tiny), args.device)
             for row in timed(calls, args.device, max(0.0, 0.5 * share)):
                 print(json.dumps({"part": title, **row}), flush=True)
         except Exception as error:  # one that fails keeps no other from being timed
@@ -210,8 +220,8 @@ def rows_of(package: Path, args: argparse.Namespace, minutes: float) -> list[Row
     """What `run_parts` says with the package in a folder; what is not done in time is missing."""
     line = [sys.executable, __file__, *args.parts, "--device", args.device, "--alone"]
     line += ["--minutes", str(minutes), *(["--tiny"] if args.tiny else [])]
-    line += ["--official", args.official] if args.official else []
     environment = os.environ | {"PYTHONPATH": str(package)}
+    environment |= {PEERS: args.peers} if args.peers else {}
     with subprocess.Popen(line, stdout=subprocess.PIPE, text=True, env=environment) as process:
         try:
             said, _ = process.communicate(timeout=60 * minutes + 60)
@@ -229,7 +239,7 @@ def add_ratios(rows: list[Row], before: list[Row], at_once: int) -> None:
         part, call = row["part"], row.get("call", "")
         bf16 = " bf16" if call.endswith("bf16") else ""
         theirs = known.get((part, f"fastmri{bf16}")) or known.get((part, f"official{bf16}"))
-        if theirs and call.startswith("mrirecon"):
+        if theirs and call.startswith(OURS):
             row["official_over_this"] = theirs / row["ms"]
         if (then := earlier.get((part, call))) and "ms" in row:
             row["before_over_this"] = then / row["ms"]
@@ -248,7 +258,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n\n")[0])
     parser.add_argument("parts", nargs="*", help=f"of {', '.join(PARTS)}; all when none is given")
     parser.add_argument("--minutes", type=float, default=5.0)
-    parser.add_argument("--official", help="folder of the HUMUS-Net repository")
+    parser.add_argument("--peers", help="folder of clones of official code, named as theirs")
     parser.add_argument("--before", type=Path, help="folder with an earlier package")
     parser.add_argument("--device", default="cuda", choices=["cuda", "cpu"])
     parser.add_argument("--tiny", action="store_true", help="toy sizes")

@@ -15,7 +15,7 @@ from types import ModuleType
 from typing import Any
 
 import torch
-from peers import OURS, Call, Case, clone_of, main
+from peers import OURS, Call, Case, clone_of, importable, main
 
 from mrirecon.networks import PRESETS, calibration_of
 from mrirecon.networks.humus import HUMUSNet
@@ -43,8 +43,8 @@ def stand_in_for_timm_and_einops() -> None:
 
 def official_network(folder: Path, config: dict[str, Any]) -> torch.nn.Module:
     stand_in_for_timm_and_einops()
-    sys.path.insert(0, str(folder))
-    from models.humus_net import HUMUSNet as Official
+    with importable(folder):
+        from models.humus_net import HUMUSNet as Official
 
     return Official(**config, use_checkpoint=False)
 

@@ -16,6 +16,7 @@ import sys
 import tempfile
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import median
@@ -102,6 +103,21 @@ def clone_of(name: str) -> Path:
     if not os.environ.get(PEERS) or not folder.is_dir():
         raise Missing(f"{name}: clone it into a folder and give that folder by --peers")
     return folder
+
+
+@contextmanager
+def importable(clone: Path) -> Iterator[None]:
+    """Imports find the modules of a clone; afterwards their names are free again, since clones share some."""
+    sys.path.insert(0, str(clone))
+    try:
+        yield
+    finally:
+        sys.path.remove(str(clone))
+        for name, module in list(sys.modules.items()):
+            spec = getattr(module, "__spec__", None)
+            places = (spec.origin, *(spec.submodule_search_locations or ())) if spec else ()
+            if any(str(place).startswith(str(clone)) for place in places):
+                del sys.modules[name]
 
 
 class Bart:

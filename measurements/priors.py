@@ -6,13 +6,12 @@ folder of --peers. Its GPU kernels for FIR resampling are compiled when it is im
 
 from __future__ import annotations
 
-import sys
 from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
 import torch
-from peers import OURS, Call, Case, clone_of, main
+from peers import OURS, Call, Case, clone_of, importable, main
 
 from mrirecon.networks import PRESETS, PRIORS, Prior
 
@@ -21,8 +20,8 @@ SIDE = 160  # of 128, Score-MRI would look for attention that it does not have
 
 
 def official_ncsnpp(config: dict[str, Any]) -> torch.nn.Module:
-    sys.path.insert(0, str(clone_of("score-MRI")))
-    from models.ncsnpp import NCSNpp as Official
+    with importable(clone_of("score-MRI")):
+        from models.ncsnpp import NCSNpp as Official
 
     model = {
         "normalization": "GroupNorm",
@@ -55,8 +54,8 @@ def official_ncsnpp(config: dict[str, Any]) -> torch.nn.Module:
 
 
 def official_adm(config: dict[str, Any]) -> torch.nn.Module:
-    sys.path.insert(0, str(clone_of("guided-diffusion")))
-    from guided_diffusion.unet import UNetModel
+    with importable(clone_of("guided-diffusion")):
+        from guided_diffusion.unet import UNetModel
 
     channels = config["channels"]
     return UNetModel(
@@ -76,19 +75,21 @@ def official_adm(config: dict[str, Any]) -> torch.nn.Module:
 OFFICIAL = {"ncsnpp": official_ncsnpp, "adm": official_adm}
 
 
-def network(name: str) -> Prior:
-    """The published size with random weights, none of them zero."""
+def network(name: str, preset: str) -> Prior:
+    """A size of network with random weights, none of them zero."""
     torch.manual_seed(0)
-    prior = PRIORS[name](**PRESETS[name]["published"]).eval()
+    prior = PRIORS[name](**PRESETS[name][preset]).eval()
     with torch.no_grad():
         for weight in prior.parameters():
             weight.add_(torch.randn_like(weight), alpha=0.02)
     return prior
 
 
-def prepared(which: str, name: str, side: int, device: str = "cpu") -> Call:
+def prepared(
+    which: str, name: str, side: int, device: str = "cpu", preset: str = "published"
+) -> Call:
     """The call of one of the two: the output of the network, before any division by the noise level."""
-    prior = network(name)
+    prior = network(name, preset).requires_grad_(False)
     x = torch.randn(1, prior.channels, side, side, generator=torch.Generator().manual_seed(1))
     x, level = x.to(device), torch.full((1,), LEVEL, device=device)
     if which == OURS:
