@@ -66,7 +66,7 @@ def renewed(timed: list[dict[str, object]]) -> list[dict[str, object]]:
     """The rows of the record, with those of its cases that were measured again."""
     again = {row["case"] for row in timed}
     kept = []
-    for name, (seconds, peak) in records.load("speed").numbers.items():
+    for name, (seconds, peak) in records.read("speed").numbers.items():
         case, tool = name.rsplit(" / ", 1)
         if case not in again:
             kept.append({"case": case, "tool": tool, "seconds": seconds, "peak_mb": peak})
