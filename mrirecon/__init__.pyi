@@ -43,6 +43,7 @@ from .operators import espirit as espirit
 from .operators import fista as fista
 from .operators import pdhg as pdhg
 from .operators import sense as sense
+from .perceptual import haarpsi as haarpsi
 from .phantom import demo_scan as demo_scan
 from .recon import EstimatedMaps as EstimatedMaps
 from .recon import GivenMaps as GivenMaps

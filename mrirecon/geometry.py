@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -46,6 +47,23 @@ class Geometry:
         """The geometry of a contiguous run of slices."""
         centers = self.centers_mm[slices] if self.centers_mm is not None else None
         return replace(self, centers_mm=centers)
+
+    def divided(self, factor: int, moved: Sequence[float]) -> Geometry:
+        """The geometry with `factor` times smaller pixels within slices, whose middle ones lie elsewhere.
+
+        Args:
+            factor: of both sides of a pixel.
+            moved: from the middle pixel N // 2 to the new one along (readout, phase), in pixels of before.
+        """
+        if self.voxel_mm is None:
+            return self
+        y, x, z = self.voxel_mm
+        finer = replace(self, voxel_mm=(y / factor, x / factor, z))
+        if self.directions is None or self.centers_mm is None:
+            return finer
+        step = np.asarray(self.directions[:2]).T @ (np.asarray(moved) * (y, x))
+        centers = (np.asarray(self.centers_mm) + step).tolist()
+        return replace(finer, centers_mm=tuple((a, b, c) for a, b, c in centers))
 
     def affine_lps(self, matrix: tuple[int, int]) -> np.ndarray:
         """4 x 4 matrix from array index (readout, phase, slice) to LPS mm.

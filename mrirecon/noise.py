@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -178,7 +179,8 @@ def noise_level(scan: Scan, volume: int = 0) -> float:
     """Standard deviation of a volume's noise per real component, in the units of its k-space.
 
     It is the root mean square over the coils that are not dead, from the scan's noise measurement; without one, the
-    median of `outer_noise` over up to five slices that have samples.
+    median of `outer_noise` over up to five slices that have samples. All noise of a real-valued image lies in its real
+    part, which has twice the variance that its k-space has in either.
 
     Raises:
         ValueError: if the outer k-space is empty, so that the level cannot be estimated.
@@ -198,7 +200,7 @@ def noise_level(scan: Scan, volume: int = 0) -> float:
         raise ValueError(
             f"{scan.source}: its outer k-space is empty and does not tell the noise level: give --method.noise_std"
         )
-    return level
+    return math.sqrt(2) * level if scan.is_image else level
 
 
 def trusted_noise(scan: Scan) -> Scan:

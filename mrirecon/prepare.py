@@ -1,4 +1,4 @@
-"""Preparation of a scan before reconstruction: coil compression, oversampling removal.
+"""Preparation of a scan before reconstruction: coil compression, oversampling removal, a larger k-space grid.
 
 Each step takes a `Scan` and returns one whose slices are still read when they are needed. Prewhiten first
 (`noise.prewhiten`), so that the noise is white after compression too.
@@ -19,7 +19,7 @@ from torch import Tensor
 
 from mrirecon.calibration import calibration_data
 from mrirecon.scan import CoilMix, Scan
-from mrirecon.tensors import fft2c, ifft2c
+from mrirecon.tensors import fft2c, ifft2c, pad_to
 
 Read = Callable[[int, int], Tensor]
 
@@ -131,6 +131,55 @@ def remove_oversampling(scan: Scan) -> Scan:
         oversampling=scan.oversampling * kept / rows,
         echo_shifts=tuple((along * kept / rows, phase) for along, phase in scan.echo_shifts),
         notes=(*scan.notes, f"readout oversampling removed: {rows} to {kept} samples"),
+    )
+
+
+def enlarge(scan: Scan, factor: int) -> Scan:
+    """The scan on a k-space grid `factor` times as wide and high, whose outer points were not measured.
+
+    What fills them is up to the method: the image has pixels so many times smaller in each direction, and the same
+    intensity. The reference, which has the size of before, is left out.
+
+    Raises:
+        ValueError: if the factor is below 1.
+    """
+    if factor < 1:
+        raise ValueError(f"a k-space grid is not enlarged {factor} times: give 1 or more")
+    if factor == 1:
+        return scan
+    before, matrix = scan.shape[2:], (factor * scan.matrix[0], factor * scan.matrix[1])
+    rows, columns = (factor * size for size in before)
+
+    def larger(read: Read) -> Read:  # orthonormal transforms spread what there is over more pixels
+        return lambda volume, index: factor * pad_to(read(volume, index), (rows, columns))
+
+    def sampling(volume: int, index: int) -> Tensor:
+        return pad_to(scan.mask(index, volume), (rows, columns))
+
+    crop, moved = [], []
+    for window, old, new, size in zip(scan.crop, before, (rows, columns), scan.matrix, strict=True):
+        side = window.stop - window.start
+        ideal = new // 2 + factor * (window.start - old // 2)
+        start = min(ideal, new - factor * side)  # an odd grid lies half a pixel less to the right
+        crop.append(slice(start, start + factor * side))
+        moved.append(((start - ideal) * size / side + factor * size // 2) / factor - size // 2)
+    noise = scan.noise_covariance
+    return replace(
+        scan,
+        shape=(*scan.shape[:2], rows, columns),
+        read=larger(scan.read),
+        sampling=None if scan.sampling is None else sampling,
+        calibration=None if scan.calibration is None else larger(scan.calibration),
+        acquired=pad_to(scan.acquired, (rows, columns)),
+        crop=(crop[0], crop[1]),
+        matrix=matrix,
+        geometry=scan.geometry.divided(factor, moved),
+        noise_covariance=None if noise is None else factor**2 * noise,
+        reference=None,
+        notes=(
+            *scan.notes,
+            f"k-space enlarged {factor} times: the method alone fills its outer part",
+        ),
     )
 
 

@@ -98,6 +98,11 @@ class Scan(ScanPictures):
             f"output {self.matrix[0]} x {self.matrix[1]}"
         )
 
+    @property
+    def is_image(self) -> bool:
+        """Whether it is a real-valued image, whose Fourier transform stands for k-space."""
+        return self.format == "NIfTI"
+
     def kspace(self, index: int, volume: int = 0) -> Complex[Tensor, "coil readout phase"]:
         """Measured k-space of one slice, checked to be finite and in a range that float32 can compute with.
 

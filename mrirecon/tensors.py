@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 import torch
-from jaxtyping import Bool, Complex, Float, Num
+from jaxtyping import Bool, Complex, Float, Num, Shaped
 from torch import Tensor
 
 from mrirecon.device import sent
@@ -177,7 +177,7 @@ def center_crop(x: Num[Tensor, "*batch y x"], shape: tuple[int, int]) -> Num[Ten
     return x[..., y : y + shape[0], x0 : x0 + shape[1]]
 
 
-def pad_to(x: Num[Tensor, "*batch h w"], shape: tuple[int, int]) -> Num[Tensor, "*batch y x"]:
+def pad_to(x: Shaped[Tensor, "*batch h w"], shape: tuple[int, int]) -> Shaped[Tensor, "*batch y x"]:
     """Zero-pad the last two axes to `shape`, with the centre at N // 2 before and after; reverses `center_crop`.
 
     Raises:

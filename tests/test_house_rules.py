@@ -43,7 +43,7 @@ LAYERS = [
     ),
     ("operators",),
     ("networks", "diffusion"),
-    ("weights", "metrics", "side_by_side", "intervals"),
+    ("weights", "metrics", "perceptual", "side_by_side", "intervals"),
     ("methods",),
     ("recon",),
     ("training", "report", "benchmark"),

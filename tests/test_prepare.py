@@ -22,7 +22,7 @@ from mrirecon.noise import (
     whitening_matrix,
 )
 from mrirecon.phantom import shepp_logan
-from mrirecon.prepare import compress_coils, remove_oversampling
+from mrirecon.prepare import compress_coils, enlarge, remove_oversampling
 from mrirecon.scale import intensity_scale, volume_scale
 from mrirecon.simulate import coupled_covariance, simulate_scan
 from mrirecon.tensors import fft2c, ifft2c, rss
@@ -425,6 +425,48 @@ def test_oversampling_with_an_incomplete_readout_is_not_removed():
     )
     with pytest.raises(ValueError, match="fully sampled readout"):
         remove_oversampling(from_zeros).kspace(1)
+
+
+@pytest.mark.parametrize("shape", [(20, 16), (15, 13), (14, 17)])
+@pytest.mark.parametrize("factor", [1, 2, 3])
+@pytest.mark.parametrize("oversampling", [1.0, 2.0])
+def test_an_enlarged_grid_shows_the_same_function_of_position_on_smaller_pixels(
+    shape, factor, oversampling
+):
+    """The zero-filled image is a Fourier series, which is evaluated at the positions that the affine says."""
+    turned = np.linalg.qr(np.random.default_rng(1).standard_normal((3, 3)))[0]
+    affine = np.eye(4)
+    affine[:3, :3], affine[:3, 3] = turned @ np.diag([1.5, 0.7, 4.0]), (3.0, -20.0, 8.0)
+    options = {"readout_oversampling": oversampling, "shape": shape, "affine": affine}
+    scan = phantom(coils=2, noise_std=0.1, **options)
+    kspace = scan.kspace(1)
+    finer = enlarge(scan, factor)
+    assert finer.matrix == (factor * shape[0], factor * shape[1])
+    pixels = np.stack(np.meshgrid(*map(np.arange, finer.matrix), indexing="ij"), -1)
+    pixels = np.concatenate([pixels, np.ones((*finer.matrix, 2))], -1)  # of slice 1
+    millimetres = pixels @ finer.geometry.affine_lps(finer.matrix).T
+    before = millimetres @ np.linalg.inv(scan.geometry.affine_lps(scan.matrix)).T
+    waves = []
+    for axis, size in enumerate(kspace.shape[-2:]):
+        place = before[..., axis] + scan.crop[axis].start - size // 2
+        k = np.arange(size) - size // 2
+        waves.append(np.exp(2j * np.pi * place[..., None] * k / size) / math.sqrt(size))
+    series = torch.from_numpy(np.einsum("cyx,aby,abx->cab", kspace.numpy(), *waves))
+    assert error(finer.to_output(ifft2c(finer.kspace(1))), series) < 1e-5
+
+
+def test_an_enlarged_grid_was_measured_in_the_middle_only():
+    scan = phantom(coils=2, noise_std=0.4, shape=(96, 80))
+    mask = columns(scan, 30, 50)
+    finer = enlarge(dataclasses.replace(scan, calibration=scan.read).undersample(mask), 2)
+    assert finer.shape == (2, 2, 192, 160) and finer.reference is None
+    assert int(finer.mask(0).sum()) == int(mask.sum()) and int(finer.acquired.sum()) == 96 * 80
+    assert torch.equal(finer.mask(1)[48:144, 40:120], mask)
+    assert torch.equal(finer.calibration(0, 1)[:, 48:144, 40:120], 2 * scan.kspace(1))
+    assert noise_level(finer) == pytest.approx(2 * noise_level(scan.undersample(mask)))
+    assert torch.equal(finer.noise_covariance, 4 * scan.noise_covariance)
+    with pytest.raises(ValueError, match="not enlarged 0 times: give 1 or more"):
+        enlarge(scan, 0)
 
 
 # Intensity scale

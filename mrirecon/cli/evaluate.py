@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Literal
 
@@ -11,6 +12,7 @@ from mrirecon.io.cfl import check_apart
 from mrirecon.io.files import check_target, replacing
 from mrirecon.metrics import PROTOCOLS, common_gain
 from mrirecon.metrics import evaluate as measure
+from mrirecon.perceptual import SMALLEST, haarpsi
 
 MEAN = "mean of volumes"
 
@@ -38,7 +40,7 @@ def evaluate(
         check_apart([output], [recon, target])
         check_target(output, overwrite)
     pairs = _pairs(Path(recon), Path(target))
-    rows, notes = {}, []
+    rows, seen, notes = {}, {}, []
     for one, other in pairs:
         image, truth = read_volume(one, volume), read_volume(other, volume)
         if image.shape != truth.shape:
@@ -47,6 +49,8 @@ def evaluate(
                 f"{one} is {sizes[0]}, {other} is {sizes[1]} (slice x readout x phase): give volumes of one size"
             )
         rows[one.name] = measure(image, truth, protocol)
+        large = min(truth.shape[1:]) >= SMALLEST
+        seen[one.name] = haarpsi(image, truth) if large else math.nan
         gain = None if protocol == "dds-minmax" else common_gain(image, truth)
         if gain is not None:
             notes.append(
@@ -55,12 +59,13 @@ def evaluate(
             )
     width = max(len(name) for name in (*rows, MEAN))
     print(f"protocol {protocol}: {PROTOCOLS[protocol]}")
-    print(f"{'':<{width}}  {'NMSE':>10}  {'NRMSE':>8}  {'PSNR dB':>8}  {'SSIM':>7}")
-    volumes = {name: m._asdict() for name, m in rows.items()}
-    keys = ("nmse", "nrmse", "psnr", "ssim")
+    print(f"{'':<{width}}  {'NMSE':>10}  {'NRMSE':>8}  {'PSNR dB':>8}  {'SSIM':>7}  {'HaarPSI':>7}")
+    volumes = {name: m._asdict() | {"haarpsi": seen[name]} for name, m in rows.items()}
+    keys = ("nmse", "nrmse", "psnr", "ssim", "haarpsi")
     mean = {key: sum(m[key] for m in volumes.values()) / len(rows) for key in keys}
     for name, m in (volumes | ({MEAN: mean} if len(rows) > 1 else {})).items():
         numbers = f"{m['nmse']:10.6f}  {m['nrmse']:8.4f}  {m['psnr']:8.3f}  {m['ssim']:7.4f}"
+        numbers += f"  {m['haarpsi']:7.4f}"
         print(f"{name:<{width}}  {numbers}")
     for note in notes:
         print(f"note: {note}")

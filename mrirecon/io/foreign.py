@@ -31,6 +31,13 @@ def foreign(path: Path, head: bytes) -> str | None:
     return None
 
 
+def is_nifti(path: Path, head: bytes) -> bool:
+    """Whether a file that begins so is a NIfTI image, or a compressed file named like one."""
+    if head.startswith(b"\x1f\x8b"):
+        return path.name.lower().endswith(".nii.gz")
+    return head[344:347] in (b"n+1", b"ni1") or head[4:7] in (b"n+2", b"ni2")
+
+
 def foreign_folder(path: Path) -> str | None:
     """As `foreign`, for a folder: a scan of Bruker, Agilent or Varian, or DICOM images."""
     for name in ("fid", "ser", "rawdata.job0", "2dseq"):
@@ -54,7 +61,7 @@ def foreign_hdf5(path: Path, names: Collection[str]) -> str | None:
 
 def _image(path: Path, head: bytes) -> str | None:
     """Advice for images and pictures."""
-    name, suffix = path.name.lower(), path.suffix.lower()
+    suffix = path.suffix.lower()
     header = path.with_suffix(".hdr")
     if suffix == ".img" and header.is_file():  # the header of the pair has the signature
         with header.open("rb") as stream:
@@ -62,9 +69,8 @@ def _image(path: Path, head: bytes) -> str | None:
     by_nibabel = AS_NIFTI.format(tool='nibabel (nibabel.save(nibabel.load(FILE), "x.nii.gz"))')
     if head[128:132] == b"DICM":
         return IMAGE.format(kind="a DICOM image", remedy=DICOM)
-    nifti = head[344:347] in (b"n+1", b"ni1") or head[4:7] in (b"n+2", b"ni2")
-    if nifti or (head.startswith(b"\x1f\x8b") and name.endswith(".nii.gz")):
-        return IMAGE.format(kind="a NIfTI image", remedy=SIMULATE)
+    if is_nifti(path, head):
+        return IMAGE.format(kind="a NIfTI image", remedy=f"{SIMULATE} (recon denoises it as it is)")
     if suffix in (".hdr", ".img") and head[:4] in (b"\x5c\x01\0\0", b"\0\0\x01\x5c"):
         return IMAGE.format(kind="an Analyze image", remedy=by_nibabel)
     if suffix in (".mgh", ".mgz"):

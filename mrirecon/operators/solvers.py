@@ -59,6 +59,8 @@ def conjugate_gradient(
     if in_place and isinstance(weight, Tensor) and weight.numel() == 1:
         weight = float(weight)
     gp = torch.empty_like(b)
+    if torch.is_grad_enabled():  # the ratios of residuals below rounding have no finite gradient
+        tolerance = max(tolerance, torch.finfo(b.dtype).eps)
 
     def damped(v: Tensor) -> Tensor:
         return _damped(gram, v, weight, gp) if in_place else gram(v) + weight * v
@@ -74,7 +76,8 @@ def conjugate_gradient(
             break
         gp = damped(p)
         pgp = _dot(p, gp, item_axes)
-        alpha = torch.where(active & (pgp > 0), rr / torch.where(pgp > 0, pgp, 1), 0)
+        going = active & (pgp > 0)
+        alpha = torch.where(going, rr / torch.where(going, pgp, 1), 0)
         x, r = _plus(x, alpha, p, in_place), _plus(r, -alpha, gp, in_place)
         previous, rr = rr, torch.where(active, _dot(r, r, item_axes), rr)
         beta = rr / torch.where(previous > 0, previous, 1)

@@ -18,8 +18,8 @@ from mrirecon.calibration import calibration_note
 from mrirecon.coverage import coverage_of
 from mrirecon.device import choose_device
 from mrirecon.echo import center_echo
-from mrirecon.io import read_scan
 from mrirecon.io.files import suffix_of
+from mrirecon.io.images import read_scan_or_image
 from mrirecon.io.layout import Layout
 from mrirecon.io.place import Placement
 from mrirecon.methods.base import Method, Preview
@@ -60,6 +60,7 @@ class Request:
         compress_coils: combine the coils to this many virtual ones, for speed.
         compression: one matrix for the scan (svd), or one per readout position (geometric).
         remove_oversampling: crop the readout to the reconstruction FOV before reconstructing, for speed.
+        enlarge: make pixels so many times smaller, by k-space beyond what was measured (super-resolution).
         layout: how the array of the scan is stored, where that is not as usual.
         place: where the image lies, where the file does not say.
         adapt: adapt the weights of a network, or of the prior of a sampler, to the scan, in so many steps or, with
@@ -96,6 +97,7 @@ class Request:
     compress_coils: Count | None = None
     compression: Literal["svd", "geometric"] = "svd"
     remove_oversampling: bool = False
+    enlarge: Count = 1
     layout: Layout = field(default_factory=Layout)
     place: Placement = field(default_factory=Placement)
     adapt: Count | Literal["auto"] | None = None
@@ -156,7 +158,7 @@ class Request:
         Raises:
             ValueError, OSError: if it cannot be read.
         """
-        return read_scan(path, self.layout)
+        return read_scan_or_image(path, self.layout)
 
     def prepare(self, scan: Scan) -> tuple[Scan, dict[str, Any] | None]:
         """The scan as the method gets it, and how its mask came about, for the JSON.
@@ -170,6 +172,7 @@ class Request:
         scan = self.place.of(scan if self.volume is None else one_volume(scan, self.volume))
         if self.remove_oversampling:
             scan = prepare.remove_oversampling(scan)
+        scan = prepare.enlarge(scan, self.enlarge)
         # A kind of mask is drawn about the echo; a given one names samples of the file.
         mask, made = self.mask_source, None
         given = mask is not None and mask.is_given

@@ -163,6 +163,11 @@ def undersample(scan: Scan, coverage: Coverage, source: MaskSource) -> tuple[Sca
     Raises:
         ValueError, OSError: if the mask cannot be made, or is of another size than the k-space.
     """
+    if scan.is_image:
+        raise ValueError(
+            f"{scan.source} is an image: to leave out samples of its Fourier transform tells nothing of a scanner, "
+            "make k-space of it with the command simulate"
+        )
     mask, made = source.make((scan.shape[2], scan.shape[3]), coverage.acquired)
     notes = (*scan.notes, *_notes(coverage, mask, source.kind, made.get("acceleration")))
     return replace(scan.undersample(mask, kind=source.kind), notes=notes), made

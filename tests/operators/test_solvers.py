@@ -84,6 +84,19 @@ def test_conjugate_gradients_survive_zero():
     assert not conjugate_gradient(lambda x: 0 * x, zero + 1, iterations=5).any()
 
 
+@pytest.mark.parametrize("scale", [1.0, 1e-8])
+def test_gradients_of_conjugate_gradients_that_end_early_are_those_of_the_solution(scale):
+    """A projection is solved in one step; the further residuals are rounding errors of rounding errors."""
+    kept = complex_normal((1, 6, 6)).real > -0.3
+    b, weight = (scale * complex_normal((1, 6, 6), seed=1) * kept).requires_grad_(), 0.5
+    x = conjugate_gradient(lambda v: v * kept, b, weight=weight, iterations=20)
+    (gradient,) = torch.autograd.grad(x.real.sum(), b)
+    expected = (kept / (1 + weight)).to(
+        gradient
+    )  # of parts outside too, which solve x = b / weight there
+    assert (gradient * kept - expected).abs().max() < 1e-5
+
+
 def test_fista_solves_the_lasso_of_an_orthogonal_matrix_in_one_step():
     Q = torch.linalg.qr(complex_normal(20, 20)).Q
     b, weight = complex_normal(20, 1, seed=3), 0.8

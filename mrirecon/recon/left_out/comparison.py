@@ -72,11 +72,16 @@ class Contest:
         """Prepare a scan for requests.
 
         Raises:
-            ValueError, OSError: if the scan does not suit them, or `left_out_slices` is not 1 or more.
+            ValueError, OSError: if the scan does not suit them or is an image, or `left_out_slices` is not 1 or more.
         """
         check_ranges(cls, {"left_out_slices": left_out_slices}, "compare")
         if not requests:
             raise ValueError("there are no methods to compare: name some, such as cg_sense tv dds")
+        if scan.is_image:
+            raise ValueError(
+                f"{scan.source} is an image: no samples of a scanner are there to be left out: compare reconstructions "
+                "of a scan, such as one made by the command simulate"
+            )
         named: dict[str, Request] = {}
         for request in map(_telling_share, requests):
             name, count = request.solver.name, sum(_is(request, other) for other in named.values())
