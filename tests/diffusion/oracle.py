@@ -105,6 +105,15 @@ class Problem:
         power = self.power[ky][:, kx] * small.share
         small.power = power.roll([-(h // 2) for h in shape], (0, 1))
         small.take_apart()
+
+        def seen(x):
+            """A^H of the small problem on the centre of A x of the large one."""
+            images = x.mT.reshape(-1, 1, *self.shape)
+            kspace = (self.mask * (self.Fy @ (self.maps * images) @ self.Fx.mT))[..., rows, columns]
+            back = small.Fy.mH @ kspace @ small.Fx.conj() * math.sqrt(small.share)
+            return (small.maps.conj() * back).sum(1).flatten(1).mT
+
+        small.seen = seen
         return small
 
     def grams(self):

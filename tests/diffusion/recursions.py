@@ -122,11 +122,14 @@ def pyramid(p, s, of, sizes, restart, stride, eta=1.0):
             walk = [level for level in walk if level <= restart * 2**halvings]
             walk = walk[(len(walk) - 1) % stride :: stride]
         before = small.share * small.U.mH @ image
+        b = small.b * of.one
+        if halvings < sizes - 1:
+            b = b + small.gram(before) - small.seen(image)
         x = before + root * walk[0] * of.noise()[: len(small.b)]
         for high, low in pairwise([*(root * level for level in walk), 0.0]):
             noisy, weight = x, 0.4 * (small.noise_std / high) ** 2
             x0 = denoised(small, of, noisy, high)
-            x = small.solve(weight, small.b * of.one + weight * x0)
+            x = small.solve(weight, b + weight * x0)
             if low:
                 z = of.noise()[: len(small.b)]
                 x = x + low * (math.sqrt(1 - eta**2) * (noisy - x0) / high + eta * z)

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from mrirecon.diffusion.denoisers import Denoiser
 from mrirecon.diffusion.samplers.consistent import CG_STEPS, PRIOR_WEIGHT, dds
-from mrirecon.diffusion.samplers.steps import Callback, Image, Sigmas, walk
+from mrirecon.diffusion.samplers.steps import Callback, Image, Sigmas, check_noise, walk
 from mrirecon.operators import sense
 from mrirecon.operators.sense import Sense
 from mrirecon.options import Count
@@ -39,10 +39,10 @@ def pyramid(
 ) -> Image:
     """Pyramidal diffusion (Ryu & Ye 2022, arXiv:2208.01864, Algorithm 2), with the steps of `dds`.
 
-    The image of N / 2^h pixels a side has the centre of k-space, y_h = 2^-h C_h y, the factor keeping its brightness;
-    noise s_y and level s of the full size are s_y / 2^h and s / 2^h there. The smallest is sampled through all levels;
-    its central k-space replaces that of the first image, and noise of a lower level begins the next size:
-    x <- x + U_h (x_h - C_h x), U_h filling the outer k-space with zeros.
+    The image of N / 2^h pixels a side has the centre of k-space, 2^-h C_h y, the factor keeping its brightness; noise
+    s_y and level s are s_y / 2^h and s / 2^h there. The smallest walks through all levels, and each is the start of the
+    next size, which begins at a lower level: x <- x + U_h (x_h - C_h x), U_h filling the outer k-space with zeros. As
+    resampled coil maps are not exact, the data of x_h are 2^-h C_h (y - A x) + A_h C_h x where there is an x.
 
     Args:
         sizes: of the image: 1, 1/2, 1/4 ... of the matrix on each side; 1 is `dds` alone.
@@ -56,6 +56,7 @@ def pyramid(
     Raises:
         ValueError: if restart is not positive, sizes or stride is below 1, or as `dds`.
     """
+    check_noise(noise_std, "pyramid")
     if not restart > 0 or min(sizes, stride) < 1:
         raise ValueError(
             f"restart is {restart:g}, sizes {sizes} and stride {stride}: give a level above 0, and numbers from 1"
@@ -67,10 +68,14 @@ def pyramid(
         ratio = math.sqrt(math.prod(shape) / math.prod(matrix))
         coarsest = halvings == sizes - 1
         part = every if coarsest else _thinned(every, restart * 2**halvings, stride)
-        begun = None if image is None else resized(image, shape)
+        small, data, begun, rest = _smaller(A, shape), ratio * center_crop(y, shape), None, 0.0
+        if image is not None:
+            begun = resized(image, shape)
+            rest = image - resized(begun, matrix)
+            data = small(begun) + ratio * center_crop(y - A(image), shape)
         x = dds(
-            ratio * center_crop(y, shape),
-            _smaller(A, shape),
+            data,
+            small,
             denoiser,
             [*(ratio * sigma for _, sigma, _ in part), 0.0],
             noise_std=ratio * noise_std,
@@ -79,9 +84,9 @@ def pyramid(
             cg_steps=cg_steps,
             start=begun,
             generator=generator,
-            callback=None if callback is None else _enlarging(callback, part, matrix),
+            callback=None if callback is None else _enlarging(callback, part, rest, matrix),
         )
-        image = resized(x, matrix) if begun is None else image + resized(x - begun, matrix)
+        image = rest + resized(x, matrix)
     return image
 
 
@@ -101,11 +106,13 @@ def _smaller(A: Sense, shape: tuple[int, int]) -> Sense:
     return sense(maps, center_crop(A.mask, shape))
 
 
-def _enlarging(callback: Callback, levels: list[Level], matrix: tuple[int, int]) -> Callback:
+def _enlarging(
+    callback: Callback, levels: list[Level], rest: Image | float, matrix: tuple[int, int]
+) -> Callback:
     """A callback of small images that tells of the whole walk, in levels and images of the full size."""
 
     def tell(step: int, _: float, x: Tensor, x0: Tensor) -> None:
         step, sigma, _ = levels[step]
-        callback(step, sigma, resized(x, matrix), resized(x0, matrix))
+        callback(step, sigma, rest + resized(x, matrix), rest + resized(x0, matrix))
 
     return tell
