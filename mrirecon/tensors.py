@@ -208,6 +208,8 @@ def resized(
         ValueError: if one side is to grow and the other to shrink.
     """
     have = x.shape[-2:]
+    if shape == have:
+        return x
     fit = center_crop if math.prod(shape) < math.prod(have) else pad_to
     return ifft2c(fit(fft2c(x), shape)) * math.sqrt(math.prod(shape) / math.prod(have))
 

@@ -125,7 +125,7 @@ class PnPADMM(Posterior, sampler=samplers.pnp_admm):
 
 @dataclass(frozen=True, kw_only=True)
 class ReconstructionGuidance(Posterior, sampler=samplers.reconstruction_guidance):
-    """Reconstruction guidance (Ho, Salimans, Gritsenko et al. 2022, Video Diffusion, arXiv:2204.03458, equation 7)."""
+    """Reconstruction guidance (Ho, Salimans, Gritsenko et al. 2022, Video Diffusion, arXiv:2204.03458, section 3.1)."""
 
 
 @dataclass(frozen=True, kw_only=True)

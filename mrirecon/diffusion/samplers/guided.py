@@ -160,7 +160,7 @@ def reconstruction_guidance(
     generator: Streams = None,
     callback: Callback | None = None,
 ) -> Image:
-    """Reconstruction guidance (Ho, Salimans, Gritsenko et al. 2022, Video Diffusion, arXiv:2204.03458, equation 7).
+    """Reconstruction guidance (Ho, Salimans, Gritsenko et al. 2022, Video Diffusion, arXiv:2204.03458, section 3.1).
 
     x0' = D - (w alpha / 2) grad_z ||y - A D(x)||^2 with the paper's z = alpha x, which is D + w J^H A^H (y - A D), then
     a DDIM step from x0' with the noise e = (x - x0') / s. No constant w is right at all levels: for a Gaussian prior of

@@ -37,7 +37,7 @@ def pyramid(
     generator: Streams = None,
     callback: Callback | None = None,
 ) -> Image:
-    """Pyramidal diffusion (Ryu & Ye 2022, arXiv:2208.01864, Algorithm 2), with the steps of `dds`.
+    """Pyramidal diffusion (Ryu & Ye 2022, arXiv:2208.01864), with the steps of `dds`.
 
     The image of N / 2^h pixels a side has the centre of k-space, 2^-h C_h y, the factor keeping its brightness; noise
     s_y and level s are s_y / 2^h and s / 2^h there. The smallest walks through all levels, and each is the start of the
