@@ -51,7 +51,7 @@ VARIED: list[tuple[str, dict[str, Any]]] = [
     ("reconstruction_guidance", {"weight": "auto", "prior_variance": 1.0}),
     ("pyramid", {"sizes": 1}),
     ("pyramid", {"sizes": 2}),
-    ("pyramid", {"stride": 1}),
+    ("pyramid", {"stride": 2}),
 ]
 SETTINGS = [
     (sampler, settings)

@@ -19,12 +19,12 @@ MASKS: list[dict[str, Any]] = [
     {"mask": "uniform1d", "acceleration": 4, "center_fraction": 0.08},
     {"mask": "poisson", "acceleration": 8, "center_fraction": 0.07},
 ]
-COLD = {"start": "noise", "levels": 40}
+WARM, COLD = {"start": "cg_sense", "levels": 20}, {"start": "noise", "levels": 40}
 SETTINGS: list[tuple[str, dict[str, Any]]] = [
-    *(("dds", {"levels": levels}) for levels in (20, 10)),
-    *(("pyramid", more) for more in ({}, {"sizes": 2}, {"stride": 1})),
+    *(("dds", {**WARM, "levels": levels}) for levels in (20, 10)),
+    *(("pyramid", {**WARM, **more}) for more in ({}, {"stride": 2}, {"sizes": 2, "stride": 2})),
     *(("dds", {**COLD, "levels": levels}) for levels in (40, 20, 10)),
-    *(("pyramid", {**COLD, **more}) for more in ({}, {"stride": 1})),
+    *(("pyramid", {**COLD, **more}) for more in ({}, {"stride": 2})),
 ]
 
 

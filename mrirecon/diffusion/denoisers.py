@@ -231,7 +231,7 @@ class GaussianDenoiser:
 
     def __call__(self, x: Tensor, sigma: Sigma) -> Tensor:
         if x.shape[-2:] != self.power.shape:
-            return self._smaller(x.shape[-2:])(x, sigma)
+            return self._smaller((x.shape[-2], x.shape[-1]))(x, sigma)
         s = sigma.reshape(*x.shape[:-2], 1, 1) if isinstance(sigma, Tensor) else sigma
         shrink = self.power / (self.power + s**2)
         return self.mean + ifft2(shrink * fft2(x - self.mean))

@@ -132,6 +132,9 @@ class ReconstructionGuidance(Posterior, sampler=samplers.reconstruction_guidance
 class Pyramid(Posterior, sampler=samplers.pyramid):
     """Pyramidal diffusion (Ryu & Ye 2022, arXiv:2208.01864): `dds` from a quarter of the matrix size to the whole."""
 
+    levels: Count = 40
+    start: str = "noise"
+
     finest: ClassVar[float] = DDS.finest
 
 

@@ -467,14 +467,14 @@ CASES = {
     "pyramid": Case(
         "pyramid",
         lambda p, s, of: pyramid(p, s, of, 3, 1.0, 2),
-        {"restart": 1.0},
+        {"restart": 1.0, "stride": 2},
         noise_std=True,
         steps=300,
     ),
     "pyramid, two sizes": Case(
         "pyramid",
         lambda p, s, of: pyramid(p, s, of, 2, 0.5, 1, 0.7),
-        {"sizes": 2, "restart": 0.5, "stride": 1, "eta": 0.7},
+        {"sizes": 2, "restart": 0.5, "eta": 0.7},
         noise_std=True,
         steps=300,
     ),

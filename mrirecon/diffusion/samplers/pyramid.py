@@ -29,7 +29,7 @@ def pyramid(
     noise_std: float,
     sizes: Count = 3,
     restart: float = 0.1,
-    stride: Count = 2,
+    stride: Count = 1,
     prior_weight: float = PRIOR_WEIGHT,
     eta: float = 1.0,
     cg_steps: Count = CG_STEPS,
@@ -47,7 +47,7 @@ def pyramid(
     Args:
         sizes: of the image: 1, 1/2, 1/4 ... of the matrix on each side; 1 is `dds` alone.
         restart: t_f, highest level of the full size, in which noise drowns what the smaller ones lack; twice at half.
-        stride: sizes but the smallest take every second (or third ...) level.
+        stride: 2 lets all sizes but the smallest take every second level.
         prior_weight: k of `dds`.
         eta: new noise per level, as a fraction of s'.
         cg_steps: conjugate gradients per level.
@@ -68,7 +68,8 @@ def pyramid(
         ratio = math.sqrt(math.prod(shape) / math.prod(matrix))
         coarsest = halvings == sizes - 1
         part = every if coarsest else _thinned(every, restart * 2**halvings, stride)
-        small, data, begun, rest = _smaller(A, shape), ratio * center_crop(y, shape), None, 0.0
+        small, data, begun = _smaller(A, shape), ratio * center_crop(y, shape), None
+        rest = torch.zeros_like(y[..., 0, :, :])
         if image is not None:
             begun = resized(image, shape)
             rest = image - resized(begun, matrix)
@@ -87,6 +88,7 @@ def pyramid(
             callback=None if callback is None else _enlarging(callback, part, rest, matrix),
         )
         image = rest + resized(x, matrix)
+    assert image is not None
     return image
 
 
@@ -107,7 +109,7 @@ def _smaller(A: Sense, shape: tuple[int, int]) -> Sense:
 
 
 def _enlarging(
-    callback: Callback, levels: list[Level], rest: Image | float, matrix: tuple[int, int]
+    callback: Callback, levels: list[Level], rest: Image, matrix: tuple[int, int]
 ) -> Callback:
     """A callback of small images that tells of the whole walk, in levels and images of the full size."""
 
