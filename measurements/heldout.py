@@ -27,6 +27,8 @@ SETTINGS: list[tuple[str, dict[str, Any]]] = [
     *(("unrolled_prior", {"adapt": steps} if steps else {}) for steps in (None, "auto", 60)),
     *(("dds", {"samples": 4, **more}) for more in ({}, {"sigma_min": 0.05}, {"samples": 8})),
     *(("score_mri", more) for more in ({}, {"levels": 60, "sigma_min": 0.03})),
+    *((name, {"samples": 4}) for name in ("pyramid", "reconstruction_guidance")),
+    ("adjoint", {}),
     *(("dps", more) for more in ({}, {"zeta": 3.0})),
 ]
 

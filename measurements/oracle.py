@@ -48,6 +48,10 @@ VARIED: list[tuple[str, dict[str, Any]]] = [
     ("diffpir", {"cg_steps": 20}),  # as many as converge, of a solver that no denoiser sees
     ("red_diff", {"learning_rate": 0.3}),
     ("pnp_admm", {"cg_steps": 20}),
+    ("reconstruction_guidance", {"weight": "auto", "prior_variance": 1.0}),
+    ("pyramid", {"sizes": 1}),
+    ("pyramid", {"sizes": 2}),
+    ("pyramid", {"stride": 2}),
 ]
 SETTINGS = [
     (sampler, settings)
@@ -118,7 +122,7 @@ def main() -> None:
         evaluations = len(asked) / args.levels
         print(
             f"{name:10}  {distance:8.3f}  {ratio:8.2f}  {evaluations:9.2f}  {seconds:7.1f}  "
-            + ", ".join(f"{key} {value:g}" for key, value in settings.items())
+            + ", ".join(f"{key} {value}" for key, value in settings.items())
         )
 
 

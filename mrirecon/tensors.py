@@ -6,6 +6,7 @@ k-space origin and the image centre, for odd sizes too (fastMRI, BART `fft -u`, 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 
 import torch
@@ -162,7 +163,9 @@ def _drawn(shape: torch.Size, dtype: torch.dtype, generator: Streams) -> Float[T
     return torch.randn(*shape, 2, dtype=dtype, device=device, generator=generator)
 
 
-def center_crop(x: Num[Tensor, "*batch y x"], shape: tuple[int, int]) -> Num[Tensor, "*batch h w"]:
+def center_crop(
+    x: Shaped[Tensor, "*batch y x"], shape: tuple[int, int]
+) -> Shaped[Tensor, "*batch h w"]:
     """Crop the last two axes to `shape`, with the centre at N // 2 before and after.
 
     Raises:
@@ -191,6 +194,24 @@ def pad_to(x: Shaped[Tensor, "*batch h w"], shape: tuple[int, int]) -> Shaped[Te
     before = [want // 2 - have // 2 for have, want in zip(x.shape[-2:], shape, strict=True)]
     after = [want - have - b for have, want, b in zip(x.shape[-2:], shape, before, strict=True)]
     return torch.nn.functional.pad(x, (before[1], after[1], before[0], after[0]))
+
+
+def resized(
+    x: Complex[Tensor, "*batch y x"], shape: tuple[int, int]
+) -> Complex[Tensor, "*batch h w"]:
+    """The image with its k-space cropped or zero-padded to `shape`, as bright as before.
+
+    The orthonormal FFT spreads an image over the square root of its pixels: hence the factor. White noise of an image
+    that is made n times smaller falls by sqrt(n).
+
+    Raises:
+        ValueError: if one side is to grow and the other to shrink.
+    """
+    have = x.shape[-2:]
+    if shape == have:
+        return x
+    fit = center_crop if math.prod(shape) < math.prod(have) else pad_to
+    return ifft2c(fit(fft2c(x), shape)) * math.sqrt(math.prod(shape) / math.prod(have))
 
 
 def mirrored_to(

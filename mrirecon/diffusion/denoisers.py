@@ -13,7 +13,17 @@ from torch import Tensor
 
 from mrirecon.brief import brief
 from mrirecon.diffusion.schedules import ddpm_time
-from mrirecon.tensors import as_channels, as_complex, fft2, ifft2, mirrored_to
+from mrirecon.tensors import (
+    as_channels,
+    as_complex,
+    center_crop,
+    fft2,
+    fftshift,
+    ifft2,
+    ifftshift,
+    mirrored_to,
+    resized,
+)
 
 Sigma: TypeAlias = float | Float[Tensor, " batch"]  # one for all images, or one for each
 
@@ -201,6 +211,8 @@ class ScaledDenoiser:
 class GaussianDenoiser:
     """The exact denoiser of a stationary Gaussian prior; with it the posterior has a closed form.
 
+    Smaller images than `mean` are taken for those whose outer k-space was cut away, which have a Gaussian prior too.
+
     Attributes:
         mean: mean of the images.
         power: variance per real component of each coefficient of the plain orthonormal FFT (origin at index 0).
@@ -218,9 +230,17 @@ class GaussianDenoiser:
     __repr__ = brief
 
     def __call__(self, x: Tensor, sigma: Sigma) -> Tensor:
+        if x.shape[-2:] != self.power.shape:
+            return self._smaller((x.shape[-2], x.shape[-1]))(x, sigma)
         s = sigma.reshape(*x.shape[:-2], 1, 1) if isinstance(sigma, Tensor) else sigma
         shrink = self.power / (self.power + s**2)
         return self.mean + ifft2(shrink * fft2(x - self.mean))
+
+    def _smaller(self, shape: tuple[int, int]) -> GaussianDenoiser:
+        """The prior of the images `resized` to a smaller shape."""
+        share = math.prod(shape) / self.power.numel()
+        power = share * ifftshift(center_crop(fftshift(self.power), shape))
+        return GaussianDenoiser(resized(self.mean, shape), power, self.sigma_range)
 
     def to(self, device: torch.device | str) -> GaussianDenoiser:
         """This denoiser with its tensors on a device."""

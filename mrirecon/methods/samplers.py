@@ -123,5 +123,20 @@ class PnPADMM(Posterior, sampler=samplers.pnp_admm):
     """Plug-and-play ADMM (Chan, Wang & Elgendy 2016, arXiv:1605.01710), one iteration per level; draws no noise."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class ReconstructionGuidance(Posterior, sampler=samplers.reconstruction_guidance):
+    """Reconstruction guidance (Ho, Salimans, Gritsenko et al. 2022, Video Diffusion, arXiv:2204.03458, section 3.1)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pyramid(Posterior, sampler=samplers.pyramid):
+    """Pyramidal diffusion (Ryu & Ye 2022, arXiv:2208.01864): `dds` from a quarter of the matrix size to the whole."""
+
+    levels: Count = 40
+    start: str = "noise"
+
+    finest: ClassVar[float] = DDS.finest
+
+
 # All of this module.
 SAMPLER_METHODS: tuple[type[Posterior], ...] = tuple(Posterior.__subclasses__())

@@ -10,6 +10,7 @@ columns instead it gives the image that belongs to that noise (`Path`).
 """
 
 import math
+from copy import copy
 from importlib import import_module
 from pkgutil import iter_modules
 
@@ -70,10 +71,50 @@ class Problem:
         self.truth = self.mean + self.Qy.mH @ draw @ self.Qx.conj()
         noise = complex_normal(coils, *shape, seed=seed + 2)
         self.y = mask * (self.Fy @ (self.maps * self.truth) @ self.Fx.mT + noise_std * noise)
-        back = self.Fy.mH @ (mask * self.y) @ self.Fx.conj()
+        self.take_apart()
+
+    def take_apart(self):
+        """A^H y, and the eigenvalues and eigenvectors of G."""
+        back = self.Fy.mH @ (self.mask * self.y) @ self.Fx.conj()
         self.b = (self.maps.conj() * back).sum(0).reshape(-1, 1)
         self.values, self.vectors = torch.linalg.eigh(self.grams())
         self.values = torch.where(self.values < 1e-9, 0, self.values)
+
+    def smaller(self, shape):
+        """The problem of the images whose outer k-space is cut away, at the same brightness, and U that enlarges them.
+
+        U is a sum of waves, the same at both sizes; an image of h pixels in place of N has the noise times (h / N)^1/2.
+        """
+        first = [n // 2 - h // 2 for n, h in zip(self.shape, shape, strict=True)]
+        rows, columns = (slice(a, a + h) for a, h in zip(first, shape, strict=True))
+        small = copy(self)
+        small.shape, small.mask = shape, self.mask[rows, columns]
+        small.share = shape[0] * shape[1] / (self.shape[0] * self.shape[1])
+        small.noise_std = self.noise_std * math.sqrt(small.share)
+        small.Fy, small.Fx = (dft(size, size // 2) for size in shape)
+        small.Qy, small.Qx = (dft(size) for size in shape)
+        up = torch.kron(self.Fy.mH[:, rows] @ small.Fy, self.Fx.mH[:, columns] @ small.Fx)
+        small.U = up / math.sqrt(small.share)
+        down = small.U.mH * small.share  # the inverse of U on its range
+        maps = (down @ self.maps.reshape(len(self.maps), -1).mT).mT.reshape(-1, *shape)
+        size = maps.abs().square().sum(0).sqrt()
+        small.maps = torch.where(size > 0.5, maps / size, 0)
+        small.y = math.sqrt(small.share) * self.y[:, rows, columns]
+        small.mean = (down @ self.mean.reshape(-1, 1)).reshape(shape)
+        ky, kx = ((torch.arange(h) - h // 2) % n for n, h in zip(self.shape, shape, strict=True))
+        power = self.power[ky][:, kx] * small.share
+        small.power = power.roll([-(h // 2) for h in shape], (0, 1))
+        small.take_apart()
+
+        def seen(x):
+            """A^H of the small problem on the centre of A x of the large one."""
+            images = x.mT.reshape(-1, 1, *self.shape)
+            kspace = (self.mask * (self.Fy @ (self.maps * images) @ self.Fx.mT))[..., rows, columns]
+            back = small.Fy.mH @ kspace @ small.Fx.conj() * math.sqrt(small.share)
+            return (small.maps.conj() * back).sum(1).flatten(1).mT
+
+        small.seen = seen
+        return small
 
     def grams(self):
         """G, or its diagonal blocks over the image's lines where the mask has whole columns."""

@@ -111,6 +111,47 @@ def dds(p, s, of, eta, prior):
     return x
 
 
+def pyramid(p, s, of, sizes, restart, stride, eta=1.0):
+    """Each size through its levels, times (h / N)^1/2; its image replaces the centre of the k-space of the last one."""
+    image = torch.zeros_like(p.b)
+    for halvings in range(sizes - 1, -1, -1):
+        small = p.smaller(tuple(math.ceil(n / 2**halvings) for n in p.shape))
+        root = math.sqrt(small.share)
+        walk = s[:-1]
+        if halvings < sizes - 1:
+            walk = [level for level in walk if level <= restart * 2**halvings]
+            walk = walk[(len(walk) - 1) % stride :: stride]
+        before = small.share * small.U.mH @ image
+        b = small.b * of.one
+        if halvings < sizes - 1:
+            b = b + small.gram(before) - small.seen(image)
+        x = before + root * walk[0] * of.noise()[: len(small.b)]
+        for high, low in pairwise([*(root * level for level in walk), 0.0]):
+            noisy, weight = x, 0.4 * (small.noise_std / high) ** 2
+            x0 = denoised(small, of, noisy, high)
+            x = small.solve(weight, b + weight * x0)
+            if low:
+                z = of.noise()[: len(small.b)]
+                x = x + low * (math.sqrt(1 - eta**2) * (noisy - x0) / high + eta * z)
+        image = image + small.U @ (x - before)
+    return image
+
+
+def guided(p, s, of, eta, weight):
+    """x0' = D - w/2 grad ||y - A D||^2, whose score is (x0' - x) / s^2; DDIM's step as in its paper."""
+    x = s[0] * of.noise()
+    for high, low in pairwise(s):
+        x0 = denoised(p, of, x, high)
+        x0 = x0 + weight(high) * p.shrunk(p.b * of.one - p.gram(x0), high)
+        x = ddim(x, x0, high, low, of, eta)
+    return x
+
+
+def exact_weight(p, v):
+    """w = s^2 / (r^2 + s_y^2), r^2 the variance that v and the level leave."""
+    return lambda s: 1 / (1 / (1 + s**2 / v) + (p.noise_std / s) ** 2)
+
+
 def pseudo_inverse(p, v):
     return p.of_gram(lambda e: torch.where(e > 0, 1 / e.clamp_min(1e-300), 0), v)
 
@@ -408,6 +449,32 @@ CASES = {
         "pigdm",
         lambda p, s, of: pigdm(p, s, of, 1.5, 0.8),
         {"prior_variance": 1.5, "eta": 0.8},
+        noise_std=True,
+        steps=300,
+    ),
+    "reconstruction_guidance": Case(
+        "reconstruction_guidance",
+        lambda p, s, of: guided(p, s, of, 0.8, lambda _: 0.6),
+        {"weight": 0.6, "eta": 0.8},
+        noise_std=True,
+    ),
+    "reconstruction_guidance, auto": Case(
+        "reconstruction_guidance",
+        lambda p, s, of: guided(p, s, of, 1.0, exact_weight(p, 1.5)),
+        {"weight": "auto", "prior_variance": 1.5},
+        noise_std=True,
+    ),
+    "pyramid": Case(
+        "pyramid",
+        lambda p, s, of: pyramid(p, s, of, 3, 1.0, 2),
+        {"restart": 1.0, "stride": 2},
+        noise_std=True,
+        steps=300,
+    ),
+    "pyramid, two sizes": Case(
+        "pyramid",
+        lambda p, s, of: pyramid(p, s, of, 2, 0.5, 1, 0.7),
+        {"sizes": 2, "restart": 0.5, "eta": 0.7},
         noise_std=True,
         steps=300,
     ),

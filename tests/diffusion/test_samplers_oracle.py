@@ -74,11 +74,14 @@ def cached_law(case_name, name):
 
 
 def unit_vectors(pixels):
-    """Noise for a batch whose first item draws none, and each other one unit vector of one draw."""
+    """Noise for a batch whose first item draws none, and each other one unit vector of one draw.
+
+    Smaller images take the first entries of it.
+    """
 
     def script(draw, like):
         noise = torch.zeros_like(like).flatten(-2)
-        noise[1 + draw * pixels : 1 + (draw + 1) * pixels] = torch.eye(pixels)
+        noise[1 + draw * pixels : 1 + (draw + 1) * pixels] = torch.eye(pixels)[:, : noise.shape[-1]]
         return noise.reshape(like.shape)
 
     return script
@@ -129,7 +132,7 @@ def test_images_belong_to_their_noise(case, name, monkeypatch):
     made = CASES[case]
     pixels = p.b.shape[0]
     noises = [complex_normal(pixels, 2, seed=n) * torch.tensor([0, 1]) for n in range(40)]
-    noise = Scripted(lambda draw, like: noises[draw].mT.reshape(like.shape))
+    noise = Scripted(lambda draw, like: noises[draw].mT[:, : like[0].numel()].reshape(like.shape))
     noise.install(monkeypatch)
     images = made.sample(p, LEVELS, 2)
     of = Path(noises)

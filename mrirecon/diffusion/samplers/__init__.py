@@ -4,7 +4,7 @@ Arguments of all samplers:
 
 * y: measured k-space (*batch, coil, y, x), in units in which images have the bright level 1.
 * A: its operator.
-* denoiser: the prior; samplers with a gradient through it (DPS, MCG, PiGDM) need a differentiable one.
+* denoiser: the prior; samplers with a gradient through it (those of `guided.py`) need a differentiable one.
 * sigmas: noise levels, decreasing to 0 (`mrirecon.schedules`).
 * noise_std: standard deviation s_y of the noise in y per real component, where the method needs it.
 * start: first image, to which noise of level sigmas[0] is added; without it the sampler starts from noise alone.
@@ -33,8 +33,10 @@ from mrirecon.diffusion.samplers.consistent import pnp_admm as pnp_admm
 from mrirecon.diffusion.samplers.guided import dps as dps
 from mrirecon.diffusion.samplers.guided import mcg as mcg
 from mrirecon.diffusion.samplers.guided import pigdm as pigdm
+from mrirecon.diffusion.samplers.guided import reconstruction_guidance as reconstruction_guidance
 from mrirecon.diffusion.samplers.langevin import langevin as langevin
 from mrirecon.diffusion.samplers.langevin import red_diff as red_diff
+from mrirecon.diffusion.samplers.pyramid import pyramid as pyramid
 from mrirecon.diffusion.samplers.replacement import ilvr as ilvr
 from mrirecon.diffusion.samplers.replacement import projection as projection
 from mrirecon.diffusion.samplers.replacement import repaint as repaint
@@ -47,6 +49,6 @@ SAMPLERS: dict[str, Callable[..., Tensor]] = {
     sampler.__name__: sampler
     for sampler in (
         *(score_mri, dps, dds, langevin, projection, repaint, ilvr, mcg, ddnm, ddnm_plus),
-        *(pigdm, ddrm, snips, diffpir, red_diff, pnp_admm),
+        *(pigdm, ddrm, snips, diffpir, red_diff, pnp_admm, reconstruction_guidance, pyramid),
     )
 }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -139,6 +140,52 @@ def pigdm(
         residual = A.H(y - A(x0))
         direction = A.solve(residual, noise_std**2 / left, iterations=cg_steps)
         guided = torch.add(x0, vjp(direction), alpha=sigma**2 / left)
+        fresh = ancestral_noise(sigma, lower, eta)
+        x = ddim_step(guided, (x - guided) / sigma, lower, fresh, generator)
+    return x
+
+
+@torch.no_grad()
+def reconstruction_guidance(
+    y: Tensor,
+    A: LinearOperator,
+    denoiser: Denoiser,
+    sigmas: Sigmas,
+    *,
+    noise_std: float,
+    weight: float | Literal["auto"] = 1.0,
+    prior_variance: float = 0.1,
+    eta: float = 1.0,
+    start: Image | None = None,
+    generator: Streams = None,
+    callback: Callback | None = None,
+) -> Image:
+    """Reconstruction guidance (Ho, Salimans, Gritsenko et al. 2022, Video Diffusion, arXiv:2204.03458, section 3.1).
+
+    x0' = D - (w alpha / 2) grad_z ||y - A D(x)||^2 with the paper's z = alpha x, which is D + w J^H A^H (y - A D), then
+    a DDIM step from x0' with the noise e = (x - x0') / s. No constant w is right at all levels: for a Gaussian prior of
+    variance c and A^H A = 1 the exact one is s^2 / (r^2 + s_y^2) with r^2 = c s^2 / (c + s^2), and the step `pigdm`'s.
+
+    Args:
+        weight: w, constant as in the paper; auto takes the one that is exact for a Gaussian prior.
+        prior_variance: c of that, the variance of the images per real component.
+        eta: fraction of DDPM's new noise; 0 is DDIM.
+
+    Raises:
+        ValueError: if noise_std or weight is not positive, eta is not between 0 and 1, or the schedule is invalid.
+    """
+    check_noise(noise_std, "reconstruction_guidance")
+    check_fractions(eta=eta)
+    if weight != "auto" and not weight > 0:
+        raise ValueError(f"weight is {weight:g}: the data's weight must be above 0")
+    x = initial_image(A.H(y), sigmas, start, generator)
+    for step, sigma, lower in walk(sigmas):
+        x0, vjp = with_vjp(denoiser, x, sigma)
+        if callback is not None:
+            callback(step, sigma, x, x0)
+        left = prior_variance * sigma**2 / (prior_variance + sigma**2)
+        w = sigma**2 / (left + noise_std**2) if weight == "auto" else weight
+        guided = torch.add(x0, vjp(A.H(y - A(x0))), alpha=w)
         fresh = ancestral_noise(sigma, lower, eta)
         x = ddim_step(guided, (x - guided) / sigma, lower, fresh, generator)
     return x
