@@ -21,7 +21,7 @@ from mrirecon.scan import Scan
 
 WITHOUT_SPECTRUM = (
     "the mask varies along both axes, so that the spectrum of all coils together is too large to compute: {} took {} "
-    "steps of Lanczos' method for it (coils: lanczos); coils: each would restore every coil image by itself"
+    "steps of Lanczos's method for it (coils: lanczos); coils: each would restore every coil image by itself"
 )
 
 
@@ -102,8 +102,9 @@ class _Spectral(Method):
     def about(self, scan: Scan) -> tuple[dict[str, Any], list[str]]:
         info, notes = super().about(scan)
         options, middle = self.parameters(), scan.middle()
-        many = options["coils"] == "auto" and scan.shape[1] > 1 and middle is not None
-        if many and len(varying_axes(scan.mask(middle))) == 2:
+        if options["coils"] != "auto" or scan.shape[1] == 1 or middle is None:
+            return info, notes
+        if len(varying_axes(scan.mask(middle))) == 2:
             notes = [*notes, WITHOUT_SPECTRUM.format(self.name, options["lanczos_steps"])]
         return info, notes
 

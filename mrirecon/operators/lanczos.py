@@ -15,7 +15,7 @@ from mrirecon.tensors import norm
 
 @dataclass(frozen=True, eq=False)
 class LanczosSpectrum:
-    """The singular values of an operator A, as far as a few steps of Lanczos' method see them from given images.
+    """The singular values of an operator A, as far as a few steps of Lanczos's method see them from given images.
 
     From x, `steps` applications of G = A^H A give orthonormal images Q, the first of them x / ||x||, and a tridiagonal
     matrix T = Q^H G Q, with f(G) x = ||x|| Q f(T) e_1 for every polynomial f of a degree below `steps`, and nearly so

@@ -378,7 +378,7 @@ def test_a_mask_without_a_spectrum(name, prior, sampled_at_points):
     """By itself a note says what was done; what cannot be had is refused, and coil by coil costs as many images."""
     found = sample(name, prior, sampled_at_points).info
     notes = [note for note in found["notes"] if "varies along both axes" in note]
-    assert len(notes) == 1 and f"{name} took 5 steps of Lanczos' method" in notes[0]
+    assert len(notes) == 1 and f"{name} took 5 steps of Lanczos's method" in notes[0]
     each = sample(name, prior, sampled_at_points, coils="each").info
     coils = sampled_at_points.shape[1]
     assert each["network_evaluations"] == coils * found["network_evaluations"]

@@ -1,4 +1,4 @@
-"""Functions of singular values by Lanczos' method, beside the exact ones and polynomials of the operator."""
+"""Functions of singular values by Lanczos's method, beside the exact ones and polynomials of the operator."""
 
 import pytest
 import torch

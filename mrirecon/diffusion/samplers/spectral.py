@@ -2,13 +2,13 @@
 
 Coefficients are those of the right singular vectors V of A = U diag(d) V^H. For d > 0 the measurement of coefficient c
 is c + (s_y / d) n. A step is a sum of images, each multiplied by a function of d (`coefficients`): exactly where
-the decomposition is cheap (one coil, or a mask of whole lines), by a few steps of Lanczos' method for other masks, or
+the decomposition is cheap (one coil, or a mask of whole lines), by a few steps of Lanczos's method for other masks, or
 coil by coil. Noise is drawn as an image, since V is not unique where singular values are equal.
 
 Arguments of all three:
 
 * coils: joint takes all coils together, where the decomposition of A can be computed, and is refused elsewhere. lanczos
-  takes them together too, with functions of A^H A by Lanczos' method, for any mask. each restores every coil image by
+  takes them together too, with functions of A^H A by Lanczos's method, for any mask. each restores every coil image by
   itself, whose singular values are its mask, 1 and 0, and combines them by the coil maps; it costs as many network
   evaluations as there are coils, and does without what the coils know of each other. auto is joint where it can be, and
   else lanczos.
