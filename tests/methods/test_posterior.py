@@ -8,7 +8,7 @@ from itertools import combinations
 
 import pytest
 import torch
-from sampling_cases import SHORT, begun, random_prior, sample, three_slices
+from sampling_cases import SHORT, SPECTRAL, begun, random_prior, sample, three_slices
 from scan_cases import (
     array_scan,
     columns,
@@ -284,7 +284,7 @@ def test_a_prior_without_numbers_names_slice_and_level(
     """The first slice without them, of those computed together or, for want of memory, one by one."""
     separate = {"coils": "separate", "corrections": 0, "schedule": "karras"}
     more = separate if name == "score_mri" else {}
-    method = METHODS[name](weights=prior, images_at_once=6, **SHORT, **more)
+    method = METHODS[name](weights=prior, images_at_once=100, **SHORT, **more)
     runs, real = [], METHODS[name].sampler
     broken = volumes if memory else 3 * (volumes - 1) + 2  # the run in which the prior fails
 
@@ -411,7 +411,7 @@ def test_coil_images_of_few_draws_are_in_one_call(name, coils, prior, sampled_at
                 return denoiser(x, sigma)
 
         method.__dict__["trained"] = (Counted(), method.trained[1])
-        mr.run(method, sampled_at_points, device="cpu")
+        run(method, sampled_at_points, device="cpu")
     assert set(one) == {count} and set(seen) == {4 * count}
 
 
