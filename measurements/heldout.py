@@ -19,6 +19,7 @@ import mrirecon as mr
 
 WEIGHTS = (0.0005, 0.001, 0.0015, 0.002, 0.003, 0.005)
 CG_WEIGHTS = (0.005, 0.01, 0.02, 0.03, 0.04, 0.06, 0.08, 0.12, 0.16)
+SPECTRAL = ("ddnm_plus", "ddrm", "snips")
 SETTINGS: list[tuple[str, dict[str, Any]]] = [
     *(("l1_wavelet", {"regularization": weight, "relative": False}) for weight in WEIGHTS),
     *(("tv", {"regularization": weight, "relative": False}) for weight in WEIGHTS),
@@ -30,6 +31,8 @@ SETTINGS: list[tuple[str, dict[str, Any]]] = [
     *((name, {"samples": 4}) for name in ("pyramid", "reconstruction_guidance")),
     ("adjoint", {}),
     *(("dps", more) for more in ({}, {"zeta": 3.0})),
+    *((name, {"coils": coils}) for name in SPECTRAL for coils in ("lanczos", "each")),
+    *((name, {"lanczos_steps": steps}) for name in SPECTRAL for steps in (10, 20)),
 ]
 
 

@@ -6,7 +6,7 @@ from scan_cases import columns, phantom, pipeline_of, problems_of, reconstructed
 from mrirecon.networks.denoiser import DenoiserUNet
 from mrirecon.weights import card_of, save_weights
 
-SPECTRAL = ("ddrm", "snips", "ddnm_plus")  # need the spectrum of A: one coil, or a mask of lines
+SPECTRAL = ("ddrm", "snips", "ddnm_plus")  # need the spectrum of A
 SHORT = {"levels": 3, "sigma_min": 0.05}
 STEPS = {"langevin": {"steps_per_level": 1}, "snips": {"steps_per_level": 1}}
 

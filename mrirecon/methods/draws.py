@@ -118,7 +118,7 @@ class Draws:
         start, parts = batch.start, list[Tensor]()
         smallest = 1 if self.divisible else len(batch)
         while draws:
-            if self.divisible and self.room.images < len(batch):
+            if self.divisible and min(self.at_once, self.room.images) < len(batch):
                 half = len(batch) // 2
                 halves = [self.make(one, draws) for one in (batch[:half], batch[half:])]
                 return torch.cat([*parts, torch.cat(halves, dim=1)])

@@ -56,7 +56,8 @@ class Posterior(Walk):
         noise_std: noise of the k-space per real component, in its units before any prewhitening; auto reads it from a
             noise measurement or from the outermost measured k-space.
         images_at_once: slices times draws that are computed together; auto takes 4, on a GPU as many as its memory
-            holds, 16 KiB a pixel, up to 32. When memory runs out it is halved.
+            holds, 16 KiB a pixel, up to 32. When memory runs out it is halved. Where each coil is restored by itself
+            every coil image counts, and those of one draw stay together.
         precision: precision of the network; data consistency is float32 with both.
         draws: write each draw too.
         trust: share tells which share of the image the prior supplied and not the scanner, at the cost of a level or
@@ -105,6 +106,10 @@ class Posterior(Walk):
     def couples_slices(self) -> bool:
         """Whether the image of a slice depends on those of its neighbours."""
         return False
+
+    def images_of_a_draw(self, coils: int) -> int:
+        """How many images the network is given at a time for one draw: one, or those of all coils."""
+        return 1
 
     @cached_property
     def room(self) -> Room:
@@ -184,7 +189,11 @@ class Posterior(Walk):
             samples=self.samples,
             seed=self.seed,
             precision=self.precision,
-            at_once=self._images_at_once(math.prod(batch.y.shape[-2:]), device),
+            at_once=max(
+                1,
+                self._images_at_once(math.prod(batch.y.shape[-2:]), device)
+                // self.images_of_a_draw(batch.y.shape[1]),
+            ),
             room=self.room,
             divisible=not self.couples_slices,
             volumes=volumes,

@@ -8,13 +8,21 @@ from __future__ import annotations
 
 import sys
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 
 from mrirecon.diffusion import samplers
+from mrirecon.methods.base import Method
 from mrirecon.methods.posterior import Posterior
+from mrirecon.operators.sense import varying_axes
 from mrirecon.options import Count
+from mrirecon.scan import Scan
+
+WITHOUT_SPECTRUM = (
+    "the mask varies along both axes, so that the spectrum of all coils together is too large to compute: {} took {} "
+    "steps of Lanczos's method for it (coils: lanczos); coils: each would restore every coil image by itself"
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,6 +31,9 @@ class ScoreMRI(Posterior, sampler=samplers.score_mri):
 
     levels: Count = 50
     schedule: Literal["karras", "geometric", "vp"] = "geometric"
+
+    def images_of_a_draw(self, coils: int) -> int:
+        return 1 if self.parameters()["coils"] == "joint" else coils
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,7 +96,24 @@ class DDNM(Posterior, sampler=samplers.ddnm):
 
 
 @dataclass(frozen=True, kw_only=True)
-class DDNMPlus(Posterior, sampler=samplers.ddnm_plus):
+class _Spectral(Method):
+    """What samplers share that act on singular values; it says where `coils: auto` could not have them exactly."""
+
+    def about(self, scan: Scan) -> tuple[dict[str, Any], list[str]]:
+        info, notes = super().about(scan)
+        options, middle = self.parameters(), scan.middle()
+        if options["coils"] != "auto" or scan.shape[1] == 1 or middle is None:
+            return info, notes
+        if len(varying_axes(scan.mask(middle))) == 2:
+            notes = [*notes, WITHOUT_SPECTRUM.format(self.name, options["lanczos_steps"])]
+        return info, notes
+
+    def images_of_a_draw(self, coils: int) -> int:
+        return coils if self.parameters()["coils"] == "each" else 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class DDNMPlus(_Spectral, Posterior, sampler=samplers.ddnm_plus):
     """DDNM+ (Wang, Yu & Zhang 2023, arXiv:2212.00490, section 3.3): `ddnm` for noisy data."""
 
 
@@ -95,12 +123,12 @@ class PiGDM(Posterior, sampler=samplers.pigdm):
 
 
 @dataclass(frozen=True, kw_only=True)
-class DDRM(Posterior, sampler=samplers.ddrm):
+class DDRM(_Spectral, Posterior, sampler=samplers.ddrm):
     """Denoising diffusion restoration (Kawar, Elad, Ermon & Song 2022, arXiv:2201.11793, equations 7 and 8)."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class SNIPS(Posterior, sampler=samplers.snips):
+class SNIPS(_Spectral, Posterior, sampler=samplers.snips):
     """SNIPS (Kawar, Vaksman & Elad 2021, arXiv:2105.14951, Algorithm 1): annealed Langevin dynamics per coefficient."""
 
     schedule: Literal["karras", "geometric", "vp"] = "geometric"

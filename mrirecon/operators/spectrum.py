@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -13,6 +13,9 @@ from mrirecon.operators.sense import Sense
 from mrirecon.tensors import fft2c, ifft2c
 
 Change = Callable[[Tensor], Tensor]
+# Of singular values: what the coefficients of each of several images are multiplied by.
+Factors = Callable[[Tensor], Sequence[Tensor]]
+SMALLEST = 1e-3  # singular values below are rounding errors where no coil is sensitive
 LINES = 2**18  # matrix entries that are factorized at the same time, few enough for the cache
 
 
@@ -30,10 +33,16 @@ class Spectrum:
     analyse: Change
     synthesise: Change
 
-    def measured(self, A: Sense, y: Complex[Tensor, "*batch coil y x"]) -> Tensor:
-        """U^H y = V^H A^H y / d, and 0 where d is 0."""
-        back = self.analyse(A.adjoint(y))
-        return torch.where(self.values > 0, back / self.values.clamp_min(1e-12), 0)
+    def apply(
+        self, factors: Factors, *images: Complex[Tensor, "*batch y x"]
+    ) -> Complex[Tensor, "*batch y x"]:
+        """The sum over the images x_i of V f_i(d) V^H x_i, with f = factors(d).
+
+        Example:
+            gram = basis.apply(lambda d: (d**2,), x)  # A^H A x
+        """
+        terms = zip(factors(self.values), images, strict=True)
+        return self.synthesise(sum((f * self.analyse(x) for f, x in terms), torch.zeros(())))
 
 
 def spectrum(A: Sense) -> Spectrum:
@@ -44,19 +53,19 @@ def spectrum(A: Sense) -> Spectrum:
     one batch. Values of d below 1e-3, which are rounding errors where no coil is sensitive, are set to 0.
 
     Raises:
-        ValueError: for all other operators, whose decomposition is too large to be computed.
+        ValueError: for all other operators, whose decomposition is too large to be computed (`has_spectrum`).
     """
     maps, mask = A.maps, A.mask
     if A.sets:
         raise ValueError("the spectrum is known for one set of coil maps only: use one set")
-    if maps.shape[-3] == 1 and bool(((maps.abs() - 1).abs() < 1e-5).all()):
+    if _is_one_coil(A):
         coil = maps.squeeze(-3)
         values = mask.expand(torch.broadcast_shapes(mask.shape, coil.shape)).to(maps.real.dtype)
         return Spectrum(values, lambda x: fft2c(coil * x), lambda c: coil.conj() * ifft2c(c))
     if not has_lines(A):
         raise ValueError(
             "this mask varies along both axes, so that the spectrum of a multi-coil scan is too large to compute: "
-            "use the sampler ddnm, or a mask of whole lines"
+            "give coils: lanczos or each, or a mask of whole lines"
         )
     rows, kernel, transposed = _lines(A)
     grams = (rows.mH @ rows) * kernel.unsqueeze(-3)
@@ -66,7 +75,7 @@ def spectrum(A: Sense) -> Spectrum:
         found = torch.linalg.eigh(grams.to(torch.complex128))
         eigenvalues, vectors = found[0].to(maps.real.dtype), found[1].to(maps.dtype)
     values = eigenvalues.clamp_min(0).sqrt()
-    values = torch.where(values < 1e-3, 0, values)
+    values = torch.where(values < SMALLEST, 0, values)
 
     def turned(x: Tensor) -> Tensor:
         return x.mT if transposed else x
@@ -78,6 +87,11 @@ def spectrum(A: Sense) -> Spectrum:
         return turned((vectors @ turned(c).unsqueeze(-1)).squeeze(-1))
 
     return Spectrum(turned(values), analyse, synthesise)
+
+
+def has_spectrum(A: Sense) -> bool:
+    """Whether `spectrum` computes the decomposition of an operator."""
+    return not A.sets and (_is_one_coil(A) or has_lines(A))
 
 
 def has_lines(A: Sense) -> bool:
@@ -117,6 +131,11 @@ def _lines(A: Sense) -> tuple[Tensor, Tensor, bool]:
     identity = torch.eye(maps.shape[-1], dtype=maps.dtype, device=maps.device)
     kspace = fft2c(identity, dim=(0,))  # rows are frequencies, columns positions
     return maps.movedim(-3, -2), kspace.mH @ (mask[..., 0, :, None] * kspace), transposed
+
+
+def _is_one_coil(A: Sense) -> bool:
+    """Whether there is one coil, of sensitivity magnitude 1."""
+    return A.maps.shape[-3] == 1 and bool(((A.maps.abs() - 1).abs() < 1e-5).all())
 
 
 def _same_rows(mask: Tensor) -> bool:

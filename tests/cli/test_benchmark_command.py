@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 import time
-from itertools import product
 from pathlib import Path
 
 import h5py
@@ -16,7 +15,6 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from sampling_cases import SPECTRAL
 
 from mrirecon.benchmark import read_table
 from mrirecon.diffusion.samplers import SAMPLERS
@@ -165,20 +163,19 @@ def test_the_dds_table_end_to_end(mrirecon, knees, weights, tmp_path):
 
 
 def test_the_gallery_end_to_end(mrirecon, knees, weights, tmp_path):
-    """Its scans are heads; samplers that refuse masks in two dimensions fail there and nowhere else."""
+    """Its scans are heads; every sampler takes every mask."""
     config, settings = reduced("gallery", tmp_path / "c.yaml")
     others = [m.get("name", m["method"]) for m in settings["methods"] if m["method"] != "samplers"]
     output = tmp_path / "table"
     line = ("benchmark", "--config", config, *scans_of(knees), *weights, "--output", output)
-    assert mrirecon(*line).status == 1
+    assert mrirecon(*line).status == 0
     rows = read_rows(output)
     assert len(others) == 10 and len(settings["masks"]) == 4
     for mask in {row["mask"] for row in rows}:  # every one once
         methods = [row["method"] for row in rows if row["mask"] == mask]
         assert sorted(methods) == sorted([*others, *SAMPLERS])
     assert set(SAMPLERS) < {row["method_kind"] for row in rows}
-    failed = {(row["mask"], row["method"]) for row in rows if row["failure"]}
-    assert failed == set(product(("poisson x8", "poisson x15"), SPECTRAL))
+    assert not any(row["failure"] for row in rows)
     assert "inside the head" in (output / "table.md").read_text()
 
 

@@ -368,6 +368,8 @@ class Case:
             arguments["noise_std"] = p.noise_std
         if self.steps:
             arguments["cg_steps"] = min(self.steps, 3 * len(p.b))
+        if self.spectral:
+            arguments["lanczos_steps"] = len(p.b)  # as many as make it exact
         y = p.y.expand(batch, *p.y.shape)
         out = SAMPLERS[self.sampler](y, p.A, p.denoiser, sigmas, generator=generator, **arguments)
         return out.reshape(batch, -1).mT

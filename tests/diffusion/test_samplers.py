@@ -17,10 +17,15 @@ SHAPE = (9, 8)
 LEVELS = geometric(4, 0.1, 2.0)
 WEIGHED = [name for name in SAMPLERS if "noise_std" in inspect.signature(SAMPLERS[name]).parameters]
 every_sampler = pytest.mark.parametrize("name", SAMPLERS)
-# Every sampler, and Score-MRI coil by coil.
+# Every sampler, and those that take coils in several ways.
 SHARED = ("noise_std", "start", "generator", "callback")  # what all take is said once
 RUNS = {name: (name, {}) for name in SAMPLERS} | {
     f"score_mri, {coils}": ("score_mri", {"coils": coils}) for coils in ("separate", "hybrid")
+}
+RUNS |= {
+    f"{name}, {coils}": (name, {"coils": coils})
+    for name in SPECTRAL
+    for coils in ("lanczos", "each")
 }
 
 
@@ -56,8 +61,10 @@ def test_samplers_have_one_signature_and_a_source(name):
     assert list(parameters)[-3:] == ["start", "generator", "callback"]
     for parameter in list(parameters)[4:]:
         assert parameters[parameter].kind is inspect.Parameter.KEYWORD_ONLY
-        said = samplers.__doc__ if parameter in SHARED else SAMPLERS[name].__doc__
-        assert f"{parameter}:" in said
+        own = SAMPLERS[name].__doc__
+        if name in SPECTRAL:  # what these share is said in their module
+            own += inspect.getmodule(inspect.unwrap(SAMPLERS[name])).__doc__
+        assert f"{parameter}:" in (samplers.__doc__ if parameter in SHARED else own)
     source = SAMPLERS[name].__doc__ + inspect.getmodule(inspect.unwrap(SAMPLERS[name])).__doc__
     assert "arXiv" in source or "ICLR" in source
 
@@ -174,7 +181,8 @@ def test_the_callback_sees_every_denoised_image(name):
     assert sorted({state[0] for state in seen}) == list(range(steps))
     for step, sigma, x, x0 in seen:
         assert sigma == float(LEVELS[step])
-        torch.testing.assert_close(x0, prior(x, sigma))
+        if more.get("coils") != "each":  # whose units are not those of the image
+            torch.testing.assert_close(x0, prior(x, sigma))
 
 
 @pytest.mark.parametrize("name", RUNS)
@@ -264,13 +272,26 @@ def test_bad_parameters(name, more, message):
 
 @every_sampler
 def test_masks_of_points(name):
-    """Every sampler takes them, but for those that need the spectrum, which name one that does not."""
+    """Every sampler takes them; those that need the spectrum have it by Lanczos, or coil by coil."""
     _, A, y, prior = scan(points=True)
-    if name in SPECTRAL:
-        with pytest.raises(ValueError, match="use the sampler ddnm, or a mask of whole lines"):
-            run(name, y, A, prior)
-    else:
-        assert bool(run(name, y, A, prior).isfinite().all())
+    image = run(name, y, A, prior)
+    assert bool(image.isfinite().all())
+    if name not in SPECTRAL:
+        return
+    assert torch.equal(run(name, y, A, prior, coils="lanczos"), image)
+    assert not torch.equal(run(name, y, A, prior, coils="lanczos", lanczos_steps=2), image)
+    assert bool(run(name, y, A, prior, coils="each").isfinite().all())
+    with pytest.raises(ValueError, match="give coils: lanczos or each, or a mask of whole lines"):
+        run(name, y, A, prior, coils="joint")
+
+
+@pytest.mark.parametrize("name", SPECTRAL)
+def test_coils_are_joint_by_themselves_where_they_can_be(name):
+    _, A, y, prior = scan()
+    image = run(name, y, A, prior)
+    assert torch.equal(run(name, y, A, prior, coils="joint"), image)
+    exact = run(name, y, A, prior, coils="lanczos", lanczos_steps=math.prod(SHAPE))
+    torch.testing.assert_close(exact, image, rtol=1e-6, atol=1e-6)
 
 
 @pytest.mark.parametrize("steps", [5, 40])

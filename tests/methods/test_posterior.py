@@ -8,7 +8,7 @@ from itertools import combinations
 
 import pytest
 import torch
-from sampling_cases import SHORT, begun, random_prior, sample, three_slices
+from sampling_cases import SHORT, SPECTRAL, begun, random_prior, sample, three_slices
 from scan_cases import (
     array_scan,
     columns,
@@ -284,7 +284,7 @@ def test_a_prior_without_numbers_names_slice_and_level(
     """The first slice without them, of those computed together or, for want of memory, one by one."""
     separate = {"coils": "separate", "corrections": 0, "schedule": "karras"}
     more = separate if name == "score_mri" else {}
-    method = METHODS[name](weights=prior, images_at_once=6, **SHORT, **more)
+    method = METHODS[name](weights=prior, images_at_once=100, **SHORT, **more)
     runs, real = [], METHODS[name].sampler
     broken = volumes if memory else 3 * (volumes - 1) + 2  # the run in which the prior fails
 
@@ -333,7 +333,7 @@ def test_bad_options_are_one_line(options, message, prior, scan):
     assert "\n" not in str(raised.value)
 
 
-COUNTED = {"cg_steps", "steps_per_level", "jump", "repeats", "join_every"}
+COUNTED = {"cg_steps", "lanczos_steps", "steps_per_level", "jump", "repeats", "join_every"}
 COUNTED |= {"levels", "samples", "images_at_once"}
 
 
@@ -365,12 +365,54 @@ def test_weights_of_another_kind_are_refused(prior, scan, tmp_path):
     assert sample("dds", str(tmp_path / "m.safetensors"), scan).image.isfinite().all()
 
 
-def test_a_mask_that_a_sampler_cannot_handle(prior):
-    whole = phantom(shape=(32, 28)).scan
+@pytest.fixture
+def sampled_at_points():
+    whole = phantom(slices=2, shape=(32, 28)).scan
     mask = torch.rand(32, 28, generator=torch.Generator().manual_seed(0)) < 0.5
     mask[10:22, 8:20] = True
-    with pytest.raises(ValueError, match="use the sampler ddnm"):
-        sample("ddrm", prior, whole.undersample(mask))
+    return whole.undersample(mask)
+
+
+@pytest.mark.parametrize("name", SPECTRAL)
+def test_a_mask_without_a_spectrum(name, prior, sampled_at_points):
+    """By itself a note says what was done; what cannot be had is refused, and coil by coil costs as many images."""
+    found = sample(name, prior, sampled_at_points).info
+    notes = [note for note in found["notes"] if "varies along both axes" in note]
+    assert len(notes) == 1 and f"{name} took 5 steps of Lanczos's method" in notes[0]
+    each = sample(name, prior, sampled_at_points, coils="each").info
+    coils = sampled_at_points.shape[1]
+    assert each["network_evaluations"] == coils * found["network_evaluations"]
+    assert not any("varies along both axes" in note for note in each["notes"])
+    with pytest.raises(ValueError, match="give coils: lanczos or each"):
+        sample(name, prior, sampled_at_points, coils="joint")
+
+
+def test_the_spectrum_of_whole_lines_needs_no_note(prior, scan):
+    assert not any("Lanczos" in note for note in sample("ddrm", prior, scan).info["notes"])
+
+
+@pytest.mark.parametrize(
+    ("name", "coils"), [("ddrm", "each"), ("score_mri", "separate"), ("score_mri", "hybrid")]
+)
+def test_coil_images_of_few_draws_are_in_one_call(name, coils, prior, sampled_at_points):
+    """Two draws of two slices: `images_at_once` counts coil images, of which those of one draw stay together."""
+    count, one, seen = sampled_at_points.shape[1], [], []
+    for at_once, sizes in ((1, one), (4 * count, seen)):
+        method = METHODS[name](
+            weights=prior, images_at_once=at_once, coils=coils, samples=2, **SHORT
+        )
+        denoiser = method.trained[0]
+
+        class Counted:
+            sigma_range = denoiser.sigma_range
+
+            def __call__(self, x, sigma, denoiser=denoiser, sizes=sizes):
+                sizes.append(x.shape[:-2].numel())
+                return denoiser(x, sigma)
+
+        method.__dict__["trained"] = (Counted(), method.trained[1])
+        run(method, sampled_at_points, device="cpu")
+    assert set(one) == {count} and set(seen) == {4 * count}
 
 
 def test_two_sets_of_maps_are_refused(prior, scan):

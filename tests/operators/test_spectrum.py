@@ -6,7 +6,7 @@ from properties import complex_normal
 
 from mrirecon.birdcage import birdcage_maps
 from mrirecon.operators import sense
-from mrirecon.operators.spectrum import has_lines, solve_by_lines, spectrum
+from mrirecon.operators.spectrum import has_lines, has_spectrum, solve_by_lines, spectrum
 
 
 def lines(height, width, seed=0):
@@ -90,8 +90,8 @@ def test_the_operator_is_diagonal_in_it(A):
 
 
 @every_operator
-def test_singular_values_and_measured_coefficients(A):
-    """d beside the dense operator's, and U^H y = d V^H x for y = A x."""
+def test_singular_values(A):
+    """Beside those of the dense operator."""
     basis = spectrum(A)
     height, width = A.mask.shape[-2:]
     units = torch.eye(height * width, dtype=torch.complex128).reshape(-1, height, width)
@@ -104,10 +104,20 @@ def test_singular_values_and_measured_coefficients(A):
         expected = torch.where(expected < 1e-3, 0, expected)
         found = basis.values[pick].flatten().sort(descending=True).values[: len(expected)]
         torch.testing.assert_close(found, expected, rtol=1e-6, atol=1e-6)
-    x = complex_normal(*batch_of(A), height, width, seed=1)
-    torch.testing.assert_close(
-        basis.measured(A, A(x)), basis.values * basis.analyse(x), atol=1e-6, rtol=1e-6
-    )
+
+
+@every_operator
+def test_functions_of_singular_values(A):
+    """Each image with its own: A^H A x + (A^H A)^2 z; what is not there is left out."""
+    shape = (*batch_of(A), *A.mask.shape[-2:])
+    x, z = complex_normal(*shape, seed=1), complex_normal(*shape, seed=2)
+    made = spectrum(A).apply(lambda d: (d**2, d**4), x, z)
+    torch.testing.assert_close(made, A.gram(x) + A.gram(A.gram(z)), rtol=0, atol=2e-5)
+
+
+@every_operator
+def test_which_operators_have_a_spectrum(A):
+    assert has_spectrum(A)
 
 
 def test_single_precision_keeps_its_type_and_knows_what_is_not_seen():
@@ -118,7 +128,7 @@ def test_single_precision_keeps_its_type_and_knows_what_is_not_seen():
         x = complex_normal(7, 8, dtype=torch.complex64)
         assert basis.values.dtype == torch.float32
         assert basis.analyse(x).dtype == basis.synthesise(x).dtype == torch.complex64
-        assert basis.measured(operator, operator(x)).dtype == torch.complex64
+        assert basis.apply(lambda d: (d,), x).dtype == torch.complex64
     half = torch.zeros(7, 8, dtype=torch.bool)
     half[:, ::2] = (
         True  # one coil with a hole and half of the lines: half of the directions are not seen
@@ -132,12 +142,15 @@ def test_single_precision_keeps_its_type_and_knows_what_is_not_seen():
 
 
 def test_operators_without_a_cheap_spectrum():
-    with pytest.raises(ValueError, match=r"varies along both axes.*use the sampler ddnm") as error:
+    with pytest.raises(
+        ValueError, match=r"varies along both axes.*give coils: lanczos or each"
+    ) as error:
         spectrum(sense(smooth(6, 7), points(6, 7)))
     assert "\n" not in str(error.value)
     mixed = torch.stack([lines(6, 6), lines(6, 6, 1).mT])
     with pytest.raises(ValueError, match="varies along both axes"):
         spectrum(sense(smooth(6, 6), mixed))
+    assert not has_spectrum(sense(smooth(6, 6), mixed))
     with pytest.raises(ValueError, match="one set of coil maps"):
         spectrum(sense(torch.stack([smooth(6, 7)] * 2), lines(6, 7), sets=True))
 
