@@ -9,12 +9,13 @@ from mrirecon.masks import MASKS
 from mrirecon.methods.registry import CLASSICAL, LEARNED, METHODS
 from mrirecon.methods.samplers import SAMPLER_METHODS
 from mrirecon.methods.untrained import UNTRAINED
+from mrirecon.methods.variational import Variational
 
 GROUPS = {
     "classical methods": CLASSICAL,
     "untrained networks, fitted to each slice": UNTRAINED,
     "trained networks": LEARNED,
-    "diffusion methods, which draw images": SAMPLER_METHODS,
+    "diffusion methods, which draw images": (*SAMPLER_METHODS, Variational),
 }
 
 

@@ -33,6 +33,7 @@ from mrirecon.methods.outside import method_at, sampler_method
 from mrirecon.methods.posterior import Posterior
 from mrirecon.methods.samplers import SAMPLER_METHODS
 from mrirecon.methods.untrained import UNTRAINED, Untrained
+from mrirecon.methods.variational import Variational
 from mrirecon.nearest import known_as, suggest
 from mrirecon.networks import NETWORKS, Network, add_network
 from mrirecon.options import check, names_of
@@ -108,7 +109,7 @@ class Registry(Mapping[str, type[Method]]):
             raise ValueError(f"there is a method {method.name} already: give yours another name")
 
 
-METHODS = Registry((*CLASSICAL, *UNTRAINED, *LEARNED, *SAMPLER_METHODS))
+METHODS = Registry((*CLASSICAL, *UNTRAINED, *LEARNED, *SAMPLER_METHODS, Variational))
 """The class of every method by its name; the fields of a class are the options of its method.
 
 Example:
@@ -218,7 +219,7 @@ def options_of(name: str) -> list[str]:
 
 def is_slow(method: Method) -> bool:
     """Whether finished slices are worth keeping when a run is stopped."""
-    return isinstance(method, Posterior | Untrained)
+    return isinstance(method, Posterior | Untrained | Variational)
 
 
 def who_has(option: str) -> list[str]:
