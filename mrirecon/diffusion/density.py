@@ -18,6 +18,7 @@ from mrirecon.tensors import norm
 
 Images = Complex[Tensor, "batch y x"]
 Values = Float[Tensor, " batch"]
+ODE_STEPS = 24
 
 
 def log_density(
@@ -27,7 +28,7 @@ def log_density(
     high: float,
     *,
     directions: Complex[Tensor, "direction y x"],
-    steps: int = 24,
+    steps: int = ODE_STEPS,
 ) -> Values:
     """The log density by the probability-flow ODE (Song et al. 2021, arXiv:2011.13456, equation 39), in nats.
 

@@ -12,8 +12,8 @@ from jaxtyping import Complex, Float
 from torch import Tensor
 
 from mrirecon.diffusion import Denoiser, on_device
-from mrirecon.diffusion.density import log_density, log_density_bound, rademacher
-from mrirecon.methods.base import Needs, Preview, Problem, SliceMethod, Solution
+from mrirecon.diffusion.density import ODE_STEPS, log_density, log_density_bound, rademacher
+from mrirecon.methods.base import Figures, Needs, Preview, Problem, SliceMethod, Solution
 from mrirecon.methods.draws import stream_of
 from mrirecon.methods.first import first_images
 from mrirecon.methods.trust import Trust, image_figures, not_computed, null_space_figures
@@ -151,16 +151,20 @@ class Exact(Bound):
 
     Attributes:
         probes: number of directions.
+        ode_steps: of the ODE.
     """
 
     probes: int
+    ode_steps: int = ODE_STEPS
 
     def __call__(
         self, x: Images, generator: torch.Generator, done: float
     ) -> Float[Tensor, " batch"]:
         directions = rademacher(x, self.probes, generator)
         low = self.lowest(done)
-        return log_density(x, self.denoiser, low, self.high, directions=directions)
+        return log_density(
+            x, self.denoiser, low, self.high, directions=directions, steps=self.ode_steps
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -267,7 +271,7 @@ class Variational(PriorMethod, SliceMethod):
             figures["posterior_std"] = float(variance.mean().sqrt()) / problem.scale
         return Solution(draws=draws, keep_draws=self.draws, parts=parts, figures=figures)
 
-    def fitted(self, problem: Problem) -> tuple[Flow, dict[str, float | None]]:
+    def fitted(self, problem: Problem) -> tuple[Flow, Figures]:
         """The flow of a slice, in units of the bright level, and figures of its fit.
 
         Raises:
@@ -296,7 +300,11 @@ class Variational(PriorMethod, SliceMethod):
             )
         except FloatingPointError as error:
             raise ValueError(f"{problem.name}: {error}: lower rate") from error
-        return flow, {"evidence_bound_per_pixel": evidence / math.prod(size)}
+        evaluations = 2.0 * self.pairs * self.iterations
+        if self.density == "exact":
+            evaluations *= 4 * ODE_STEPS
+        figures: Figures = {"network_evaluations": evaluations}
+        return flow, {**figures, "evidence_bound_per_pixel": evidence / math.prod(size)}
 
     def _flow(self, problem: Problem, random: torch.Generator) -> Flow:
         y, x = problem.kspace.shape[-2:]
