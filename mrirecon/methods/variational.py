@@ -206,7 +206,7 @@ class Variational(PriorMethod, SliceMethod):
     width: Count = 32
     scales: Count = 4
     spread: Positive = 0.02
-    iterations: Count = 300
+    iterations: Count = 200
     rate: Positive = 0.01
     pairs: Count = 1
     samples: Count = 16

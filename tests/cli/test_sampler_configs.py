@@ -1,4 +1,4 @@
-"""configs/samplers, configs/untrained and configs/flows: a YAML for each such method, with every option and a word on each."""
+"""The options in configs/: a YAML for each sampler, untrained network and flow, with every option and a word on each."""
 
 from pathlib import Path
 
