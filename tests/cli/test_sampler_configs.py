@@ -1,4 +1,4 @@
-"""The options in configs/: a YAML for each sampler, untrained network and flow, with every option and a word on each."""
+"""The options in configs/: a YAML for each sampler, untrained network and flow, with each option and a word on it."""
 
 from pathlib import Path
 
