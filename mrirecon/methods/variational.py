@@ -19,7 +19,7 @@ from mrirecon.methods.first import first_images
 from mrirecon.methods.trust import Trust, image_figures, not_computed, null_space_figures
 from mrirecon.methods.walk import PriorMethod
 from mrirecon.networks.flow import Flow
-from mrirecon.operators.base import LinearOperator
+from mrirecon.operators.sense import Sense
 from mrirecon.options import Count, Positive
 from mrirecon.scan import Scan
 from mrirecon.tensors import complex_noise_like, norm
@@ -41,7 +41,7 @@ LAST = 0.2  # of the steps, over which the evidence bound is averaged
 def fit(
     flow: Flow,
     y: Complex[Tensor, "coil ky kx"],
-    A: LinearOperator,
+    A: Sense,
     log_prior: LogPrior,
     *,
     noise_std: float,

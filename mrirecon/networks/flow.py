@@ -58,7 +58,7 @@ class Flow(nn.Module):
         super().__init__()
         at_least_one(steps=steps, width=width, scales=scales)
         if couplings == "dense":
-            self.body: nn.Module = _Dense(2 * math.prod(size), steps, width, generator)
+            self.body: _Dense | _Scale = _Dense(2 * math.prod(size), steps, width, generator)
         else:
             scales = max(1, min(scales, 1 + int(math.log2(max(min(size), 2) / SMALLEST))))
             self.body = _Scale(scales, steps, width, generator)
@@ -126,6 +126,9 @@ class Coupling(nn.Module):
         channels: of what is coupled.
         generator: of which channels are moved.
     """
+
+    order: Tensor
+    back: Tensor
 
     def __init__(self, network: nn.Module, channels: int, generator: torch.Generator) -> None:
         super().__init__()
