@@ -20,7 +20,7 @@ from records import escaped
 
 from mrirecon.diffusion import samplers
 from mrirecon.diffusion.samplers import SAMPLERS
-from mrirecon.methods import METHODS, Method, Untrained
+from mrirecon.methods import METHODS, Method, Untrained, Variational
 from mrirecon.options import in_words
 
 DOCS = Path(__file__).parent
@@ -168,6 +168,8 @@ def used(name: str, kind: type[Method]) -> str:
         more = f"As an object: `mr.methods.{kind.__name__}()`."
     if issubclass(kind, Untrained):
         more += f" `configs/untrained/{name}.yaml` has every option with a word on it."
+    if issubclass(kind, Variational):
+        more += f" `configs/flows/{name}.yaml` has every option with a word on it."
     return f"```sh\n{shell}\n```\n\n```python\n{python}\n```\n\n{more}"
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from mrirecon.diffusion.samplers import SAMPLERS
 from mrirecon.masks import MASKS, MaskSpec, Seed
-from mrirecon.methods import METHODS, Method, Posterior, as_method
+from mrirecon.methods import METHODS, Method, PriorMethod, as_method
 from mrirecon.nearest import suggest
 from mrirecon.options import check, names_of
 from mrirecon.weights import sha256_of, shipped_weights
@@ -145,7 +145,7 @@ class MethodEntry:
         given = _checked(cls, _given(values, "methods"), "methods", ["method"])
         method = given["method"]
         if method in list(METHODS):
-            default = weights.get(PRIOR) if issubclass(METHODS[method], Posterior) else None
+            default = weights.get(PRIOR) if issubclass(METHODS[method], PriorMethod) else None
             given.setdefault("weights", weights.get(method, default))
         if "seeds" in given:
             given["seeds"] = tuple(given["seeds"])

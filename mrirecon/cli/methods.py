@@ -6,16 +6,18 @@ from collections.abc import Iterable
 
 from mrirecon.cli.run import Command
 from mrirecon.masks import MASKS
+from mrirecon.methods.base import Method
 from mrirecon.methods.registry import CLASSICAL, GENERATIVE, LEARNED, METHODS
 from mrirecon.methods.samplers import SAMPLER_METHODS
 from mrirecon.methods.untrained import UNTRAINED
+from mrirecon.methods.variational import Variational
 
-GROUPS = {
+GROUPS: dict[str, tuple[type[Method], ...]] = {
     "classical methods": CLASSICAL,
     "untrained networks, fitted to each slice": UNTRAINED,
     "trained networks": LEARNED,
     "searches of a generator's latent space": GENERATIVE,
-    "diffusion methods, which draw images": SAMPLER_METHODS,
+    "diffusion methods, which draw images": (*SAMPLER_METHODS, Variational),
 }
 
 

@@ -35,3 +35,5 @@ from mrirecon.methods.untrained import DIP as DIP
 from mrirecon.methods.untrained import UNTRAINED as UNTRAINED
 from mrirecon.methods.untrained import ConvDecoderMethod as ConvDecoderMethod
 from mrirecon.methods.untrained import Untrained as Untrained
+from mrirecon.methods.variational import Variational as Variational
+from mrirecon.methods.walk import PriorMethod as PriorMethod

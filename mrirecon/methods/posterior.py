@@ -20,7 +20,6 @@ from mrirecon.diffusion.samplers.midway import midway
 from mrirecon.methods.base import Needs, Pace, Place, Problem, Solution, Tell
 from mrirecon.methods.draws import DrawBatch, Draws, Room, Underway, stream_of
 from mrirecon.methods.first import first_images
-from mrirecon.methods.networks import NetworkMethod
 from mrirecon.methods.problem import axes_of
 from mrirecon.methods.trust import Trust, image_figures, not_computed, null_space_figures
 from mrirecon.methods.walk import Walk
@@ -29,10 +28,6 @@ from mrirecon.options import Count, Positive
 from mrirecon.scan import Scan
 from mrirecon.weights import Card, denoiser_with
 
-UNKNOWN_LEVEL = (
-    "{}: how bright the images were that this prior was trained on is not known, and taken for a bright level of 1: "
-    "import it with --bright_level"
-)
 JUDGED_DRAWS = 2  # of a slice, by whose mean weights are judged that are adapted to a scan
 LEARNED_LEVELS = 10  # of the walk midway, from which they are learned
 # Keywords of samplers that are no options of their own.
@@ -126,20 +121,9 @@ class Posterior(Walk):
             self.first.check(scan, slices)
 
     def about(self, scan: Scan) -> tuple[dict[str, Any], list[str]]:
-        card, sigmas = self.trained[1], self.sigmas
-        notes = card.warnings(scan, scan.mask_kind)
-        if card.bright_level is None:
-            notes.append(UNKNOWN_LEVEL.format(self.weights))
-        info = {
-            "weights": {"name": self.weights, **card.as_json()},
-            "noise_levels": {"first": float(sigmas[0]), "last": float(sigmas[-2])},
-            **not_computed(self.trust),
-        }
-        if isinstance(self.first, NetworkMethod):
-            begun = self.first.trained[1]
-            info["start_weights"] = begun.as_json()
-            notes += [f"first image: {w}" for w in begun.warnings(scan, scan.mask_kind)]
-        return info, notes
+        info, notes = super().about(scan)
+        levels = {"first": float(self.sigmas[0]), "last": float(self.sigmas[-2])}
+        return {**info, "noise_levels": levels, **not_computed(self.trust)}, notes
 
     def slices_at_once(self, pixels: int, device: torch.device | str) -> int:
         return max(1, self._images_at_once(pixels, device) // self.samples)

@@ -34,6 +34,7 @@ from mrirecon.methods.networks import (
 from mrirecon.methods.outside import method_at, sampler_method
 from mrirecon.methods.samplers import SAMPLER_METHODS
 from mrirecon.methods.untrained import UNTRAINED
+from mrirecon.methods.variational import Variational
 from mrirecon.nearest import known_as, suggest
 from mrirecon.networks import NETWORKS, Network, add_network
 from mrirecon.options import check, names_of
@@ -112,7 +113,7 @@ class Registry(Mapping[str, type[Method]]):
             raise ValueError(f"there is a method {method.name} already: give yours another name")
 
 
-METHODS = Registry((*CLASSICAL, *UNTRAINED, *LEARNED, *GENERATIVE, *SAMPLER_METHODS))
+METHODS = Registry((*CLASSICAL, *UNTRAINED, *LEARNED, *GENERATIVE, *SAMPLER_METHODS, Variational))
 """The class of every method by its name; the fields of a class are the options of its method.
 
 Example:

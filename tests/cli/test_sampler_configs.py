@@ -1,4 +1,4 @@
-"""configs/samplers and configs/untrained: a YAML for each such method, with every option and a word on each."""
+"""The options in configs/: a YAML for each sampler, untrained network and flow, with each option and a word on it."""
 
 from pathlib import Path
 
@@ -9,9 +9,14 @@ from mrirecon.diffusion.samplers import SAMPLERS
 from mrirecon.methods import METHODS, UNTRAINED
 
 CONFIGS = Path(__file__).parents[2] / "configs"
-OF_FOLDER = {"samplers": {*SAMPLERS}, "untrained": {method.name for method in UNTRAINED}}
+OF_FOLDER = {
+    "samplers": {*SAMPLERS},
+    "untrained": {method.name for method in UNTRAINED},
+    "flows": {"variational"},
+}
 FOLDER_OF = {name: folder for folder, names in OF_FOLDER.items() for name in sorted(names)}
-SHORT = {"samplers": ("--method.levels", 2), "untrained": ("--method.iterations", 2)}
+STEPS = ("--method.iterations", 2)
+SHORT = {"samplers": ("--method.levels", 2), "untrained": STEPS, "flows": STEPS}
 
 
 @pytest.mark.parametrize("folder", OF_FOLDER)

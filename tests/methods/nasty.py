@@ -27,6 +27,7 @@ from mrirecon.tensors import fft2c
 SHORT: dict[str, dict[str, Any]] = {
     **{method.name: {"levels": 3} for method in SAMPLER_METHODS},
     **{method.name: {"iterations": 10, "channels": 4} for method in UNTRAINED},
+    "variational": {"iterations": 10, "width": 4, "samples": 2},
     "langevin": {"levels": 3, "steps_per_level": 1},
     "snips": {"levels": 3, "steps_per_level": 1},
     "unrolled_prior": {},
