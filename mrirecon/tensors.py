@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 
+import numpy as np
 import torch
 from jaxtyping import Bool, Complex, Float, Num, Shaped
 from torch import Tensor
@@ -133,6 +134,12 @@ def rss_of_each(coils: Iterable[Num[Tensor, "*batch y x"]]) -> Float[Tensor, "*b
     power = power.sum(dim=-1)
     # Because of the clamp the gradient of the square root is 0 at 0.
     return torch.where(power > 0, power.clamp_min(torch.finfo(power.dtype).tiny).sqrt(), 0)
+
+
+def stream_of(*key: int) -> torch.Generator:
+    """The random numbers that belong to some numbers, such as a seed, a slice and a draw."""
+    state = int(np.random.SeedSequence(key).generate_state(1, np.uint64)[0])
+    return torch.Generator().manual_seed(state >> 1)
 
 
 def complex_noise_like(

@@ -24,6 +24,7 @@ COMMANDS = {
     "mask": "make a sampling mask and print the acceleration it achieves",
     "convert": "convert k-space between fastMRI HDF5, MRD, cfl, npy and (reading only) twix",
     "simulate": "make multi-coil k-space of a NIfTI image",
+    "sample": "draw images from a diffusion prior, without data",
     "train": "train a network, or go on training it",
     "view": "make a page that shows NIfTI volumes in three planes, offline",
     "evaluate": "compare a reconstruction with its target under a named protocol",

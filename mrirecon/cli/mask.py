@@ -49,7 +49,7 @@ def mask(
     )
 
 
-def _as_numbers(parser: Parser, args: list[str], settings: Settings) -> tuple[list[str], Settings]:
+def as_numbers(parser: Parser, args: list[str], settings: Settings) -> tuple[list[str], Settings]:
     """`--shape 64x64` as `--shape 64 64`, in YAML too.
 
     Raises:
@@ -94,5 +94,5 @@ COMMAND = Command(
         "poisson --shape 320 320 --acceleration 8 --output mask.png",
         "uniform1d --shape 640x372 --acceleration 4 --seed 3 --output mask.npy",
     ),
-    prepare=_as_numbers,
+    prepare=as_numbers,
 )

@@ -14,3 +14,4 @@ from mrirecon.diffusion.schedules import SCHEDULES as SCHEDULES
 from mrirecon.diffusion.schedules import geometric as geometric
 from mrirecon.diffusion.schedules import karras as karras
 from mrirecon.diffusion.schedules import vp as vp
+from mrirecon.diffusion.unconditional import draw_images as draw_images

@@ -16,13 +16,12 @@ from torch import Tensor
 from mrirecon.io.files import existing_file
 from mrirecon.methods.base import Needs, Preview, Problem, SliceMethod, Solution
 from mrirecon.methods.classical import wavelet_shrinkage
-from mrirecon.methods.draws import stream_of
 from mrirecon.networks import Generator
 from mrirecon.operators import Wavelet, fista
 from mrirecon.operators.sense import Sense
 from mrirecon.options import Count, Positive
 from mrirecon.scan import Scan
-from mrirecon.tensors import as_channels, as_complex
+from mrirecon.tensors import as_channels, as_complex, stream_of
 from mrirecon.weights import Card, load_weights, locate
 
 EVERY = 20  # steps from one preview to the next

@@ -13,7 +13,6 @@ from torch import Tensor
 
 from mrirecon.diffusion.dirac import falling_levels, guided, nested_mask, reverse
 from mrirecon.methods.base import Needs, Problem, Solution
-from mrirecon.methods.draws import stream_of
 from mrirecon.methods.image_networks import SenseNetworkMethod
 from mrirecon.methods.trust import Trust, image_figures, not_computed, null_space_figures
 from mrirecon.networks import Network
@@ -21,7 +20,7 @@ from mrirecon.networks.dirac import Dirac
 from mrirecon.operators import sense
 from mrirecon.options import Count, Positive
 from mrirecon.scan import Scan
-from mrirecon.tensors import complex_noise_like
+from mrirecon.tensors import complex_noise_like, stream_of
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Literal
 
-import numpy as np
 import torch
 from jaxtyping import Bool, Complex
 from torch import Tensor
@@ -18,7 +17,7 @@ from mrirecon.diffusion import Denoiser
 from mrirecon.methods.base import Place, Preview, Tell
 from mrirecon.operators import sense
 from mrirecon.options import out_of_memory
-from mrirecon.tensors import as_parts
+from mrirecon.tensors import as_parts, stream_of
 
 EVERY = 4  # levels from one preview to the next
 
@@ -250,9 +249,3 @@ class Watched:
                 f"the prior gave NaN or infinite values in {where} at noise level {sigma:g}: "
                 "lower the sampler's step, or use other weights"
             )
-
-
-def stream_of(*key: int) -> torch.Generator:
-    """The random numbers of one draw of one slice."""
-    state = int(np.random.SeedSequence(key).generate_state(1, np.uint64)[0])
-    return torch.Generator().manual_seed(state >> 1)

@@ -18,7 +18,7 @@ from mrirecon.device import images_that_fit
 from mrirecon.diffusion import karras, on_device
 from mrirecon.diffusion.samplers.midway import midway
 from mrirecon.methods.base import Needs, Pace, Place, Problem, Solution, Tell
-from mrirecon.methods.draws import DrawBatch, Draws, Room, Underway, stream_of
+from mrirecon.methods.draws import DrawBatch, Draws, Room, Underway
 from mrirecon.methods.first import first_images
 from mrirecon.methods.problem import axes_of
 from mrirecon.methods.trust import Trust, image_figures, not_computed, null_space_figures
@@ -26,6 +26,7 @@ from mrirecon.methods.walk import Walk
 from mrirecon.networks import Prior
 from mrirecon.options import Count, Positive
 from mrirecon.scan import Scan
+from mrirecon.tensors import stream_of
 from mrirecon.weights import Card, denoiser_with
 
 JUDGED_DRAWS = 2  # of a slice, by whose mean weights are judged that are adapted to a scan

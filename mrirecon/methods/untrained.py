@@ -14,12 +14,11 @@ from jaxtyping import Complex, Float, Shaped
 from torch import Tensor
 
 from mrirecon.methods.base import Needs, Preview, Problem, SliceMethod, Solution
-from mrirecon.methods.draws import stream_of
 from mrirecon.methods.left_out import choose_left_out, distance, squared_error
 from mrirecon.networks.untrained import ConvDecoder, EncoderDecoder, Size, UntrainedNetwork
 from mrirecon.operators.sense import Sense
 from mrirecon.options import Count, Positive
-from mrirecon.tensors import as_complex, fft2c, rss
+from mrirecon.tensors import as_complex, fft2c, rss, stream_of
 
 SMALLEST = 8  # points along a side
 EVERY = 10  # steps from one look at the left-out samples to the next

@@ -14,7 +14,6 @@ from torch import Tensor
 from mrirecon.diffusion import Denoiser, on_device
 from mrirecon.diffusion.density import ODE_STEPS, log_density, log_density_bound, rademacher
 from mrirecon.methods.base import Figures, Needs, Preview, Problem, SliceMethod, Solution
-from mrirecon.methods.draws import stream_of
 from mrirecon.methods.first import first_images
 from mrirecon.methods.trust import Trust, image_figures, not_computed, null_space_figures
 from mrirecon.methods.walk import PriorMethod
@@ -22,7 +21,7 @@ from mrirecon.networks.flow import Flow
 from mrirecon.operators.sense import Sense
 from mrirecon.options import Count, Positive
 from mrirecon.scan import Scan
-from mrirecon.tensors import complex_noise_like, norm
+from mrirecon.tensors import complex_noise_like, norm, stream_of
 
 Images = Complex[Tensor, "batch y x"]
 # log p(x), or a bound of it, by random numbers of a generator; and which part of the fit is done.

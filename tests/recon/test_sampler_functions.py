@@ -13,7 +13,7 @@ import mrirecon as mr
 from mrirecon.diffusion import ScaledDenoiser
 from mrirecon.diffusion.samplers import SAMPLERS
 from mrirecon.methods import METHODS
-from mrirecon.methods.draws import stream_of
+from mrirecon.tensors import stream_of
 
 ROOT = Path(mr.__file__).parent
 CONFIGS = ROOT.parent / "configs" / "samplers"

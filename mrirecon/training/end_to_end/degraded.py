@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
 import torch
 from jaxtyping import Complex, Float
 from torch import Tensor
@@ -12,7 +11,7 @@ from torch import Tensor
 from mrirecon.diffusion.dirac import nested_mask
 from mrirecon.networks.dirac import Dirac
 from mrirecon.operators import sense
-from mrirecon.tensors import complex_noise_like
+from mrirecon.tensors import complex_noise_like, stream_of
 from mrirecon.training.end_to_end.dataset import Batch
 from mrirecon.training.end_to_end.loss import Loss, incremental_loss
 
@@ -32,7 +31,7 @@ def degraded_loss(
         loss: how far it looks ahead.
         key: of the random numbers.
     """
-    stream = torch.Generator().manual_seed(_seed(key))
+    stream = stream_of(*key)
     maps, scale, noise = network.prepared(batch.kspace[:, 0], batch.mask, batch.calibration)
     clean = _clean(batch, maps) / scale[:, None, None]
     times = torch.rand(len(clean), generator=stream).tolist()
@@ -62,7 +61,3 @@ def _clean(batch: Batch, maps: Complex[Tensor, "batch coil y x"]) -> Complex[Ten
         magnitude = batch.target.to(clean.real.dtype) * A.support()[window]
         clean[window] = torch.polar(magnitude, clean[window].angle())
     return clean
-
-
-def _seed(key: Sequence[int]) -> int:
-    return int(np.random.SeedSequence(tuple(key)).generate_state(1, np.uint64)[0] >> np.uint64(1))

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import torch
-from jaxtyping import Complex, Float
+from jaxtyping import Float
 from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.loggers import TensorBoardLogger
 from torch import Tensor
 
-from mrirecon.diffusion import denoiser_of, karras
-from mrirecon.diffusion.samplers.steps import ddim_step, walk
+from mrirecon.diffusion import denoiser_of, draw_images
 from mrirecon.networks import Prior
-from mrirecon.tensors import complex_noise_like
 
 SAMPLE_SIZE, SAMPLE_LEVELS = 64, 20
 
@@ -33,25 +31,6 @@ class PriorSamples(Callback):
 
     def drawn(self, prior: Prior, device: torch.device) -> Float[Tensor, "count y x"]:
         """The images to show."""
-        drawn = unconditional_samples(prior, self.count, device)
+        size, levels = (SAMPLE_SIZE, SAMPLE_SIZE), SAMPLE_LEVELS
+        drawn = draw_images(denoiser_of(prior), self.count, size, levels=levels, device=device)
         return drawn.abs() if prior.channels == 2 else drawn.real
-
-
-@torch.no_grad()
-def unconditional_samples(
-    prior: Prior,
-    count: int,
-    device: torch.device,
-    size: int = SAMPLE_SIZE,
-    steps: int = SAMPLE_LEVELS,
-    seed: int = 0,
-) -> Complex[Tensor, "count y x"]:
-    """Images of the prior, by DDIM without new noise, down the noise levels of Karras et al."""
-    denoiser, generator = denoiser_of(prior), torch.Generator().manual_seed(seed)
-    sigmas = karras(steps, *denoiser.sigma_range)
-    like = torch.empty(count, size, size, dtype=torch.complex64, device=device)
-    x = float(sigmas[0]) * complex_noise_like(like, generator)
-    for _, sigma, lower in walk(sigmas):
-        x0 = denoiser(x, sigma)
-        x = ddim_step(x0, (x - x0) / sigma, lower, 0.0, generator)
-    return x
