@@ -61,8 +61,6 @@ class Lesions:
             raise ValueError(
                 f"lesions: contrast is {self.contrast}: give a number above -1 that is not 0, such as 0.3"
             )
-        if self.kind not in ("inserted", "removed"):
-            raise ValueError(f"lesions: kind is {self.kind!r}: give inserted or removed")
 
     def request(self) -> dict[str, Any]:
         """What a result depends on; nothing where there are none."""
@@ -116,11 +114,10 @@ class Lesions:
             order = bright.flatten().argsort(descending=True)[: int((bright > 0).sum())]
             ranked = np.stack(np.unravel_index(order.numpy(), room.shape), axis=1)
         chosen: list[tuple[int, int]] = []
-        for place in ranked:
-            if len(chosen) < self.count and _apart(place, chosen, step):
-                chosen.append((int(place[0]), int(place[1])))
-        rest = [(int(y), int(x)) for y, x in lattice if _apart((y, x), chosen, step)]
-        return chosen, rest
+        for y, x in ranked.tolist():
+            if len(chosen) < self.count and _apart((y, x), chosen, step):
+                chosen.append((y, x))
+        return chosen, [(y, x) for y, x in lattice.tolist() if _apart((y, x), chosen, step)]
 
     def _gain(self, image: Tensor, places: Sequence[tuple[int, int]]) -> Tensor:
         gain = torch.ones_like(image)
@@ -245,7 +242,10 @@ def local_contrast(image: Float[Tensor, "y x"], radius: float) -> Float[Tensor, 
     return _mean(image, radius) - _mean(image, 2 * radius + 1, radius + 1)
 
 
-def area_under_curve(groups: Iterable[tuple[Sequence[bool], Sequence[float]]]) -> float:
+Group = tuple[Sequence[bool], Sequence[float]]  # whether places are wrong, and their scores
+
+
+def area_under_curve(groups: Iterable[Group]) -> float:
     """The probability that a wrong place has a higher score than a right one of its group (Mann & Whitney 1947).
 
     Ties count half; NaN where no group has both kinds.
@@ -280,7 +280,7 @@ def figures_of(found: Sequence[Mapping[str, Any]]) -> dict[str, float]:
     return figures
 
 
-def _groups(found: Mapping[str, Any], name: str) -> list[tuple[list[bool], list[float]]]:
+def _groups(found: Mapping[str, Any], name: str) -> list[Group]:
     rows = list(zip(found["slice"], found["wrong"], found["trust"][name], strict=True))
     return [
         ([w for s, w, _ in rows if s == index], [t for s, _, t in rows if s == index])
@@ -288,7 +288,7 @@ def _groups(found: Mapping[str, Any], name: str) -> list[tuple[list[bool], list[
     ]
 
 
-def _apart(place: Sequence[int], places: Sequence[tuple[int, int]], distance: float) -> bool:
+def _apart(place: tuple[int, int], places: Sequence[tuple[int, int]], distance: int) -> bool:
     return all(math.hypot(place[0] - y, place[1] - x) >= distance for y, x in places)
 
 
