@@ -26,7 +26,7 @@ import torch
 from mrirecon.benchmark import Benchmark, MaskEntry, MethodEntry, find_scans, run_benchmark
 
 ROOT = Path(__file__).parents[1]
-STEPS = {"unet": 200}  # of the recipes configs/tiny_NAME.yaml
+STEPS = {"unet": 600}  # of the recipes configs/tiny_NAME.yaml
 PATIENTS = (1, 3, 10)
 CONTRASTS = ("FLAIR", "T1")  # of the validation scans
 FILES = 3  # of one patient, at most
@@ -45,7 +45,7 @@ def main() -> None:
     parser.add_argument("--output", type=Path, required=True, help="folder of weights and tables")
     parser.add_argument("--only", nargs="+", default=list(STEPS), choices=STEPS)
     parser.add_argument("--sets", nargs="+", help="of the training sets train these only")
-    parser.add_argument("--slices", type=int, default=1, help="judged of each scan, in its middle")
+    parser.add_argument("--slices", type=int, default=2, help="judged of each scan, in its middle")
     parser.add_argument("--no-judge", action="store_true", help="train only")
     args = parser.parse_args()
     torch.set_num_threads(1)
@@ -132,6 +132,8 @@ def write(table: Any, sets: dict[str, Any], simulated: Path) -> None:
 
     places = [(mask, contrast) for mask in table["mask"].unique() for contrast in CONTRASTS]
     means = table.groupby(["method", "mask", "contrast"], sort=False)["fastmri_psnr"].mean()
+    each = table.pivot_table("fastmri_psnr", ["scan", "mask"], "method")
+    worst = each.sub(each["zero_filled"], axis=0).min()
     rows = []
     for method in table["method"].unique():
         kind, _, name = method.partition(", ")
@@ -141,7 +143,9 @@ def write(table: Any, sets: dict[str, Any], simulated: Path) -> None:
         beside = "weights that come along" if kind in STEPS else "not trained"
         figures = [f"{means[method, mask, contrast]:.2f}" for mask, contrast in places]
         rows.append([f"`{kind}`", name or beside, patients or "", slices or "", *figures])
+        rows[-1].append("" if kind == "zero_filled" else f"{worst[method]:+.1f}")
     head = ["method", "trained on", "patients", "slices", *(f"{m}, {c}" for m, c in places)]
+    head.append("worst scan, over zero filling")
     numbers = table[["method", "scan", "mask", "fastmri_psnr", "fastmri_ssim"]].round(4)
     records.Record(
         what="PSNR in the head of networks trained from random weights on 1, 3 and 10 patients, the same steps",
