@@ -1,8 +1,9 @@
 """Make the figures of the documentation anew, with the records that pages quote.
 
 `python docs/figures.py` makes all, `python docs/figures.py masks text` some. The figures of `masks`, `methods`,
-`regular`, `demo`, `examples` and `notebooks` come from the embedded scan, which a clone has. Numbers measured on other
-data have records too (docs/records), with the script of measurements/ that made them; they are not measured here.
+`regular`, `demo`, `examples`, `notebooks` and `lesion_example` come from the embedded scan, which a clone has. Numbers
+measured on other data have records too (docs/records), with the script of measurements/ that made them; they are not
+measured here.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import choice_figures
 import demo_figures
 import example_figures
 import growth_figures
+import lesion_figures
 import mask_figures
 import method_figures
 import notebook_pages
@@ -36,6 +38,7 @@ PARTS = {
     "notebooks": notebook_pages.draw,
     "choice": choice_figures.draw,
     "growth": growth_figures.draw,
+    "lesion_example": lesion_figures.draw,
     "text": text,
 }
 

@@ -2,6 +2,7 @@
 
 from mrirecon.benchmark.entries import MaskEntry as MaskEntry
 from mrirecon.benchmark.entries import MethodEntry as MethodEntry
+from mrirecon.benchmark.lesions import Lesions as Lesions
 from mrirecon.benchmark.plan import Benchmark as Benchmark
 from mrirecon.benchmark.plan import Tuning as Tuning
 from mrirecon.benchmark.run import run_benchmark as run_benchmark

@@ -88,6 +88,7 @@ class Cell:
             "device": device.partition(":")[0],
             "failed": self.failed,
             **({"error_bars": True} if benchmark.error_bars else {}),
+            **benchmark.lesions.request(),
         }
 
 

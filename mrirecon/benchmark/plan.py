@@ -8,6 +8,7 @@ from functools import cached_property
 from typing import Literal
 
 from mrirecon.benchmark.entries import MaskEntry, MethodEntry, check_name
+from mrirecon.benchmark.lesions import Lesions
 from mrirecon.benchmark.sources import Source, chosen_slices, find_scans
 from mrirecon.metrics import PROTOCOLS
 from mrirecon.recon import EstimatedMaps
@@ -65,6 +66,7 @@ class Benchmark:
         tuning: how methods with options to tune are tuned.
         error_bars: hold the truth against draws, or reconstructions from fewer samples, and write what `recon
             --calibrate FILE` takes; methods with one image take seven times as long.
+        lesions: small lesions that are put into the anatomy, or taken out of it, and what becomes of them.
         pictured: so many scans, evenly spread, are shown in the report, each under every mask and noise level.
 
     Raises:
@@ -82,6 +84,7 @@ class Benchmark:
     calibration: EstimatedMaps = field(default_factory=EstimatedMaps)
     tuning: Tuning = field(default_factory=Tuning)
     error_bars: bool = False
+    lesions: Lesions = field(default_factory=Lesions)
     pictured: int = 2
 
     def __post_init__(self) -> None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from mrirecon.benchmark.cells import Cell, Record, Records, cells_of, key_of
 from mrirecon.benchmark.error_bars import write_error_bars
+from mrirecon.benchmark.lesions import Lesions
 from mrirecon.benchmark.pictures import Pictures, write_plots
 from mrirecon.benchmark.plan import Benchmark
 from mrirecon.benchmark.solve import Solver
@@ -70,7 +71,13 @@ def run_benchmark(
     hashes: dict[str, str] = team.first(prepare)
     work = _Work(benchmark, hashes, device, team, progress or (lambda *_: None), retry)
     search = replace(
-        work, benchmark=replace(benchmark, protocols=(benchmark.tuning.protocol,), error_bars=False)
+        work,
+        benchmark=replace(
+            benchmark,
+            protocols=(benchmark.tuning.protocol,),
+            error_bars=False,
+            lesions=Lesions(),
+        ),
     )
     tried = search.do("tuning", trials_of(benchmark), trials)
     choices = choose([(cell, record) for cell, record, _ in tried], benchmark)

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from mrirecon.benchmark.cells import Cell, Record
 from mrirecon.benchmark.error_bars import scores_of
+from mrirecon.benchmark.lesions import Edit
 from mrirecon.benchmark.plan import Benchmark
 from mrirecon.benchmark.regions import find_brain, find_head
 from mrirecon.benchmark.sources import Source, add_noise
@@ -96,6 +97,7 @@ class Solver:
         self.benchmark, self.device = benchmark, device
         self._truth: tuple[Source, Truth] | None = None
         self._undersampled: tuple[Any, Undersampled] | None = None
+        self._edited: tuple[Any, Edit, Undersampled] | None = None
 
     def solve(self, cell: Cell, request: Mapping[str, Any]) -> tuple[Record, Volume | None]:
         """The result of a cell; where it cannot be made, there is no image, and `failure` says why in one sentence."""
@@ -144,6 +146,7 @@ class Solver:
             "added_noise_std": problem.noise_std,
             "slices": problem.scan.shape[0],
             **({"error_bars": scores} if scores else {}),
+            **self._lesions(cell, method, image),
         }
         return record, volume
 
@@ -151,18 +154,43 @@ class Solver:
         self, method: Method, problem: Undersampled, truth: Truth
     ) -> tuple[Volume, list[float]]:
         """The reconstruction, and the scores of its spread where it has one and they are asked for."""
-        # The table has a line of progress of its own.
-        options: dict[str, Any] = {"device": self.device, "maps": problem.maps, "progress": False}
         if self.benchmark.error_bars:
-            try:
-                volume = run(method, problem.scan, judgement=Judgement(bars=PLAIN), **options)
-            except NoSpread:
-                return run(method, problem.scan, **options), []
+            if (volume := self._with_spread(method, problem)) is None:
+                return self._plain(method, problem), []
             own = {"std"} if hasattr(method, "samples") else set()
             beside = {"std", "low", "high"} - own  # not calibrated, and for the scores only
             extras = {name: x for name, x in volume.extras.items() if name not in beside}
             return replace(volume, extras=extras), scores_of(volume, truth.target)
-        return run(method, problem.scan, **options), []
+        return self._plain(method, problem), []
+
+    def _plain(self, method: Method, problem: Undersampled, **options: Any) -> Volume:
+        # The table has a line of progress of its own.
+        return run(
+            method, problem.scan, device=self.device, maps=problem.maps, progress=False, **options
+        )
+
+    def _with_spread(self, method: Method, problem: Undersampled) -> Volume | None:
+        """The reconstruction with standard deviations, of draws or of fewer samples; None where it has none."""
+        try:
+            return self._plain(method, problem, judgement=Judgement(bars=PLAIN))
+        except NoSpread:
+            return None
+
+    def _lesions(self, cell: Cell, method: Method, without: Tensor) -> dict[str, Any]:
+        """What the method makes of the scan with lesions, where the table asks for it."""
+        lesions = self.benchmark.lesions
+        if not lesions.count:
+            return {}
+        truth, _ = self.problem(cell)
+        place = (cell.source, cell.mask, cell.mask_seed, cell.noise)
+        if self._edited is None or self._edited[0] != place:
+            edit = lesions.edit(truth.scan, truth.target)
+            changed = replace(truth, scan=edit.scan)
+            self._edited = place, edit, self._undersample(cell, changed)
+        _, edit, problem = self._edited
+        volume = self._with_spread(method, problem) if lesions.spread else None
+        volume = volume or self._plain(method, problem)
+        return {"lesions": edit.judge(volume, without)}
 
     def _read(self, source: Source) -> Truth:
         scan = center_echo(source.read())

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import html
 import json
+import math
 from collections.abc import Mapping, Sequence
 from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from mrirecon.benchmark.cells import COST, Cell, Record
+from mrirecon.benchmark.lesions import TRUST, figures_of
 from mrirecon.benchmark.plan import METRICS, Benchmark
 from mrirecon.brief import counted
 from mrirecon.io.files import PathLike, existing_file, replacing, write_json
@@ -52,6 +54,8 @@ def row_of(cell: Cell, record: Record, key: str) -> Row:
     for protocol in record["request"]["protocols"]:
         scores = record.get("metrics", {}).get(protocol, {})
         row |= {f"{protocol}_{metric}": scores.get(metric) for metric in METRICS}
+    if "lesions" in record["request"]:
+        row["lesions"] = record.get("lesions")
     return row
 
 
@@ -162,7 +166,9 @@ def summarise(
         ],
     }
     qualities = [_quality(table, *one) for one in product(benchmark.protocols, QUALITY)]
-    return Summary(facts, [*qualities, _cost(table)], {k: v for k, v in lists.items() if v})
+    lesions = [_lesions(table)] if "lesions" in table else []
+    tables = [*qualities, *lesions, _cost(table)]
+    return Summary(facts, tables, {k: v for k, v in lists.items() if v})
 
 
 def write_tables(
@@ -181,7 +187,7 @@ def write_tables(
     table = table_of(rows)
     summary = summarise(table, benchmark, choices)
     plain = pd.DataFrame(rows, dtype=object)
-    for name in ("tuned", "warnings"):  # which hold mappings and lists
+    for name in plain.columns.intersection(["tuned", "warnings", "lesions"]):  # mappings and lists
         plain[name] = [json.dumps(value) if value else "" for value in plain[name]]
     texts = {
         "table.csv": plain.to_csv(index=False, lineterminator="\n"),
@@ -225,6 +231,24 @@ def _quality(table: pd.DataFrame, protocol: str, metric: str) -> Shown:
         known = {entry.Index: _place(entry, digits) for entry in found.itertuples()}
         lines.append((method, [known.get(place, Place("none")) for place in places]))
     return f"{heading} ({protocol})", ["method", *places], lines
+
+
+def _lesions(table: pd.DataFrame) -> Shown:
+    lines = []
+    known = table[table["lesions"].notna()]
+    for (place, method), rows in known.groupby(["place", "method"], sort=False):
+        figures = figures_of(list(rows["lesions"]))
+        cells = [
+            "none"
+            if math.isnan(value)
+            else f"{value:.2f}"
+            if name.startswith("auc")
+            else f"{value:.0%}"
+            for name, value in figures.items()
+        ]
+        lines.append((f"{method}, {place}", [Place(cell) for cell in cells]))
+    headings = ["contrast kept", "lesions lost", "places with one invented"]
+    return "Lesions", ["method", *headings, *(f"{name}, AUC" for name in TRUST)], lines
 
 
 def _cost(table: pd.DataFrame) -> Shown:

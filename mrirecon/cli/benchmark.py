@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from mrirecon.benchmark import Benchmark, MaskEntry, Tuning, find_scans, run_benchmark
+from mrirecon.benchmark import Benchmark, Lesions, MaskEntry, Tuning, find_scans, run_benchmark
 from mrirecon.benchmark.entries import check_weights, method_entries
 from mrirecon.benchmark.sources import chosen_slices, simulated_scans
 from mrirecon.cli.config import UsageError
@@ -42,6 +42,7 @@ def benchmark(
     weights: dict[str, str] = {},  # noqa: B006
     calibration: EstimatedMaps = EstimatedMaps(),  # noqa: B008
     tuning: Tuning = Tuning(),  # noqa: B008
+    lesions: Lesions = Lesions(),  # noqa: B008
     plan: dict[str, Any],
     device: Device = "auto",
     threads: int | None = None,
@@ -67,6 +68,7 @@ def benchmark(
         weights: names or files for methods that name none themselves, by method; prior is for every diffusion method.
         calibration: how maps are estimated.
         tuning: how methods with values to tune are tuned.
+        lesions: small lesions that are put into the anatomy, or taken out of it, and what becomes of them.
         plan: further options.
         device: where to compute; auto takes a GPU where there is one.
         threads: of this process on the CPU; results are the same to the last digit with the same number only.
@@ -87,6 +89,7 @@ def benchmark(
         methods=tuple(entry for entry in entries if not entry.is_left_out),
         calibration=calibration,
         tuning=tuning,
+        lesions=lesions,
         **plan,
     )
     made.check_files()
@@ -131,7 +134,7 @@ def _on_threads(count: int | None) -> Iterator[None]:
 
 
 # fields of a benchmark that the command line gives in a way of its own
-SPECIAL = ("scans", "masks", "methods", "calibration", "tuning")
+SPECIAL = ("scans", "masks", "methods", "calibration", "tuning", "lesions")
 COMMAND = Command(
     "benchmark",
     benchmark,
@@ -141,6 +144,10 @@ COMMAND = Command(
         "-o table",
         "--config configs/benchmark/leaderboard_knee.yaml --scans data/multicoil_val --output table --limit 20",
     ),
-    groups={**CALIBRATION, "tuning": (Tuning, "how methods with values to tune are tuned", ())},
+    groups={
+        **CALIBRATION,
+        "tuning": (Tuning, "how methods with values to tune are tuned", ()),
+        "lesions": (Lesions, "lesions in the anatomy, and what becomes of them", ()),
+    },
     flat={"plan": (Benchmark, "how methods are compared", SPECIAL)},
 )

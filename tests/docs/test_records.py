@@ -6,6 +6,7 @@ import sys
 import pytest
 from blocks import ROOT
 
+from mrirecon.benchmark.lesions import figures_of
 from mrirecon.masks import MASKS
 from mrirecon.methods import METHODS
 
@@ -13,6 +14,7 @@ DOCS = ROOT / "docs"
 sys.path.insert(0, str(DOCS))
 
 import choice_figures  # noqa: E402
+import lesion_figures  # noqa: E402
 import mask_figures  # noqa: E402
 import method_figures  # noqa: E402
 import records  # noqa: E402
@@ -82,6 +84,14 @@ def test_regular_sampling_gives_what_the_record_says():
         for metric, value in numbers.items():
             told = record.numbers["cg_sense"][spacing][metric]
             assert value == pytest.approx(told, abs=record.tolerance[metric]), spacing
+
+
+@pytest.mark.parametrize("name", ["zero_filled", "cg_sense"])
+def test_lesions_are_kept_as_the_record_says(name):
+    record, scan = records.read("lesion_example"), method_figures.embedded()
+    *_, found = lesion_figures.judged(scan, lesion_figures.edited(scan), name)
+    told = record.numbers[name]["kept"]
+    assert figures_of([found])["kept"] == pytest.approx(told, abs=record.tolerance["kept"])
 
 
 def test_example_says_what_it_printed():
