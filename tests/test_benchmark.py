@@ -344,7 +344,7 @@ def test_tuning_takes_what_is_best_on_the_tuning_scans(folder, tmp_path):
 def test_where_tuning_fails_the_cell_says_so(folder, tmp_path):
     poisson = MaskEntry(kind="poisson", acceleration=4, center_size=12)
     tuning = Tuning(scans=[str(folder / "tuning")], middle=1, limit=1)
-    options = {"levels": 2, "sigma_min": 0.05}
+    options = {"levels": 2, "sigma_min": 0.05, "coils": "joint"}
     method = MethodEntry(method="ddrm", options=options, tune={"eta": [0.5, 1.0]})
     benchmark = small(folder, masks=(poisson,), methods=(method,), tuning=tuning)
     rows = rows_of(benchmark, tmp_path)

@@ -170,7 +170,7 @@ def test_the_gallery_end_to_end(mrirecon, knees, weights, tmp_path):
     line = ("benchmark", "--config", config, *scans_of(knees), *weights, "--output", output)
     assert mrirecon(*line).status == 0
     rows = read_rows(output)
-    assert len(others) == 10 and len(settings["masks"]) == 4
+    assert len(others) == 11 and len(settings["masks"]) == 4
     for mask in {row["mask"] for row in rows}:  # every one once
         methods = [row["method"] for row in rows if row["mask"] == mask]
         assert sorted(methods) == sorted([*others, *SAMPLERS])
@@ -353,7 +353,7 @@ def test_a_failing_cell_is_a_row_and_an_exit_status(mrirecon, knees, weights, tm
         "noise": [0],
         "methods": [
             {"method": "zero_filled"},
-            {"name": "DDRM", "method": "ddrm", "options": {"levels": 2}},
+            {"name": "DDRM", "method": "ddrm", "options": {"levels": 2, "coils": "joint"}},
         ],
     }
     (tmp_path / "c.yaml").write_text(yaml.safe_dump(settings))
@@ -369,7 +369,7 @@ def test_a_failing_cell_is_a_row_and_an_exit_status(mrirecon, knees, weights, tm
     failed = {(row["scan"], row["mask"], row["method"]): row["failure"] for row in rows}
     assert len(failed) == 8
     assert failed["file1000", "uniform1d x2", "DDRM"] is None
-    assert "use the sampler ddnm" in failed["file1000", "points", "DDRM"]
+    assert "give coils: lanczos or each" in failed["file1000", "points", "DDRM"]
     assert "file1001.h5" in failed["file1001", "points", "zero_filled"]
     assert len(result.errors) == sum(text is not None for text in failed.values()) == 5
     assert any("DDRM on file1000, points: " in line for line in result.errors)

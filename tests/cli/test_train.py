@@ -65,7 +65,7 @@ def config(tmp_path):
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
 def test_recipes_parse_and_stay_what_they_are(mrirecon, path, tmp_path):
     where = ("--data.root", "D")
-    if path.stem.startswith("prior_"):
+    if path.stem.startswith(("prior_", "generator_")):
         where = ("--data.sources", "D", "E", "--data.cache", "C")
     shown = mrirecon("train", "--config", path, *where, "--output", "O", "--print_config")
     assert shown.status == 0 and not shown.errors

@@ -146,7 +146,7 @@ def test_the_weights_that_come_along_beat_linear_reconstructions(mask, fraction,
 
 
 def test_its_yaml_says_what_the_bare_name_does():
-    text = (Path(__file__).parents[2] / "configs" / "dirac.yaml").read_text("utf-8")
+    text = (Path(__file__).parents[2] / "configs" / "networks" / "dirac.yaml").read_text("utf-8")
     options = yaml.safe_load(text)["method"]
     assert options.pop("name") == "dirac"
     assert METHODS["dirac"]().parameters() == options

@@ -510,7 +510,7 @@ def test_previews_end_at_the_image(name, bound, prior, scan):
     seen = []
     options = {"samples": 3, "images_at_once": 3, "levels": 9}
     if name == "score_mri":  # coil by coil: their root sum of squares adds up noise
-        options |= {"coils": "separate", "corrections": 0}
+        options |= {"coils": "separate", "corrections": 0, "images_at_once": 3 * scan.shape[1]}
     method = METHODS[name](weights=prior, sigma_min=0.01, **options)
 
     class Nothing:  # leaves everything to the data, and the noise of the level in the image
