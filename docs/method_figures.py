@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from importlib.resources import files
+from time import process_time
 from typing import Any
 
 import numpy as np
@@ -67,7 +68,9 @@ def measure(methods: Iterable[str]) -> Iterator[tuple[str, dict[str, Any], np.nd
         found, images = {}, []
         for label, mask in MASKS.items():
             try:
+                start = process_time()  # of the processor, which other work on the machine changes little
                 volume = mr.reconstruct(scan, method=name, **mask)
+                spent = process_time() - start
             except ValueError as error:
                 found[label] = {"refused": str(error)}
                 continue
@@ -76,7 +79,7 @@ def measure(methods: Iterable[str]) -> Iterator[tuple[str, dict[str, Any], np.nd
             found[label] = {
                 "psnr": round(info["metrics"]["psnr"], 2),
                 "ssim": round(info["metrics"]["ssim"], 4),
-                "seconds": float(f"{info['seconds_per_slice']:.2g}"),
+                "seconds": float(f"{spent:.2g}"),
                 "evaluations": round(info.get("network_evaluations", 0)),
             }
         yield name, found, images[0]

@@ -100,7 +100,7 @@ def reduced(name, path):
             options["iterations"] = 5
         elif method["method"] != "samplers" and issubclass(METHODS[method["method"]], Untrained):
             options |= {"iterations": 2, "channels": 4}
-        elif method["method"] == "csgm":
+        elif method["method"] in ("csgm", "variational"):
             options |= {"iterations": 3}
         if "tune" in method:
             method["tune"] = {key: values[:2] for key, values in method["tune"].items()}
