@@ -305,7 +305,6 @@ def test_no_calibration_region(refused, mrirecon, tmp_path, kspace):
         (("simulate", "image.nii.gz", "--output", "o.h5", "--slices", "5:6"), ["5:6", "0:3"]),
         (("simulate", "image.nii.gz", "--output", "o.h5", "--seed", -1), ["seed"]),
         (("info", "image.nii.gz"), ["NIfTI", "simulate"]),
-        (("recon", "image.nii.gz", "--output", "o.npy"), ["NIfTI", "simulate"]),
         (("evaluate", "none.npy", "scan.h5"), ["none.npy"]),
         (("evaluate", "scan.h5", "."), ["folders"]),
         (("evaluate", ".", "empty"), ["empty"]),
