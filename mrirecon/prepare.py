@@ -144,7 +144,7 @@ def enlarge(scan: Scan, factor: int) -> Scan:
         ValueError: if the factor is below 1.
     """
     if factor < 1:
-        raise ValueError(f"a k-space grid is not enlarged {factor} times: give 1 or more")
+        raise ValueError(f"enlarge is {factor}: give at least 1")
     if factor == 1:
         return scan
     before, matrix = scan.shape[2:], (factor * scan.matrix[0], factor * scan.matrix[1])

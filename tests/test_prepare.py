@@ -465,7 +465,7 @@ def test_an_enlarged_grid_was_measured_in_the_middle_only():
     assert torch.equal(finer.calibration(0, 1)[:, 48:144, 40:120], 2 * scan.kspace(1))
     assert noise_level(finer) == pytest.approx(2 * noise_level(scan.undersample(mask)))
     assert torch.equal(finer.noise_covariance, 4 * scan.noise_covariance)
-    with pytest.raises(ValueError, match="not enlarged 0 times: give 1 or more"):
+    with pytest.raises(ValueError, match="enlarge is 0: give at least 1"):
         enlarge(scan, 0)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import re
 import sys
 from collections import deque
@@ -276,9 +277,11 @@ def _meanings(value: Any, hint: Any) -> list[Any]:
     loaded = _loaded(value)
     for kind in (int, float):
         try:
-            words.append(kind(value))
+            number = kind(value)
         except ValueError:
             continue
+        if kind is int or math.isfinite(number):  # nan and inf are no numbers in YAML
+            words.append(number)
     return [*words, *([] if isinstance(loaded, str) else [loaded])]
 
 

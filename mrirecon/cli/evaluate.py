@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
 from typing import Literal
 
@@ -40,7 +39,8 @@ def evaluate(
         check_apart([output], [recon, target])
         check_target(output, overwrite)
     pairs = _pairs(Path(recon), Path(target))
-    rows, seen, notes = {}, {}, []
+    rows, notes = {}, []
+    seen: dict[str, float | None] = {}
     for one, other in pairs:
         image, truth = read_volume(one, volume), read_volume(other, volume)
         if image.shape != truth.shape:
@@ -50,7 +50,9 @@ def evaluate(
             )
         rows[one.name] = measure(image, truth, protocol)
         large = min(truth.shape[1:]) >= SMALLEST
-        seen[one.name] = haarpsi(image, truth) if large else math.nan
+        seen[one.name] = haarpsi(image, truth) if large else None
+        if not large:
+            notes.append(f"{one.name} has no HaarPSI, which needs {SMALLEST} x {SMALLEST} pixels")
         gain = None if protocol == "dds-minmax" else common_gain(image, truth)
         if gain is not None:
             notes.append(
@@ -61,11 +63,13 @@ def evaluate(
     print(f"protocol {protocol}: {PROTOCOLS[protocol]}")
     print(f"{'':<{width}}  {'NMSE':>10}  {'NRMSE':>8}  {'PSNR dB':>8}  {'SSIM':>7}  {'HaarPSI':>7}")
     volumes = {name: m._asdict() | {"haarpsi": seen[name]} for name, m in rows.items()}
-    keys = ("nmse", "nrmse", "psnr", "ssim", "haarpsi")
+    known = [one for one in seen.values() if one is not None]
+    keys = ("nmse", "nrmse", "psnr", "ssim")
     mean = {key: sum(m[key] for m in volumes.values()) / len(rows) for key in keys}
+    mean["haarpsi"] = sum(known) / len(known) if known else None
     for name, m in (volumes | ({MEAN: mean} if len(rows) > 1 else {})).items():
         numbers = f"{m['nmse']:10.6f}  {m['nrmse']:8.4f}  {m['psnr']:8.3f}  {m['ssim']:7.4f}"
-        numbers += f"  {m['haarpsi']:7.4f}"
+        numbers += f"  {'-':>7}" if m["haarpsi"] is None else f"  {m['haarpsi']:7.4f}"
         print(f"{name:<{width}}  {numbers}")
     for note in notes:
         print(f"note: {note}")

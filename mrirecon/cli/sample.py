@@ -42,6 +42,8 @@ def sample(
     for name, value in (("count", count), ("levels", levels), ("shape", min(shape))):
         if value < 1:
             raise ValueError(f"--{name} is {value}: give at least 1")
+    if seed < 0:
+        raise ValueError(f"--seed is {seed}: give at least 0")
     png = suffix_of(output, (".png", *VOLUME_SUFFIXES)) == ".png"
     path = check_target(output, overwrite) if png else check_output(output, overwrite)
     where = choose_device(device)
@@ -62,8 +64,9 @@ def sample(
         write_volume(
             Volume(image=images[None], geometry=Geometry(), info=info), path, overwrite=overwrite
         )
+    images_drawn = "1 image" if count == 1 else f"{count} images"
     print(
-        f"{output}: {count} images {size[0]} x {size[1]} drawn from {weights}: nobody was scanned"
+        f"{output}: {images_drawn} {size[0]} x {size[1]} drawn from {weights}: nobody was scanned"
     )
 
 

@@ -122,6 +122,9 @@ def guided(
     """Phi, and weight / ||r|| times the gradient of ||r||^2 with respect to y_t, of the misfit r = A_1 Phi - y_1.
 
     `reverse` subtracts it, so that a positive weight lowers the misfit; the code of the paper adds it.
+
+    Raises:
+        ValueError: in a step, if the weight is so large that y_t overflowed.
     """
     if weight == 0:
         return lambda y, n: (predict(y, n), 0.0)
@@ -131,7 +134,11 @@ def guided(
             y = y.detach().requires_grad_()
             clean = predict(y, n)
             squared = misfit(clean).abs().square().sum()
-            (gradient,) = torch.autograd.grad(squared, y)
+            (gradient,) = torch.autograd.grad(squared, y, allow_unused=True)
+        if (
+            gradient is None
+        ):  # y overflowed, so that conjugate gradients gave up before they used it
+            raise ValueError(f"guidance is {weight:g}, with which the steps diverge: lower it")
         return clean.detach(), weight * gradient / squared.detach().sqrt().clamp_min(1e-30)
 
     return predicted

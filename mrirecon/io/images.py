@@ -43,7 +43,7 @@ def read_scan_or_image(path: PathLike, layout: Layout) -> Scan:
     """As `read_scan`; a NIfTI image becomes the scan of one coil whose k-space is its Fourier transform.
 
     Raises:
-        OSError, ValueError: as `read_scan` and `read_image`.
+        OSError, ValueError: as `read_scan` and `read_image`, or if the image is zero.
     """
     if not Path(path).is_file():
         return read_scan(path, layout)
@@ -53,6 +53,8 @@ def read_scan_or_image(path: PathLike, layout: Layout) -> Scan:
         return read_scan(path, layout)
     layout.check(str(path), "NIfTI")
     data, affine = read_image(path)
+    if not data.any():
+        raise ValueError(f"{path} is zero everywhere: there is nothing to denoise")
     image = torch.from_numpy(data if data.ndim == 4 else data[..., None])
     readout, phase, slices, volumes = image.shape
     geometry = Geometry()

@@ -13,7 +13,6 @@ from typing import Any, ClassVar, Literal
 import torch
 
 from mrirecon.diffusion import samplers
-from mrirecon.methods.base import Method
 from mrirecon.methods.posterior import Posterior
 from mrirecon.operators.sense import varying_axes
 from mrirecon.options import Count
@@ -96,8 +95,15 @@ class DDNM(Posterior, sampler=samplers.ddnm):
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Spectral(Method):
-    """What samplers share that act on singular values; it says where `coils: auto` could not have them exactly."""
+class _Spectral(Posterior):
+    """What samplers share that act on singular values; it says where `coils: auto` could not have them exactly.
+
+    Attributes:
+        coils: joint takes all coils together, for one coil or a mask of whole lines; lanczos does for any mask, about;
+            each restores every coil image by itself, at so many times the cost; auto is joint where that can be, and
+            else lanczos.
+        lanczos_steps: applications of A^H A for each image that lanczos filters; more come nearer to the exact ones.
+    """
 
     def about(self, scan: Scan) -> tuple[dict[str, Any], list[str]]:
         info, notes = super().about(scan)
@@ -113,7 +119,7 @@ class _Spectral(Method):
 
 
 @dataclass(frozen=True, kw_only=True)
-class DDNMPlus(_Spectral, Posterior, sampler=samplers.ddnm_plus):
+class DDNMPlus(_Spectral, sampler=samplers.ddnm_plus):
     """DDNM+ (Wang, Yu & Zhang 2023, arXiv:2212.00490, section 3.3): `ddnm` for noisy data."""
 
 
@@ -123,12 +129,12 @@ class PiGDM(Posterior, sampler=samplers.pigdm):
 
 
 @dataclass(frozen=True, kw_only=True)
-class DDRM(_Spectral, Posterior, sampler=samplers.ddrm):
+class DDRM(_Spectral, sampler=samplers.ddrm):
     """Denoising diffusion restoration (Kawar, Elad, Ermon & Song 2022, arXiv:2201.11793, equations 7 and 8)."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class SNIPS(_Spectral, Posterior, sampler=samplers.snips):
+class SNIPS(_Spectral, sampler=samplers.snips):
     """SNIPS (Kawar, Vaksman & Elad 2021, arXiv:2105.14951, Algorithm 1): annealed Langevin dynamics per coefficient."""
 
     schedule: Literal["karras", "geometric", "vp"] = "geometric"
@@ -166,5 +172,9 @@ class Pyramid(Posterior, sampler=samplers.pyramid):
     finest: ClassVar[float] = DDS.finest
 
 
-# All of this module.
-SAMPLER_METHODS: tuple[type[Posterior], ...] = tuple(Posterior.__subclasses__())
+# All of this module that have a sampler.
+SAMPLER_METHODS: tuple[type[Posterior], ...] = tuple(
+    kind
+    for kind in [*globals().values()]
+    if isinstance(kind, type) and issubclass(kind, Posterior) and "sampler" in vars(kind)
+)

@@ -267,8 +267,8 @@ class Untrained(SliceMethod):
 
 def radial_weight(shape: Sequence[int], power: float) -> Float[Tensor, "y x"]:
     """The distance from the k-space origin to a power, at most 1."""
-    weight = (distance(np.indices(shape).transpose(1, 2, 0), shape) + NEAR) ** power
-    return torch.from_numpy(weight / weight.max()).float()
+    far = distance(np.indices(shape).transpose(1, 2, 0), shape) + NEAR
+    return torch.from_numpy((far / far.max()) ** power).float()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -85,11 +85,6 @@ class Pipeline:
         for batch in work.batches([p for p in self.problems.places() if p not in kept]):
             for place, result in work.finish(batch, self.solver.solve(batch)):
                 output.put(place, result)
-        if not bool(torch.isfinite(output.image.abs()).all()):
-            raise ValueError(
-                f"{self.method.name} gave NaN or infinite values for {scan.source}: try other options of it, or "
-                "another method"
-            )
         geometry = scan.geometry.select(slice(chosen.start, chosen.stop))
         info = self._record(work.tally).as_json()
         return Volume(
@@ -239,9 +234,19 @@ class _Work:
     def finish(
         self, batch: list[Problem], solutions: Sequence[Solution]
     ) -> list[tuple[Place, Result]]:
-        """Finish what a method solved, and keep it."""
+        """Finish what a method solved, and keep it.
+
+        Raises:
+            ValueError: if it is NaN or infinite, before it is kept.
+        """
         pipeline = self.pipeline
         results = [pipeline.finished(*pair) for pair in zip(batch, solutions, strict=True)]
+        for problem, result in zip(batch, results, strict=True):
+            if not bool(torch.isfinite(result.image.abs()).all()):
+                raise ValueError(
+                    f"{pipeline.method.name} gave NaN or infinite values for {problem.name}: try other options of it, "
+                    "or another method"
+                )
         synchronize(pipeline.device)
         seconds = (time.perf_counter() - self.started) / len(batch)
         whole = pipeline.method.needs.whole_volume

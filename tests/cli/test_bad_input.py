@@ -192,6 +192,8 @@ def test_bad_scan(refused, command, what, tmp_path, scan_file, kspace):
         (("--method.iterations", -1), ["iterations", "-1"]),
         (("--method.iterations", 0), ["iterations", "0", "at least 1"]),
         (("--method.regularization", ".nan"), ["regularization", "nan"]),
+        (("--method.regularization", "nan"), ["regularization is 'nan': it takes a number"]),
+        (("--method.regularization", "inf"), ["regularization is 'inf': it takes a number"]),
         (("--method.regularization", "-1"), ["regularization", "-1"]),
         (("--report", "none/report.html"), ["none", "folder"]),
         (("--report", "report.png"), ["report.png", ".html"]),

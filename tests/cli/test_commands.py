@@ -350,3 +350,19 @@ def test_simulate_says_that_a_sheared_orientation_is_lost(mrirecon, tmp_path):
     nibabel.save(nibabel.Nifti1Image(phantom_image(), affine), tmp_path / "i.nii")
     result = mrirecon("simulate", tmp_path / "i.nii", "--output", tmp_path / "k.h5")
     assert result.status == 0 and "affine is sheared: orientation unknown" in result.out
+
+
+def test_images_too_small_for_haarpsi_have_no_number_of_it(mrirecon, tmp_path):
+    """Of a folder the mean is over the others."""
+    for folder, factor in (("recon", 0.9), ("target", 1.0)):
+        (tmp_path / folder).mkdir()
+        for name, shape in (("small", (1, 15, 20)), ("large", (1, 20, 20))):
+            image = factor * np.random.default_rng(0).random(shape, np.float32)
+            np.save(tmp_path / folder / f"{name}.npy", image)
+    metrics = tmp_path / "metrics.json"
+    result = mrirecon("evaluate", tmp_path / "recon", tmp_path / "target", "--output", metrics)
+    assert "nan" not in result.out
+    assert "note: small.npy has no HaarPSI, which needs 16 x 16 pixels" in result.out
+    found = json.loads(metrics.read_text())
+    assert found["volumes"]["small.npy"]["haarpsi"] is None
+    assert found["mean"]["haarpsi"] == found["volumes"]["large.npy"]["haarpsi"] > 0.5

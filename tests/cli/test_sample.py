@@ -38,6 +38,7 @@ def test_a_picture_has_all_images(mrirecon, tmp_path):
     [
         (("--count", 0), "--count is 0: give at least 1"),
         (("--levels", 0), "--levels is 0: give at least 1"),
+        (("--seed", -1), "--seed is -1: give at least 0"),
         (("--weights", "varnet_tiny"), "varnet_tiny holds weights of varnet, which is no prior"),
         (("--output", "x.txt"), "the file name must end in one of .png"),
     ],

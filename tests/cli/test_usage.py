@@ -2,9 +2,11 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from itertools import pairwise
+from typing import Literal, get_args, get_origin, get_type_hints
 
 import pytest
 import yaml
@@ -14,6 +16,7 @@ from mrirecon.cli import COMMANDS
 from mrirecon.masks import MASKS
 from mrirecon.methods import METHODS
 from mrirecon.methods.classical import CGSense
+from mrirecon.methods.registry import options_of
 from mrirecon.networks import PRESETS
 
 
@@ -56,6 +59,20 @@ def test_help_of_recon_shows_the_methods_and_their_options(mrirecon):
         own = set(method().parameters())
         shown = {line.split()[0] for line in text.splitlines() if line.startswith("  --method.")}
         assert shown == {f"--method.{option}" for option in own}
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_help_says_something_of_every_option_of_a_method(mrirecon, name):
+    text = mrirecon("recon", "--method", name, "--help").out
+    said = dict(re.findall(r"^  --method\.(\w+) (.*?)(?=^  --|^$)", text, re.MULTILINE | re.DOTALL))
+    hints = get_type_hints(METHODS[name])
+    for option in options_of(name):
+        about = " ".join(said[option].split())
+        assert re.search(r"[a-z]{3}", re.sub(r"\(default: .*?\)", "", about.partition(" ")[2])), (
+            about
+        )
+        if get_origin(hints[option]) is Literal:
+            assert about.startswith("{" + ",".join(get_args(hints[option])) + "}"), about
 
 
 def test_help_of_mask_lists_the_kinds(mrirecon):

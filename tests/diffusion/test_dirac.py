@@ -278,3 +278,12 @@ def test_what_was_not_measured_follows_the_posterior_mean(noise_end, posterior):
         assert float(error) == pytest.approx(2, rel=0.05)
     spread = found[:, 4:].var() / prior**2
     assert float(spread) < 0.3
+
+
+def test_guidance_that_overflows_is_refused(toy):
+    """Conjugate gradients give up on such y, and what is predicted then depends on it no more."""
+    blind = guided(
+        lambda y, n: torch.zeros_like(toy.mean), lambda clean: clean.requires_grad_(), 1e30
+    )
+    with pytest.raises(ValueError, match=r"guidance is 1e\+30, .*: lower it"):
+        blind(toy.y, 1)

@@ -2,12 +2,14 @@
 
 import math
 
+import pytest
 import torch
 from oracle import columns_mask, complex_normal
 
 from mrirecon.birdcage import birdcage_maps
 from mrirecon.diffusion import GaussianDenoiser, geometric
 from mrirecon.diffusion.samplers import SAMPLERS
+from mrirecon.methods import METHODS
 from mrirecon.operators import sense
 from mrirecon.tensors import complex_noise_like, resized
 
@@ -118,3 +120,8 @@ def test_a_smaller_gaussian_prior_has_the_moments_of_its_images():
     shrink = kept.reshape(42, 42).diagonal().real
     expected = spread.flatten() / (spread.flatten() + 0.01)
     assert float((shrink - expected).abs().max()) < 0.02
+
+
+def test_no_highest_level_is_refused_before_a_scan_is_read():
+    with pytest.raises(ValueError, match=r"pyramid: restart is 0\.0: give more than 0"):
+        METHODS["pyramid"](restart=0.0)

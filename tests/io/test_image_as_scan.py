@@ -73,3 +73,9 @@ def test_it_is_no_scan_to_undersample_or_to_take_apart(noisy, tmp_path):
     broken.write_bytes(b"\x1f\x8b" + b"\0" * 400)
     with pytest.raises(ValueError, match="no NIfTI image, or a damaged one"):
         mr.reconstruct(broken)
+
+
+def test_an_image_of_zeros_is_refused(tmp_path):
+    nibabel.save(nibabel.Nifti1Image(np.zeros((20, 18, 2), np.float32), AFFINE), tmp_path / "o.nii")
+    with pytest.raises(ValueError, match=r"o.nii is zero everywhere: there is nothing to denoise"):
+        mr.reconstruct(tmp_path / "o.nii", method="tv")

@@ -7,7 +7,7 @@ import torch
 from scan_cases import columns, error, fitted, phantom, pipeline_of, problems_of, reconstructed
 
 import mrirecon as mr
-from mrirecon.methods.untrained import Data
+from mrirecon.methods.untrained import Data, radial_weight
 from mrirecon.networks.untrained import ConvDecoder, EncoderDecoder
 from mrirecon.phantom import shepp_logan
 from mrirecon.tensors import complex_noise_like
@@ -268,3 +268,9 @@ def test_a_scan_without_outer_samples_is_refused(simulation):
         ValueError, match=r"hardly anything was sampled outside .*: use cg_sense or tv"
     ):
         reconstructed("dip", simulation.scan.undersample(mask), **SHORT)
+
+
+def test_any_power_of_the_distance_is_a_weight():
+    for power in (0.0, 1.0, 40.0, 1e5):
+        weight = radial_weight((12, 10), power)
+        assert weight.max() == 1 and weight.min() >= 0, power

@@ -5,6 +5,7 @@ import torch
 from sampling_cases import SHORT, random_prior, sample, three_slices
 from scan_cases import error, pipeline_of
 
+import mrirecon as mr
 from mrirecon.recon import SliceStore
 
 
@@ -92,3 +93,22 @@ def test_coupled_slices_are_kept_all_or_none(prior, scan, tmp_path):
         assert volume.info["residual_over_noise"] == whole.info["residual_over_noise"]
         assert bool(seen) == bool(lost)
         assert len(list(keep.folder.glob("*.safetensors"))) == 3
+
+
+class Breaks(mr.SliceMethod):
+    """Zero filling that gives NaN in slice 1."""
+
+    name = "breaks"
+
+    def solve_slice(self, problem):
+        image = problem.operator.H(problem.kspace)
+        return mr.Solution(image=image * float("nan") if problem.place[1] == 1 else image)
+
+
+def test_slices_of_nan_are_refused_and_not_kept(scan, tmp_path):
+    keep = SliceStore(tmp_path / "brain.nii.gz", {})
+    with pytest.raises(
+        ValueError, match=r"breaks gave NaN or infinite values for .*: slice 1: try"
+    ):
+        mr.run(Breaks(), scan, keep=keep, device="cpu")
+    assert [path.stem for path in keep.folder.glob("*.safetensors")] == ["0_00000"]

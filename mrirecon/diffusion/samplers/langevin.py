@@ -44,7 +44,7 @@ def langevin(
 
     Args:
         step_size: alpha / s_min^2.
-        steps_per_level: T.
+        steps_per_level: T, Langevin steps in each level.
         annealing: gamma / s; with a smaller value the data have more weight early, which needs a smaller step_size.
     """
     check_noise(noise_std, "langevin")

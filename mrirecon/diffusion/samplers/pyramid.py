@@ -12,7 +12,7 @@ from mrirecon.diffusion.samplers.consistent import CG_STEPS, PRIOR_WEIGHT, dds
 from mrirecon.diffusion.samplers.steps import Callback, Image, Sigmas, check_noise, walk
 from mrirecon.operators import sense
 from mrirecon.operators.sense import Sense
-from mrirecon.options import Count
+from mrirecon.options import Count, Positive
 from mrirecon.tensors import Streams, center_crop, resized, rss
 
 EDGE = 0.5  # of the root sum of squares of resampled maps, which falls from 1 to 0 across the edge of their support
@@ -28,7 +28,7 @@ def pyramid(
     *,
     noise_std: float,
     sizes: Count = 3,
-    restart: float = 0.1,
+    restart: Positive = 0.1,
     stride: Count = 1,
     prior_weight: float = PRIOR_WEIGHT,
     eta: float = 1.0,

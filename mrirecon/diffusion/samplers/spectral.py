@@ -130,7 +130,7 @@ def snips(
 
     Args:
         step_size: size of the Langevin steps relative to the variance of each coefficient; stable below 1.
-        steps_per_level: tau.
+        steps_per_level: tau, Langevin steps in each level.
     """
     check_noise(noise_std, "snips")
     p = coefficients(y, A, noise_std, start, coils, lanczos_steps)
