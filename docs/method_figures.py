@@ -68,7 +68,9 @@ def measure(methods: Iterable[str]) -> Iterator[tuple[str, dict[str, Any], np.nd
         found, images = {}, []
         for label, mask in MASKS.items():
             try:
-                start = process_time()  # of the processor, which other work on the machine changes little
+                start = (
+                    process_time()
+                )  # of the processor, which other work on the machine changes little
                 volume = mr.reconstruct(scan, method=name, **mask)
                 spent = process_time() - start
             except ValueError as error:
