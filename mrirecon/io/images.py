@@ -12,11 +12,11 @@ from jaxtyping import Float
 from mrirecon.geometry import Geometry, geometry_from_affine
 from mrirecon.io.arrays import plain_scan
 from mrirecon.io.dicom import read_series
-from mrirecon.io.files import PathLike, existing_file
+from mrirecon.io.files import PathLike
 from mrirecon.io.foreign import is_nifti
 from mrirecon.io.layout import Layout
 from mrirecon.io.nifti import read_frame, read_image
-from mrirecon.io.scans import HEAD, read_scan
+from mrirecon.io.scans import head_of, read_scan
 from mrirecon.scan import Scan
 from mrirecon.tensors import fft2c
 
@@ -45,11 +45,7 @@ def read_scan_or_image(path: PathLike, layout: Layout) -> Scan:
     Raises:
         OSError, ValueError: as `read_scan` and `read_image`, or if the image is zero.
     """
-    if not Path(path).is_file():
-        return read_scan(path, layout)
-    with existing_file(path).open("rb") as stream:
-        found = is_nifti(Path(path), stream.read(HEAD))
-    if not found:
+    if not (Path(path).is_file() and is_nifti(Path(path), head_of(Path(path)))):
         return read_scan(path, layout)
     layout.check(str(path), "NIfTI")
     data, affine = read_image(path)

@@ -183,6 +183,16 @@ def _as_3d(scan: Scan) -> Scan:
     return replace(transformed(scan, said), axes=axes)
 
 
+def head_of(path: Path) -> bytes:
+    """The first bytes of a file, by which its format is recognised.
+
+    Raises:
+        OSError: if there is no such file, or it cannot be read.
+    """
+    with existing_file(path).open("rb") as stream:
+        return stream.read(HEAD)
+
+
 def _reader(path: Path, layout: Layout) -> Reader:
     """The reader for what is at `path`."""
     if path.suffix.lower() == ".cfl" or (
@@ -191,8 +201,7 @@ def _reader(path: Path, layout: Layout) -> Reader:
         return read_cfl
     if path.is_dir() and (advice := foreign_folder(path)):
         raise NotAScan(f"{path} {advice}")
-    with existing_file(path).open("rb") as stream:
-        head = stream.read(HEAD)
+    head = head_of(path)
     suffix = path.suffix.lower()
     if head.startswith(b"MATLAB "):
         return read_mat

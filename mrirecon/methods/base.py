@@ -36,7 +36,7 @@ class Needs:
         noise: whether it needs the noise level; a scan that does not tell it gives 0 where it is wanted, and is refused
             where it is needed.
         noise_std: the noise level as the user knows it, per real component, in units of the k-space before any
-            prewhitening.
+            prewhitening; auto is that of the scan.
         whole_volume: whether all slices of a volume are solved together.
         first_image: file of the image to begin with.
 
@@ -54,7 +54,7 @@ class Needs:
     one_set: bool = False
     scale: bool = False
     noise: Literal["no", "wanted", "needed"] = "no"
-    noise_std: float | None = None
+    noise_std: float | Literal["auto"] = "auto"
     whole_volume: bool = False
     first_image: str | None = None
 

@@ -67,8 +67,7 @@ class DiracMethod(SenseNetworkMethod):
 
     @property
     def needs(self) -> Needs:
-        told = None if self.noise_std == "auto" else self.noise_std
-        return Needs(one_set=True, scale=True, noise="needed", noise_std=told)
+        return Needs(one_set=True, scale=True, noise="needed", noise_std=self.noise_std)
 
     def about(self, scan: Scan) -> tuple[dict[str, Any], list[str]]:
         info, notes = super().about(scan)

@@ -79,8 +79,7 @@ class UnrolledPriorMethod(SenseNetworkMethod):
 
     @property
     def needs(self) -> Needs:
-        told = None if self.noise_std == "auto" else self.noise_std
-        return Needs(one_set=True, scale=True, noise="needed", noise_std=told)
+        return Needs(one_set=True, scale=True, noise="needed", noise_std=self.noise_std)
 
     def _solution(self, problem: Problem, image: Complex[Tensor, "y x"]) -> Solution:
         hidden, parts = null_space_figures(problem, image, trust=self.trust)

@@ -93,7 +93,7 @@ class Posterior(Walk):
             one_set=True,
             scale=True,
             noise="needed",
-            noise_std=None if self.noise_std == "auto" else self.noise_std,
+            noise_std=self.noise_std,
             whole_volume=self.couples_slices,
             first_image=self.start if self._starts_from_file else None,
         )

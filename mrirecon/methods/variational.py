@@ -224,7 +224,7 @@ class Variational(PriorMethod, SliceMethod):
             one_set=True,
             scale=True,
             noise="needed",
-            noise_std=None if self.noise_std == "auto" else self.noise_std,
+            noise_std=self.noise_std,
             first_image=self.start if self._starts_from_file else None,
         )
 

@@ -157,7 +157,7 @@ class Problems:
         """
         scan, needs = self.scan, self.needs
         scales, outer = VolumeScales(scan), noise_slices(scan)
-        told = needs.noise_std is not None or scan.noise_covariance is not None
+        told = needs.noise_std != "auto" or scan.noise_covariance is not None
         if needs.noise == "no" or told:
             outer = []
         slices = range(scan.shape[0])
@@ -174,7 +174,7 @@ class Problems:
 
     def _noise_of(self, volume: int, unit: float) -> float:
         """Noise per real component."""
-        if self.needs.noise_std is not None:
+        if self.needs.noise_std != "auto":
             return self.needs.noise_std / unit
         try:
             return noise_level(self.scan, volume)
